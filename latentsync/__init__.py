@@ -1,0 +1,6 @@
+"""LatentSync: audio-conditioned latent diffusion for lip synchronisation (arXiv 2412.09262).
+
+Start reading at ``types.py``, then ``inference/pipeline.py``. Importing this package loads nothing heavy.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,97 @@
+"""Strict YAML configuration: a dataclass says which keys there are, of which type, with which default.
+
+A file may name one other file as ``base:`` (relative to itself) and then gives only what differs; the base may not have
+a base of its own. An unknown key, a wrong type or a missing value is a ``ConfigError`` that names file and key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from latentsync.errors import ConfigError
+
+Schema = TypeVar("Schema")
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file with its ``base:`` merged in, interpolations resolved, no schema applied.
+
+    Raises ``ConfigError`` if the file is missing, is not YAML, is not a mapping, or chains more than one base.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    path = Path(path)
+    config = _load_mapping(path)
+    base_name = config.pop("base", None)
+    if base_name is not None:
+        base_path = path.parent / str(base_name)
+        base = _load_mapping(base_path)
+        if "base" in base:
+            raise ConfigError(
+                f"{path}: its base {base_path} has a base of its own.",
+                remedy="Bases go one level deep: name the first file and repeat the lines that differ.",
+            )
+        config = OmegaConf.merge(base, config)
+    try:
+        return OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {_first_line(error)}", remedy="Mend the interpolation in that file.") from error
+
+
+def load_config(path: str | Path, schema: type[Schema], overrides: Sequence[str] = ()) -> Schema:
+    """Read ``path`` into an instance of the dataclass ``schema``; ``overrides`` are ``section.key=value`` strings.
+
+    Raises ``ConfigError`` as ``read_yaml`` does, and for unknown keys, wrong types and missing values.
+    """
+    from omegaconf import OmegaConf
+
+    mapping = OmegaConf.merge(read_yaml(path), OmegaConf.from_dotlist(list(overrides)))
+    return build_config(mapping, schema, source=str(path))
+
+
+def build_config(mapping: Any, schema: type[Schema], source: str) -> Schema:
+    """An instance of the dataclass ``schema`` from a mapping; ``source`` names it in the ``ConfigError``."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), mapping))
+    except OmegaConfBaseException as error:
+        key = f" at '{error.full_key}'" if getattr(error, "full_key", None) else ""
+        raise ConfigError(
+            f"{source}: {_first_line(error)}{key}.", remedy="Compare with the files under configs/: keys are checked strictly."
+        ) from error
+
+
+def dump_config(config: object) -> str:
+    """YAML text of a configuration object, every default spelled out."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
+def save_config(config: object, path: str | Path) -> None:
+    """Write ``dump_config`` beside the run that used it."""
+    Path(path).write_text(dump_config(config), encoding="utf-8")
+
+
+def _load_mapping(path: Path) -> Any:
+    from omegaconf import DictConfig, OmegaConf
+    from yaml import YAMLError
+
+    if not path.is_file():
+        raise ConfigError(f"There is no configuration file {path}.", remedy="The shipped ones are under configs/.")
+    try:
+        config = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a YAML file: {_first_line(error)}", remedy="Mend the line it names.") from error
+    if not isinstance(config, DictConfig):
+        raise ConfigError(f"{path} holds no mapping of keys to values.", remedy="See the files under configs/.")
+    return config
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,94 @@
+"""Joining generators into a pipeline whose stages run side by side, in constant memory.
+
+``prefetch`` is the only place of the package that starts threads for streaming.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_END = object()
+
+
+class _Failure:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
+    """Run ``items`` in a thread of its own, at most ``depth`` values ahead of the consumer.
+
+    Order is kept, an exception of the producer is raised at the consumer's next step, and a consumer that stops early
+    (``close()``, an exception, Ctrl-C) stops the producer, whose own ``finally`` blocks run before this returns.
+    The thread starts at the first step, so building a chain costs nothing.
+    """
+    if depth < 1:
+        raise ValueError(f"depth must be at least 1, not {depth}")
+    ready: queue.Queue = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def put(value: object) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(value, timeout=0.05)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def produce() -> None:
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                if not put(item):
+                    break
+            else:
+                put(_END)
+        except BaseException as error:  # handed to the consumer, which raises it
+            put(_Failure(error))
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if item is _END:
+                return
+            if isinstance(item, _Failure):
+                raise item.error
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def parallel_map(function: Callable[[T], U], items: Iterable[T], workers: int = 2, depth: int | None = None) -> Iterator[U]:
+    """``map`` over a pool of threads, results in order, at most ``depth`` (default 2 x workers) items in flight.
+
+    For functions that release the interpreter lock (OpenCV, NumPy, torch). The first failure is raised in its place.
+    """
+    depth = depth or 2 * workers
+    pending: deque[Future[U]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="parallel_map") as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= depth:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,204 @@
+"""The values that travel between the packages. One legend for all of them:
+
+B clips · F frames (16) · C channels · H, W frame pixels · R face side (256 or 512) · h = w = R/8 ·
+T encoder positions at 50 Hz · L Whisper taps · D Whisper width · S audio tokens per frame (10 positions x L taps)
+
+Frames are RGB everywhere. Times are exact fractions of a second from the start of the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from latentsync.constants import FEATURE_RATE, FEATURES_AFTER, FEATURES_BEFORE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+# -- media ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ColorTags:
+    """How a stream says its YUV values are to be read; FFmpeg's integer codes, 2 = unspecified.
+
+    ``full_range`` is None when the stream does not say.
+    """
+
+    matrix: int = 2
+    primaries: int = 2
+    transfer: int = 2
+    full_range: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AudioStreamInfo:
+    """One sound track: FFmpeg codec name, samples per second, channels, length in seconds (None = not stated)."""
+
+    codec: str
+    sample_rate: int
+    channels: int
+    duration: Fraction | None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What the container and the codec say of a video, before a frame of it is decoded.
+
+    ``width`` and ``height`` are of the frames as they are shown and as ``VideoSource.frames`` gives them: rotation is
+    already applied. ``n_frames`` counts the packets of the stream, so a damaged tail can make it too high.
+    """
+
+    path: Path
+    width: int
+    height: int
+    fps: Fraction  # average rate; the rate of a constant-rate file
+    n_frames: int
+    duration: Fraction  # seconds
+    variable_frame_rate: bool = False
+    rotation: int = 0  # degrees clockwise that the container asks for, already applied to the frames
+    pix_fmt: str = "yuv420p"
+    codec: str = ""
+    bit_rate: int | None = None  # of the video stream, bit/s
+    sample_aspect_ratio: Fraction = Fraction(1)
+    color: ColorTags = field(default_factory=ColorTags)
+    has_alpha: bool = False
+    audio: tuple[AudioStreamInfo, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded picture. ``pixels`` (H, W, 3) uint8 RGB; ``alpha`` (H, W) uint8 or None; neither may be written to."""
+
+    index: int  # position in the source, from 0
+    time: Fraction  # presentation time, s
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+
+
+class VideoSource(Protocol):
+    """Anything that can give its frames in order, more than once."""
+
+    info: VideoInfo
+
+    def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
+        """Frames ``start`` to ``stop - 1`` in ascending order, or the same ones descending if ``reverse``."""
+        ...
+
+
+# -- face -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FaceObservation:
+    """One face in one frame. Float32, in pixels of the frame, sub-pixel; pixel centres lie at whole numbers."""
+
+    frame_index: int
+    track_id: int
+    box: np.ndarray  # (4,) x0, y0, x1, y1
+    landmarks: np.ndarray  # (68, 2) iBUG order
+    score: float  # detector's confidence, 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedFace:
+    """A face brought into the square that the network sees.
+
+    ``pixels`` (3, R, R) float32 in [-1, 1]; ``matrix`` (2, 3) float64 maps frame pixels to canvas pixels.
+    ``found`` is False for a stand-in, whose generated result is thrown away.
+    """
+
+    pixels: np.ndarray
+    matrix: np.ndarray
+    found: bool = True
+
+
+# -- sound ------------------------------------------------------------------------------------------------------------
+
+
+def feature_positions(frame_time: Fraction, n_positions: int) -> np.ndarray:
+    """(10,) int64: the encoder positions that a video frame at ``frame_time`` seconds attends to.
+
+    80 ms before to 120 ms after its own position ``floor(time * 50)``, in exact arithmetic; positions outside the file
+    repeat its first or last one. Raises ``ValueError`` if there are no positions at all.
+    """
+    if n_positions < 1:
+        raise ValueError("a sound track without a single encoder position has no windows")
+    own = int(frame_time * FEATURE_RATE // 1)
+    return np.clip(np.arange(own - FEATURES_BEFORE, own + FEATURES_AFTER), 0, n_positions - 1)
+
+
+class AudioWindows(Protocol):
+    """Audio conditioning by time, whether it was computed beforehand or is computed when asked for."""
+
+    duration: Fraction  # of the sound, s
+
+    def window(self, frame_time: Fraction) -> np.ndarray:
+        """(S, D) float32 tokens for the video frame at ``frame_time`` seconds: time-major, tap-minor."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFeatures:
+    """Whisper's hidden states of a whole sound track. ``states`` (T, L, D) float32 at 50 Hz; tiny: L 5, D 384."""
+
+    states: np.ndarray
+    duration: Fraction
+
+    def window(self, frame_time: Fraction) -> np.ndarray:
+        """See ``AudioWindows.window``."""
+        rows = self.states[feature_positions(frame_time, len(self.states))]
+        return rows.reshape(-1, rows.shape[-1])
+
+
+# -- generation -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """F aligned faces that are generated together, with the sound of each.
+
+    ``faces`` (F, 3, R, R) float32 in [-1, 1]; ``audio`` (F, S, D) float32; ``number`` counts the windows of a run.
+    """
+
+    number: int
+    faces: np.ndarray
+    audio: np.ndarray
+
+
+class WindowGenerator(Protocol):
+    """The network as the pipeline sees it: windows in, faces out. Tests put stubs here."""
+
+    resolution: int  # R
+
+    def __call__(self, windows: list[Window]) -> np.ndarray:
+        """(len(windows), F, 3, R, R) float32 in [-1, 1]; only the area to be generated is used."""
+        ...
+
+
+@dataclass(slots=True)
+class FeatureCache:
+    """Deep features that a denoiser may keep from one step for the next ones (see ``diffusion.step_cache``).
+
+    When ``reuse`` is False the denoiser computes everything and stores ``hidden``; when True it starts from ``hidden``.
+    """
+
+    reuse: bool = False
+    hidden: Tensor | None = None
+
+
+class Denoiser(Protocol):
+    """Predicts the noise of a batch of latent windows; the U-Net is one."""
+
+    def __call__(
+        self, sample: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: FeatureCache | None = None
+    ) -> Tensor:
+        """sample (B, 13, F, h, w), timestep () or (B,), audio (B, F, S, D) -> (B, 4, F, h, w)."""
+        ...
