@@ -62,7 +62,8 @@ def build_config(mapping: Any, schema: type[Schema], source: str) -> Schema:
     except OmegaConfBaseException as error:
         key = f" at '{error.full_key}'" if getattr(error, "full_key", None) else ""
         raise ConfigError(
-            f"{source}: {_first_line(error)}{key}.", remedy="Compare with the files under configs/: keys are checked strictly."
+            f"{source}: {_first_line(error)}{key}.",
+            remedy="Compare with the files under configs/: keys are checked strictly.",
         ) from error
 
 
@@ -87,7 +88,9 @@ def _load_mapping(path: Path) -> Any:
     try:
         config = OmegaConf.load(path)
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a YAML file: {_first_line(error)}", remedy="Mend the line it names.") from error
+        raise ConfigError(
+            f"{path} is not a YAML file: {_first_line(error)}", remedy="Mend the line it names."
+        ) from error
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{path} holds no mapping of keys to values.", remedy="See the files under configs/.")
     return config

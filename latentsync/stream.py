@@ -74,7 +74,9 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
         thread.join()
 
 
-def parallel_map(function: Callable[[T], U], items: Iterable[T], workers: int = 2, depth: int | None = None) -> Iterator[U]:
+def parallel_map(
+    function: Callable[[T], U], items: Iterable[T], workers: int = 2, depth: int | None = None
+) -> Iterator[U]:
     """``map`` over a pool of threads, results in order, at most ``depth`` (default 2 x workers) items in flight.
 
     For functions that release the interpreter lock (OpenCV, NumPy, torch). The first failure is raised in its place.

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run tests that take minutes or more than 4 GiB")
 
