@@ -52,7 +52,7 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
                     break
             else:
                 put(_END)
-        except BaseException as error:  # handed to the consumer, which raises it
+        except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
             put(_Failure(error))
         finally:
             close = getattr(iterator, "close", None)

@@ -75,10 +75,14 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One decoded picture. ``pixels`` (H, W, 3) uint8 RGB; ``alpha`` (H, W) uint8 or None; neither may be written to."""
+    """One picture. ``pixels`` (H, W, 3) uint8 RGB; ``alpha`` (H, W) uint8 or None; neither may be written to.
 
-    index: int  # position in the source, from 0
-    time: Fraction  # presentation time, s
+    ``index`` counts the frames of the source. ``time`` is when the frame is shown, in seconds: in the source when it
+    comes from a ``VideoSource``, in the result once ``inference.timeline`` has put the frames into playing order.
+    """
+
+    index: int
+    time: Fraction
     pixels: np.ndarray
     alpha: np.ndarray | None = None
 
