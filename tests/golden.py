@@ -59,7 +59,7 @@ def rule_tensor(name: str, shape: tuple[int, ...], salt: str = "dev") -> torch.T
 
 
 def fill_by_rule(module: torch.nn.Module, salt: str = "dev", keep: tuple[str, ...] = ()) -> torch.nn.Module:
-    """Fill ``module`` in place, return it in eval mode. Names ending in one of ``keep`` stay as the module made them."""
+    """Fill ``module`` in place, return it in eval mode; names ending in one of ``keep`` stay as they are."""
     kept = (".pe", "num_batches_tracked", "positional_embedding", *keep)
     with torch.no_grad():
         for name, tensor in module.state_dict().items():

@@ -1,7 +1,7 @@
 """From a video and a sound track to a video whose mouth follows the sound.
 
-``LipsyncPipeline`` and ``load_pipeline`` are importable from here; they are resolved on first use, so that importing the
-package costs nothing.
+``LipsyncPipeline`` and ``load_pipeline`` are importable from here; they are resolved on first use, so that importing
+the package costs nothing.
 """
 
 from typing import Any

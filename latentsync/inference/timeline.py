@@ -51,20 +51,18 @@ def expected_frames(info: VideoInfo, duration: Fraction, mode: LengthMode) -> in
 
 
 def playing_order(video: VideoSource, duration: Fraction, mode: LengthMode) -> Iterator[Frame]:
-    """Source frames in the order in which the result shows them; ``time`` is that in the result, ``index`` the source's.
+    """Source frames in the order of the result; ``time`` is that in the result, ``index`` the source's.
 
     Holds one frame at a time. The source is read again for every repetition, backwards where the mode asks for it.
     Raises ``VideoError`` if the source gives no frame.
     """
     frames = _resampled(video, duration) if mode is LengthMode.SPEED else _retimed(video, duration, mode)
     half_frame = 1 / (2 * video.info.fps)
-    shown = 0
-    for frame in frames:
+    for shown, frame in enumerate(frames):
         outlasts_sound = frame.time + half_frame > duration and shown > 0
         if outlasts_sound and not (mode is LengthMode.PAD_SILENCE and frame.index == shown):
             return
         yield frame
-        shown += 1
 
 
 def _retimed(video: VideoSource, duration: Fraction, mode: LengthMode) -> Iterator[Frame]:
@@ -72,8 +70,7 @@ def _retimed(video: VideoSource, duration: Fraction, mode: LengthMode) -> Iterat
     period = 1 / video.info.fps
     previous: Frame | None = None
     time = Fraction(0)
-    shown = 0
-    for frame in _repeated(video, mode):
+    for shown, frame in enumerate(_repeated(video, mode)):
         if video.info.variable_frame_rate and previous is not None:
             adjacent = abs(frame.index - previous.index) == 1
             time += abs(frame.time - previous.time) if adjacent else period
@@ -81,7 +78,6 @@ def _retimed(video: VideoSource, duration: Fraction, mode: LengthMode) -> Iterat
             time = shown * period
         yield replace(frame, time=time)
         previous = frame
-        shown += 1
 
 
 def _repeated(video: VideoSource, mode: LengthMode) -> Iterator[Frame]:
