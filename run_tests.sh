@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Sets up whatever is missing, then runs the style check and the tests. Arguments go to pytest (./run_tests.sh --slow).
+set -euo pipefail
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+python="$("$root/setup_env.sh" --python)"
+cd "$root"
+"$python" -m ruff check .
+exec "$python" -m pytest "$@"

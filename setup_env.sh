@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Makes the Python environment that everything here runs in, and changes nothing that is already right.
+#
+#   ./setup_env.sh            set up, then say which Python to use
+#   ./setup_env.sh --python   the same, but print only the path of that Python (the other scripts use this)
+#
+# The environment is .venv beside this file, or the one that LATENTSYNC_VENV names. An environment that you have
+# activated yourself (venv or conda) is used as it is: missing packages are added, a torch that is there stays.
+set -euo pipefail
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+requirements="$root/requirements.txt"
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "setup_env.sh: $*"; exit 1; }
+
+find_python() {
+  local candidate
+  for candidate in python3 python3.13 python3.12 python3.11 python3.10 python; do
+    if command -v "$candidate" >/dev/null 2>&1 &&
+      "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2])' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  die "Python 3.10 or newer is needed and was not found. On Debian or Ubuntu: apt-get install python3 python3-venv"
+}
+
+make_environment() {
+  if [ -n "${LATENTSYNC_VENV:-}" ]; then
+    venv="$LATENTSYNC_VENV"
+  elif [ -n "${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" ] && [ "${CONDA_DEFAULT_ENV:-}" != base ]; then
+    venv="${VIRTUAL_ENV:-$CONDA_PREFIX}"
+  else
+    venv="$root/.venv"
+  fi
+  python="$venv/bin/python"
+  if [ ! -x "$python" ]; then
+    local base
+    base="$(find_python)"
+    say "Making a Python environment in $venv ..."
+    "$base" -m venv "$venv" ||
+      die "$base cannot make a virtual environment. On Debian or Ubuntu: apt-get install python3-venv"
+  fi
+}
+
+# Installed once per content of requirements.txt: the stamp holds its checksum.
+install_packages() {
+  local stamp="$venv/.latentsync-requirements" wanted
+  wanted="$("$python" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$requirements")"
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
+  say "Installing the Python packages (about 7 GB with torch; some minutes) ..."
+  "$python" -m pip install --disable-pip-version-check --progress-bar off -r "$requirements" >&2 ||
+    die "pip could not install requirements.txt; its messages are above."
+  printf '%s' "$wanted" >"$stamp"
+}
+
+# OpenCV's wheel needs three system libraries that a bare machine lacks.
+install_system_libraries() {
+  "$python" -c 'import cv2' 2>/dev/null && return
+  local packages=(libgl1 libglib2.0-0 libxcb1) as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  if command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
+    say "Installing the system libraries that OpenCV needs: ${packages[*]} ..."
+    "${as_root[@]}" apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are there."
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2 ||
+      die "apt-get could not install ${packages[*]}."
+  fi
+  "$python" -c 'import cv2' >/dev/null ||
+    die "OpenCV does not load (see above). On Debian or Ubuntu run as root: apt-get install ${packages[*]}"
+}
+
+make_environment
+install_packages
+install_system_libraries
+
+if [ "${1:-}" = --python ]; then
+  printf '%s\n' "$python"
+else
+  say "Ready. Python: $python"
+fi
