@@ -1,4 +1,4 @@
-"""StableSyncNet: says how well a mouth and a sound fit, as the cosine of two embeddings (arXiv 2412.09262, section 3.3).
+"""StableSyncNet: how well a mouth and a sound fit, as the cosine of two embeddings (arXiv 2412.09262, section 3.3).
 
 N clips · C channels (frames folded in: F*3 pixels or F*4 latents) · 80 mel bands · M mel frames · E embedding width
 """

@@ -1,0 +1,95 @@
+"""The motion module: attention over the frames of a window, each position of the feature map on its own.
+
+After AnimateDiff (arXiv 2307.04725): its output projection starts at zero, so a new module changes nothing.
+
+N = B*F frames · C channels · h, w feature map
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from diffusers.models.attention import FeedForward
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+
+
+class SinusoidalPositions(nn.Module):
+    """Adds the fixed position table of Vaswani et al. (arXiv 1706.03762, section 3.5) to a sequence of frames."""
+
+    def __init__(self, dim: int, max_frames: int) -> None:
+        super().__init__()
+        frame = torch.arange(max_frames).unsqueeze(1)
+        angle = frame * torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000.0) / dim))
+        table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)  # sines in even places, cosines in odd ones
+        self.register_buffer("pe", table.unsqueeze(0))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden (..., F, C) -> the same shape."""
+        return hidden + self.pe[:, : hidden.shape[-2]]
+
+
+class TemporalAttention(Attention):
+    """Self-attention over frames; positions are added to the normalised input, so the values carry them too."""
+
+    def __init__(self, dim: int, num_heads: int, max_frames: int) -> None:
+        super().__init__(query_dim=dim, heads=num_heads, dim_head=dim // num_heads)
+        self.pos_encoder = SinusoidalPositions(dim, max_frames)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden (sequences, F, C) -> the same shape."""
+        return super().forward(self.pos_encoder(hidden))
+
+
+class TemporalBlock(nn.Module):
+    """Two temporal attentions and a feed-forward layer, each normalised before and added to its input."""
+
+    def __init__(self, dim: int, num_heads: int, max_frames: int) -> None:
+        super().__init__()
+        self.attention_blocks = nn.ModuleList(TemporalAttention(dim, num_heads, max_frames) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
+        self.ff = FeedForward(dim, activation_fn="geglu")
+        self.ff_norm = nn.LayerNorm(dim)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden (sequences, F, C) -> the same shape."""
+        for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
+            hidden = hidden + attention(norm(hidden))
+        return hidden + self.ff(self.ff_norm(hidden))
+
+
+class TemporalTransformer(nn.Module):
+    """Norm per frame, projection, temporal block, projection that starts at zero."""
+
+    def __init__(self, channels: int, num_heads: int, max_frames: int, norm_num_groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(norm_num_groups, channels, eps=1e-6)
+        self.proj_in = nn.Linear(channels, channels)
+        self.transformer_blocks = nn.ModuleList([TemporalBlock(channels, num_heads, max_frames)])
+        self.proj_out = nn.Linear(channels, channels)
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
+
+    def forward(self, hidden: Tensor, frames: int) -> Tensor:
+        """hidden (N, C, h, w) -> the same shape."""
+        height, width = hidden.shape[-2:]
+        # (N, C, h, w) -> (B, F, h*w, C) -> (B*h*w, F, C)
+        sequences = self.norm(hidden).flatten(2).transpose(1, 2).unflatten(0, (-1, frames))
+        sequences = self.proj_in(sequences.transpose(1, 2).flatten(0, 1))
+        for block in self.transformer_blocks:
+            sequences = block(sequences)
+        sequences = self.proj_out(sequences).unflatten(0, (-1, height * width))
+        return hidden + sequences.transpose(1, 2).flatten(0, 1).transpose(1, 2).unflatten(2, (height, width))
+
+
+class MotionModule(nn.Module):
+    """The level of names that the published files have around the transformer."""
+
+    def __init__(self, channels: int, num_heads: int, max_frames: int, norm_num_groups: int) -> None:
+        super().__init__()
+        self.temporal_transformer = TemporalTransformer(channels, num_heads, max_frames, norm_num_groups)
+
+    def forward(self, hidden: Tensor, frames: int) -> Tensor:
+        """hidden (N, C, h, w) -> the same shape."""
+        return self.temporal_transformer(hidden, frames)
