@@ -1,0 +1,108 @@
+"""Windows never hold a blank, never span a cut, and give every frame the sound of its own time."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latentsync.inference.windows import AlignedFrame, WindowPlan, group_frames, ramp_at_gaps
+from latentsync.types import AlignedFace, Frame
+
+PIXELS = np.zeros((2, 2, 3), np.uint8)
+
+
+class IndexAudio:
+    """The token of a frame is its own time in 25ths of a second."""
+
+    duration = Fraction(1000)
+
+    def window(self, frame_time):
+        return np.full((1, 1), float(frame_time * 25), np.float32)
+
+
+def stream(found, shots=None, indices=None):
+    shots = shots or [0] * len(found)
+    indices = indices or range(len(found))
+    for k, (ok, shot, index) in enumerate(zip(found, shots, indices, strict=True)):
+        face = AlignedFace(np.full((3, 1, 1), float(k), np.float32), np.eye(2, 3)) if ok else None
+        yield AlignedFrame(Frame(index, Fraction(k, 25), PIXELS), face, shot, None if ok else "no face")
+
+
+def groups_of(found, plan, **kwargs):
+    return list(group_frames(stream(found, **kwargs), IndexAudio(), plan))
+
+
+@given(
+    found=st.lists(st.booleans(), min_size=1, max_size=90),
+    stride=st.integers(1, 3),
+    length=st.sampled_from([4, 16]),
+)
+def test_every_frame_with_a_face_has_one_slot_with_its_own_sound(found, stride, length):
+    groups = groups_of(found, WindowPlan(length, stride))
+    assert [g.frame.index for group in groups for g in group.frames] == list(range(len(found)))
+    numbers = [w.number for group in groups for w in group.windows]
+    assert numbers == list(range(len(numbers)))
+    for group in groups:
+        taken = [slot for slot in group.slots if slot is not None]
+        assert len(set(taken)) == len(taken)
+        for window in group.windows:
+            assert window.faces.shape == (length, 3, 1, 1) and window.audio.shape == (length, 1, 1)
+        for member, slot in zip(group.frames, group.slots, strict=True):
+            assert (slot is None) == (member.face is None)
+            if slot is not None:
+                window, k = group.windows[slot[0]], slot[1]
+                assert window.faces[k, 0, 0, 0] == member.frame.index
+                assert window.audio[k, 0, 0] == member.frame.index
+
+
+def test_gaps_inside_a_window_lend_the_nearest_face():
+    (group,) = groups_of([True, False, False, True], WindowPlan(4))
+    assert group.windows[0].faces[:, 0, 0, 0].tolist() == [0, 0, 3, 3]
+    assert group.windows[0].audio[:, 0, 0].tolist() == [0, 1, 2, 3]
+    assert group.slots == ((0, 0), None, None, (0, 3))
+
+
+def test_no_face_no_window():
+    (group,) = groups_of([False] * 3, WindowPlan(4))
+    assert group.windows == () and group.slots == (None, None, None)
+
+
+def test_last_window_is_filled_by_repetition_or_left_short():
+    filled = groups_of([True] * 6, WindowPlan(4))
+    assert filled[1].windows[0].faces[:, 0, 0, 0].tolist() == [4, 5, 5, 5]
+    short = groups_of([True] * 6, WindowPlan.published(4))
+    assert short[1].windows[0].faces[:, 0, 0, 0].tolist() == [4, 5]
+
+
+def test_windows_end_at_cuts_and_where_a_loop_starts_again():
+    groups = groups_of([True] * 6, WindowPlan(4), shots=[0, 0, 1, 1, 1, 1])
+    assert [len(group.frames) for group in groups] == [2, 4]
+    groups = groups_of([True] * 6, WindowPlan(4), indices=[0, 1, 2, 0, 1, 2])
+    assert [len(group.frames) for group in groups] == [3, 3]
+    groups = groups_of([True] * 6, WindowPlan(6), indices=[0, 1, 2, 1, 0, 1])
+    assert [len(group.frames) for group in groups] == [6]
+
+
+@pytest.mark.parametrize(("fps", "stride"), [(16, 1), (25, 1), (30, 1), (37, 1), (38, 2), (50, 2), (60, 2), (75, 3)])
+def test_fast_videos_are_dealt_to_several_windows(fps, stride):
+    assert WindowPlan.for_rate(Fraction(fps)).stride == stride
+
+
+def strengths(found, length, **kwargs):
+    return [round(f.strength * (length + 1)) for f in ramp_at_gaps(stream(found, **kwargs), length)]
+
+
+def test_ramps_beside_gaps_only():
+    yes, no = [True], [False]
+    assert strengths(yes * 6 + no + yes * 5, 3) == [4, 4, 4, 3, 2, 1, 4, 1, 2, 3, 4, 4]
+    assert strengths(yes * 4, 3) == [4] * 4
+    assert strengths(yes * 2 + no + yes * 2, 0) == [1] * 5
+    assert strengths(no + yes * 2 + no, 3) == [4, 1, 1, 4]
+
+
+def test_cuts_do_not_ramp():
+    assert strengths([True] * 3 + [False] * 2 + [True] * 3, 3, shots=[0] * 3 + [1] * 2 + [2] * 3) == [4] * 8
