@@ -1,0 +1,49 @@
+"""What a user may choose for one dub, apart from the files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from latentsync.diffusion.sampler import SamplerSettings
+from latentsync.errors import ConfigError
+from latentsync.inference.timeline import LengthMode
+
+# Named samplers. `exact` is the plain one; `balanced` reuses deep features at two steps of three as the published shell
+# script does; `fast` takes fewer steps of a higher-order solver.
+PRESETS: dict[str, SamplerSettings] = {
+    "exact": SamplerSettings(),
+    "balanced": SamplerSettings(cache_interval=3),
+    "fast": SamplerSettings(scheduler="dpm++", steps=10, cache_interval=2),
+}
+DEFAULT_PRESET = "balanced"
+DEFAULT_SEED = 1247
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """Settings of one run of the pipeline. Raises ``ConfigError`` for values that make no sense.
+
+    ``face``: whom to follow, in the syntax of ``face.selection``. ``geometry``: 'default', or the release whose
+    alignment, windows and paste are to be reproduced ('1.0', '1.5', '1.6'). ``batch``: windows generated together.
+    ``ramp``: frames over which the new mouth fades beside a gap. ``check_output``: refuse what is no face.
+    """
+
+    sampler: SamplerSettings = field(default_factory=lambda: PRESETS[DEFAULT_PRESET])
+    seed: int = DEFAULT_SEED
+    length: LengthMode = LengthMode.PINGPONG
+    face: str = "largest"
+    geometry: str = "default"
+    batch: int = 1
+    ramp: int = 3
+    check_output: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ConfigError(f"A batch of {self.batch} windows makes no sense.", remedy="Give 1 or more.")
+        if self.ramp < 0:
+            raise ConfigError(f"A ramp of {self.ramp} frames makes no sense.", remedy="Give 0 or more.")
+
+    @property
+    def published(self) -> bool:
+        """Whether a release is to be reproduced rather than improved on."""
+        return self.geometry != "default"
