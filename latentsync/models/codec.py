@@ -1,23 +1,57 @@
-"""The border between pixels and latents, and the only place that knows the scale of Stable Diffusion's latents."""
+"""The border between pixels and latents, and the only place that knows the scale of Stable Diffusion's latents.
+
+N pictures · R face side · h = w = R/8
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
+# Standard deviation of sd-vae's latents is 1 / 0.18215 (arXiv 2112.10752, appendix G); the U-Net sees them at about 1.
+# An autoencoder's own configuration may state another scale or a shift: the published code overrides both, so do we.
+_KL_SCALE = 0.18215
+
 
 class LatentCodec(nn.Module):
-    """pixels (N, 3, R, R) in [-1, 1] <-> latents (N, 4, R/8, R/8) in the scale that the U-Net works in."""
+    """pixels (N, 3, R, R) in [-1, 1] <-> latents (N, 4, h, w) in the scale that the U-Net works in.
+
+    ``AutoencoderTiny`` (TAESD) was trained to give latents in that scale itself. At most ``max_batch`` pictures are
+    worked on at once, so that memory does not grow with N. The work is done in the autoencoder's dtype; results come
+    back in the input's.
+    """
 
     def __init__(self, autoencoder: AutoencoderKL | AutoencoderTiny, max_batch: int = 16) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.max_batch = max_batch
+        self._has_posterior = isinstance(autoencoder, AutoencoderKL)
 
     def encode(self, pixels: Tensor, eps: Tensor | None = None) -> Tensor:
-        """pixels -> latents; ``eps`` (N, 4, h, w) standard normal draws from the posterior, None takes its mode."""
-        raise NotImplementedError
+        """pixels (N, 3, R, R) -> latents (N, 4, h, w).
+
+        ``eps`` (N, 4, h, w) standard normal draws from the posterior; None takes its mode. An autoencoder without a
+        posterior has one answer only and takes no notice of ``eps``.
+        """
+        if not self._has_posterior:
+            return self._sliced(lambda part: self.autoencoder.encode(part).latents, pixels)
+        if eps is None:
+            return self._sliced(lambda part: self.autoencoder.encode(part).latent_dist.mean * _KL_SCALE, pixels)
+        return self._sliced(self._draw, pixels, eps)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """latents -> pixels, not clamped."""
-        raise NotImplementedError
+        """latents (N, 4, h, w) -> pixels (N, 3, R, R), not clamped."""
+        scale = _KL_SCALE if self._has_posterior else 1.0
+        return self._sliced(lambda part: self.autoencoder.decode(part / scale).sample, latents)
+
+    def _draw(self, pixels: Tensor, eps: Tensor) -> Tensor:
+        posterior = self.autoencoder.encode(pixels).latent_dist
+        return (posterior.mean + posterior.std * eps) * _KL_SCALE
+
+    def _sliced(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """``function`` of the inputs, ``max_batch`` pictures at a time."""
+        parts = zip(*(x.to(self.autoencoder.dtype).split(self.max_batch) for x in inputs), strict=True)
+        return torch.cat([function(*part) for part in parts]).to(inputs[0].dtype)

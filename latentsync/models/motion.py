@@ -14,6 +14,10 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
+# CUDA's attention kernels take at most 65535 sequences and index a backward pass in 32 bits; eight windows with
+# guidance have 65536 at 512 px.
+_MAX_SEQUENCES = 16_384
+
 
 class SinusoidalPositions(nn.Module):
     """Adds the fixed position table of Vaswani et al. (arXiv 1706.03762, section 3.5) to a sequence of frames."""
@@ -39,7 +43,10 @@ class TemporalAttention(Attention):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden (sequences, F, C) -> the same shape."""
-        return super().forward(self.pos_encoder(hidden))
+        hidden = self.pos_encoder(hidden)
+        if len(hidden) <= _MAX_SEQUENCES:
+            return super().forward(hidden)
+        return torch.cat([super(TemporalAttention, self).forward(part) for part in hidden.split(_MAX_SEQUENCES)])
 
 
 class TemporalBlock(nn.Module):

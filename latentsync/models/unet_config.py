@@ -60,6 +60,7 @@ _MOTION_KEYS = {
     "temporal_position_encoding_max_len": "max_frames",
 }
 _LEVEL_KEYS = ("down_block_types", "up_block_types")
+_NOT_COUNTS = {"block_out_channels", "norm_eps", "use_motion_module", "motion_module_decoder_only"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class UNetConfig:
         for name in ("use_motion_module", "motion_module_decoder_only"):
             if not isinstance(getattr(self, name), bool):
                 raise _error(f"{name} is {getattr(self, name)!r}, not true or false")
+        if isinstance(self.norm_eps, bool) or not isinstance(self.norm_eps, (int, float)) or self.norm_eps <= 0:
+            raise _error(f"norm_eps is {self.norm_eps!r}, not a positive number")
         counts = {name: getattr(self, name) for name in self.__slots__ if name not in _NOT_COUNTS}
         counts.update({f"block_out_channels[{i}]": width for i, width in enumerate(self.block_out_channels)})
         for name, value in counts.items():
@@ -93,10 +96,10 @@ class UNetConfig:
                 raise _error(f"{name} is {value!r}, not a positive whole number")
         if not 2 <= len(self.block_out_channels) <= len(_FIXED_KEYS["motion_module_resolutions"]):
             raise _error(f"block_out_channels has {len(self.block_out_channels)} levels, not 2 to 4")
-        divisors = {self.norm_num_groups, self.num_attention_heads, self.motion_num_attention_heads, 2}
         for width in self.block_out_channels:
-            if any(width % divisor for divisor in divisors):
-                raise _error(f"the width {width} cannot be divided into norm groups and attention heads {divisors}")
+            for name in ("norm_num_groups", "num_attention_heads", "motion_num_attention_heads"):
+                if width % getattr(self, name):
+                    raise _error(f"the width {width} cannot be divided by {name} {getattr(self, name)}")
 
     @classmethod
     def from_dict(cls, model: Mapping[str, Any]) -> UNetConfig:
@@ -134,9 +137,6 @@ class UNetConfig:
             "down_block_types": ["CrossAttnDownBlock3D"] * with_attention + ["DownBlock3D"],
             "up_block_types": ["UpBlock3D"] + ["CrossAttnUpBlock3D"] * with_attention,
         }
-
-
-_NOT_COUNTS = {"block_out_channels", "norm_eps", "use_motion_module", "motion_module_decoder_only"}
 
 
 def _take(block: dict[str, Any], prefix: str, variable: dict[str, str], fixed: dict[str, Any]) -> dict[str, Any]:
