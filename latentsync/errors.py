@@ -126,4 +126,16 @@ class DeviceError(LatentSyncError):
     exit_code = 62
 
 
+class DataError(LatentSyncError):
+    """Training or evaluation data that cannot be used."""
+
+    exit_code = 70
+
+
+class TrainingError(LatentSyncError):
+    """A training run that cannot go on."""
+
+    exit_code = 80
+
+
 INTERRUPTED_EXIT_CODE = 130  # Ctrl-C, as shells report it

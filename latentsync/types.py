@@ -19,6 +19,7 @@ import numpy as np
 from latentsync.constants import FEATURE_RATE, FEATURES_AFTER, FEATURES_BEFORE
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -206,3 +207,72 @@ class Denoiser(Protocol):
     ) -> Tensor:
         """sample (B, 13, F, h, w), timestep () or (B,), audio (B, F, S, D) -> (B, 4, F, h, w)."""
         ...
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFault:
+    """A clip that cannot be used, and why; ``clip_id`` is its content hash, empty if the file could not be read."""
+
+    path: str
+    reason: str
+    clip_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleOrigin:
+    """Where a training sample comes from, so that a bad step can name its data.
+
+    ``faults`` are the clips that were asked for before this one and could not be used.
+    """
+
+    clip_id: str
+    path: str
+    start_frame: int
+    faults: tuple[ClipFault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SyncBatch:
+    """Pictures and sounds that belong together (label 1) or not (label 0).
+
+    ``frames`` (B, F, 3, H, R) uint8 RGB, H = R or the lower half R/2; ``mel`` (B, 1, 80, M) float32 in [-4, 4];
+    ``labels`` (B,) float32.
+    """
+
+    frames: Tensor
+    mel: Tensor
+    labels: Tensor
+    origins: tuple[SampleOrigin, ...]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> SyncBatch:
+        """The same batch with its tensors on ``device``."""
+        frames, mel, labels = (x.to(device, non_blocking=non_blocking) for x in (self.frames, self.mel, self.labels))
+        return SyncBatch(frames, mel, labels, self.origins)
+
+
+@dataclass(frozen=True, slots=True)
+class UNetBatch:
+    """What one training step of the U-Net sees.
+
+    ``target``, ``masked`` and ``reference`` (B, F, 3, R, R) float32 in [-1, 1]; ``keep_mask`` (1, R, R), 1 = keep;
+    ``audio`` (B, F, S, D) float32; ``mel`` (B, 1, 80, M) float32 in [-4, 4], None where no sync network listens.
+    """
+
+    target: Tensor
+    masked: Tensor
+    reference: Tensor
+    keep_mask: Tensor
+    audio: Tensor
+    mel: Tensor | None
+    origins: tuple[SampleOrigin, ...]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> UNetBatch:
+        """The same batch with its tensors on ``device``."""
+        target, masked, reference, keep_mask, audio, mel = (
+            None if x is None else x.to(device, non_blocking=non_blocking)
+            for x in (self.target, self.masked, self.reference, self.keep_mask, self.audio, self.mel)
+        )
+        return UNetBatch(target, masked, reference, keep_mask, audio, mel, self.origins)
