@@ -16,6 +16,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 _END = object()
+CLOSE_SECONDS = 1.0  # how long a consumer that stops early waits for its producer; a network's step may take longer
 
 
 class _Failure:
@@ -27,8 +28,8 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
     """Run ``items`` in a thread of its own, at most ``depth`` values ahead of the consumer.
 
     Order is kept, an exception of the producer is raised at the consumer's next step, and a consumer that stops early
-    (``close()``, an exception, Ctrl-C) stops the producer, whose own ``finally`` blocks run before this returns.
-    The thread starts at the first step, so building a chain costs nothing.
+    (``close()``, an exception, Ctrl-C) stops the producer: its ``finally`` blocks run in its own thread, which is
+    waited for up to ``CLOSE_SECONDS``. The thread starts at the first step, so building a chain costs nothing.
     """
     if depth < 1:
         raise ValueError(f"depth must be at least 1, not {depth}")
@@ -71,7 +72,7 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
             yield item
     finally:
         stop.set()
-        thread.join()
+        thread.join(CLOSE_SECONDS)
 
 
 def parallel_map(

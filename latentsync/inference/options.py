@@ -6,17 +6,8 @@ from dataclasses import dataclass, field
 
 from latentsync.diffusion.sampler import SamplerSettings
 from latentsync.errors import ConfigError
+from latentsync.inference.presets import DEFAULT_SEED
 from latentsync.inference.timeline import LengthMode
-
-# Named samplers. `exact` is the plain one; `balanced` reuses deep features at two steps of three as the published shell
-# script does; `fast` takes fewer steps of a higher-order solver.
-PRESETS: dict[str, SamplerSettings] = {
-    "exact": SamplerSettings(),
-    "balanced": SamplerSettings(cache_interval=3),
-    "fast": SamplerSettings(scheduler="dpm++", steps=10, cache_interval=2),
-}
-DEFAULT_PRESET = "balanced"
-DEFAULT_SEED = 1247
 
 
 @dataclass(frozen=True)
@@ -28,7 +19,7 @@ class SyncOptions:
     ``ramp``: frames over which the new mouth fades beside a gap. ``check_output``: refuse what is no face.
     """
 
-    sampler: SamplerSettings = field(default_factory=lambda: PRESETS[DEFAULT_PRESET])
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
     seed: int = DEFAULT_SEED
     length: LengthMode = LengthMode.PINGPONG
     face: str = "largest"
