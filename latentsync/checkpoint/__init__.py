@@ -1,0 +1,26 @@
+"""Weight files: recognise, check, read, write, fetch. Names load on first use, so importing the package is light."""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "WeightsCard": "card",
+    "read_card": "card",
+    "require_resolution": "card",
+    "inspect_file": "files",
+    "sha256_file": "files",
+    "save_weights": "tensors",
+    "load_unet": "unet",
+    "load_unet_weights": "unet",
+    "load_syncnet": "syncnet",
+    "load_codec": "codec",
+    "load_whisper_weights": "whisper",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

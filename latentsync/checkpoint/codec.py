@@ -1,0 +1,85 @@
+"""The autoencoder of the latents, from a diffusers folder or a single file; never from the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from torch import Tensor
+
+from latentsync.checkpoint.files import FileKind, corrupt, inspect_file
+from latentsync.checkpoint.tensors import fill, mismatch, read_table, refuse_extras, require_tensors, tensors_under
+from latentsync.models.codec import LatentCodec
+
+WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")  # diffusers' names, best first
+CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+
+# The architecture of stabilityai/sd-vae-ft-mse, for a file that has lost its config.json.
+SD_VAE_CONFIG: dict[str, Any] = {
+    "_class_name": "AutoencoderKL",
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "act_fn": "silu",
+    "latent_channels": 4,
+    "norm_num_groups": 32,
+    "sample_size": 256,
+}
+# Names of the middle block's attention before diffusers 0.15, as the published file still has them.
+OLD_ATTENTION_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def load_codec(
+    path: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> LatentCodec:
+    """The latent codec in ``path``: a diffusers folder with config.json, or the weight file of sd-vae-ft-mse alone.
+
+    Raises ``WeightsMissingError``, ``WeightsCorruptError``, and ``WeightsMismatchError`` for another network.
+    """
+    path = Path(path)
+    file = _weight_file(path)
+    config = _read_config(file.with_name("config.json"))
+    tensors = _rename_attention(tensors_under(file, read_table(file), "state_dict"))
+    class_name = config.get("_class_name")
+    if class_name not in CLASSES:
+        raise mismatch(file, f"belongs to a {class_name}, not to one of {', '.join(CLASSES)}")
+    with torch.device("meta"):
+        network = CLASSES[class_name].from_config(config)
+    refuse_extras(file, require_tensors(file, tensors, network.state_dict(), f"the {class_name}"), f"the {class_name}")
+    return LatentCodec(fill(network, tensors, device, dtype)).eval()
+
+
+def _weight_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path  # a missing one is reported when it is read
+    found = [path / name for name in WEIGHT_NAMES if (path / name).exists()]
+    return found[0] if found else path / WEIGHT_NAMES[0]
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return SD_VAE_CONFIG
+    inspect_file(path, accept=frozenset({FileKind.JSON}))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise corrupt(path, f"is not valid JSON ({error})") from error
+
+
+def _rename_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under today's diffusers names. Old files store the projections with the same shapes."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        head, _, last = name.rpartition(".")
+        block, _, layer = head.rpartition(".")
+        if ".attentions." in block and layer in OLD_ATTENTION_NAMES:
+            name = f"{block}.{OLD_ATTENTION_NAMES[layer]}.{last}"
+        renamed[name] = tensor
+    return renamed

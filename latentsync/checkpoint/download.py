@@ -1,0 +1,212 @@
+"""Fetch what a release needs into a checkpoint folder: planned first, resumable, checked, moved into place at once."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from latentsync.checkpoint.card import write_sidecar
+from latentsync.checkpoint.files import inspect_file, sha256_file
+from latentsync.checkpoint.hub import address, locate
+from latentsync.checkpoint.inventory import (
+    JSON_ONLY,
+    Standing,
+    State,
+    describe,
+    look_up,
+    require_content,
+    set_aside,
+    size_text,
+)
+from latentsync.checkpoint.registry import HubFile, KnownFile, WebFile
+from latentsync.checkpoint.transfer import RemoteFile, fetch
+from latentsync.errors import DiskFullError, DownloadError, WeightsError, WeightsMismatchError
+
+LOCK_NAME = ".download.lock"
+MARGIN = 64 * 10**6  # bytes of the disk to leave free
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One file to fetch, and where from."""
+
+    known: KnownFile
+    path: Path
+    source: HubFile | WebFile
+    remote: RemoteFile
+
+
+def download(wanted: Sequence[KnownFile], folder: Path, revisions: Mapping[str, str], say: Say = print) -> None:
+    """Bring the ``wanted`` files into ``folder``; those that are there already are left alone.
+
+    ``revisions`` pins hub repositories to a branch, tag or commit ("main" for those not named). A broken file makes
+    room under another name. Raises ``DownloadError`` if a server does not give a file or gives something else,
+    ``WeightsMismatchError`` if another release is in the way, ``DiskFullError``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder, say):
+        orders = list(_plan(wanted, folder, revisions, say))
+        if not orders:
+            say(f"Nothing to fetch: {folder} has everything that was asked for.")
+            return
+        _announce(orders, folder, say)
+        for order in orders:
+            _carry_out(order, say)
+
+
+@contextmanager
+def _alone_in(folder: Path, say: Say) -> Iterator[None]:
+    """Wait until no other download works on ``folder``."""
+    lock = FileLock(folder / LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"Another download is at work in {folder}; waiting for it to finish.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _plan(wanted: Sequence[KnownFile], folder: Path, revisions: Mapping[str, str], say: Say) -> Iterator[Order]:
+    """What has to be fetched, after every server concerned has been asked."""
+    for known in wanted:
+        standing = look_up(known, folder)
+        if standing.state is State.OTHER:
+            raise _in_the_way(standing.path, standing.note, known)
+        if standing.state is State.CORRUPT:
+            say(f"{standing.note} It will be replaced; the broken file is kept beside it.")
+        unsure = standing.state is State.PRESENT and known.release is not None and standing.card is None
+        if standing.state is State.PRESENT and not unsure:
+            continue
+        if not known.sources:
+            say(f"{known.target} cannot be fetched: {known.use}. Bring it in with --import.")
+            continue
+        if unsure:
+            _identify(standing, revisions, say)
+        else:
+            yield _order(known, standing.path, revisions)
+
+
+def _order(known: KnownFile, path: Path, revisions: Mapping[str, str]) -> Order:
+    """The first source that answers."""
+    failures: list[DownloadError] = []
+    for source in known.sources:
+        revision = revisions.get(source.repository, "main") if isinstance(source, HubFile) else "main"
+        try:
+            return Order(known, path, source, locate(source, revision))
+        except DownloadError as error:
+            failures.append(error)
+    raise DownloadError(
+        f"{known.target} cannot be fetched: " + " ".join(failure.message for failure in failures),
+        remedy=failures[0].remedy,
+    ) from failures[0]
+
+
+def _identify(standing: Standing, revisions: Mapping[str, str], say: Say) -> None:
+    """Give a file without a card one, if it is the very file that the hub has for this release."""
+    try:
+        order = _order(standing.known, standing.path, revisions)
+    except DownloadError as error:
+        say(f"{standing.path} is kept; which release it belongs to cannot be told now. {error.message}")
+        return
+    if order.remote.sha256 is None:
+        say(f"{standing.path} is kept; which release it belongs to cannot be told, the server states no checksum.")
+        return
+    say(f"Comparing {standing.path} with the published file ...")
+    if sha256_file(standing.path) != order.remote.sha256:
+        raise _in_the_way(standing.path, "is another file", standing.known)
+    _write_card(order, order.remote.sha256)
+
+
+def _announce(orders: Sequence[Order], folder: Path, say: Say) -> None:
+    """Say what will be fetched, and refuse if the disk cannot take it."""
+    for order in orders:
+        say(f"  {order.known.target}  {size_text(order.remote.size)}  from {address(order.source, order.remote)}")
+    total = sum(order.remote.size or 0 for order in orders)
+    done = sum(partial.stat().st_size for partial in map(_partial, orders) if partial.exists())
+    unstated = sum(order.remote.size is None for order in orders)
+    say(
+        f"{len(orders)} files, {size_text(total)} in all"
+        + (f", {unstated} of unstated size" if unstated else "")
+        + (f"; {size_text(done)} of it have already arrived" if done else "")
+    )
+    free = shutil.disk_usage(folder).free
+    if total - done + MARGIN > free:
+        raise DiskFullError(
+            f"{folder} has {size_text(free)} free, the download needs {size_text(total - done + MARGIN)}.",
+            remedy="Make room, or name a folder on another disk with --dir.",
+        )
+
+
+def _carry_out(order: Order, say: Say) -> None:
+    partial = _partial(order)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        fetch(order.remote, partial, order.known.target)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise DiskFullError(
+            f"The disk is full: {partial} has {size_text(partial.stat().st_size)}.",
+            remedy="Make room and start again; it goes on where it stopped.",
+        ) from error
+    digest = _check(order, partial)
+    if order.path.exists():
+        set_aside(order.path)
+    partial.replace(order.path)
+    for stale in order.path.parent.glob(f".*.part.{order.path.name}"):
+        stale.unlink()
+    _write_card(order, digest)
+    say(f"{order.path} is complete, SHA-256 {digest}.")
+
+
+def _check(order: Order, partial: Path) -> str:
+    """The checksum of what arrived; raises ``DownloadError``, and discards it, if it is not the file that was meant."""
+    digest = sha256_file(partial)
+    try:
+        inspect_file(partial, accept=JSON_ONLY if order.path.suffix == ".json" else None)
+        require_content(partial, order.known, digest)
+        if order.remote.sha256 not in (None, digest):
+            raise DownloadError(f"Its SHA-256 is {digest} instead of {order.remote.sha256}.")
+    except WeightsError as error:
+        partial.unlink()
+        raise DownloadError(
+            f"{address(order.source, order.remote)} gave something else than {order.known.target}: {error.message}",
+            remedy="Start again; if it happens twice, take another mirror (HF_ENDPOINT) or copy the file by hand and "
+            "use --import.",
+        ) from error
+    return digest
+
+
+def _write_card(order: Order, digest: str) -> None:
+    source = address(order.source, order.remote)
+    card = describe(order.path, order.known, sha256=digest, source=source, release=order.known.release)
+    if card is not None:
+        write_sidecar(order.path, card)
+
+
+def _partial(order: Order) -> Path:
+    """Where the bytes gather; the name changes with the content that is expected, so two contents never mix."""
+    remote = order.remote
+    content = remote.sha256 or f"{address(order.source, remote)} {remote.size} {remote.etag}"
+    mark = sha256(content.encode()).hexdigest()[:12]
+    return order.path.with_name(f".{mark}.part.{order.path.name}")  # the suffix tells what to expect inside
+
+
+def _in_the_way(path: Path, what: str, known: KnownFile) -> WeightsMismatchError:
+    wanted = f"{known.target} of release {known.release}" if known.release else known.target
+    return WeightsMismatchError(
+        f"{path} {what}; {wanted} was asked for.",
+        remedy="Move it elsewhere, or keep the two apart with --dir.",
+    )

@@ -1,0 +1,168 @@
+"""The training configuration files: every key that a published one has, so that a user's own copy loads as it is.
+
+Sections and names are the published ones. What a file leaves out has the value of the published stage-2 file of
+release 1.6; paths have no default but neutral ones. Read with ``latentsync.config.load_config``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from latentsync.constants import AUDIO_RATE, MODEL_FPS, WINDOW_FRAMES
+from latentsync.errors import ConfigError
+
+FPS = int(MODEL_FPS)  # the files give a whole number
+
+
+@dataclass
+class UNetData:
+    """Where clips come from and how they are cut."""
+
+    syncnet_config_path: str | None = "configs/syncnet/syncnet_16_pixel_attn.yaml"
+    train_output_dir: str = "output/unet"
+    train_fileslist: str | None = None  # a clip's path per line; goes before train_data_dir
+    train_data_dir: str | None = None  # folder of clips
+    audio_embeds_cache_dir: str | None = None
+    audio_mel_cache_dir: str | None = None
+    val_video_path: str | None = None
+    val_audio_path: str | None = None
+    batch_size: int = 1  # clips per device
+    num_workers: int = 12
+    num_frames: int = WINDOW_FRAMES  # F
+    resolution: int = 256  # R, face side in pixels
+    mask_image_path: str = "mask.png"  # see face.mask.load_mask
+    audio_sample_rate: int = AUDIO_RATE
+    video_fps: int = FPS
+    audio_feat_length: list[int] = field(default_factory=lambda: [2, 2])  # video frames heard before and after
+
+    def __post_init__(self) -> None:
+        _require_rates(self.audio_sample_rate, self.video_fps)
+        if self.audio_feat_length != [2, 2]:
+            raise ConfigError(
+                f"data.audio_feat_length is {self.audio_feat_length}; only [2, 2] is supported.",
+                remedy="Every published network was trained with two frames before and two after.",
+            )
+
+
+@dataclass
+class UNetCheckpointing:
+    """What training starts from and how often it saves."""
+
+    resume_ckpt_path: str | None = "checkpoints/latentsync_unet.pt"
+    save_ckpt_steps: int = 10_000
+
+
+@dataclass
+class UNetRun:
+    """Losses, noise and length of the training."""
+
+    pixel_space_supervise: bool = True
+    use_syncnet: bool = True
+    sync_loss_weight: float = 0.05
+    perceptual_loss_weight: float = 0.1
+    recon_loss_weight: float = 1.0
+    guidance_scale: float = 1.5  # of the validation videos
+    trepa_loss_weight: float = 10.0
+    inference_steps: int = 20  # of the validation videos
+    trainable_modules: list[str] | None = None  # substrings of parameter names; none = all
+    seed: int = 1247
+    use_mixed_noise: bool = True
+    mixed_noise_alpha: float = 1.0  # ratio of the noise that frames share to the noise of their own
+    mixed_precision_training: bool = True
+    enable_gradient_checkpointing: bool = True
+    max_train_steps: int = 10_000_000
+    max_train_epochs: int = -1  # -1 = no limit
+
+
+@dataclass
+class UNetOptimizer:
+    """AdamW and its learning rate."""
+
+    lr: float = 1e-5
+    scale_lr: bool = False  # times the number of devices
+    max_grad_norm: float = 1.0
+    lr_scheduler: str = "constant"
+    lr_warmup_steps: int = 0
+
+
+@dataclass
+class UNetRecipe:
+    """A U-Net training file. ``model`` goes to ``UNetConfig.from_dict``."""
+
+    model: dict[str, Any]
+    data: UNetData = field(default_factory=UNetData)
+    ckpt: UNetCheckpointing = field(default_factory=UNetCheckpointing)
+    run: UNetRun = field(default_factory=UNetRun)
+    optimizer: UNetOptimizer = field(default_factory=UNetOptimizer)
+
+
+@dataclass
+class SyncNetData:
+    """Where clips come from and what the two towers see."""
+
+    train_output_dir: str = "output/syncnet"
+    num_val_samples: int = 2048
+    batch_size: int = 256  # clips per device
+    gradient_accumulation_steps: int = 1
+    num_workers: int = 12
+    latent_space: bool = False  # whether the picture tower sees latents
+    num_frames: int = WINDOW_FRAMES
+    resolution: int = 256
+    lower_half: bool = True  # whether the picture tower sees only the lower half of the face
+    audio_sample_rate: int = AUDIO_RATE
+    video_fps: int = FPS
+    train_fileslist: str | None = None
+    val_fileslist: str | None = None
+    audio_mel_cache_dir: str | None = None
+    train_data_dir: str | None = None
+    val_data_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        _require_rates(self.audio_sample_rate, self.video_fps)
+
+
+@dataclass
+class SyncNetCheckpointing:
+    """What training starts from, what evaluation reads, and how often training saves."""
+
+    resume_ckpt_path: str | None = None
+    inference_ckpt_path: str | None = "checkpoints/stable_syncnet.pt"
+    save_ckpt_steps: int = 2500
+
+
+@dataclass
+class SyncNetOptimizer:
+    """AdamW."""
+
+    lr: float = 1e-5
+    max_grad_norm: float = 1.0
+
+
+@dataclass
+class SyncNetRun:
+    """Length and validation of the training."""
+
+    max_train_steps: int = 10_000_000
+    validation_steps: int = 2500
+    mixed_precision_training: bool = True
+    seed: int = 42
+
+
+@dataclass
+class SyncNetRecipe:
+    """A sync-network training file. ``model`` goes to ``SyncNetConfig.from_dict``."""
+
+    model: dict[str, Any]
+    data: SyncNetData = field(default_factory=SyncNetData)
+    ckpt: SyncNetCheckpointing = field(default_factory=SyncNetCheckpointing)
+    run: SyncNetRun = field(default_factory=SyncNetRun)
+    optimizer: SyncNetOptimizer = field(default_factory=SyncNetOptimizer)
+
+
+def _require_rates(audio_sample_rate: int, video_fps: int) -> None:
+    if (audio_sample_rate, video_fps) != (AUDIO_RATE, FPS):
+        raise ConfigError(
+            f"data.audio_sample_rate is {audio_sample_rate} and data.video_fps {video_fps}.",
+            remedy=f"Every network here hears {AUDIO_RATE} samples a second and sees {FPS} frames.",
+        )

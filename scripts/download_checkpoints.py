@@ -1,0 +1,97 @@
+"""Fetch the published weights, list what is there, or bring in files that were copied by hand.
+
+    python -m scripts.download_checkpoints                        what inference with release 1.6 needs
+    python -m scripts.download_checkpoints --variant 1.5 --for training --for eval
+    python -m scripts.download_checkpoints --list --verify
+    python -m scripts.download_checkpoints --import ~/Downloads/latentsync_unet.pt --variant 1.5
+
+A mirror of the hub is named by HF_ENDPOINT, a proxy by HTTPS_PROXY, a token by HF_TOKEN.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from latentsync.checkpoint.adopt import adopt
+from latentsync.checkpoint.download import download
+from latentsync.checkpoint.inventory import State, look_up, table
+from latentsync.checkpoint.registry import (
+    DEFAULT_RELEASE,
+    HUB_REPOSITORY,
+    INFERENCE_VRAM_GB,
+    KNOWN_FILES,
+    PURPOSES,
+    RELEASES,
+    RESOLUTION,
+    files_for,
+    of_release,
+)
+from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError, WeightsCorruptError
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    memory = ", ".join(f"{release} {gigabytes} GB" for release, gigabytes in INFERENCE_VRAM_GB.items())
+    pixels = ", ".join(f"{release} {side}" for release, side in RESOLUTION.items())
+    parser.add_argument(
+        "--variant",
+        choices=RELEASES,
+        help=f"release (default {DEFAULT_RELEASE}); face side in pixels: {pixels}; GPU memory for inference: {memory}",
+    )
+    parser.add_argument(
+        "--for", dest="purposes", choices=PURPOSES, action="append", help="may be repeated (default: inference)"
+    )
+    names = sorted({known.target for known in KNOWN_FILES})
+    parser.add_argument(
+        "--only", action="append", choices=names, metavar="FILE", help="just this file; may be repeated"
+    )
+    parser.add_argument("--dir", type=Path, default=Path("checkpoints"), help="folder of the weights (%(default)s)")
+    parser.add_argument(
+        "--revision",
+        action="append",
+        default=[],
+        metavar="[REPOSITORY=]REVISION",
+        help="pin a hub repository, the variant's if none is named, to a branch, tag or commit (default: main)",
+    )
+    parser.add_argument("--list", action="store_true", help="show what is there, with size and licence; fetch nothing")
+    parser.add_argument("--verify", action="store_true", help="with --list: compare checksums too")
+    parser.add_argument("--import", dest="source", type=Path, metavar="PATH", help="copy a file or folder into place")
+    return parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    release = arguments.variant or DEFAULT_RELEASE
+    if arguments.source is not None:
+        adopt(arguments.source, arguments.dir, arguments.variant)
+        return
+    if arguments.list or arguments.verify:
+        standings = [look_up(known, arguments.dir, verify=arguments.verify) for known in of_release(release)]
+        print(table(standings))
+        if any(each.state is State.CORRUPT for each in standings):
+            raise WeightsCorruptError("Some files are broken.", remedy="Run this again without --list to replace them.")
+        return
+    wanted = files_for(release, tuple(arguments.purposes or ["inference"]))
+    if arguments.only:
+        wanted = [known for known in of_release(release) if known.target in arguments.only]
+    pairs = (pin.rpartition("=") for pin in arguments.revision)
+    download(
+        wanted, arguments.dir, {repository or HUB_REPOSITORY[release]: revision for repository, _, revision in pairs}
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        run(parse(argv))
+    except LatentSyncError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted; what has arrived is kept, and the next run goes on from there.", file=sys.stderr)
+        return INTERRUPTED_EXIT_CODE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
