@@ -50,7 +50,7 @@ def whisper_log_mel(waveform: np.ndarray) -> np.ndarray:
     n_frames = len(samples) // WHISPER_HOP
     if n_frames < 2:
         raise AudioError(
-            f"The sound has only {len(samples)} samples at {AUDIO_RATE} Hz; at least {2 * WHISPER_HOP} (20 ms) are needed.",
+            f"The sound lasts {len(samples) / AUDIO_RATE:.3f} s; at least {2 * WHISPER_HOP / AUDIO_RATE} s are needed.",
             remedy="Check that the sound file holds what it should.",
         )
     filters = slaney_filter_bank(_WHISPER_FFT, WHISPER_BANDS, 0.0, AUDIO_RATE / 2)

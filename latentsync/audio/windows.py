@@ -3,7 +3,7 @@
 Whisper's encoder reads 30 s at a time. A file that is longer is cut in one of two ways:
 
 - ``published``: consecutive windows of 30 s, so what is heard is forgotten at every join;
-- ``overlapping``: every window knows at least ``CONTEXT_SECONDS`` of sound on both sides of the part that is kept of it.
+- ``overlapping``: every window hears at least ``CONTEXT_SECONDS`` on both sides of what is kept of it.
 
 Up to 30 s both are the same single window.
 """
@@ -28,8 +28,8 @@ _MEL_PER_POSITION = exact_div(WHISPER_MEL_FRAMES, WHISPER_POSITIONS)
 class EncoderWindow:
     """One run of the encoder: what goes in and what is kept of the 1500 positions that come out.
 
-    Log-mel frames ``mel_start`` to ``mel_stop - 1`` go in, with zeros after them up to 3000. Of the output the positions
-    ``start`` to ``stop - 1`` are kept, counted from the start of the sound.
+    Log-mel frames ``mel_start`` to ``mel_stop - 1`` go in, with zeros after them up to 3000. Kept are the positions
+    ``start`` to ``stop - 1``, counted from the start of the sound.
     """
 
     mel_start: int

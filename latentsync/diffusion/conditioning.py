@@ -1,0 +1,36 @@
+"""What the U-Net sees besides the noise, and the only place that knows the order of its 13 input channels.
+
+B windows · F frames · R face side · h = w = R/8
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentsync.constants import LATENT_DOWNSCALE
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """The picture side of the conditioning, in latent space; one dtype and device for all.
+
+    ``keep_mask`` (B, 1, F, h, w), 1 = keep, 0 = generate; ``masked`` (B, 4, F, h, w) latents of the faces with the area
+    to be generated blanked; ``reference`` (B, 4, F, h, w) latents of the faces that show the identity.
+    """
+
+    keep_mask: Tensor
+    masked: Tensor
+    reference: Tensor
+
+
+def build_unet_input(noisy: Tensor, conditioning: Conditioning) -> Tensor:
+    """noisy latents (B, 4, F, h, w) -> (B, 13, F, h, w): noisy 4, keep_mask 1, masked 4, reference 4."""
+    return torch.cat([noisy, conditioning.keep_mask, conditioning.masked, conditioning.reference], dim=1)
+
+
+def latent_mask(keep_mask: Tensor) -> Tensor:
+    """A keep mask in pixels (..., R, R) -> in latent cells (..., h, w): each cell takes its top-left pixel."""
+    return keep_mask[..., ::LATENT_DOWNSCALE, ::LATENT_DOWNSCALE]

@@ -1,0 +1,42 @@
+"""The noise schedule that the published networks were trained with, and three ways to walk it backwards."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+
+from latentsync.errors import ConfigError
+
+SchedulerName = Literal["ddim", "dpm++", "unipc"]
+SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
+Scheduler = DDIMScheduler | DPMSolverMultistepScheduler | UniPCMultistepScheduler
+
+_PUBLISHED: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "prediction_type": "epsilon",
+}
+
+
+def make_scheduler(name: SchedulerName) -> Scheduler:
+    """A fresh scheduler, whose ``set_timesteps`` is left to the caller. All start from noise of unit variance.
+
+    - ``ddim``: as published (Song et al. 2020), eta 0;
+    - ``dpm++``: DPM-Solver++ 2M (Lu et al. 2022), for few steps;
+    - ``unipc``: UniPC of order 2 (Zhao et al. 2023), for few steps.
+
+    The two fast ones go down to no noise at all, with a first-order last step; ``ddim`` stops at training step 0.
+    Raises ``ConfigError`` for any other name.
+    """
+    if name == "ddim":
+        return DDIMScheduler(**_PUBLISHED, clip_sample=False, set_alpha_to_one=False)
+    if name == "dpm++":
+        return DPMSolverMultistepScheduler(**_PUBLISHED)
+    if name == "unipc":
+        return UniPCMultistepScheduler(**_PUBLISHED)
+    raise ConfigError(f"There is no scheduler '{name}'.", remedy=f"Choose one of {', '.join(SCHEDULERS)}.")

@@ -1,0 +1,16 @@
+"""Networks applied to media: what the U-Net hears."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from latentsync.features.audio_encoder import AudioEncoder as AudioEncoder
+
+
+def __getattr__(name: str) -> object:
+    if name == "AudioEncoder":
+        from latentsync.features.audio_encoder import AudioEncoder
+
+        return AudioEncoder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

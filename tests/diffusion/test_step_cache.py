@@ -1,0 +1,21 @@
+"""Which steps run the whole network."""
+
+from __future__ import annotations
+
+from latentsync.diffusion.step_cache import StepCache
+
+
+def test_published_interval_runs_seven_of_twenty_steps_in_full():
+    cache = StepCache(3)
+    full = [index for index in range(20) if not cache.at(index).reuse]
+    assert full == [0, 3, 6, 9, 12, 15, 18]
+
+
+def test_features_travel_from_step_to_step():
+    cache = StepCache(2)
+    cache.at(0).hidden = "deep features"
+    assert cache.at(1).hidden == "deep features"
+
+
+def test_interval_one_is_off():
+    assert all(StepCache(1).at(index) is None for index in range(3))
