@@ -1,0 +1,85 @@
+"""Opening files with FFmpeg, and saying in words why one cannot be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from latentsync.errors import AudioError, LatentSyncError, VideoError
+
+IMAGE_SUFFIXES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
+_HEAD_BYTES = 512  # enough to know a pointer file or a web page by
+
+
+def file_url(path: Path) -> str:
+    """An address that FFmpeg takes literally, whatever characters the name has."""
+    return f"file:{path.absolute()}"
+
+
+@contextmanager
+def open_input(path: Path, error: type[VideoError] | type[AudioError]) -> Iterator[InputContainer]:
+    """Open a media file for reading; raises ``error`` with the cause if that fails."""
+    refuse_unreadable(path, error)
+    # FFmpeg reads % in the name of a picture as a pattern for numbers, so pictures come through a file object.
+    source = path.open("rb") if path.suffix.lower() in IMAGE_SUFFIXES else file_url(path)
+    try:
+        try:
+            container = av.open(source)
+        except (av.FFmpegError, ValueError) as cause:
+            raise _explain(path, error, cause) from cause
+        with container:
+            yield container
+    finally:
+        if not isinstance(source, str):
+            source.close()
+
+
+def refuse_unreadable(path: Path, error: type[LatentSyncError]) -> None:
+    """Raise ``error`` unless ``path`` is a file with at least one byte that may be read."""
+    if not path.exists():
+        raise error(f"There is no file {path}.", remedy="Check the spelling of the path.")
+    if path.is_dir():
+        raise error(f"{path} is a folder, not a media file.", remedy="Name a file in it.")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as cause:
+        raise error(f"{path} cannot be read: {cause.strerror}.", remedy="Check its permissions.") from cause
+    if empty:
+        raise error(f"{path} is empty (0 bytes).", remedy="Download or copy the file again.")
+
+
+def _explain(path: Path, error: type[LatentSyncError], cause: Exception) -> LatentSyncError:
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    text = head.lstrip().lower()
+    if text.startswith(b"version https://git-lfs"):
+        return error(f"{path} is a Git-LFS pointer, not the file itself.", remedy="Fetch the file with 'git lfs pull'.")
+    if text.startswith((b"<!doctype html", b"<html")):
+        return error(f"{path} is a web page, not a media file.", remedy="Download the file itself.")
+    if head[4:8] == b"ftyp" and b"moov" not in _top_level_boxes(path):
+        return error(
+            f"{path} is cut short: its index is missing (moov atom not found).",
+            remedy="The recording or download did not finish: get the file again.",
+        )
+    reason = getattr(cause, "strerror", None) or str(cause)
+    return error(f"{path} is no media file that FFmpeg can read: {reason}.", remedy="Check that it plays in a player.")
+
+
+def _top_level_boxes(path: Path) -> list[bytes]:
+    """Types of the boxes at the top level of an MP4 file, as far as they go."""
+    types = []
+    with path.open("rb") as file:
+        while len(header := file.read(8)) == 8:
+            size, kind = int.from_bytes(header[:4], "big"), header[4:]
+            types.append(kind)
+            if size == 1:  # 64-bit size follows
+                size = int.from_bytes(file.read(8), "big") - 8
+            if size < 8:  # 0: to the end of the file; 1 to 7: damaged
+                break
+            file.seek(size - 8, 1)
+    return types

@@ -1,0 +1,91 @@
+"""Packets to decoded frames, from the start of a stream or from any key frame of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from latentsync.errors import NoVideoStreamError, VideoError
+from latentsync.media.container import open_input
+from latentsync.media.timeline import Timeline
+
+NO_VIDEO_REMEDY = "Name a video, a picture or a folder of pictures."
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of these drop the alpha
+_VP8_SHOW_FRAME = 0x10  # bit of the first byte of a VP8 frame (RFC 6386, 9.1)
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The moving picture of a container, with all other streams switched off; cover art of a sound file is none.
+
+    Raises ``NoVideoStreamError`` if there is none, ``VideoError`` if FFmpeg has no decoder for it.
+    """
+    best = container.streams.best("video")
+    streams = ([best] if best is not None else []) + list(container.streams.video)
+    stream = next((s for s in streams if not s.disposition & Disposition.attached_pic), None)
+    if stream is None:
+        holds = "only sound" if container.streams.audio else "no pictures"
+        raise NoVideoStreamError(f"{path} holds {holds}.", remedy=NO_VIDEO_REMEDY)
+    if stream.codec_context is None:
+        raise VideoError(f"{path}: FFmpeg has no decoder for its video codec.", remedy="Convert it to H.264 first.")
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all
+    return stream
+
+
+def is_shown(packet: av.Packet, codec: str) -> bool:
+    """Whether decoding the packet gives a frame that is meant to be seen."""
+    if packet.is_discard:
+        return False
+    return codec != "vp8" or bool(memoryview(packet)[0] & _VP8_SHOW_FRAME)
+
+
+def decode_all(path: Path) -> Iterator[av.VideoFrame]:
+    """Every frame that FFmpeg can make of a file, from its start."""
+    with open_input(path, VideoError) as container:
+        yield from _decoded(container, video_stream(container, path))
+
+
+def decode_from(path: Path, timeline: Timeline, key: int, reorder_depth: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(index, frame) from about key frame ``key`` on, as far as FFmpeg can decode.
+
+    What comes first may lie before ``key``, or after it if the container seeks badly; frames that depend on missing
+    ones are left out by the decoder. Indices rise.
+    """
+    with open_input(path, VideoError) as container:
+        stream = video_stream(container, path)
+        if key > 0:
+            container.seek(int(timeline.pts[key]), stream=stream)
+            stream.codec_context.reorder_depth = reorder_depth  # forgotten on seeking; without it B frames get lost
+        last = -1
+        for frame in _decoded(container, stream):
+            index = timeline.index_at(frame.pts) if timeline.by_time and frame.pts is not None else last + 1
+            if index > last:
+                yield index, frame
+                last = index
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    decoder = _decoder_for(stream)
+    for packet in container.demux(stream):
+        try:
+            frames = decoder.decode(packet if packet.size else None)
+        except av.FFmpegError:  # a damaged packet; the gap that it leaves is judged by who numbers the frames
+            continue
+        yield from frames
+
+
+def _decoder_for(stream: VideoStream) -> av.VideoCodecContext:
+    """The decoder of a stream, with threads on; one that keeps the alpha plane where the stream has one."""
+    decoder = stream.codec_context
+    tags = {name.lower(): value for name, value in stream.metadata.items()}
+    if decoder.name in _ALPHA_DECODERS and tags.get("alpha_mode") == "1":
+        decoder = av.CodecContext.create(_ALPHA_DECODERS[decoder.name], "r")
+        decoder.extradata = stream.codec_context.extradata
+    decoder.thread_type = "AUTO"
+    return decoder

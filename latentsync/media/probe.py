@@ -1,0 +1,215 @@
+"""What a file holds, from its headers, its packets and its first picture: no guess from a header that may lie."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
+
+from latentsync.errors import AudioError, NoAudioStreamError, NoVideoStreamError, VideoError
+from latentsync.media import color
+from latentsync.media.container import IMAGE_SUFFIXES, open_input
+from latentsync.media.decoder import NO_VIDEO_REMEDY, decode_all, is_shown, video_stream
+from latentsync.media.timeline import DEFAULT_RATE, Timeline, counted_timeline, timeline_from_packets
+from latentsync.types import AudioStreamInfo, ColorTags, VideoInfo
+
+
+@dataclass(frozen=True)
+class Clip:
+    """All that is needed to decode a video frame by frame. ``files`` is set for a folder of pictures."""
+
+    info: VideoInfo
+    timeline: Timeline
+    coded_size: tuple[int, int]  # (width, height) before rotation
+    orientation: color.Orientation = field(default_factory=color.Orientation)
+    reorder_depth: int = 0  # frames that the decoder holds back
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()  # what a user should know about how it is read
+
+
+def probe_video(path: Path | str, fps: Fraction | None = None) -> VideoInfo:
+    """Size, exact frame count, rate, colour, rotation and sound tracks of a video, a picture or a folder of pictures.
+
+    ``fps`` is the rate of pictures that have none (default 25). Reads every packet, decodes the first frame. Raises
+    ``NoVideoStreamError`` for a file without a moving picture, ``VideoError`` for one that cannot be read or decoded.
+    """
+    return inspect_clip(path, fps).info
+
+
+def probe_audio(path: Path | str) -> AudioStreamInfo:
+    """The sound track of a sound file or of a video.
+
+    Raises ``NoAudioStreamError`` if there is none, ``AudioError`` if the file cannot be read.
+    """
+    path = Path(path)
+    with open_input(path, AudioError) as container:
+        stream = container.streams.best("audio")
+        if stream is None or stream.codec_context is None:
+            raise NoAudioStreamError(f"{path} has no sound track.", remedy="Name a file that has sound.")
+        return _audio_info(stream)
+
+
+def inspect_clip(path: Path | str, fps: Fraction | None = None) -> Clip:
+    """See ``probe_video``; the result also holds what a decoder needs."""
+    path = Path(path)
+    if path.is_dir():
+        return _inspect_folder(path, fps or DEFAULT_RATE)
+    with open_input(path, VideoError) as container:
+        stream = video_stream(container, path)
+        still = path.suffix.lower() in IMAGE_SUFFIXES and container.format.name != "apng"
+        audio = tuple(_audio_info(track) for track in container.streams.audio if track.codec_context is not None)
+        codec, depth = stream.codec_context.name, stream.codec_context.reorder_depth
+        sample_aspect = stream.sample_aspect_ratio
+        header_frames = stream.frames
+    first = _first_frame(path)
+    notes = _format_notes(first)
+    if still:
+        timeline, n_bytes = counted_timeline(1, fps or DEFAULT_RATE), 0
+    else:
+        timeline, n_bytes, damage = _read_timeline(path, header_frames)
+        notes += damage
+    orientation, angle, turned = _orientation(first)
+    notes += turned
+    alpha = color.has_alpha(first.format.name)
+    if alpha and (still or codec == "gif"):
+        alpha = _any_transparency(path)
+    width, height = first.width, first.height
+    if orientation.transpose:
+        width, height = height, width
+        sample_aspect = 1 / sample_aspect if sample_aspect else None
+    info = VideoInfo(
+        path=path,
+        width=width,
+        height=height,
+        fps=timeline.fps,
+        n_frames=len(timeline),
+        duration=timeline.duration,
+        variable_frame_rate=timeline.rate is None,
+        rotation=angle,
+        pix_fmt=first.format.name,
+        codec=codec,
+        bit_rate=round(n_bytes * 8 / timeline.duration) or None,
+        sample_aspect_ratio=sample_aspect or Fraction(1),
+        color=_color_tags(first),
+        has_alpha=alpha,
+        audio=audio,
+    )
+    return Clip(info, timeline, (first.width, first.height), orientation, depth, notes=tuple(notes))
+
+
+def _first_frame(path: Path) -> av.VideoFrame:
+    with closing(decode_all(path)) as frames:
+        frame = next(frames, None)
+    if frame is None:
+        raise VideoError(
+            f"{path}: not one frame of it can be decoded.", remedy="Check that it plays in a video player."
+        )
+    return frame
+
+
+def _read_timeline(path: Path, header_frames: int) -> tuple[Timeline, int, list[str]]:
+    """Timeline, bytes of the stream, and notes on damage, from a pass over all packets."""
+    packets: list[tuple[int, int, bool]] = []
+    n_bytes, n_hidden, n_shown, notes = 0, 0, 0, []
+    with open_input(path, VideoError) as container:
+        stream = video_stream(container, path)
+        codec, time_base = stream.codec_context.name, stream.time_base
+        rates = (stream.guessed_rate, stream.base_rate, stream.average_rate)
+        try:
+            for packet in container.demux(stream):
+                if not packet.size:
+                    continue
+                n_bytes += packet.size
+                if not is_shown(packet, codec):
+                    n_hidden += 1
+                    continue
+                n_shown += 1
+                if packet.pts is not None:
+                    packets.append((packet.pts, packet.duration or 0, packet.is_keyframe))
+        except av.FFmpegError as error:
+            notes.append(f"{path}: reading stopped after {n_shown} frames ({error.strerror})")
+    if header_frames > n_shown + n_hidden:
+        notes.append(f"{path}: cut short, {n_shown} of {header_frames} frames are there")
+    stamps = {pts for pts, _, _ in packets}
+    if len(stamps) == n_shown:
+        return timeline_from_packets(packets, time_base, rates), n_bytes, notes
+    rate = next((rate for rate in rates if rate), DEFAULT_RATE)
+    return counted_timeline(sum(1 for _ in decode_all(path)), rate), n_bytes, notes  # no usable stamps: decode to count
+
+
+def _inspect_folder(folder: Path, fps: Fraction) -> Clip:
+    files = tuple(sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.name[0] != "."))
+    if not files:
+        raise NoVideoStreamError(f"The folder {folder} holds no pictures.", remedy=NO_VIDEO_REMEDY)
+    first = _first_frame(files[0])
+    timeline = counted_timeline(len(files), Fraction(fps), n_keys=len(files))
+    alpha = color.has_alpha(first.format.name) and any(_any_transparency(file) for file in files)
+    n_bytes = sum(file.stat().st_size for file in files)
+    info = VideoInfo(
+        path=folder,
+        width=first.width,
+        height=first.height,
+        fps=timeline.fps,
+        n_frames=len(files),
+        duration=timeline.duration,
+        pix_fmt=first.format.name,
+        codec=files[0].suffix[1:].lower(),
+        bit_rate=round(n_bytes * 8 / timeline.duration),
+        color=_color_tags(first),
+        has_alpha=alpha,
+    )
+    return Clip(info, timeline, (first.width, first.height), files=files, notes=tuple(_format_notes(first)))
+
+
+def _any_transparency(path: Path) -> bool:
+    """Whether any pixel of a picture or GIF is not opaque: an alpha plane that says nothing is no alpha."""
+    to_rgb = None
+    for frame in decode_all(path):
+        if to_rgb is None:
+            to_rgb = color.FrameToRgb(
+                ColorTags(), frame.format.name, frame.width, frame.height, color.Orientation(), True
+            )
+        if to_rgb(frame)[1].min() < 255:
+            return True
+    return False
+
+
+def _orientation(frame: av.VideoFrame) -> tuple[color.Orientation, int, list[str]]:
+    side_data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    if side_data is None:
+        return color.Orientation(), 0, []
+    orientation = color.Orientation.from_display_matrix(np.frombuffer(side_data, np.int32))
+    angle = -frame.rotation % 360
+    if orientation is None:
+        return color.Orientation(), 0, [f"a rotation by {angle} degrees is ignored: only quarter turns are applied"]
+    return orientation, angle, []
+
+
+def _format_notes(frame: av.VideoFrame) -> list[str]:
+    notes = []
+    if (bits := color.bit_depth(frame.format.name)) > 8:
+        notes.append(f"{bits}-bit video is read as 8 bits per colour")
+    if not color.matrix_is_known(_color_tags(frame)):
+        notes.append(f"the colour matrix with code {int(frame.colorspace)} is not supported: read as BT.601")
+    return notes
+
+
+def _color_tags(frame: av.VideoFrame) -> ColorTags:
+    full_range = {1: False, 2: True}.get(int(frame.color_range))
+    return ColorTags(int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc), full_range)
+
+
+def _audio_info(stream: av.AudioStream) -> AudioStreamInfo:
+    container_duration = stream.container.duration
+    if stream.duration is not None:
+        duration = stream.duration * stream.time_base
+    elif container_duration is not None:
+        duration = Fraction(container_duration, av.time_base)
+    else:
+        duration = None
+    return AudioStreamInfo(stream.codec_context.name, stream.sample_rate, stream.channels, duration)

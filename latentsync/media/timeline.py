@@ -1,0 +1,108 @@
+"""When each frame of a stream is shown and where decoding may start: the index that makes reading frame-exact.
+
+Built from the packets of the stream without decoding; 8 bytes per frame are all that grows with the length of a video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+DEFAULT_RATE = Fraction(25)  # frames per second of pictures that have no time of their own
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Presentation times of the frames of one stream, in the order in which they are shown.
+
+    ``pts`` (n,) int64 rising and ``end`` (when the last frame ends) count ticks of ``time_base`` seconds. ``keys`` (k,)
+    int64 are the indices of key frames, the first of them 0. ``rate`` is the frame rate if it is constant: times are
+    then exact multiples of its inverse, even where the container rounds them (Matroska: to milliseconds).
+    ``by_time`` says whether a decoded frame is known by its time stamp, or only by counting from the first one.
+    """
+
+    pts: np.ndarray
+    keys: np.ndarray
+    time_base: Fraction
+    rate: Fraction | None
+    end: int
+    by_time: bool = True
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def time(self, index: int) -> Fraction:
+        """Seconds from the first frame to frame ``index``."""
+        if self.rate is not None:
+            return index / self.rate
+        return int(self.pts[index] - self.pts[0]) * self.time_base
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds from the start of the first frame to the end of the last."""
+        if self.rate is not None:
+            return len(self) / self.rate
+        return int(self.end - self.pts[0]) * self.time_base
+
+    @property
+    def fps(self) -> Fraction:
+        """The constant rate, or the average one."""
+        return self.rate if self.rate is not None else len(self) / self.duration
+
+    def index_at(self, pts: int) -> int:
+        """Index of the frame that is shown nearest to ``pts``."""
+        right = int(np.searchsorted(self.pts, pts).clip(0, len(self) - 1))
+        left = max(right - 1, 0)
+        return left if pts - self.pts[left] < self.pts[right] - pts else right
+
+    def key_before(self, index: int) -> int:
+        """Index of the last key frame that is not after frame ``index``."""
+        return int(self.keys[np.searchsorted(self.keys, index, side="right") - 1])
+
+
+def timeline_from_packets(
+    packets: Sequence[tuple[int, int, bool]], time_base: Fraction, nominal_rates: Iterable[Fraction | None]
+) -> Timeline:
+    """A timeline from (pts, duration, is key frame) of every packet, in any order, pts all different.
+
+    ``nominal_rates`` are what the container claims; a claim is believed if it fits every time stamp.
+    """
+    pts, durations, is_key = (np.array(column) for column in zip(*sorted(packets), strict=True))
+    keys = np.union1d(np.flatnonzero(is_key), [0])
+    rates = [rate for rate in nominal_rates if rate]
+    rate = constant_rate(pts, time_base, rates)
+    last = int(durations[-1]) or (int(np.median(np.diff(pts))) if len(pts) > 1 else 0)
+    if last <= 0:
+        last = max(1, round(1 / ((rates[0] if rates else DEFAULT_RATE) * time_base)))
+    if rate is None and len(pts) == 1:
+        rate = 1 / (last * time_base)
+    return Timeline(pts, keys, time_base, rate, int(pts[-1]) + last)
+
+
+def counted_timeline(n_frames: int, rate: Fraction, n_keys: int = 1) -> Timeline:
+    """A constant-rate timeline of frames that carry no time stamps; the first ``n_keys`` can be started from."""
+    return Timeline(np.arange(n_frames), np.arange(n_keys), 1 / rate, rate, n_frames, by_time=False)
+
+
+def constant_rate(pts: np.ndarray, time_base: Fraction, nominal_rates: Iterable[Fraction]) -> Fraction | None:
+    """The rate that explains every time stamp as a rounded multiple of its inverse, or None if there is none.
+
+    A stamp may be off by one tick (container rounding), but never by more than an eighth of the frame interval.
+    """
+    steps = np.diff(pts)
+    if len(steps) == 0:
+        return next(iter(nominal_rates), None)
+    index = np.arange(len(pts))
+    for rate in nominal_rates:
+        interval = 1 / (rate * time_base)  # ticks
+        tolerance = min(1.0, float(interval) / 8)
+        # Exact in float64 up to 2^53 ticks: the product is an integer, divided once.
+        ideal = index * interval.numerator / interval.denominator
+        if np.abs(pts - pts[0] - ideal).max() <= tolerance + 1e-6:
+            return rate
+    if np.all(steps == steps[0]):
+        return 1 / (int(steps[0]) * time_base)
+    return None

@@ -1,0 +1,136 @@
+"""A video as a source of numbered RGB frames: forwards, backwards, from anywhere, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+
+from latentsync.errors import VideoError
+from latentsync.media.color import FrameToRgb
+from latentsync.media.decoder import decode_all, decode_from
+from latentsync.media.probe import inspect_clip
+from latentsync.types import Frame
+
+_REVERSE_BYTES = 128 * 2**20  # of decoded frames that are held to give them backwards
+_REVERSE_FRAMES = 16  # held whatever their size: fewer would decode long groups of pictures too often
+_LONGEST_REPAIR = Fraction(1)  # seconds of undecodable video that are bridged by repeating the frame before
+
+
+class VideoFile:
+    """A video file, a picture, or a folder of pictures in the order of their names (``types.VideoSource``).
+
+    ``info`` is what ``probe_video`` says; ``notes`` are remarks for the user, and grow when damage is met. ``fps`` is
+    the rate of pictures that have none (default 25). Raises as ``probe_video`` does.
+    """
+
+    def __init__(self, path: Path | str, fps: Fraction | None = None) -> None:
+        self._clip = inspect_clip(path, fps)
+        self.info = self._clip.info
+        self.notes: list[str] = list(self._clip.notes)
+
+    def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
+        """Frames ``start`` to ``stop - 1``, upright, in ascending order, or the same ones descending if ``reverse``.
+
+        Every index of the range is given exactly once, with its exact time from the first frame. Frames that cannot be
+        decoded are replaced by the one before (and noted); if that would last more than a second, ``VideoError`` is
+        raised. The file is closed when the iterator ends or is closed.
+        """
+        stop = self.info.n_frames if stop is None else min(stop, self.info.n_frames)
+        decoded = self._backwards(start, stop) if reverse else self._forwards(start, stop)
+        to_rgb = FrameToRgb(
+            self.info.color, self.info.pix_fmt, *self._clip.coded_size, self._clip.orientation, self.info.has_alpha
+        )
+        try:
+            for index, frame in decoded:
+                self._check_size(index, frame)
+                pixels, alpha = to_rgb(frame)
+                yield Frame(index, self._clip.timeline.time(index), pixels, alpha)
+        finally:
+            decoded.close()
+
+    def _forwards(self, start: int, stop: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Exactly the indices ``start`` to ``stop - 1``.
+
+        If decoding from the nearest key frame leaves a gap, an earlier one is tried, and at last the start of the file:
+        only what is missing even then is missing in the file.
+        """
+        nearest = self._clip.timeline.key_before(start) if start < stop else 0
+        earlier = self._clip.timeline.key_before(nearest - 1) if nearest > 0 else 0
+        for key in sorted({nearest, earlier, 0}, reverse=True):
+            for index, frame in self._consecutive(key, start, stop):
+                yield index, frame
+                start = index + 1
+            if start >= stop:
+                return
+
+    def _consecutive(self, key: int, start: int, stop: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames from ``start`` on, decoded from ``key``: up to the first gap, or past all of them if ``key`` is 0."""
+        if start >= stop:
+            return
+        expected, before = start, None
+        with closing(self._decode(key)) as decoded:
+            for index, frame in decoded:
+                if index > expected:
+                    if key > 0:
+                        return
+                    yield from self._repeat(before or frame, expected, min(index, stop))
+                if expected <= index < stop:
+                    yield index, frame
+                before, expected = frame, max(expected, index + 1)
+                if expected >= stop:
+                    return
+        if key == 0:
+            yield from self._repeat(before, expected, stop)
+
+    def _repeat(self, frame: av.VideoFrame | None, start: int, stop: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Stand-ins for frames ``start`` to ``stop - 1``, which cannot be decoded."""
+        timeline = self._clip.timeline
+        begin, end = timeline.time(start), timeline.time(stop) if stop < len(timeline) else timeline.duration
+        where = f"{self.info.path}: the video cannot be decoded from {float(begin):.2f} s to {float(end):.2f} s"
+        if frame is None or end - begin > _LONGEST_REPAIR:
+            raise VideoError(f"{where}.", remedy="Get an undamaged copy, or cut that part out.")
+        self._note(f"{where}: {stop - start} frame(s) are replaced by the one before")
+        for index in range(start, stop):
+            yield index, frame
+
+    def _backwards(self, start: int, stop: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The same indices descending: stretches are decoded forwards and held, as YUV, which is half the size of RGB."""
+        width, height = self._clip.coded_size
+        frame_bytes = width * height * av.VideoFormat(self.info.pix_fmt).padded_bits_per_pixel // 8
+        most = max(_REVERSE_FRAMES, _REVERSE_BYTES // frame_bytes)
+        keys = self._clip.timeline.keys
+        while stop > start:
+            low = max(start, stop - most)
+            inside = keys[(keys >= low) & (keys < stop)]
+            low = int(inside[0]) if len(inside) else low
+            held = list(self._forwards(low, stop))
+            while held:
+                yield held.pop()
+            stop = low
+
+    def _decode(self, key: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        if self._clip.files:
+            for index in range(key, len(self._clip.files)):
+                yield from ((index, frame) for frame in islice(decode_all(self._clip.files[index]), 1))
+        else:
+            yield from decode_from(self.info.path, self._clip.timeline, key, self._clip.reorder_depth)
+
+    def _check_size(self, index: int, frame: av.VideoFrame) -> None:
+        expected = self._clip.coded_size
+        if (frame.width, frame.height) == expected:
+            return
+        change = f"is {frame.width} x {frame.height} pixels instead of {expected[0]} x {expected[1]}"
+        if self._clip.files:
+            raise VideoError(f"{self._clip.files[index]} {change}.", remedy="Give all pictures of a folder one size.")
+        self._note(
+            f"{self.info.path}: the picture {change} from {float(self._clip.timeline.time(index)):.2f} s, scaled"
+        )
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
