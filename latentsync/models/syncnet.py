@@ -33,6 +33,13 @@ class TowerConfig:
     def __post_init__(self) -> None:
         if not len(self.block_out_channels) == len(self.downsample_factors) == len(self.attn_blocks) > 0:
             raise _error("block_out_channels, downsample_factors and attn_blocks differ in length, or are empty")
+        if any(len(factor) != 2 for factor in self.downsample_factors):
+            raise _error("downsample_factors are single numbers or pairs of height and width")
+        steps = [step for factor in self.downsample_factors for step in factor]
+        counts = {"in_channels": [self.in_channels], "block_out_channels": self.block_out_channels}
+        for name, values in (counts | {"downsample_factors": steps}).items():
+            if not all(isinstance(value, int) and value > 0 for value in values):
+                raise _error(f"{name} {list(values)} are not positive whole numbers")
         if any(width % _GROUPS for width in self.block_out_channels):
             raise _error(f"block_out_channels {list(self.block_out_channels)} are not all multiples of {_GROUPS}")
 
@@ -43,16 +50,18 @@ class TowerConfig:
         for name in (*tower, *known - {"attn_blocks", "dropout"}):
             if name not in known or name not in tower:
                 raise _error(f"the key {name} of an encoder is {'missing' if name in known else 'not known'}")
+        for name in ("block_out_channels", "downsample_factors", "attn_blocks"):
+            if not isinstance(tower.get(name, ()), (list, tuple)):
+                raise _error(f"{name} is {tower[name]!r}, not a list")
         widths = tuple(tower["block_out_channels"])
-        factors = (
-            factor if isinstance(factor, (list, tuple)) else (factor,) * 2 for factor in tower["downsample_factors"]
-        )
-        attention = tower.get("attn_blocks", [0] * len(widths))
         return cls(
             in_channels=tower["in_channels"],
             block_out_channels=widths,
-            downsample_factors=tuple((height, width) for height, width in factors),
-            attn_blocks=tuple(bool(flag) for flag in attention),
+            downsample_factors=tuple(
+                tuple(factor) if isinstance(factor, (list, tuple)) else (factor, factor)
+                for factor in tower["downsample_factors"]
+            ),
+            attn_blocks=tuple(bool(flag) for flag in tower.get("attn_blocks", (0,) * len(widths))),
             dropout=tower.get("dropout", 0.0),
         )
 
