@@ -108,16 +108,14 @@ class FrameToRgb:
             frame,
             width=width,
             height=height,
-            format="gbrap" if self._alpha and not _has_alpha_plane(frame.format) else "gbrp",
+            format="gbrp",
             src_colorspace=self._matrix,
             src_color_range=self._range,
             interpolation=_DECODE,
         )
-        green, blue, red, *alpha = (plane_view(plane) for plane in planar.planes)
+        green, blue, red = (plane_view(plane) for plane in planar.planes)
         pixels = self._orientation.apply(cv2.merge([red, green, blue]))
-        if not self._alpha:
-            return pixels, None
-        return pixels, self._orientation.apply(alpha[0] if alpha else _read_alpha_plane(frame)).copy()
+        return pixels, self._orientation.apply(alpha_of(frame)) if self._alpha else None
 
 
 class RgbToFrame:
@@ -153,10 +151,13 @@ def _has_alpha_plane(pixel_format: av.VideoFormat) -> bool:
     return pixel_format.name.startswith(("yuva", "gbrap")) and not pixel_format.is_big_endian
 
 
-def _read_alpha_plane(frame: av.VideoFrame) -> np.ndarray:
+def alpha_of(frame: av.VideoFrame) -> np.ndarray:
+    """(H, W) uint8 alpha of a frame whose pixel format has it, as decoded."""
+    if not _has_alpha_plane(frame.format):
+        return plane_view(frame.reformat(format="gbrap").planes[3]).copy()
     bits = frame.format.components[3].bits
     alpha = plane_view(frame.planes[3], bits)
-    return alpha if bits == 8 else (alpha >> (bits - 8)).astype(np.uint8)
+    return alpha.copy() if bits == 8 else (alpha >> (bits - 8)).astype(np.uint8)
 
 
 def _write_alpha_plane(frame: av.VideoFrame, alpha: np.ndarray) -> None:

@@ -106,9 +106,7 @@ def _first_frame(path: Path) -> av.VideoFrame:
     with closing(decode_all(path)) as frames:
         frame = next(frames, None)
     if frame is None:
-        raise VideoError(
-            f"{path}: not one frame of it can be decoded.", remedy="Check that it plays in a video player."
-        )
+        raise VideoError(f"{path}: no frame of it can be decoded.", remedy="Check that it plays in a video player.")
     return frame
 
 
@@ -168,15 +166,8 @@ def _inspect_folder(folder: Path, fps: Fraction) -> Clip:
 
 def _any_transparency(path: Path) -> bool:
     """Whether any pixel of a picture or GIF is not opaque: an alpha plane that says nothing is no alpha."""
-    to_rgb = None
-    for frame in decode_all(path):
-        if to_rgb is None:
-            to_rgb = color.FrameToRgb(
-                ColorTags(), frame.format.name, frame.width, frame.height, color.Orientation(), True
-            )
-        if to_rgb(frame)[1].min() < 255:
-            return True
-    return False
+    with closing(decode_all(path)) as frames:
+        return any(color.alpha_of(frame).min() < 255 for frame in frames)
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[color.Orientation, int, list[str]]:

@@ -99,7 +99,7 @@ class VideoFile:
             yield index, frame
 
     def _backwards(self, start: int, stop: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """The same indices descending: stretches are decoded forwards and held, as YUV, which is half the size of RGB."""
+        """The same indices descending: stretches are decoded forwards and held as YUV, half the size of RGB."""
         width, height = self._clip.coded_size
         frame_bytes = width * height * av.VideoFormat(self.info.pix_fmt).padded_bits_per_pixel // 8
         most = max(_REVERSE_FRAMES, _REVERSE_BYTES // frame_bytes)
