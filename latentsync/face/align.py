@@ -1,0 +1,75 @@
+"""Frames to aligned faces: landmarks give a matrix, the matrix gives the square that the networks see.
+
+``Geometry`` names how: 'default' is ours (sub-pixel, one resampling step, no memory between frames, because tracks are
+smoothed where both their past and their future are known); a release number repeats that release.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from latentsync.face.paste import paste_face
+from latentsync.face.published import BORDER, RELEASES, PublishedMatrices, crop_published
+from latentsync.face.resample import warp
+from latentsync.face.similarity import anchor_points, compose, crop_to_canvas, estimate_similarity
+from latentsync.types import AlignedFace
+
+__all__ = ["FaceAligner", "Geometry", "align_face", "anchor_points", "estimate_similarity", "paste_face"]
+
+Geometry = Literal["default", "1.0", "1.5", "1.6"]
+
+
+class FaceAligner:
+    """Aligns the frames of one run, in order. ``geometry`` other than 'default' keeps state from frame to frame.
+
+    ``matrix`` must be called in frame order; ``crop`` may run in any thread.
+    """
+
+    def __init__(self, resolution: int, geometry: Geometry = "default") -> None:
+        if geometry != "default" and geometry not in RELEASES:
+            raise ValueError(f"geometry must be 'default' or one of {', '.join(RELEASES)}, not {geometry!r}")
+        self.resolution = resolution
+        self.geometry = geometry
+        self._published = None if geometry == "default" else PublishedMatrices(RELEASES[geometry], resolution)
+
+    def matrix(self, landmarks: np.ndarray) -> np.ndarray:
+        """(2, 3) float64, frame pixels to canvas pixels, from (68, 2) or (106, 2) landmarks of the next frame."""
+        if self._published is None:
+            to_crop = estimate_similarity(anchor_points(landmarks), self.resolution)
+        else:
+            to_crop = self._published.next(landmarks)
+        return compose(crop_to_canvas(self.resolution), to_crop)
+
+    def crop(self, pixels: np.ndarray, matrix: np.ndarray) -> AlignedFace:
+        """The face of a frame (H, W, 3) uint8 RGB under a matrix from ``matrix``."""
+        return align_face(pixels, matrix, self.resolution, self.geometry)
+
+    def align(self, pixels: np.ndarray, landmarks: np.ndarray) -> AlignedFace:
+        """``matrix`` and ``crop`` in one."""
+        return self.crop(pixels, self.matrix(landmarks))
+
+
+def align_face(
+    pixels: np.ndarray, points_or_matrix: np.ndarray, resolution: int, geometry: Geometry = "default"
+) -> AlignedFace:
+    """The face of a frame (H, W, 3) uint8 RGB as ``AlignedFace`` of side ``resolution``.
+
+    ``points_or_matrix``: (3, 2) anchor points (see ``anchor_points``), or a (2, 3) matrix from frame to canvas pixels.
+    Outside the frame the canvas is grey 127. ``geometry`` chooses the resampling; offsets and smoothing are in
+    ``FaceAligner`` only. Raises ``ValueError`` for other shapes.
+    """
+    given = np.asarray(points_or_matrix, dtype=np.float64)
+    if given.shape == (3, 2):
+        matrix = compose(crop_to_canvas(resolution), estimate_similarity(given, resolution))
+    elif given.shape == (2, 3):
+        matrix = given
+    else:
+        raise ValueError(f"anchor points are (3, 2) and a matrix is (2, 3), not {given.shape}")
+    if geometry == "default":
+        canvas = np.clip(warp(pixels, matrix, (resolution, resolution), BORDER), 0, 255)
+    else:
+        canvas = crop_published(pixels, matrix, resolution, RELEASES[geometry]).astype(np.float32)
+    levels = np.ascontiguousarray(canvas.transpose(2, 0, 1))
+    return AlignedFace(pixels=levels * np.float32(1 / 127.5) - 1, matrix=matrix)

@@ -1,0 +1,151 @@
+"""S3FD for the boxes and 2D-FAN for the landmarks: the networks of the published 1.0 and 1.5, by the face-alignment package.
+
+The package's own loader downloads; here its networks are built and given local files instead. Its landmarks are whole
+pixels (it truncates); here the peak of each heat map is read between its cells (Bulat & Tzimiropoulos 2017, "How far are
+we from solving the 2D & 3D face alignment problem?" describe the networks).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from latentsync.errors import DeviceError, WeightsCorruptError
+from latentsync.face.detector import DOWNLOAD, Detection, find_weights
+
+S3FD_FILES = ("s3fd-619a316812.pth",)
+# The plain state dict that the package's release 1.5 reads, or the TorchScript archive of its earlier releases.
+FAN_FILES = ("2DFAN4-11f355bf06.pth.tar", "2DFAN4-cd938726ad.zip")
+
+DETECTION_SIDE = 640  # longer side of the frame that S3FD sees, px
+MIN_SCORE = 0.5
+FAN_SIDE = 256  # px of the crop
+HEATMAP_SIDE = 64  # cells
+PEAK_RADIUS = 2  # cells around the highest one that share in the peak's position
+BOX_REFERENCE = 195  # px: width plus height of a box, over this, is the package's unit of scale
+CROP_REACH = 200  # px of crop per unit of scale
+BOX_LIFT = 0.12  # share of the box's height by which the crop lies above its centre
+FAN_BATCH = 16
+
+
+def missing_files(weights_dir: Path) -> list[str]:
+    """Names of the files that are not there."""
+    return [names[0] for names in (S3FD_FILES, FAN_FILES) if find_weights(weights_dir, names) is None]
+
+
+def load(weights_dir: Path, device: str) -> FaceAlignmentDetector:
+    """The detector from the files in ``weights_dir``."""
+    return FaceAlignmentDetector(find_weights(weights_dir, S3FD_FILES), find_weights(weights_dir, FAN_FILES), device)
+
+
+class FaceAlignmentDetector:
+    """See the module's text. ``device`` as torch names it."""
+
+    def __init__(self, s3fd_path: Path, fan_path: Path, device: str) -> None:
+        from face_alignment.detection.sfd import FaceDetector as S3FD
+
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise DeviceError(f"Device {device} is not available.", remedy="Use --device cpu.")
+        self._device = device
+        try:
+            self._s3fd = S3FD(device=device, path_to_detector=str(s3fd_path), filter_threshold=MIN_SCORE)
+        except Exception as error:
+            raise _corrupt(s3fd_path, error) from error
+        self._fan = _load_fan(fan_path, device)
+        self.name = f"face-alignment-{DETECTION_SIDE}-{MIN_SCORE}-subpixel-{fan_path.name.partition('.')[0]}"
+
+    @torch.inference_mode()
+    def detect(self, frames: list[np.ndarray]) -> list[list[Detection]]:
+        """See ``FaceDetector.detect``."""
+        height, width = frames[0].shape[:2]
+        scale = min(1.0, DETECTION_SIDE / max(height, width))
+        small = [cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for frame in frames]
+        batch = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2)
+        ratio = np.array([width / small[0].shape[1], height / small[0].shape[0]] * 2)
+        boxes, owners = [], []
+        for owner, rows in enumerate(self._s3fd.detect_from_batch(batch)):
+            for row in rows:
+                boxes.append(np.append(row[:4] * ratio, row[4]))
+                owners.append(owner)
+        found: list[list[Detection]] = [[] for _ in frames]
+        for start in range(0, len(boxes), FAN_BATCH):
+            part = slice(start, start + FAN_BATCH)
+            landmarks = self._landmarks([frames[owner] for owner in owners[part]], np.array(boxes[part]))
+            for owner, box, points in zip(owners[part], boxes[part], landmarks, strict=True):
+                detection = Detection((box[:4] - 0.5).astype(np.float32), points, float(np.clip(box[4], 0, 1)))
+                found[owner].append(detection)
+        return [sorted(faces, key=lambda face: -face.score) for faces in found]
+
+    def _landmarks(self, frames: list[np.ndarray], boxes: np.ndarray) -> np.ndarray:
+        """(n, 68, 2) float32 frame pixels for one box (n, 5) of each frame."""
+        extent = boxes[:, 2:4] - boxes[:, :2]
+        sides = CROP_REACH * extent.sum(axis=1) / BOX_REFERENCE
+        corners = boxes[:, :2] + extent / 2 - sides[:, None] / 2
+        corners[:, 1] -= BOX_LIFT * extent[:, 1]
+        crops = [_crop(frame, corner, side) for frame, corner, side in zip(frames, corners, sides, strict=True)]
+        batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(self._device).float() / 255
+        heatmaps = self._fan(batch)
+        if isinstance(heatmaps, (list, tuple)):  # one set per stage, the last the best
+            heatmaps = heatmaps[-1]
+        peaks = heatmap_peaks(heatmaps.float().cpu().numpy())
+        cells = sides[:, None, None] / HEATMAP_SIDE
+        return (corners[:, None] + (peaks + 0.5) * cells - 0.5).astype(np.float32)
+
+
+def heatmap_peaks(heatmaps: np.ndarray) -> np.ndarray:
+    """(n, 68, 2) x, y in cells, cell centres at whole numbers: the centre of mass around each map's highest cell.
+
+    ``heatmaps`` (n, 68, h, w); negative values count as nothing.
+    """
+    count, points, height, width = heatmaps.shape
+    highest = heatmaps.reshape(count, points, -1).argmax(axis=-1)
+    reach = np.arange(-PEAK_RADIUS, PEAK_RADIUS + 1)
+    # Near an edge the neighbourhood shrinks on both sides alike, so that it stays centred on the peak.
+    rows = (highest // width)[..., None] + reach
+    columns = (highest % width)[..., None] + reach
+    inside = ((rows >= 0) & (rows < height))[..., :, None] & ((columns >= 0) & (columns < width))[..., None, :]
+    inside &= inside[..., ::-1, ::-1]
+    item, point = np.ogrid[:count, :points]
+    values = heatmaps[
+        item[..., None, None],
+        point[..., None, None],
+        np.clip(rows, 0, height - 1)[..., :, None],
+        np.clip(columns, 0, width - 1)[..., None, :],
+    ]
+    mass = np.where(inside, np.maximum(values, 0), 0) + 1e-12
+    total = mass.sum(axis=(-1, -2))
+    x = (mass.sum(axis=-2) * columns).sum(axis=-1) / total
+    y = (mass.sum(axis=-1) * rows).sum(axis=-1) / total
+    return np.stack([x, y], axis=-1)
+
+
+def _crop(frame: np.ndarray, corner: np.ndarray, side: float) -> np.ndarray:
+    """(256, 256, 3) uint8: the square of ``side`` px whose outer top left corner is ``corner``; black outside the frame."""
+    scale = FAN_SIDE / side
+    matrix = np.array([[scale, 0, 0], [0, scale, 0]])
+    matrix[:, 2] = -0.5 - scale * (corner - 0.5)
+    return cv2.warpAffine(frame, matrix, (FAN_SIDE, FAN_SIDE), flags=cv2.INTER_LINEAR)
+
+
+def _load_fan(path: Path, device: str) -> torch.nn.Module:
+    from face_alignment.models import FAN
+
+    try:
+        if path.suffix == ".zip":
+            network = torch.jit.load(str(path), map_location=device)
+        else:
+            network = FAN(4)
+            network.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+    except Exception as error:
+        raise _corrupt(path, error) from error
+    return network.to(device).eval()
+
+
+def _corrupt(path: Path, error: Exception) -> WeightsCorruptError:
+    return WeightsCorruptError(
+        f"{path} ({path.stat().st_size} bytes) is not the network it should be: {str(error).splitlines()[0]}",
+        remedy=f"Delete it and run: {DOWNLOAD}",
+    )

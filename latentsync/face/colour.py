@@ -1,0 +1,87 @@
+"""Light and colour of a generated face brought to those of the frame around it.
+
+Just inside the border of the pasted area both pictures show the same skin, so the difference there is what the
+generator changed by mistake. One gain for all channels and one offset per channel describe it (cf. Reinhard et al. 2001,
+"Color transfer between images", whose per-channel statistics this restricts to a ring and to a fit that may refuse).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+GAIN_LIMITS = (0.8, 1.25)  # beyond them it is another picture, not another light
+SHIFT_LIMIT = 32.0  # grey levels by which the mean of a channel may move
+UNEXPLAINED = (
+    0.7,
+    0.2,
+)  # share of the ring's variance left by the fit: no trust at the first, full trust at the second
+NOISE_LEVELS = 6.0  # grey levels of disagreement that never count against a fit
+PRIOR_LEVELS = 2.0  # spread, in grey levels, below which the ring says nothing about the gain
+OUTLIER_SIGMAS = 2.0
+MEMORY = 0.75  # share of the previous frame's correction
+
+
+@dataclass(frozen=True, slots=True)
+class ColourFit:
+    """``corrected = gain * pixels + offset``, in grey levels. ``offset`` (3,) float32."""
+
+    gain: float
+    offset: np.ndarray
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """(..., 3) float32 grey levels in and out."""
+        return pixels * np.float32(self.gain) + self.offset
+
+
+NEUTRAL = ColourFit(1.0, np.zeros(3, np.float32))
+
+
+def fit_colour(generated: np.ndarray, original: np.ndarray) -> ColourFit:
+    """The correction that brings ``generated`` to ``original``, both (n, 3) float32 grey levels of the same places.
+
+    Least squares with the gain drawn towards 1, outliers (a moved jaw line, a hand) left out in a second round. If the
+    two do not show the same thing, the correction fades out to none.
+    """
+    if len(generated) < 16:
+        return NEUTRAL
+    x, y = generated.astype(np.float64), original.astype(np.float64)
+    gain, offset = _least_squares(x, y)
+    error = np.abs(y - gain * x - offset).max(axis=1)
+    kept = error <= OUTLIER_SIGMAS * max(error.mean(), 1.0)
+    x, y = x[kept], y[kept]
+    gain, offset = _least_squares(x, y)
+    unexplained = ((y - gain * x - offset) ** 2).mean() / (y.var(axis=0).mean() + NOISE_LEVELS**2)
+    none, full = UNEXPLAINED
+    trust = float(np.clip((none - unexplained) / (none - full), 0, 1))
+    shift = np.clip(y.mean(axis=0) - x.mean(axis=0), -SHIFT_LIMIT, SHIFT_LIMIT)
+    gain = 1 + trust * (gain - 1)
+    return ColourFit(gain, (trust * shift + (1 - gain) * x.mean(axis=0)).astype(np.float32))
+
+
+def _least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
+    prior = x.size * PRIOR_LEVELS**2
+    centred = x - x_mean
+    gain = float(((centred * (y - y_mean)).sum() + prior) / ((centred**2).sum() + prior))
+    gain = float(np.clip(gain, *GAIN_LIMITS))
+    return gain, y_mean - gain * x_mean
+
+
+class ColourSmoother:
+    """Keeps the correction from flickering: an exponential mean over the frames of one shot, begun anew at a cut."""
+
+    def __init__(self) -> None:
+        self._last: ColourFit | None = None
+        self._shot: int | None = None
+
+    def next(self, fit: ColourFit, shot: int) -> ColourFit:
+        """The correction to use for the next frame, given the fit of that frame alone."""
+        if self._last is not None and shot == self._shot:
+            fit = ColourFit(
+                MEMORY * self._last.gain + (1 - MEMORY) * fit.gain,
+                (MEMORY * self._last.offset + (1 - MEMORY) * fit.offset).astype(np.float32),
+            )
+        self._last, self._shot = fit, shot
+        return fit
