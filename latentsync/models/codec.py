@@ -11,8 +11,8 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
-# Standard deviation of sd-vae's latents is 1 / 0.18215 (arXiv 2112.10752, appendix G); the U-Net sees them at about 1.
-# An autoencoder's own configuration may state another scale or a shift: the published code overrides both, so do we.
+# Stable Diffusion's autoencoder gives latents of standard deviation 1 / 0.18215 (arXiv 2112.10752); the U-Net sees them
+# at about 1. A scale or shift in an autoencoder's own configuration is not read: the published code overrides both.
 _KL_SCALE = 0.18215
 
 

@@ -77,8 +77,9 @@ class UNet3D(nn.Module):
 
     def _embed_time(self, timestep: Tensor, batch: int) -> Tensor:
         """timestep () or (B,) -> (B, 4*C)."""
-        embedding = self.time_proj(timestep.expand(batch))
-        return self.time_embedding(embedding.to(self.time_embedding.linear_1.weight.dtype))
+        weight = self.time_embedding.linear_1.weight  # schedulers keep their time steps on the CPU
+        embedding = self.time_proj(timestep.to(weight.device).expand(batch))
+        return self.time_embedding(embedding.to(weight.dtype))
 
     def _deep(self, hidden: Tensor, condition: Condition) -> Tensor:
         """All layers but the last one: the output of ``conv_in`` -> what enters the last residual block with it."""

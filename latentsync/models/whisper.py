@@ -5,8 +5,6 @@ B pieces of 30 s · 80 mel bands · 3000 mel frames · 1500 positions at 50 Hz �
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +12,10 @@ from whisper.model import AudioEncoder, ModelDimensions
 
 
 class WhisperTaps(nn.Module):
-    """Whisper's audio encoder, read after its stem and after each of its blocks. Made for inference only."""
+    """Whisper's audio encoder, read after its stem and after each of its blocks.
+
+    State-dict names are those of an OpenAI file; only the ``encoder.`` part exists here.
+    """
 
     def __init__(self, dims: ModelDimensions) -> None:
         super().__init__()
@@ -23,13 +24,6 @@ class WhisperTaps(nn.Module):
         )
         self.n_taps = dims.n_audio_layer + 1  # L
         self.width = dims.n_audio_state  # D
-
-    def load_openai_weights(self, state_dict: Mapping[str, Tensor]) -> None:
-        """Take the encoder's tensors out of the state dict of a whole Whisper model; the decoder's are left.
-
-        Raises ``RuntimeError`` if a tensor is missing, left over or of another shape.
-        """
-        self.load_state_dict({name: value for name, value in state_dict.items() if name.startswith("encoder.")})
 
     def forward(self, mel: Tensor) -> Tensor:
         """Normalised log-mel (B, 80, 3000) -> (B, 1500, L, D), without the encoder's final layer norm.

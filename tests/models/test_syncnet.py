@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -78,10 +76,13 @@ PARAMETERS = {
 }
 
 
-@pytest.fixture(scope="module", params=["16_latent", "25_pixel", "16_pixel_attn"])
-def published(request):
-    yield request.param, rule_filled(lambda: StableSyncNet(SyncNetConfig.from_dict(BLOCKS[request.param])))
-    gc.collect()
+def rule_syncnet(name: str) -> StableSyncNet:
+    return rule_filled(lambda: StableSyncNet(SyncNetConfig.from_dict(BLOCKS[name])))
+
+
+@pytest.fixture(scope="module")
+def syncnet_with_attention() -> StableSyncNet:
+    return rule_syncnet("16_pixel_attn")
 
 
 @torch.no_grad()
@@ -94,23 +95,21 @@ def assert_embeddings(name: str, syncnet: StableSyncNet) -> None:
     assert relative_error(audio, expected["audio_embeds"]) < 1e-5
 
 
-def test_embeddings_are_the_published_ones(published):
-    assert_embeddings(*published)
+@pytest.mark.parametrize("name", ["16_latent", "25_pixel", pytest.param("16_pixel", marks=pytest.mark.slow)])
+def test_embeddings_are_the_published_ones(name):
+    assert_embeddings(name, rule_syncnet(name))
 
 
-@pytest.mark.slow
-def test_embeddings_of_the_network_of_release_1_0_are_the_published_ones():
-    assert_embeddings("16_pixel", rule_filled(lambda: StableSyncNet(SyncNetConfig.from_dict(BLOCKS["16_pixel"]))))
+def test_embeddings_with_attention_are_the_published_ones(syncnet_with_attention):
+    assert_embeddings("16_pixel_attn", syncnet_with_attention)
 
 
 @pytest.mark.parametrize("side", [256, 512])
 @torch.no_grad()
-def test_embeddings_of_generated_faces_are_the_published_ones(published, side):
-    name, syncnet = published
-    if name != "16_pixel_attn":
-        pytest.skip("the published numbers are of the network with attention")
+def test_embeddings_of_generated_faces_are_the_published_ones(syncnet_with_attention, side):
     pixels = rule_input(f"unet_sync_pred_pixels_{side}", (1, 16, 3, side, side))
-    visual, audio = syncnet(select_visual_input(pixels), rule_input("unet_sync_mel", (1, 1, 80, 52)))
+    mel = rule_input("unet_sync_mel", (1, 1, 80, 52))
+    visual, audio = syncnet_with_attention(select_visual_input(pixels), mel)
     expected = golden_arrays("syncnet/16_pixel_attn")
     assert relative_error(visual, expected[f"unet_sync_vision_{side}"]) < 1e-5
     assert relative_error(audio, expected[f"unet_sync_audio_{side}"]) < 1e-5

@@ -55,22 +55,9 @@ def test_another_length_is_refused():
         toy_taps()(rule_input("mel", (1, 80, 39)))
 
 
-def test_the_encoder_of_a_whole_whisper_file_loads_strictly():
-    shapes = published_shapes("whisper_tiny")
-    taps = WhisperTaps(TINY)
-    assert shapes_of(taps) == {name: shape for name, shape in shapes.items() if name.startswith("encoder.")}
-    state = {name: torch.zeros(shape) for name, shape in shapes.items() if name != "decoder.token_embedding.weight"}
-    taps.load_openai_weights(state)
-    assert not any(tensor.any() for tensor in taps.state_dict().values())
-    del state["encoder.blocks.2.attn.query.bias"]
-    with pytest.raises(RuntimeError, match="encoder.blocks.2.attn.query.bias"):
-        taps.load_openai_weights(state)
-    state["encoder.blocks.2.attn.query.bias"] = torch.zeros(2)
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        taps.load_openai_weights(state)
-    state["encoder.blocks.9.attn.query.bias"] = torch.zeros(384)
-    with pytest.raises(RuntimeError, match="encoder.blocks.9"):
-        taps.load_openai_weights(state)
+def test_names_and_shapes_are_those_of_the_encoder_in_openai_s_file():
+    encoder = {name: shape for name, shape in published_shapes("whisper_tiny").items() if name.startswith("encoder.")}
+    assert shapes_of(WhisperTaps(TINY)) == encoder
 
 
 @pytest.mark.shared
