@@ -1,0 +1,225 @@
+"""A clip of a synthetic talker, with the truth about every frame of it.
+
+Person, scene and sentence have seeds of their own. Two clips that differ only in ``sentence_seed`` show the same person in the
+same scene with the same movement; their frames are equal to the last bit outside the region that ``speech_region`` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+
+from latentsync.constants import AUDIO_RATE
+from latentsync.data.talkers.geometry import Articulation, jaw_reach
+from latentsync.data.talkers.identity import make_identity
+from latentsync.data.talkers.pose import turn
+from latentsync.data.talkers.scene import Actor, Events, Shot, Span, in_view, mouth_free, stage
+from latentsync.data.talkers.speech import Utterance, compose, mouth_at, tracks
+from latentsync.data.talkers.voice import make_music, synthesise
+
+MUSIC = ("none", "under", "instead")
+_NEXT_PERSON = 100_003  # added to the identity seed for each further person of a clip
+_NEXT_SCENE = 7_919  # added to the scene seed for each further shot
+
+
+@dataclass(frozen=True)
+class TalkerOptions:
+    """The hard cases. Spans are (start, end) in seconds of the clip."""
+
+    eye_distance: float | None = None  # pixels between the pupils; None = chosen by the scene
+    silences: tuple[Span, ...] = ()  # nothing is said, the mouth is closed
+    absences: tuple[Span, ...] = ()  # nobody in the picture, the voice goes on
+    profiles: tuple[Span, ...] = ()  # the head is turned away
+    hands: tuple[Span, ...] = ()  # a hand lies before the mouth
+    cuts: tuple[float, ...] = ()  # times at which another person in another place goes on talking
+    crossing: bool = False  # a second, silent person walks through the picture in front of the speaker
+    music: str = "none"  # one of MUSIC; "instead" also keeps the mouth closed
+    av_offset_frames: int = 0  # > 0: the sound comes so many frames after the mouth; < 0: before
+
+
+@dataclass(frozen=True)
+class PersonTruth:
+    """What is true of one person in each of the N frames of a clip."""
+
+    landmarks: np.ndarray  # (N, 68, 2) float32, frame pixels, iBUG order
+    opening: np.ndarray  # (N,) float32: distance of the inner lips over the height of the face, before any turning
+    visible: np.ndarray  # (N,) bool: wholly in the picture, not turned away, not behind somebody
+    mouth_free: np.ndarray  # (N,) bool: no hand before it
+    yaw: np.ndarray  # (N,) float32, rad
+
+
+@dataclass(frozen=True)
+class TalkerClip:
+    """Frames are drawn when asked for; everything else is at hand."""
+
+    identity_seed: int
+    sentence_seed: int
+    scene_seed: int
+    width: int
+    height: int
+    fps: Fraction
+    waveform: np.ndarray  # (n,) float32 at 16 kHz, exactly as long as the frames
+    utterance: Utterance
+    shots: tuple[Shot, ...]
+
+    @cached_property
+    def n_frames(self) -> int:
+        return sum(len(shot) for shot in self.shots)
+
+    @cached_property
+    def cuts(self) -> tuple[int, ...]:
+        """Index of the first frame of every shot but the first."""
+        return tuple(int(v) for v in np.cumsum([len(shot) for shot in self.shots])[:-1])
+
+    @cached_property
+    def people(self) -> tuple[PersonTruth, ...]:
+        """The speaker (of each shot in turn), then, if there is one, the passer-by."""
+        count = len(self.shots[0].actors)
+        return tuple(self._truth(number) for number in range(count))
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """Of the speaker: (N, 68, 2) float32, frame pixels, iBUG order."""
+        return self.people[0].landmarks
+
+    @property
+    def opening(self) -> np.ndarray:
+        """Of the speaker: (N,) float32, distance of the inner lips over the height of the face."""
+        return self.people[0].opening
+
+    @property
+    def visible(self) -> np.ndarray:
+        """Of the speaker: (N,) bool."""
+        return self.people[0].visible
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """Frames ``start`` to ``stop - 1``, each (height, width, 3) uint8 RGB, the caller's to keep."""
+        first = 0
+        stop = self.n_frames if stop is None else min(stop, self.n_frames)
+        for shot in self.shots:
+            for index in range(max(start - first, 0), min(stop - first, len(shot))):
+                yield shot.frame(index)
+            first += len(shot)
+
+    def pixels(self) -> np.ndarray:
+        """All frames, (N, height, width, 3) uint8 RGB."""
+        return np.stack(list(self.frames()))
+
+    def speech_region(self, index: int) -> np.ndarray:
+        """(M, 2) polygon in frame pixels: nothing outside depends on what is said in frame ``index``."""
+        first = 0
+        for shot in self.shots:
+            if index < first + len(shot):
+                return _speech_region(shot.actors[0], index - first)
+            first += len(shot)
+        raise IndexError(f"frame {index} of {self.n_frames}")
+
+    def _truth(self, number: int) -> PersonTruth:
+        actors = [shot.actors[number] for shot in self.shots]
+        size = (self.width, self.height)
+        return PersonTruth(
+            landmarks=np.concatenate([a.landmarks for a in actors]),
+            opening=np.concatenate([_opening(a) for a in actors]).astype(np.float32),
+            visible=np.concatenate([in_view(shot.actors, number, size) for shot in self.shots]),
+            mouth_free=np.concatenate([mouth_free(a) for a in actors]),
+            yaw=np.concatenate([a.pose.yaw for a in actors]).astype(np.float32),
+        )
+
+
+def make_talker(
+    identity_seed: int,
+    sentence_seed: int,
+    scene_seed: int,
+    *,
+    seconds: float = 5.0,
+    size: int | tuple[int, int] = 256,
+    fps: Fraction | int = 25,
+    options: TalkerOptions | None = None,
+) -> TalkerClip:
+    """The clip of those seeds: equal arguments give equal frames and samples, bit for bit, on one installation.
+
+    ``size`` is the side of a square or (width, height) in pixels. Raises ``ValueError`` for a clip without a frame,
+    a cut outside the clip, or a music mode that is not one of ``MUSIC``.
+    """
+    options = options or TalkerOptions()
+    fps = Fraction(fps)
+    width, height = (size, size) if isinstance(size, int) else size
+    count = int(Fraction(seconds).limit_denominator(100_000) * fps)
+    if count < 1:
+        raise ValueError(f"{seconds} s at {fps} frames per second hold no frame")
+    if options.music not in MUSIC:
+        raise ValueError(f"music is one of {', '.join(MUSIC)}, not {options.music!r}")
+    times = np.arange(count) / float(fps)
+    voice = make_identity(identity_seed).voice
+    duration = count / float(fps)
+    silences = ((0.0, duration),) if options.music == "instead" else options.silences
+    utterance = compose(sentence_seed, voice, duration, silences)
+    speech = tracks(utterance, sentence_seed, voice, duration)
+    samples = int(count / fps * AUDIO_RATE)
+    waveform = _delay(synthesise(speech, voice, sentence_seed, samples), options.av_offset_frames, fps)
+    if options.music != "none":
+        waveform = waveform + make_music(sentence_seed, samples) * np.float32(0.5 if options.music == "under" else 1.5)
+    mouth = mouth_at(speech.mouth, times)
+    shots = _make_shots(identity_seed, scene_seed, times, mouth, (width, height), options, fps)
+    return TalkerClip(
+        identity_seed, sentence_seed, scene_seed, width, height, fps, np.clip(waveform, -1, 1), utterance, shots
+    )
+
+
+def _make_shots(
+    identity_seed: int, scene_seed: int, times: np.ndarray, mouth: Articulation, size: tuple[int, int],
+    options: TalkerOptions, fps: Fraction,
+) -> tuple[Shot, ...]:  # fmt: skip
+    count = len(times)
+    cuts = [round(cut * float(fps)) for cut in options.cuts]
+    borders = [0, *cuts, count]
+    if sorted(set(borders)) != borders:
+        raise ValueError(f"cuts at {options.cuts} s do not lie in order inside the clip")
+    shots = []
+    for number, (start, stop) in enumerate(zip(borders[:-1], borders[1:], strict=True)):
+        part = slice(start, stop)
+        people = [(make_identity(identity_seed + number * _NEXT_PERSON), _part(mouth, part))]
+        if options.crossing:
+            passer_by = make_identity(identity_seed + (number + 1) * _NEXT_PERSON + 1)
+            people.append((passer_by, Articulation(*(np.zeros(stop - start) for _ in range(6)))))
+        since = times[start]
+        events = Events(
+            *(tuple((a - since, b - since) for a, b in spans) for spans in (options.absences, options.profiles, options.hands))
+        )
+        shots.append(
+            stage(people, times[part] - since, scene_seed + number * _NEXT_SCENE, size, events, options.eye_distance)
+        )
+    return tuple(shots)
+
+
+def _part(mouth: Articulation, part: slice) -> Articulation:
+    return Articulation(*(getattr(mouth, name)[part] for name in mouth.__dataclass_fields__))
+
+
+def _delay(waveform: np.ndarray, frames: int, fps: Fraction) -> np.ndarray:
+    """The sound ``frames`` video frames later, same length; silence comes in."""
+    shift = round(frames / fps * AUDIO_RATE)
+    moved = np.zeros_like(waveform)
+    if shift >= 0:
+        moved[shift:] = waveform[: len(waveform) - shift]
+    else:
+        moved[:shift] = waveform[-shift:]
+    return moved
+
+
+def _opening(actor: Actor) -> np.ndarray:
+    shape = actor.identity.shape
+    return actor.mouth.opening * shape.max_opening / shape.height
+
+
+def _speech_region(actor: Actor, index: int) -> np.ndarray:
+    shape = actor.identity.shape
+    top, bottom = shape.mouth_y - 0.36, jaw_reach(shape) + 0.03
+    corners = np.array([(-0.84, top), (0.84, top), (0.84, bottom), (-0.84, bottom)])
+    edge = np.concatenate([np.linspace(a, b, 12, endpoint=False) for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)])
+    pose = actor.pose.at(index)
+    return turn(edge, np.zeros(len(edge)), pose).astype(np.float32)
