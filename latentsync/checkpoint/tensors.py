@@ -34,16 +34,14 @@ def read_table(path: str | Path) -> dict[str, Any]:
             return {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  not a mapping
     try:
         table = torch.load(path, map_location="cpu", weights_only=True, mmap=kind is FileKind.TORCH)
-    except pickle.UnpicklingError as error:
-        raise corrupt(
-            path,
-            "holds Python objects other than tensors, which could run code when loaded",
-            "Use a file from a source you trust that holds nothing but tensors.",
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise corrupt(
-            path, f"is damaged or cut short ({str(error).splitlines()[0] if str(error) else 'no more data'})"
-        ) from error
+    except Exception as error:  # noqa: BLE001  a damaged pickle can fail in any way that Python knows
+        if isinstance(error, pickle.UnpicklingError) and "global" in str(error):
+            raise corrupt(
+                path,
+                "names Python code besides tensors, and was not loaded",
+                "Use a file from a source you trust that holds nothing but tensors.",
+            ) from error
+        raise corrupt(path, f"is damaged or cut short ({type(error).__name__} while reading it)") from error
     if not isinstance(table, Mapping):
         raise corrupt(path, f"holds a {type(table).__name__} where a table of tensors is needed")
     return dict(table)

@@ -1,0 +1,80 @@
+"""``python -m scripts.download_checkpoints``"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from latentsync.checkpoint.registry import files_for
+from scripts import download_checkpoints as script
+from tests.checkpoint.material import LFS_POINTER, save, small_unet
+from tests.checkpoint.mirror import Mirror, Served
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_list_of_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert script.main(["--list", "--dir", str(tmp_path / "none")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["file", "state", "size"]
+    assert any(line.startswith("latentsync_unet.pt") and "missing" in line for line in lines)
+    assert not (tmp_path / "none").exists()
+
+
+def test_list_says_what_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "latentsync_unet.pt").write_bytes(LFS_POINTER)
+    assert script.main(["--list", "--verify", "--dir", str(tmp_path)]) == 12
+    captured = capsys.readouterr()
+    assert "Git-LFS pointer" in captured.out
+    assert "Run this again without --list" in captured.err
+
+
+def test_import_and_list(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    source = save(tmp_path / "latentsync_unet.pt", small_unet().state_dict())
+    folder = str(tmp_path / "checkpoints")
+    assert script.main(["--import", str(source), "--variant", "1.5", "--dir", folder]) == 0
+    assert script.main(["--list", "--verify", "--variant", "1.5", "--dir", folder]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("latentsync_unet.pt"))
+    assert "present" in row
+    assert "OpenRAIL++" in row
+
+
+@pytest.mark.parametrize(("pin", "revision"), [("v2", "v2"), ("ByteDance/LatentSync-1.5=v3", "v3"), ("a/b=v4", "main")])
+def test_a_refused_download(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture, pin: str, revision: str
+) -> None:
+    address = f"/ByteDance/LatentSync-1.5/resolve/{revision}/latentsync_unet.pt"
+    mirror.files[address] = Served(b"", status=403)
+    arguments = ["--variant", "1.5", "--only", "latentsync_unet.pt", "--dir", str(tmp_path), "--revision", pin]
+    assert script.main(arguments) == 14
+    assert [path for _, path, _ in mirror.requests] == [address]
+    error = capsys.readouterr().err
+    assert "answers 403 (Forbidden)" in error
+    assert "Accept the licence" in error
+
+
+def test_purposes_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+    monkeypatch.setattr(script, "download", lambda wanted, folder, revisions: asked.append(wanted))
+    script.main(["--dir", str(tmp_path)])
+    script.main(["--dir", str(tmp_path), "--for", "data", "--for", "eval", "--variant", "1.0"])
+    assert asked == [files_for("1.6", ("inference",)), files_for("1.0", ("data", "eval"))]
+
+
+def test_an_interruption_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "download", interrupted)
+    assert script.main([]) == 130
+    assert "goes on from there" in capsys.readouterr().err
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys, scripts.download_checkpoints, latentsync.checkpoint; sys.exit('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, timeout=60).returncode == 0
