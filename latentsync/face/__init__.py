@@ -1,1 +1,1 @@
-"""Faces in frames: finding, following, aligning, and pasting back. Frames come in as values; no file is decoded here."""
+"""Faces in frames: finding, following, aligning, pasting back. Frames come in as values; no video is opened here."""

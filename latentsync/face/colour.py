@@ -1,8 +1,8 @@
 """Light and colour of a generated face brought to those of the frame around it.
 
 Just inside the border of the pasted area both pictures show the same skin, so the difference there is what the
-generator changed by mistake. One gain for all channels and one offset per channel describe it (cf. Reinhard et al. 2001,
-"Color transfer between images", whose per-channel statistics this restricts to a ring and to a fit that may refuse).
+generator changed by mistake. One gain for all channels and one offset per channel describe it, fitted to that ring;
+Reinhard et al. 2001, "Color transfer between images", match the same two statistics over whole pictures.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Where a face goes: three anchor points and the similarity that brings them onto a fixed template.
 
-Two coordinate systems follow the frame's. The *crop* keeps the face's proportions (210 x 280 px at R = 256, 420 x 560 at
-512); the *canvas* is that crop stretched to the R x R square that the networks see. Pixel centres lie at whole numbers.
+Two coordinate systems follow the frame's. The *crop* keeps the face's proportions (210 x 280 px at R = 256, 420 x 560
+at 512); the *canvas* is that crop stretched to the R x R square that the networks see. Pixel centres lie at whole
+numbers.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ def anchor_points(landmarks: np.ndarray) -> np.ndarray:
 def estimate_similarity(points: np.ndarray, resolution: int) -> np.ndarray:
     """(2, 3) float64 that maps frame pixels to crop pixels, so that ``points`` come onto the template.
 
-    ``points`` (3, 2): left brow, right brow, nose in frame pixels. Orthogonal Procrustes analysis with the scale taken as
-    the ratio of the two spreads; a mirrored triple gives a rotation, never a reflection. Raises ``ValueError`` if the
-    points coincide or are not finite.
+    ``points`` (3, 2): left brow, right brow, nose in frame pixels. Orthogonal Procrustes analysis with the scale taken
+    as the ratio of the two spreads; a mirrored triple gives a rotation, never a reflection. Raises ``ValueError`` if
+    the points coincide or are not finite.
     """
     points = np.asarray(points, dtype=np.float64)
     if points.shape != (3, 2) or not np.isfinite(points).all():

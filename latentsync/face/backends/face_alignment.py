@@ -1,8 +1,8 @@
-"""S3FD for the boxes and 2D-FAN for the landmarks: the networks of the published 1.0 and 1.5, by the face-alignment package.
+"""S3FD for the boxes and 2D-FAN for the landmarks, as in the published 1.0 and 1.5, by the face-alignment package.
 
 The package's own loader downloads; here its networks are built and given local files instead. Its landmarks are whole
-pixels (it truncates); here the peak of each heat map is read between its cells (Bulat & Tzimiropoulos 2017, "How far are
-we from solving the 2D & 3D face alignment problem?" describe the networks).
+pixels (it truncates); here the peak of each heat map is read between its cells. The networks: Zhang et al. 2017, "S3FD";
+Bulat & Tzimiropoulos 2017, "How far are we from solving the 2D & 3D face alignment problem?".
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class FaceAlignmentDetector:
     """See the module's text. ``device`` as torch names it."""
 
     def __init__(self, s3fd_path: Path, fan_path: Path, device: str) -> None:
-        from face_alignment.detection.sfd import FaceDetector as S3FD
+        from face_alignment.detection.sfd.sfd_detector import SFDDetector
 
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise DeviceError(f"Device {device} is not available.", remedy="Use --device cpu.")
         self._device = device
         try:
-            self._s3fd = S3FD(device=device, path_to_detector=str(s3fd_path), filter_threshold=MIN_SCORE)
+            self._s3fd = SFDDetector(device=device, path_to_detector=str(s3fd_path), filter_threshold=MIN_SCORE)
         except Exception as error:
             raise _corrupt(s3fd_path, error) from error
         self._fan = _load_fan(fan_path, device)
@@ -123,7 +123,7 @@ def heatmap_peaks(heatmaps: np.ndarray) -> np.ndarray:
 
 
 def _crop(frame: np.ndarray, corner: np.ndarray, side: float) -> np.ndarray:
-    """(256, 256, 3) uint8: the square of ``side`` px whose outer top left corner is ``corner``; black outside the frame."""
+    """(256, 256, 3) uint8: the square of ``side`` px with its outer top left at ``corner``; black outside the frame."""
     scale = FAN_SIDE / side
     matrix = np.array([[scale, 0, 0], [0, scale, 0]])
     matrix[:, 2] = -0.5 - scale * (corner - 0.5)

@@ -39,7 +39,7 @@ MESH_MARGIN = 1.5  # side of the crop over the longer side of the face
 LARGE_FACE_STEP = 0.6  # crop pixels per frame pixel below which plain interpolation would skip pixels
 REFINEMENTS = 2  # runs of the mesh per face
 
-# Mesh vertices that lie where the iBUG points are defined: jaw, bridge and base of the nose, eyes, outer and inner lips.
+# Mesh vertices where the iBUG points are defined: jaw, bridge and base of the nose, eyes, outer and inner lips.
 JAW = (127, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 356)
 # The mesh outlines both edges of a brow; the iBUG points run along its middle.
 BROWS_UPPER = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)

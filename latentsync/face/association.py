@@ -1,0 +1,81 @@
+"""Which detection continues which track: by where the face must be by now, by its size and by its shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from latentsync.face.detector import Detection
+
+REACH = 0.6  # face sizes that a face may be off its predicted place in the next frame
+REACH_GROWTH = 0.1  # more of it for every frame that it was not seen
+MAX_SIZE_RATIO = 1.6
+MAX_SHAPE_DIFFERENCE = 0.6  # RMS over the landmarks, in face sizes
+VELOCITY_MEMORY = 0.5
+COAST_FRAMES = 25  # a face that was not seen for longer is a new one
+REFUSED = 1e6
+
+
+@dataclass(slots=True)
+class _Track:
+    number: int
+    position: int  # of the frame it was last seen in
+    landmarks: np.ndarray  # (68, 2) float64
+    velocity: np.ndarray  # (2,) px per frame
+
+
+class Associator:
+    """Gives the detections of consecutive frames the numbers of their tracks. Numbers are never used twice."""
+
+    def __init__(self, first_number: int = 0) -> None:
+        self._next = first_number
+        self._tracks: list[_Track] = []
+
+    def cut(self) -> None:
+        """Forget all tracks: what follows is another shot."""
+        self._tracks.clear()
+
+    def update(self, position: int, detections: list[Detection]) -> list[int]:
+        """The track number of each detection in the frame at ``position`` (counting frames, ascending)."""
+        self._tracks = [track for track in self._tracks if position - track.position <= COAST_FRAMES]
+        numbers = [-1] * len(detections)
+        if self._tracks and detections:
+            costs = np.array([[_cost(track, position, found) for found in detections] for track in self._tracks])
+            for row, column in zip(*linear_sum_assignment(costs), strict=True):
+                if costs[row, column] < REFUSED:
+                    numbers[column] = self._tracks[row].number
+                    _continue(self._tracks[row], position, detections[column])
+        for column, found in enumerate(detections):
+            if numbers[column] < 0:
+                numbers[column] = self._next
+                landmarks = found.landmarks.astype(np.float64)
+                self._tracks.append(_Track(self._next, position, landmarks, np.zeros(2)))
+                self._next += 1
+        return numbers
+
+
+def _size(landmarks: np.ndarray) -> float:
+    """Root of the area that the landmarks span, px."""
+    return float(np.sqrt(np.prod(np.maximum(np.ptp(landmarks, axis=0), 1e-3))))
+
+
+def _cost(track: _Track, position: int, found: Detection) -> float:
+    elapsed = position - track.position
+    size, found_size = _size(track.landmarks), _size(found.landmarks)
+    centre, found_centre = track.landmarks.mean(axis=0), found.landmarks.mean(axis=0)
+    distance = float(np.linalg.norm(found_centre - centre - elapsed * track.velocity)) / size
+    ratio = max(size, found_size) / min(size, found_size)
+    shape = (track.landmarks - centre) / size - (found.landmarks - found_centre) / found_size
+    difference = float(np.sqrt((shape**2).sum(axis=1).mean()))
+    if distance > REACH + REACH_GROWTH * (elapsed - 1) or ratio > MAX_SIZE_RATIO or difference > MAX_SHAPE_DIFFERENCE:
+        return REFUSED
+    return distance + np.log(ratio) + difference
+
+
+def _continue(track: _Track, position: int, found: Detection) -> None:
+    landmarks = found.landmarks.astype(np.float64)
+    step = (landmarks.mean(axis=0) - track.landmarks.mean(axis=0)) / (position - track.position)
+    track.velocity = VELOCITY_MEMORY * track.velocity + (1 - VELOCITY_MEMORY) * step
+    track.position, track.landmarks = position, landmarks

@@ -1,0 +1,38 @@
+"""Detections kept from one run to the next, under the content of the video and the name of the detector.
+
+They live in ``$LATENTSYNC_CACHE``, or else ``$XDG_CACHE_HOME/latentsync``, or else ``~/.cache/latentsync``. What
+tracking and choosing make of them is cheap and computed anew, so a change of their settings needs no detection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from latentsync.checkpoint.files import sha256_file
+from latentsync.errors import ConfigError
+from latentsync.face.detections_file import VERSION, Detections, read_detections
+
+
+def cache_folder() -> Path:
+    """Where this user's cache is; it need not exist."""
+    if own := os.environ.get("LATENTSYNC_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latentsync"
+
+
+def cache_path(video: Path, detector_name: str, folder: Path | None = None) -> Path:
+    """The file for this video, known by the SHA-256 of its whole content (about a second for 2 GB), and detector."""
+    key = hashlib.sha256(f"{sha256_file(video)} {detector_name} {VERSION}".encode()).hexdigest()
+    return (folder or cache_folder()) / "faces" / f"{key}.npz"
+
+
+def read_cache(path: Path) -> tuple[Detections, str]:
+    """What is cached under ``path``, and a note for the user if a file is there that cannot be read (it is ignored)."""
+    if not path.is_file():
+        return {}, ""
+    try:
+        return read_detections(path), ""
+    except ConfigError as error:
+        return {}, f"The cached faces cannot be used and are looked for anew. {error.message}"

@@ -1,0 +1,143 @@
+"""The faces of one video as a pipeline asks for them: found when first seen, looked up ever after."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from latentsync.face.detection_cache import cache_path, read_cache
+from latentsync.face.detections_file import Detections, read_detections, write_detections
+from latentsync.face.detector import Detection, FaceDetector
+from latentsync.face.selection import FaceSelector, TargetFrame
+from latentsync.face.tracking import TrackedFrame, TrackingSettings, track_faces
+from latentsync.types import FaceObservation, Frame
+
+__all__ = ["FaceTracks", "TargetFrame"]
+
+
+class FaceTracks:
+    """The chosen face in every frame of one video.
+
+    ``detections`` by frame number are used where they are there and added to where not. ``note`` is for the user (a
+    damaged cache). Memory grows by about 3 kB a frame, for the passes over frames seen before.
+    """
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        selector: FaceSelector | None = None,
+        settings: TrackingSettings | None = None,
+        *,
+        detections: Detections | None = None,
+        cache: Path | None = None,
+        note: str = "",
+    ) -> None:
+        self.detections = {} if detections is None else detections
+        self.note = note
+        self._detector = detector
+        self._selector = selector or FaceSelector()
+        self._settings = settings or TrackingSettings()
+        self._cache = cache
+        self._cached = len(self.detections)
+        self._followed: dict[int, tuple[FaceObservation | None, int, str]] = {}
+        self._seen: set[int] = set()
+        self._shots = 0
+        self._tracks = 0
+
+    @classmethod
+    def cached(
+        cls,
+        video: Path,
+        detector: FaceDetector,
+        selector: FaceSelector | None = None,
+        settings: TrackingSettings | None = None,
+        folder: Path | None = None,
+    ) -> FaceTracks:
+        """With the detections of earlier runs on a video of the same content; ``save`` adds those of this run."""
+        path = cache_path(video, detector.name, folder)
+        detections, note = read_cache(path)
+        return cls(detector, selector, settings, detections=detections, cache=path, note=note)
+
+    @classmethod
+    def from_file(
+        cls, path: Path, selector: FaceSelector | None = None, settings: TrackingSettings | None = None
+    ) -> FaceTracks:
+        """With the faces in a user's file (see ``detections_file``) and no detector: other frames have none.
+
+        Raises ``ConfigError`` if the file cannot be used.
+        """
+        return cls(_NoDetector(), selector, settings, detections=read_detections(path))
+
+    def follow(self, frames: Iterable[Frame]) -> Iterator[TargetFrame]:
+        """The face of each frame, in the order given.
+
+        The first time frames are seen they must come in ascending order; any that were seen before may follow in any
+        order (backwards, again) and get the same answer. Repetitions of a frame in a row are one frame.
+        """
+        for known, group in itertools.groupby(frames, key=self._recogniser()):
+            if known:
+                for frame in group:
+                    yield TargetFrame(frame, *self._followed[frame.index])
+            else:
+                yield from self._follow_new(group)
+
+    def save(self) -> None:
+        """Keep the detections for the next run, if there is a cache and anything new in them."""
+        if self._cache is not None and len(self.detections) > self._cached:
+            write_detections(self._cache, self.detections)
+            self._cached = len(self.detections)
+
+    def _recogniser(self) -> Callable[[Frame], bool]:
+        last: tuple[int, bool] | None = None
+
+        def seen_before(frame: Frame) -> bool:
+            nonlocal last
+            if last is None or frame.index != last[0]:
+                last = frame.index, frame.index in self._seen
+                self._seen.add(frame.index)
+            return last[1]
+
+        return seen_before
+
+    def _follow_new(self, frames: Iterable[Frame]) -> Iterator[TargetFrame]:
+        repetitions: dict[int, list[Frame]] = {}
+
+        def distinct() -> Iterator[Frame]:
+            last: int | None = None
+            for frame in frames:
+                if frame.index == last:
+                    repetitions.setdefault(frame.index, []).append(frame)
+                else:
+                    last = frame.index
+                    yield frame
+
+        tracked = track_faces(
+            distinct(),
+            self._detector,
+            self._settings,
+            known=self.detections,
+            first_track=self._tracks,
+            first_shot=self._shots,
+        )
+        for target in self._selector.select(self._counted(tracked)):
+            self._followed[target.frame.index] = (target.face, target.shot, target.reason)
+            yield target
+            for frame in repetitions.pop(target.frame.index, ()):
+                yield replace(target, frame=frame)
+
+    def _counted(self, tracked: Iterable[TrackedFrame]) -> Iterator[TrackedFrame]:
+        for item in tracked:
+            self._shots = item.shot + 1
+            self._tracks = max([self._tracks, *(face.track_id + 1 for face in item.faces)])
+            yield item
+
+
+class _NoDetector:
+    name = "none"
+
+    def detect(self, frames: list[np.ndarray]) -> list[list[Detection]]:
+        return [[] for _ in frames]
