@@ -98,6 +98,16 @@ class UNetRecipe:
 
 
 @dataclass
+class SyncNetNegatives:
+    """Which sounds do not fit a picture; see ``data.negatives.NegativeRule``. Published: 1, 1, 0, 0."""
+
+    min_distance: int = 5  # frames
+    far_distance: int = 5  # frames, at the start of the training
+    curriculum_steps: int = 0
+    other_clip_share: float = 0.25
+
+
+@dataclass
 class SyncNetData:
     """Where clips come from and what the two towers see."""
 
@@ -117,6 +127,11 @@ class SyncNetData:
     audio_mel_cache_dir: str | None = None
     train_data_dir: str | None = None
     val_data_dir: str | None = None
+    # not in the published files
+    validation_share: float = 0.05  # of the sources, where no validation clips are named
+    negatives: SyncNetNegatives = field(default_factory=SyncNetNegatives)
+    shuffled_sound: bool = False  # control experiment: no sound fits, accuracy must stay at one half
+    codec_path: str = "checkpoints/vae"  # of the latents, if latent_space
 
     def __post_init__(self) -> None:
         _require_rates(self.audio_sample_rate, self.video_fps)
@@ -129,6 +144,7 @@ class SyncNetCheckpointing:
     resume_ckpt_path: str | None = None
     inference_ckpt_path: str | None = "checkpoints/stable_syncnet.pt"
     save_ckpt_steps: int = 2500
+    keep_checkpoints: int = 3
 
 
 @dataclass
@@ -137,6 +153,10 @@ class SyncNetOptimizer:
 
     lr: float = 1e-5
     max_grad_norm: float = 1.0
+    # not in the published files
+    weight_decay: float = 0.01
+    lr_scheduler: str = "constant"
+    lr_warmup_steps: int = 0
 
 
 @dataclass
@@ -147,6 +167,11 @@ class SyncNetRun:
     validation_steps: int = 2500
     mixed_precision_training: bool = True
     seed: int = 42
+    # not in the published files
+    mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
+    log_steps: int = 10
+    alarm_steps: int = 2000  # after which a loss at chance level is an alarm
+    offset_syncnet_path: str | None = None  # trained sync network that checks the clips' A/V offsets before training
 
 
 @dataclass

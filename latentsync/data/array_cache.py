@@ -1,0 +1,36 @@
+"""What was computed from a clip, kept on disk under the clip's content hash: same-named clips never mix."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from latentsync.data.atomic import atomic_file
+
+log = logging.getLogger(__name__)
+
+
+class ArrayCache:
+    """Arrays by content hash in one folder. ``folder`` names what they are and how they were computed.
+
+    Safe for many processes: files appear whole. A damaged file is computed anew, with a warning.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, content: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """The array of the clip with that content hash; ``compute`` is called if it is not there."""
+        path = self._folder / content[:2] / f"{content}.npy"
+        if path.is_file():
+            try:
+                return np.load(path, allow_pickle=False)
+            except (ValueError, EOFError, OSError) as error:
+                log.warning("Cached array %s is damaged (%s); computing it again.", path, error)
+        array = compute()
+        with atomic_file(path) as temporary:
+            np.save(temporary, array, allow_pickle=False)
+        return array

@@ -1,0 +1,84 @@
+"""What both datasets share: samples that depend on nothing but (seed, epoch, index), and bad clips that are replaced.
+
+A bad clip is replaced inside the dataset, by a clip that the same three numbers choose. So every process of a
+distributed run does the same number of steps, and a run that is repeated or resumed sees the same samples.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from latentsync.data.manifest import Clip, fault_table
+from latentsync.errors import DataError
+from latentsync.types import ClipFault
+
+Sample = TypeVar("Sample")
+MAX_ATTEMPTS = 10  # clips tried for one sample; with a tenth of all clips bad, one sample in 10^10 uses them up
+
+
+class SampleKey(NamedTuple):
+    """Which sample: its place ``index`` in the data set, how often that place came before, and the training step."""
+
+    epoch: int
+    index: int
+    step: int = 0
+
+
+class BadClip(Exception):  # noqa: N818  a message from the reading code to the replacing code, never seen by a caller
+    """This clip cannot give a sample."""
+
+    def __init__(self, clip: Clip, reason: str) -> None:
+        super().__init__(reason)
+        self.fault = ClipFault(str(clip.path), reason, clip.content)
+
+
+class ClipDataset(Dataset, ABC, Generic[Sample]):
+    """A map from ``SampleKey`` (or a plain index, which means epoch 0) to samples of clips.
+
+    ``index`` names the clip ``index % len(clips)``. A clip that failed once is not opened again by this process.
+    """
+
+    def __init__(self, clips: Sequence[Clip], seed: int) -> None:
+        if not clips:
+            raise DataError("A data set without clips was asked for.", remedy="See the report of the clips.")
+        self.clips = tuple(clips)
+        self._seed = seed
+        self._known_bad: dict[str, ClipFault] = {}  # by content hash
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: SampleKey | tuple[int, int, int] | int) -> Sample:
+        """Raises ``DataError`` with all reasons after ``MAX_ATTEMPTS`` bad clips in a row, ``IndexError`` below 0."""
+        key = SampleKey(0, key) if isinstance(key, (int, np.integer)) else SampleKey(*key)
+        if key.index < 0:
+            raise IndexError(key.index)
+        faults: list[ClipFault] = []
+        for attempt in range(MAX_ATTEMPTS):
+            rng = np.random.default_rng([self._seed, key.epoch, key.index, attempt])
+            place = key.index % len(self.clips) if attempt == 0 else int(rng.integers(len(self.clips)))
+            try:
+                return self._sample(self._trusted(self.clips[place]), key, rng, tuple(faults))
+            except BadClip as bad:
+                self._known_bad[bad.fault.clip_id] = bad.fault
+                faults.append(bad.fault)
+        raise DataError(
+            f"{len(faults)} clips in a row could not be used for sample {key.index} of epoch {key.epoch}:\n"
+            f"{fault_table(faults)}",
+            remedy="Run ./data_processing_pipeline.sh over the clips, or take the bad ones out of the list.",
+        )
+
+    def _trusted(self, clip: Clip) -> Clip:
+        """``clip`` unless it failed before."""
+        if clip.content in self._known_bad:
+            raise BadClip(clip, self._known_bad[clip.content].reason)
+        return clip
+
+    @abstractmethod
+    def _sample(self, clip: Clip, key: SampleKey, rng: np.random.Generator, faults: tuple[ClipFault, ...]) -> Sample:
+        """One sample of ``clip``; raises ``BadClip`` for the clip that is to blame."""

@@ -1,0 +1,86 @@
+"""Random access to the pictures and the sound of training clips."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from latentsync.audio.mel import syncnet_mel
+from latentsync.data.array_cache import ArrayCache
+from latentsync.data.manifest import Clip
+from latentsync.errors import DataError, LatentSyncError
+from latentsync.media.audio import read_audio
+
+# Loudest band of a mel frame below which the frame counts as silent; that of white noise at -60 dBFS (measured).
+SILENT_MEL = -2.0
+MEL_VERSION = "mel-1"  # part of the cache folder's name: change it when syncnet_mel changes its values
+
+
+@cache
+def _decord() -> ModuleType:
+    """The library, told to give up on damaged files in milliseconds and to leave the reporting to us."""
+    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "64")  # its own 10240 takes minutes; read when the library loads
+    import cv2  # noqa: F401  must be loaded first: the other order breaks OpenCV's PNG reading
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord
+
+
+def read_clip_frames(clip: Clip, start: int, count: int) -> np.ndarray:
+    """Frames ``start`` to ``start + count - 1`` as (count, H, W, 3) uint8 RGB. Raises ``DataError`` if they cannot be
+    decoded."""
+    decord = _decord()
+    try:
+        reader = decord.VideoReader(str(clip.path), ctx=decord.cpu(0), num_threads=1)
+        frames = reader.get_batch(range(start, start + count)).asnumpy()
+    except (decord.DECORDError, RuntimeError, IndexError) as error:
+        raise DataError(f"undecodable: frames {start} to {start + count - 1}: {_first_line(error)}") from error
+    if frames.shape[0] != count:
+        raise DataError(f"undecodable: {frames.shape[0]} of {count} frames from frame {start} on")
+    return frames
+
+
+def fit_frames(frames: np.ndarray, resolution: int) -> torch.Tensor:
+    """(F, H, W, 3) uint8 -> (F, 3, R, R) uint8: bicubic with antialiasing where the size differs."""
+    tensor = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    if tensor.shape[-2:] == (resolution, resolution):
+        return tensor
+    resized = torch.nn.functional.interpolate(
+        tensor.float(), size=(resolution, resolution), mode="bicubic", antialias=True
+    )
+    return resized.round_().clamp_(0, 255).to(torch.uint8)
+
+
+class MelReader:
+    """Mel spectrograms (80, T) float32 of clips, from the cache where there is one."""
+
+    def __init__(self, cache: ArrayCache) -> None:
+        self._cache = cache
+
+    def __call__(self, clip: Clip) -> np.ndarray:
+        """Raises ``DataError`` if the sound cannot be read or is silent from end to end."""
+        mel = self._cache.get(clip.content, lambda: self._compute(clip))
+        if silent_share(mel) == 1.0:
+            raise DataError("silent: no sound above -60 dBFS in the whole clip")
+        return mel
+
+    @staticmethod
+    def _compute(clip: Clip) -> np.ndarray:
+        try:
+            return syncnet_mel(read_audio(clip.path))
+        except LatentSyncError as error:
+            raise DataError(f"unreadable sound: {error.message}") from error
+
+
+def silent_share(mel: np.ndarray) -> float:
+    """Share of the frames of a mel spectrogram (80, T) that are silent."""
+    return float((mel.max(axis=0) < SILENT_MEL).mean())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

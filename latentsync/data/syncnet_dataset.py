@@ -1,0 +1,132 @@
+"""Pairs of mouth and sound that fit or do not, for training and scoring sync networks (arXiv 2412.09262, section 3.3).
+
+F frames · R face side · H = R, or R/2 for the lower half · M mel frames
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentsync.audio.mel import mel_window
+from latentsync.constants import AUDIO_RATE, SYNCNET_MEL_HOP
+from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
+from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
+from latentsync.data.manifest import Clip
+from latentsync.data.negatives import NegativeRule, shifted_start
+from latentsync.errors import DataError
+from latentsync.types import ClipFault, SampleOrigin, SyncBatch
+
+
+@dataclass(frozen=True, slots=True)
+class SyncView:
+    """Which part of a clip the network sees."""
+
+    num_frames: int = 16
+    resolution: int = 256
+    lower_half: bool = True
+    fps: Fraction = Fraction(25)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSample:
+    """One pair: ``frames`` (F, 3, H, R) uint8, ``mel`` (1, 80, M) float32, ``label`` 1.0 or 0.0."""
+
+    frames: Tensor
+    mel: Tensor
+    label: float
+    origin: SampleOrigin
+
+
+class SyncNetDataset(ClipDataset[SyncSample]):
+    """Half of the samples fit; every clip changes sides from one visit to the next.
+
+    ``shuffled_sound`` is the control experiment: every sound comes from a random place of another clip, whatever the
+    label says, so nothing can be learnt.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        view: SyncView,
+        mels: MelReader,
+        negatives: NegativeRule,
+        seed: int,
+        *,
+        shuffled_sound: bool = False,
+    ) -> None:
+        super().__init__(clips, seed)
+        self.view = view
+        self._mels = mels
+        self._negatives = negatives
+        self._shuffled_sound = shuffled_sound
+
+    @staticmethod
+    def min_frames(view: SyncView, negatives: NegativeRule) -> int:
+        """Frames that a clip needs: two windows as published, and room for the negatives."""
+        return max(2 * view.num_frames, view.num_frames + negatives.min_starts())
+
+    def _sample(
+        self, clip: Clip, key: SampleKey, rng: np.random.Generator, faults: tuple[ClipFault, ...]
+    ) -> SyncSample:
+        label = float((key.index % len(self) + key.index // len(self) + key.epoch) % 2)
+        mel = self._mel(clip)
+        n_starts = self._n_starts(clip, mel)
+        start = int(rng.integers(n_starts))
+        sound_start = start
+        from_other = self._shuffled_sound or (label == 0.0 and rng.random() < self._negatives.other_clip_share)
+        if from_other and len(self) > 1:
+            mel, sound_start = self._other_sound(clip, rng)
+        elif label == 0.0:
+            sound_start = shifted_start(rng, start, n_starts, self._negatives.distance(key.step))
+        return SyncSample(
+            frames=self._frames(clip, start),
+            mel=torch.from_numpy(mel_window(mel, sound_start, self.view.num_frames, self.view.fps).copy())[None],
+            label=label,
+            origin=SampleOrigin(clip.content, str(clip.path), start, faults),
+        )
+
+    def _other_sound(self, clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """Mel of some other clip and a random start in it."""
+        place = int(rng.integers(len(self) - 1))
+        other = self._trusted(self.clips[place] if self.clips[place].content != clip.content else self.clips[-1])
+        mel = self._mel(other)
+        return mel, int(rng.integers(self._n_starts(other, mel)))
+
+    def _n_starts(self, clip: Clip, mel: np.ndarray) -> int:
+        """Windows that lie wholly inside pictures and sound."""
+        sound_frames = (mel.shape[1] - 1) * SYNCNET_MEL_HOP * self.view.fps / AUDIO_RATE
+        usable = min(clip.frames, int(sound_frames))
+        needed = self.min_frames(self.view, self._negatives)
+        if usable < needed:
+            raise BadClip(clip, f"too short: {usable} frames with sound where {needed} are needed")
+        return usable - self.view.num_frames + 1
+
+    def _mel(self, clip: Clip) -> np.ndarray:
+        try:
+            return self._mels(clip)
+        except DataError as error:
+            raise BadClip(clip, error.message) from error
+
+    def _frames(self, clip: Clip, start: int) -> Tensor:
+        """(F, 3, H, R) uint8"""
+        try:
+            frames = fit_frames(read_clip_frames(clip, start, self.view.num_frames), self.view.resolution)
+        except DataError as error:
+            raise BadClip(clip, error.message) from error
+        return frames[:, :, self.view.resolution // 2 :] if self.view.lower_half else frames
+
+
+def collate_sync(samples: Sequence[SyncSample]) -> SyncBatch:
+    """Stack samples into a batch."""
+    return SyncBatch(
+        frames=torch.stack([sample.frames for sample in samples]),
+        mel=torch.stack([sample.mel for sample in samples]),
+        labels=torch.tensor([sample.label for sample in samples]),
+        origins=tuple(sample.origin for sample in samples),
+    )

@@ -1,0 +1,107 @@
+"""Windows of a clip with their sound and a reference window, for training the U-Net (arXiv 2412.09262, section 3.1).
+
+F frames · R face side · S audio tokens of width D per frame · M mel frames
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentsync.audio.mel import mel_window
+from latentsync.constants import MODEL_FPS, WINDOW_FRAMES
+from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
+from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
+from latentsync.data.manifest import Clip
+from latentsync.data.negatives import shifted_start
+from latentsync.errors import DataError
+from latentsync.types import AudioFeatures, ClipFault, SampleOrigin, UNetBatch
+
+
+@dataclass(frozen=True, slots=True)
+class UNetSample:
+    """One window: ``target``, ``masked``, ``reference`` (F, 3, R, R) float32 in [-1, 1], ``audio`` (F, S, D) float32,
+    ``mel`` (1, 80, M) float32 or None."""
+
+    target: Tensor
+    masked: Tensor
+    reference: Tensor
+    audio: Tensor
+    mel: Tensor | None
+    origin: SampleOrigin
+
+
+class UNetDataset(ClipDataset[UNetSample]):
+    """Ground truth at a random start, and a reference window of the same clip that shares no frame with it.
+
+    ``clips`` are face crops. ``keep_mask`` (1, R, R) float32, 1 = keep; the hole of ``masked`` is 0, mid-grey.
+    ``features`` gives a clip's audio features; ``mels`` is None where no sync network takes part.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        keep_mask: np.ndarray,
+        features: Callable[[Clip], AudioFeatures],
+        mels: MelReader | None,
+        seed: int,
+        num_frames: int = WINDOW_FRAMES,
+    ) -> None:
+        super().__init__(clips, seed)
+        self.keep_mask = torch.from_numpy(np.asarray(keep_mask, dtype=np.float32))
+        self._features = features
+        self._mels = mels
+        self._num_frames = num_frames
+
+    @staticmethod
+    def min_frames(num_frames: int) -> int:
+        """Frames that a clip needs: whatever the target's start, a reference window lies beside it."""
+        return 3 * num_frames
+
+    def collate(self, samples: Sequence[UNetSample]) -> UNetBatch:
+        """Stack samples into a batch."""
+        columns = {
+            name: torch.stack([getattr(sample, name) for sample in samples])
+            for name in ("target", "masked", "reference", "audio")
+        }
+        mel = None if self._mels is None else torch.stack([sample.mel for sample in samples])
+        return UNetBatch(**columns, mel=mel, keep_mask=self.keep_mask, origins=tuple(s.origin for s in samples))
+
+    def _sample(
+        self, clip: Clip, key: SampleKey, rng: np.random.Generator, faults: tuple[ClipFault, ...]
+    ) -> UNetSample:
+        try:
+            features = self._features(clip)
+            mel = None if self._mels is None else self._mels(clip)
+            n_starts = self._n_starts(clip, features)
+            start = int(rng.integers(n_starts))
+            reference_start = shifted_start(rng, start, n_starts, self._num_frames)
+            target, reference = self._pixels(clip, start), self._pixels(clip, reference_start)
+        except DataError as error:
+            raise BadClip(clip, error.message) from error
+        times = [Fraction(start + k) / MODEL_FPS for k in range(self._num_frames)]
+        return UNetSample(
+            target=target,
+            masked=target * self.keep_mask,
+            reference=reference,
+            audio=torch.from_numpy(np.stack([features.window(time) for time in times])),
+            mel=None if mel is None else torch.from_numpy(mel_window(mel, start, self._num_frames).copy())[None],
+            origin=SampleOrigin(clip.content, str(clip.path), start, faults),
+        )
+
+    def _n_starts(self, clip: Clip, features: AudioFeatures) -> int:
+        """Windows that lie wholly inside pictures and sound."""
+        usable, needed = min(clip.frames, int(features.duration * MODEL_FPS)), self.min_frames(self._num_frames)
+        if usable < needed:
+            raise DataError(f"too short: {usable} frames with sound where {needed} are needed")
+        return usable - self._num_frames + 1
+
+    def _pixels(self, clip: Clip, start: int) -> Tensor:
+        """(F, 3, R, R) float32 in [-1, 1]"""
+        frames = fit_frames(read_clip_frames(clip, start, self._num_frames), self.keep_mask.shape[-1])
+        return frames.float() / 127.5 - 1

@@ -1,0 +1,118 @@
+"""The clips and pair sets that a sync network's configuration asks for, with a report of what cannot be used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from latentsync.data.array_cache import ArrayCache
+from latentsync.data.atomic import atomic_file
+from latentsync.data.clip_reader import MEL_VERSION, MelReader
+from latentsync.data.manifest import Clip, Manifest, fault_table, split_by_source, usable_clips
+from latentsync.data.negatives import NegativeRule
+from latentsync.data.scan import load_clips
+from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView
+from latentsync.errors import ConfigError
+from latentsync.recipe import SyncNetData
+from latentsync.types import ClipFault
+
+
+@dataclass(frozen=True, slots=True)
+class SyncNetClips:
+    """Clips of both sides, no source on both; ``faults`` are the files that cannot be used."""
+
+    train: tuple[Clip, ...]
+    validation: tuple[Clip, ...]
+    faults: tuple[ClipFault, ...]
+
+    def summary(self) -> str:
+        """What there is, for people."""
+        lines = [_count("training", self.train), _count("validation", self.validation)]
+        if self.faults:
+            lines += [f"{len(self.faults)} files cannot be used:", fault_table(self.faults)]
+        return "\n".join(lines)
+
+    def write_report(self, path: Path) -> None:
+        """The same as JSON, every file named."""
+        report = {
+            "training": _figures(self.train),
+            "validation": _figures(self.validation),
+            "unusable": [{"path": f.path, "reason": f.reason, "clip_id": f.clip_id} for f in self.faults],
+        }
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def view_of(data: SyncNetData) -> SyncView:
+    """Which part of a clip the network sees."""
+    return SyncView(data.num_frames, data.resolution, data.lower_half, Fraction(data.video_fps))
+
+
+def negatives_of(data: SyncNetData) -> NegativeRule:
+    """The rule of the configuration. Raises ``ConfigError`` if it contradicts itself."""
+    rule = data.negatives
+    try:
+        return NegativeRule(rule.min_distance, rule.far_distance, rule.curriculum_steps, rule.other_clip_share)
+    except ValueError as error:
+        raise ConfigError(f"data.negatives: {error}.", remedy="See docs/training.md.") from error
+
+
+def find_clips(data: SyncNetData, cache: Path) -> SyncNetClips:
+    """Training and validation clips of a configuration; ``cache`` is a folder for what opening the files gave.
+
+    Raises ``ConfigError`` if no place of clips is named, ``DataError`` if there is no usable clip on either side.
+    """
+    source = data.train_fileslist or data.train_data_dir
+    if source is None:
+        raise ConfigError(
+            "The configuration names no training clips.",
+            remedy="Set data.train_data_dir to a folder of clips, or data.train_fileslist to a list or manifest.",
+        )
+    train = _usable(load_clips(source, cache / "train_clips.json"), data)
+    held_out = data.val_fileslist or data.val_data_dir
+    if held_out is None:
+        sides = split_by_source(train.clips, data.validation_share)
+        return SyncNetClips(*sides, train.faults)
+    validation = _usable(load_clips(held_out, cache / "val_clips.json"), data)
+    known = {clip.content for clip in validation.clips}
+    copies = [
+        ClipFault(str(clip.path), "duplicate: also a validation clip", clip.content)
+        for clip in train.clips
+        if clip.content in known
+    ]
+    apart = tuple(clip for clip in train.clips if clip.content not in known)
+    left = _usable(Manifest(apart, (*train.faults, *copies)), data)
+    return SyncNetClips(left.clips, validation.clips, (*left.faults, *validation.faults))
+
+
+def mel_reader(data: SyncNetData, run_folder: Path) -> MelReader:
+    """Mel spectrograms with their cache, beside the run if the configuration names no other place."""
+    return MelReader(ArrayCache(Path(data.audio_mel_cache_dir or run_folder / "cache") / MEL_VERSION))
+
+
+def pair_set(clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int) -> SyncNetDataset:
+    """The pairs of some clips as the configuration wants them."""
+    return SyncNetDataset(clips, view_of(data), mels, negatives_of(data), seed, shuffled_sound=data.shuffled_sound)
+
+
+def _usable(manifest: Manifest, data: SyncNetData) -> Manifest:
+    needed = SyncNetDataset.min_frames(view_of(data), negatives_of(data))
+    return usable_clips(manifest, needed, Fraction(data.video_fps))
+
+
+def _figures(clips: Sequence[Clip]) -> dict[str, float]:
+    seen: Callable[[str], int] = lambda name: len({getattr(clip, name) for clip in clips} - {""})  # noqa: E731
+    return {
+        "clips": len(clips),
+        "hours": round(sum(clip.seconds for clip in clips) / 3600, 4),
+        "sources": seen("source"),
+        "speakers": seen("speaker"),
+    }
+
+
+def _count(side: str, clips: Sequence[Clip]) -> str:
+    figures = _figures(clips)
+    return f"{side}: {figures['clips']} clips, {figures['hours']:.2f} h, {figures['sources']} recordings"

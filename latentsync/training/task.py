@@ -1,0 +1,75 @@
+"""What the loop asks of the thing that is trained, and what a user can set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from latentsync.training.charts import Panel
+from latentsync.training.journal import Row
+from latentsync.training.learning_rate import LearningRate
+from latentsync.types import SampleOrigin
+
+
+class Batch(Protocol):
+    """What the loop knows of a batch: it can be moved, and it says where its samples come from."""
+
+    origins: tuple[SampleOrigin, ...]
+
+    def to(self, device: torch.device) -> Batch: ...
+
+
+class Task(Protocol):
+    """What is trained."""
+
+    network: nn.Module
+    dataset: Dataset  # by SampleKey
+    collate: Callable[[list], Batch]
+
+    def loss(self, network: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar loss of one batch, and detached scalar figures beside it, the same names every time.
+
+        ``network`` is the one to call: ``self.network`` as the loop wrapped it.
+        """
+        ...
+
+    def validate(self, accelerator: Accelerator) -> dict[str, float]:
+        """Figures of the validation set, equal on all processes; ``score`` among them is the one that should rise."""
+        ...
+
+    def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
+        """The charts of the run so far, from the tables ``train`` and ``validation``."""
+        ...
+
+    def export(self, path: Path, step: int) -> None:
+        """Write the weights as a file that others can load."""
+        ...
+
+    def watch(self, step: int, train_rows: list[Row]) -> None:
+        """Called on the main process after a row was logged: the place for alarms."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """How to train, whatever is trained. Steps are optimiser steps; ``batch_size`` counts clips per process."""
+
+    max_steps: int
+    batch_size: int
+    learning_rate: LearningRate
+    accumulation: int = 1
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.01
+    num_workers: int = 0
+    seed: int = 0
+    log_steps: int = 10
+    validation_steps: int = 1000
+    save_steps: int = 1000
+    keep_checkpoints: int = 3
