@@ -60,7 +60,10 @@ def decode_from(path: Path, timeline: Timeline, key: int, reorder_depth: int) ->
     with open_input(path, VideoError) as container:
         stream = video_stream(container, path)
         if key > 0:
-            container.seek(int(timeline.pts[key]), stream=stream)
+            try:
+                container.seek(int(timeline.pts[key]), stream=stream)
+            except av.FFmpegError:  # no seeking in this one: the caller then starts from the beginning
+                return
             stream.codec_context.reorder_depth = reorder_depth  # forgotten on seeking; without it B frames get lost
         last = -1
         for frame in _decoded(container, stream):
@@ -71,11 +74,19 @@ def decode_from(path: Path, timeline: Timeline, key: int, reorder_depth: int) ->
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    """Frames as far as they can be read and decoded; who numbers them sees what is missing."""
     decoder = _decoder_for(stream)
-    for packet in container.demux(stream):
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            return
+        if packet is None:
+            return
         try:
             frames = decoder.decode(packet if packet.size else None)
-        except av.FFmpegError:  # a damaged packet; the gap that it leaves is judged by who numbers the frames
+        except av.FFmpegError:
             continue
         yield from frames
 

@@ -11,8 +11,9 @@ import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 
-from latentsync.errors import AudioError, NoAudioStreamError, NoVideoStreamError, VideoError
+from latentsync.errors import NoVideoStreamError, VideoError
 from latentsync.media import color
+from latentsync.media.audio import open_audio
 from latentsync.media.container import IMAGE_SUFFIXES, open_input
 from latentsync.media.decoder import NO_VIDEO_REMEDY, decode_all, is_shown, video_stream
 from latentsync.media.timeline import DEFAULT_RATE, Timeline, counted_timeline, timeline_from_packets
@@ -46,11 +47,7 @@ def probe_audio(path: Path | str) -> AudioStreamInfo:
 
     Raises ``NoAudioStreamError`` if there is none, ``AudioError`` if the file cannot be read.
     """
-    path = Path(path)
-    with open_input(path, AudioError) as container:
-        stream = container.streams.best("audio")
-        if stream is None or stream.codec_context is None:
-            raise NoAudioStreamError(f"{path} has no sound track.", remedy="Name a file that has sound.")
+    with open_audio(Path(path)) as (_, stream):
         return _audio_info(stream)
 
 

@@ -1,0 +1,251 @@
+"""Which encoder, pixel format and settings a result gets.
+
+| codec  | files                    | pixel formats                      | alpha             | quality setting         |
+|--------|--------------------------|------------------------------------|-------------------|-------------------------|
+| h264   | .mp4 .m4v .mov .mkv .avi | as the source: 4:2:0, 4:2:2, 4:4:4 | no                | crf 0 to 51, default 17 |
+| hevc   | .mp4 .m4v .mov .mkv      | as the source                      | no                | crf 0 to 51, default 18 |
+| vp9    | .webm .mkv .mp4 .m4v     | as the source                      | .webm .mkv, lossy | crf 0 to 63, default 20 |
+| prores | .mov .mkv                | 4:2:2 or 4:4:4, 10 bits            | exact             | none (HQ or 4444)       |
+| ffv1   | .mkv                     | as the source, or RGB; lossless    | exact             | none                    |
+| png    | .mov .mkv .avi           | RGB; lossless                      | exact             | none                    |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import av
+
+from latentsync.errors import EncoderError, OutputError
+from latentsync.media import color
+from latentsync.types import ColorTags, VideoInfo
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi"}
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+
+_UNSPECIFIED = 2  # FFmpeg's code for an unstated matrix
+_BT709_VIDEO = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)  # for RGB sources, which have no matrix
+# Exact for every common time base (1/90000, 1/15360, 1/1000, 1/600, 1/30000 ...), and a gap of 6 minutes fits 32 bits.
+_VARIABLE_RATE_TIME_BASE = Fraction(1, 5_760_000)
+
+
+@dataclass(frozen=True)
+class EncodingOptions:
+    """What the user asks for.
+
+    ``codec`` "auto": h264, vp9 in .webm; with alpha prores in .mov, vp9 in .webm, ffv1 in .mkv, png in .avi. ``crf``
+    None: near-transparent, see the module's table; lower is better and larger. ``preset`` trades speed for size, hardly
+    for quality (h264, hevc, vp9). ``pix_fmt`` None: that of the source, as far as the codec has it.
+    """
+
+    codec: str = "auto"
+    crf: int | None = None
+    preset: str = "fast"
+    pix_fmt: str | None = None
+
+
+@dataclass(frozen=True)
+class EncodingPlan:
+    """What ``EncodingOptions`` come to for one source and one kind of file."""
+
+    codec: str  # as in the table
+    encoder: str  # FFmpeg's name
+    container: str  # FFmpeg's name
+    pix_fmt: str
+    color: ColorTags
+    time_base: Fraction  # seconds; frame times are whole numbers of it
+    settings: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def alpha(self) -> bool:
+        """Whether frames have to bring an alpha plane."""
+        return color.has_alpha(self.pix_fmt)
+
+
+@dataclass(frozen=True)
+class _Codec:
+    encoder: str
+    suffixes: tuple[str, ...]
+    pix_fmts: Mapping[str, str]  # "420", "422", "444", "rgb", each also with "+alpha" -> pixel format
+    alpha_suffixes: tuple[str, ...] = ()
+    crf: range = range(0)
+    default_crf: int = 0
+
+
+_YUV = {chroma: f"yuv{chroma}p" for chroma in ("420", "422", "444")}
+_YUVA = {f"{chroma}+alpha": f"yuva{chroma}p" for chroma in ("420", "422", "444")}
+_CODECS = {
+    "h264": _Codec("libx264", (".mp4", ".m4v", ".mov", ".mkv", ".avi"), _YUV, crf=range(52), default_crf=17),
+    "hevc": _Codec("libx265", (".mp4", ".m4v", ".mov", ".mkv"), _YUV, crf=range(52), default_crf=18),
+    "vp9": _Codec(
+        "libvpx-vp9",
+        (".webm", ".mkv", ".mp4", ".m4v"),
+        {**_YUV, "420+alpha": "yuva420p"},
+        alpha_suffixes=(".webm", ".mkv"),
+        crf=range(64),
+        default_crf=20,
+    ),
+    "prores": _Codec(
+        "prores_ks",
+        (".mov", ".mkv"),
+        {"422": "yuv422p10le", "444": "yuv444p10le", "444+alpha": "yuva444p10le"},
+        alpha_suffixes=(".mov", ".mkv"),
+    ),
+    "ffv1": _Codec("ffv1", (".mkv",), {**_YUV, **_YUVA, "rgb": "bgr0", "rgb+alpha": "bgra"}, alpha_suffixes=(".mkv",)),
+    "png": _Codec(
+        "png",
+        (".mov", ".mkv", ".avi"),
+        {"rgb": "rgb24", "rgb+alpha": "rgba"},
+        alpha_suffixes=(".mov", ".mkv", ".avi"),
+    ),
+}
+CODECS = ("auto", *_CODECS)
+# Where a codec lacks the chroma format of the source, the first of these that it has is taken.
+_NEAREST = {
+    "420": ("422", "444", "rgb"),
+    "422": ("444", "420", "rgb"),
+    "444": ("422", "420", "rgb"),
+    "rgb": ("420", "444", "422"),  # 4:2:0 first: hardly any player shows H.264 in another form
+}
+_CHROMA_SAMPLES = {"420": 1, "422": 2, "444": 4, "rgb": 4}  # per 2 x 2 pixels
+
+
+def plan_encoding(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> EncodingPlan:
+    """Settle codec, pixel format, colour and time base. Raises ``OutputError`` for an unknown suffix,
+    ``EncoderError`` for a combination that cannot be."""
+    suffix = suffix.lower()
+    if suffix not in CONTAINERS:
+        known = " ".join(CONTAINERS)
+        raise OutputError(f"Files of type '{suffix}' cannot be written.", remedy=f"Name the result as one of {known}.")
+    name = _choose_codec(encoding.codec, suffix, source.has_alpha)
+    if suffix == ".avi" and source.variable_frame_rate:
+        raise EncoderError(
+            "An .avi file cannot hold the variable frame rate of the source.", remedy="Name the result .mp4 or .mkv."
+        )
+    if encoding.pix_fmt is None:
+        pix_fmt, notes = _choose_pix_fmt(name, source)
+    else:
+        pix_fmt, notes = _asked_pix_fmt(encoding.pix_fmt, name, source), ()
+    return EncodingPlan(
+        codec=name,
+        encoder=_CODECS[name].encoder,
+        container=CONTAINERS[suffix],
+        pix_fmt=pix_fmt,
+        color=_tags(name, source, pix_fmt),
+        time_base=_VARIABLE_RATE_TIME_BASE if source.variable_frame_rate else 1 / source.fps,
+        settings=_settings(name, encoding, pix_fmt, suffix),
+        notes=notes,
+    )
+
+
+def _choose_codec(name: str, suffix: str, alpha: bool) -> str:
+    if name not in CODECS:
+        raise EncoderError(f"There is no codec '{name}'.", remedy=f"Choose one of {' '.join(CODECS)}.")
+    if name == "auto":
+        name = "vp9" if suffix == ".webm" else "h264"
+        if alpha:
+            name = {".mov": "prores", ".mkv": "ffv1", ".avi": "png"}.get(suffix, name)
+    codec = _CODECS[name]
+    if suffix not in codec.suffixes:
+        raise EncoderError(
+            f"{name} does not go into {suffix} files.", remedy=f"It goes into {' '.join(codec.suffixes)}."
+        )
+    if alpha and suffix not in codec.alpha_suffixes:
+        raise EncoderError(
+            f"The video has an alpha channel, which {name} in a {suffix} file would lose.",
+            remedy="Name the result .mov (ProRes 4444), .mkv (FFV1) or .webm (VP9), or choose such a --codec.",
+        )
+    return name
+
+
+def _choose_pix_fmt(name: str, source: VideoInfo) -> tuple[str, tuple[str, ...]]:
+    codec, alpha = _CODECS[name], "+alpha" if source.has_alpha else ""
+    notes = []
+    chroma = wanted = _chroma(source.pix_fmt)
+    if name in ("h264", "hevc") and (source.width % 2 or source.height % 2):
+        chroma = "444"
+        notes.append(f"{source.width} x {source.height} pixels are odd, so {name} is written in 4:4:4")
+    taken = next(kind for kind in (chroma, *_NEAREST[chroma]) if kind + alpha in codec.pix_fmts)
+    if _CHROMA_SAMPLES[taken] < _CHROMA_SAMPLES[wanted]:
+        notes.append(f"the colours of the source are {_spelled(wanted)}, {name} is written in {_spelled(taken)}")
+    if color.bit_depth(source.pix_fmt) > 8:
+        notes.append(f"the {color.bit_depth(source.pix_fmt)}-bit source is written with 8 bits of content per colour")
+    if alpha and name == "vp9":
+        notes.append("VP9 codes the alpha channel with loss; ProRes (.mov) and FFV1 (.mkv) keep it exactly")
+    return codec.pix_fmts[taken + alpha], tuple(notes)
+
+
+def _asked_pix_fmt(asked: str, name: str, source: VideoInfo) -> str:
+    try:
+        known = {fmt.name for fmt in av.Codec(_CODECS[name].encoder, "w").video_formats or ()}
+    except ValueError as cause:
+        raise EncoderError(
+            f"This FFmpeg has no encoder {_CODECS[name].encoder}.", remedy="Choose another --codec."
+        ) from cause
+    if asked not in known:
+        raise EncoderError(f"{name} has no pixel format '{asked}'.", remedy=f"It has {' '.join(sorted(known))}.")
+    if source.has_alpha != color.has_alpha(asked):
+        which = "an alpha channel, which {asked} would lose" if source.has_alpha else "no alpha channel for {asked}"
+        raise EncoderError(f"The video has {which.format(asked=asked)}.", remedy="Ask for another pixel format.")
+    return asked
+
+
+def _tags(name: str, source: VideoInfo, pix_fmt: str) -> ColorTags:
+    """The colour tags of the source, unless the result is of another kind."""
+    if color.is_rgb(pix_fmt):
+        return replace(source.color, matrix=_UNSPECIFIED, full_range=None)
+    if color.is_rgb(source.pix_fmt):
+        return _BT709_VIDEO
+    if name == "prores":  # cannot say that it has full range, so it never has
+        return replace(source.color, full_range=False)
+    return source.color
+
+
+def _chroma(pix_fmt: str) -> str:
+    if color.is_rgb(pix_fmt):
+        return "rgb"
+    unit = 16  # pixels: divisible by every chroma subsampling there is
+    layout = av.VideoFormat(pix_fmt, unit, unit)
+    if len(layout.components) < 3:
+        return "420"  # grey: players know no other form well
+    if layout.chroma_width() == unit:
+        return "444"
+    return "422" if layout.chroma_height() == unit else "420"
+
+
+def _spelled(chroma: str) -> str:
+    return "RGB" if chroma == "rgb" else ":".join(chroma)
+
+
+def _settings(name: str, encoding: EncodingOptions, pix_fmt: str, suffix: str) -> dict[str, str]:
+    codec = _CODECS[name]
+    if encoding.preset not in PRESETS:
+        raise EncoderError(f"There is no preset '{encoding.preset}'.", remedy=f"Choose one of {' '.join(PRESETS)}.")
+    if not codec.crf:
+        if encoding.crf is not None:
+            raise EncoderError(f"{name} has no quality setting.", remedy="Leave out --crf, or choose another --codec.")
+        return {"profile": "hq" if "422" in pix_fmt else "4444"} if name == "prores" else {}
+    crf = codec.default_crf if encoding.crf is None else encoding.crf
+    if crf not in codec.crf:
+        raise EncoderError(
+            f"{name} has no crf {crf}.", remedy=f"Choose one from 0 to {codec.crf[-1]}; lower is better."
+        )
+    if name == "vp9":
+        speed = str(8 - PRESETS.index(encoding.preset))
+        return {
+            "crf": str(crf),
+            "b": "0",
+            "deadline": "good",
+            "cpu-used": speed,
+            "row-mt": "1",
+            "lossless": str(int(crf == 0)),
+        }
+    settings = {"crf": str(crf), "preset": encoding.preset}
+    if name == "hevc":
+        settings["x265-params"] = "log-level=none"
+    if suffix == ".avi":
+        settings["bf"] = "0"  # AVI has no presentation times, so pictures cannot be reordered
+    return settings

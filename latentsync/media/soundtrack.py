@@ -1,0 +1,170 @@
+"""The given sound into the written file: as it is where the container can hold it, else encoded well above need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+
+from latentsync.errors import EncoderError, NoAudioStreamError
+from latentsync.media.audio import decode_audio
+
+_PCM = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4, "pcm_f64le": 8}  # sample bytes
+_LOSSLESS = ("flac", "alac")
+_COPIED = {  # FFmpeg's codec names, by container: what common players expect to find there
+    "mp4": {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"},
+    "mov": {"aac", "mp3", "ac3", "alac"} | _PCM.keys() - {"pcm_u8"},
+    "matroska": {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "vorbis", "mp2"} | _PCM.keys(),
+    "webm": {"opus", "vorbis"},
+    "avi": {"mp3", "ac3", "mp2", "pcm_u8", "pcm_s16le"},
+}
+# Containers that carry the lead-in of a codec (samples before the first audible one) so that it is skipped in playing:
+# MP4 by its edit list, Matroska only where the reader states it, which FFmpeg does for Opus.
+_LEAD_IN = {"mp4": _COPIED["mp4"], "mov": _COPIED["mov"], "matroska": {"opus"}, "webm": {"opus"}, "avi": set()}
+_ENCODERS = {"mp4": "aac", "mov": "aac", "matroska": "flac", "webm": "libopus", "avi": "pcm_s16le"}
+_BITS_PER_CHANNEL = 128_000  # bit/s
+_LEAST_BITS = 192_000  # bit/s
+_AAC_BITS_PER_SAMPLE = 6  # the format's limit: 6144 bits per channel and 1024 samples
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+
+class Soundtrack:
+    """The sound stream of a container that is being written. Add it before anything is muxed.
+
+    ``how`` says what becomes of the sound: "copied", or the new codec (with its bit rate if it is lossy). ``limit``
+    seconds cut it, exactly or, where lossy packets are copied, at the nearest packet boundary. Raises
+    ``NoAudioStreamError`` for a track without sound, ``EncoderError`` for one that cannot be encoded.
+    """
+
+    def __init__(
+        self, out: OutputContainer, source: InputContainer, track: AudioStream, path: Path, limit: Fraction | None
+    ) -> None:
+        self._path, self._track, self._limit = path, track, limit
+        packets = (packet for packet in source.demux(track) if packet.size)
+        first = next(packets, None)
+        if first is None:
+            raise _no_sound(path)
+        self._origin = track.start_time or 0  # the first audible sample; a lead-in lies before it
+        lead_in = first.pts is not None and first.pts < self._origin
+        codec, container = track.codec_context.codec.canonical_name, out.format.name
+        if self._is_copied(codec, container, lead_in):
+            self.how = "copied"
+            self._packets = self._copied(chain([first], packets), out.add_stream_from_template(track), codec)
+        else:
+            source.seek(0)
+            same = codec in _LOSSLESS and codec in _COPIED[container]
+            stream = _add_encoder(out, track, codec if same else _ENCODERS[container])
+            self.how = _describe(stream)
+            self._packets = self._encoded(source, stream)
+        self._next = next(self._packets, None)
+        if self._next is None:
+            raise _no_sound(path)
+
+    def packets_until(self, time: Fraction | None) -> Iterator[av.Packet]:
+        """Packets that begin before ``time`` seconds and were not given yet; all that are left for None."""
+        while self._next is not None and (time is None or self._next[0] < time):
+            yield self._next[1]
+            self._next = next(self._packets, None)
+
+    def _is_copied(self, codec: str, container: str, lead_in: bool) -> bool:
+        if codec not in _COPIED[container] or (lead_in and codec not in _LEAD_IN[container]):
+            return False
+        return self._limit is None or codec not in _LOSSLESS  # their packets last 0.1 s: too coarse to cut by
+
+    def _copied(
+        self, packets: Iterable[av.Packet], stream: AudioStream, codec: str
+    ) -> Iterator[tuple[Fraction, av.Packet]]:
+        position = 0  # for formats without time stamps
+        for packet in packets:
+            packet.pts = position if packet.pts is None else packet.pts - self._origin
+            packet.dts = packet.pts
+            position = packet.pts + (packet.duration or 0)
+            start = packet.pts * packet.time_base
+            if self._limit is not None and codec in _PCM:
+                packet = _shortened(packet, self._track, _PCM[codec], self._limit - start)
+                if packet is None:
+                    return
+            elif self._limit is not None and start + (packet.duration or 0) * packet.time_base / 2 >= self._limit:
+                return
+            packet.stream = stream
+            yield start, packet
+
+    def _encoded(self, source: InputContainer, stream: AudioStream) -> Iterator[tuple[Fraction, av.Packet]]:
+        rate = self._track.sample_rate
+        end = None if self._limit is None else round(self._limit * rate)
+        position = 0
+        for frame in decode_audio(source, self._track, self._path):
+            if end is not None and position + frame.samples > end:
+                frame = _first_samples(frame, end - position)
+            if frame is None:
+                break
+            frame.pts, frame.time_base = position, Fraction(1, rate)
+            position += frame.samples
+            yield from self._encode(stream, frame)
+        yield from self._encode(stream, None)
+
+    def _encode(self, stream: AudioStream, frame: av.AudioFrame | None) -> list[tuple[Fraction, av.Packet]]:
+        try:
+            packets = stream.encode(frame)
+        except (av.FFmpegError, ValueError) as cause:
+            raise EncoderError(
+                f"{self._path}: its sound cannot be encoded as {self.how}: {getattr(cause, 'strerror', cause)}.",
+                remedy="Convert it to a stereo WAV file first.",
+            ) from cause
+        return [(packet.pts * packet.time_base, packet) for packet in packets]
+
+
+def _no_sound(path: Path) -> NoAudioStreamError:
+    return NoAudioStreamError(f"{path}: its sound track holds no sample.", remedy="Name a file that has sound.")
+
+
+def _add_encoder(out: OutputContainer, track: AudioStream, name: str) -> AudioStream:
+    """An encoder at the rate and with the channels of the source, as far as it can."""
+    encoder = av.Codec(name, "w")
+    rates = sorted(encoder.audio_rates or [track.sample_rate])
+    rate = next((rate for rate in rates if rate >= track.sample_rate), rates[-1])
+    layout = _LAYOUTS.get(track.channels, track.layout)
+    if name not in ("aac", "libopus"):
+        stream = out.add_stream(name, rate=rate, layout=layout)
+        wide = track.codec_context.format.bits > 16
+        stream.format = max(encoder.audio_formats, key=lambda sample: sample.bits if wide else -sample.bits).name
+        return stream
+    bits = max(_LEAST_BITS, _BITS_PER_CHANNEL * track.channels)
+    if name == "aac":
+        bits = min(bits, _AAC_BITS_PER_SAMPLE * rate * track.channels)
+    return out.add_stream(name, rate=rate, layout=layout, bit_rate=bits)
+
+
+def _describe(stream: AudioStream) -> str:
+    context = stream.codec_context
+    rate = f" {context.bit_rate // 1000}k" if context.bit_rate else ""
+    return context.codec.canonical_name + rate
+
+
+def _shortened(packet: av.Packet, track: AudioStream, sample_bytes: int, seconds: Fraction) -> av.Packet | None:
+    """A PCM packet cut to at most ``seconds``; None if nothing of it is left."""
+    n_samples = round(seconds * track.sample_rate)
+    n_bytes = n_samples * sample_bytes * track.channels
+    if n_samples <= 0:
+        return None
+    if n_bytes >= packet.size:
+        return packet
+    short = av.Packet(bytes(packet)[:n_bytes])
+    short.pts, short.dts, short.time_base = packet.pts, packet.dts, packet.time_base
+    short.duration = round(Fraction(n_samples, track.sample_rate) / packet.time_base)
+    return short
+
+
+def _first_samples(frame: av.AudioFrame, n_samples: int) -> av.AudioFrame | None:
+    if n_samples <= 0:
+        return None
+    columns = n_samples if frame.format.is_planar else n_samples * frame.layout.nb_channels
+    samples = frame.to_ndarray()[:, :columns].copy()
+    short = av.AudioFrame.from_ndarray(samples, frame.format.name, frame.layout.name)
+    short.sample_rate = frame.sample_rate
+    return short

@@ -1,0 +1,107 @@
+"""Frames to packets: one encoded video stream of a file, with exact times."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.container import OutputContainer
+
+from latentsync.errors import EncoderError
+from latentsync.media.color import RgbToFrame
+from latentsync.media.encoding import EncodingOptions, EncodingPlan, plan_encoding
+from latentsync.types import Frame, VideoInfo
+
+_MAX_REORDERING = 60  # seconds between decoding and showing a frame that no encoder means
+
+
+class VideoTrack:
+    """The video stream of a container that is being written. Add it before anything is muxed."""
+
+    def __init__(self, container: OutputContainer, plan: EncodingPlan, source: VideoInfo) -> None:
+        self._plan = plan
+        self._exact = not source.variable_frame_rate
+        self._shape = (source.height, source.width, 3)
+        self._to_frame = RgbToFrame(plan.color, plan.pix_fmt)
+        self._durations: dict[int, int] = {}  # by presentation time, of frames inside the encoder
+        self._last_pts: int | None = None
+        self._stream = container.add_stream(
+            plan.encoder, rate=source.fps, options=dict(plan.settings), time_base=plan.time_base
+        )
+        self._stream.width, self._stream.height, self._stream.pix_fmt = source.width, source.height, plan.pix_fmt
+        context = self._stream.codec_context
+        context.thread_type = "AUTO"
+        context.sample_aspect_ratio = source.sample_aspect_ratio
+        context.colorspace, context.color_primaries = plan.color.matrix, plan.color.primaries
+        context.color_trc = plan.color.transfer
+        context.color_range = {None: 0, False: 1, True: 2}[plan.color.full_range]
+        if plan.codec == "hevc" and plan.container in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # the tag that QuickTime plays
+
+    def encode(self, frame: Frame, duration: Fraction) -> list[av.Packet]:
+        """Packets that are ready once ``frame``, shown for ``duration`` seconds, has gone in.
+
+        Raises ``ValueError`` if the frame has another size, no alpha where the stream has it, or a time that is not
+        after the one before or does not lie on the grid of a constant rate.
+        """
+        if frame.pixels.shape != self._shape:
+            raise ValueError(f"frame {frame.index} has shape {frame.pixels.shape}, the video {self._shape}")
+        if self._plan.alpha and frame.alpha is None:
+            raise ValueError(f"frame {frame.index} has no alpha plane")
+        pts = self._ticks(frame.time)
+        if self._last_pts is not None and pts <= self._last_pts:
+            raise ValueError(f"frame {frame.index} at {frame.time} s is not later than the frame before it")
+        self._last_pts = pts
+        self._durations[pts] = max(1, round(duration / self._plan.time_base))
+        picture = self._to_frame(frame.pixels, frame.alpha if self._plan.alpha else None)
+        picture.pts, picture.time_base = pts, self._plan.time_base
+        return self._finished(self._stream.encode(picture))
+
+    def flush(self) -> list[av.Packet]:
+        """The packets that the encoder still holds."""
+        return self._finished(self._stream.encode(None))
+
+    def _ticks(self, time: Fraction) -> int:
+        ticks = time / self._plan.time_base
+        if self._exact and ticks.denominator != 1:
+            raise ValueError(f"a frame at {time} s does not fit a constant rate of {1 / self._plan.time_base} per s")
+        return round(ticks)
+
+    def _finished(self, packets: list[av.Packet]) -> list[av.Packet]:
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            # x265 leaves the decoding times of streams of one or two frames unset; those are not reordered.
+            if packet.dts is None or abs(packet.pts - packet.dts) * self._plan.time_base > _MAX_REORDERING:
+                packet.dts = packet.pts
+        return packets
+
+
+def check_encoder(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> EncodingPlan:
+    """Really encode two frames of the source's size into memory, and return the plan that did it.
+
+    ``suffix`` is that of the file to be written. Raises ``EncoderError`` with FFmpeg's reason if the encoder is missing
+    or refuses, and as ``plan_encoding`` does.
+    """
+    plan = plan_encoding(encoding, source, suffix)
+    pixels = np.full((source.height, source.width, 3), 128, np.uint8)
+    alpha = np.full((source.height, source.width), 255, np.uint8) if plan.alpha else None
+    try:
+        with av.open(io.BytesIO(), "w", format=plan.container) as container:
+            track = VideoTrack(container, plan, source)
+            for index in range(2):
+                container.mux(track.encode(Frame(index, index / source.fps, pixels, alpha), 1 / source.fps))
+            container.mux(track.flush())
+    except (av.FFmpegError, ValueError) as cause:
+        raise encoder_error(plan, source, cause) from cause
+    return plan
+
+
+def encoder_error(plan: EncodingPlan, source: VideoInfo, cause: Exception) -> EncoderError:
+    """The error for an encoder that is missing or fails."""
+    reason = getattr(cause, "strerror", None) or str(cause)
+    return EncoderError(
+        f"The encoder {plan.encoder} fails on {source.width} x {source.height} pixels in {plan.pix_fmt}: {reason}.",
+        remedy="Choose another --codec, or leave codec and pixel format to be chosen automatically.",
+    )

@@ -1,0 +1,188 @@
+"""Frames and the given sound into one file, encoded once, which appears complete or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import OutputContainer
+
+from latentsync.errors import DiskFullError, OutputError
+from latentsync.media.audio import open_audio
+from latentsync.media.container import file_url
+from latentsync.media.encoding import EncodingOptions, EncodingPlan, plan_encoding
+from latentsync.media.soundtrack import Soundtrack
+from latentsync.media.video_track import VideoTrack, check_encoder, encoder_error
+from latentsync.types import Frame, VideoInfo
+
+__all__ = ["EncodingOptions", "WrittenVideo", "check_encoder", "refuse_unwritable", "write_video"]
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NAME_KEPT = 30  # characters of the name that the unfinished file shows; the rest would not fit beside long names
+
+
+@dataclass(frozen=True)
+class WrittenVideo:
+    """What has been written. ``audio``: "none", "copied", or the codec and bit rate that the sound was encoded with."""
+
+    path: Path
+    n_bytes: int
+    n_frames: int
+    codec: str
+    pix_fmt: str
+    audio: str
+    notes: tuple[str, ...]  # what the file does not keep of its source
+
+
+def write_video(
+    path: Path | str,
+    frames: Iterable[Frame],
+    source: VideoInfo,
+    encoding: EncodingOptions | None = None,
+    audio: Path | str | None = None,
+    audio_limit: Fraction | None = None,
+    overwrite: bool = False,
+) -> WrittenVideo:
+    """Encode ``frames`` and mux the sound of ``audio``, cut to ``audio_limit`` seconds.
+
+    ``source`` gives size, rate, colour, shape of pixels and alpha; ``Frame.time`` when each frame is shown. The file is
+    written under another name in the same folder and renamed when it is complete; nothing stays behind otherwise. The
+    iterator is closed in any case.
+
+    Raises ``OutputError`` for a place that cannot be written, a file that exists (unless ``overwrite``) or is an input;
+    ``DiskFullError``; ``EncoderError``; ``AudioError`` for the sound; and whatever ``frames`` raises.
+    """
+    path = Path(path)
+    audio = None if audio is None else Path(audio)
+    try:
+        refuse_unwritable(path, (source.path, audio), overwrite)
+        plan = plan_encoding(encoding or EncodingOptions(), source, path.suffix)
+        with _appearing(path) as partial:
+            n_frames, how = _encode(partial, path, frames, source, plan, audio, audio_limit)
+            n_bytes = partial.stat().st_size
+    finally:
+        close = getattr(frames, "close", None)
+        if close is not None:
+            close()
+    return WrittenVideo(path, n_bytes, n_frames, plan.codec, plan.pix_fmt, how, plan.notes)
+
+
+def refuse_unwritable(path: Path, inputs: Iterable[Path | None], overwrite: bool) -> None:
+    """Raise ``OutputError`` unless a file may appear at ``path`` without harm to an existing file or an input."""
+    if not path.parent.is_dir():
+        raise OutputError(f"There is no folder {path.parent} for the result.", remedy="Create it first.")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder.", remedy="Name a file in it.")
+    if path.exists():
+        for source in inputs:
+            if source is not None and source.exists() and path.samefile(source):
+                raise OutputError(f"{path} is an input and would be overwritten.", remedy="Name another result.")
+        if not overwrite:
+            raise OutputError(f"{path} exists already.", remedy="Name another result, or give --overwrite.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"The folder {path.parent} is not writable.", remedy="Choose another folder for the result.")
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` if the block succeeds and vanishes if it does not."""
+    partial = path.with_name(f".{path.stem[:_NAME_KEPT]}.{secrets.token_hex(4)}.part")
+    try:
+        yield partial
+        try:
+            partial.replace(path)
+        except OSError as cause:
+            raise _output_error(path, cause) from cause
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _encode(
+    partial: Path,
+    target: Path,
+    frames: Iterable[Frame],
+    source: VideoInfo,
+    plan: EncodingPlan,
+    audio: Path | None,
+    audio_limit: Fraction | None,
+) -> tuple[int, str]:
+    """Write the file ``partial`` for ``target``; returns the number of frames and what became of the sound."""
+    n_frames, sound = 0, None
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_audio(audio)) if audio is not None else None
+        container = stack.enter_context(_open_output(partial, target, plan))
+        with _named_errors(target, plan, source):
+            track = VideoTrack(container, plan, source)
+            if reader is not None:
+                sound = Soundtrack(container, *reader, audio, audio_limit)
+        for frame, duration in _with_durations(frames, source):
+            with _named_errors(target, plan, source):
+                container.mux(track.encode(frame, duration))
+                if sound is not None:
+                    container.mux(sound.packets_until(frame.time))
+            n_frames += 1
+        if n_frames == 0:
+            raise OutputError(f"{target} cannot be written: there is not a single frame.", remedy="Check the input.")
+        with _named_errors(target, plan, source):
+            container.mux(track.flush())
+            if sound is not None:
+                container.mux(sound.packets_until(None))
+            container.close()
+    return n_frames, "none" if sound is None else sound.how
+
+
+@contextmanager
+def _open_output(partial: Path, target: Path, plan: EncodingPlan) -> Iterator[OutputContainer]:
+    """The container to write to; the block closes it when all went well, otherwise it is closed here."""
+    # The index of an MP4 goes to the front, so that a browser can play it while it loads.
+    options = {"movflags": "+faststart"} if plan.container in ("mp4", "mov") else {}
+    try:
+        partial.touch(exist_ok=False)
+    except OSError as cause:
+        raise _output_error(target, cause) from cause
+    container = av.open(file_url(partial), "w", format=plan.container, container_options=options)
+    try:
+        yield container
+    finally:
+        with suppress(av.FFmpegError):  # the error that brought us here says more than that closing fails as well
+            container.close()
+
+
+@contextmanager
+def _named_errors(target: Path, plan: EncodingPlan, source: VideoInfo) -> Iterator[None]:
+    try:
+        yield
+    except (av.FFmpegError, av.codec.codec.UnknownCodecError) as cause:
+        if isinstance(cause, OSError):
+            raise _output_error(target, cause) from cause
+        raise encoder_error(plan, source, cause) from cause
+
+
+def _output_error(target: Path, cause: OSError) -> OutputError:
+    if cause.errno in _NO_ROOM:
+        return DiskFullError(
+            f"There is not enough room for {target}.", remedy="Free some space, or choose another disk."
+        )
+    return OutputError(f"{target} cannot be written: {cause.strerror}.", remedy="Choose another place for the result.")
+
+
+def _with_durations(frames: Iterable[Frame], source: VideoInfo) -> Iterator[tuple[Frame, Fraction]]:
+    """Each frame with the seconds that it is shown: until the next one, or as in the source if it is the last one."""
+    held: Frame | None = None
+    for frame in frames:
+        if held is not None:
+            yield held, frame.time - held.time
+        held = frame
+    if held is None:
+        return
+    remaining = source.duration - held.time
+    is_sources_last = source.variable_frame_rate and held.index == source.n_frames - 1 and remaining > 0
+    yield held, remaining if is_sources_last else 1 / source.fps
