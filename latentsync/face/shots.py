@@ -13,22 +13,24 @@ from latentsync.types import Frame
 
 THUMBNAIL_SIDE = 32  # px
 NEIGHBOURS = 2  # frame changes on each side that a cut must stand out from
-MIN_CHANGE = 12.0  # grey levels, mean over the thumbnail
-MIN_RATIO = 5.0  # over the median change of the neighbours plus one level; fast heads reach 4, cuts 8 and more
+BINS = 16  # of the histogram of a channel
+HISTOGRAM_WEIGHT = 100.0  # grey levels that a wholly different histogram counts for
+MIN_CHANGE = 25.0  # grey levels; fast heads on real clips reach 21, cuts begin at 63
+MIN_RATIO = 5.0  # over the median change of the neighbours plus one level
 
 
 def mark_cuts(frames: Iterable[Frame]) -> Iterator[tuple[Frame, bool]]:
     """Each frame with whether it is the first of a new shot; the very first is not marked. Order is kept.
 
     A cut is a change of the picture that stands out from the changes around it, the rule of PySceneDetect's adaptive
-    detector; a flash or a fade does not stand out in that way.
+    detector. A fade does not stand out in that way; a flash counts as a shot of one frame.
     """
     pending: deque[Frame] = deque()
     changes: deque[float] = deque()  # of the pending frames and of up to NEIGHBOURS before them
     previous: np.ndarray | None = None
     for frame in frames:
-        thumbnail = _thumbnail(frame.pixels)
-        changes.append(0.0 if previous is None else float(np.abs(thumbnail - previous).mean()))
+        thumbnail = cv2.resize(frame.pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+        changes.append(0.0 if previous is None else _change(previous, thumbnail))
         previous = thumbnail
         pending.append(frame)
         if len(pending) > NEIGHBOURS:
@@ -50,5 +52,14 @@ def _decide(changes: deque[float], after: int) -> bool:
     return change > MIN_CHANGE and change > MIN_RATIO * (median(around or [0.0]) + 1)
 
 
-def _thumbnail(pixels: np.ndarray) -> np.ndarray:
-    return cv2.resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+def _change(before: np.ndarray, after: np.ndarray) -> float:
+    """How different two thumbnails are, grey levels: where things are, and which colours there are at all."""
+    moved = np.abs(after.astype(np.float32) - before).mean()
+    recoloured = np.abs(_histograms(after) - _histograms(before)).sum(axis=1).mean() / 2
+    return float(moved + HISTOGRAM_WEIGHT * recoloured)
+
+
+def _histograms(thumbnail: np.ndarray) -> np.ndarray:
+    """(3, BINS) shares of the pixels."""
+    levels = thumbnail.reshape(-1, 3) // (256 // BINS)
+    return np.stack([np.bincount(channel, minlength=BINS) for channel in levels.T]) / len(levels)

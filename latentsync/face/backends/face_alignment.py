@@ -1,8 +1,9 @@
 """S3FD for the boxes and 2D-FAN for the landmarks, as in the published 1.0 and 1.5, by the face-alignment package.
 
 The package's own loader downloads; here its networks are built and given local files instead. Its landmarks are whole
-pixels (it truncates); here the peak of each heat map is read between its cells. The networks: Zhang et al. 2017, "S3FD";
-Bulat & Tzimiropoulos 2017, "How far are we from solving the 2D & 3D face alignment problem?".
+pixels (it truncates); here the peak of each heat map is read between its cells.
+Networks: Zhang et al. 2017, "S3FD: Single shot scale-invariant face detector"; Bulat & Tzimiropoulos 2017, "How far are
+we from solving the 2D & 3D face alignment problem?".
 """
 
 from __future__ import annotations

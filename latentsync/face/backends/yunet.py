@@ -37,6 +37,7 @@ MESH_SIDE = 256  # px
 MESH_POINTS = 478
 MESH_MARGIN = 1.5  # side of the crop over the longer side of the face
 LARGE_FACE_STEP = 0.6  # crop pixels per frame pixel below which plain interpolation would skip pixels
+SAME_FACE = 0.1  # mean distance of two sets of landmarks, over their extent
 REFINEMENTS = 2  # runs of the mesh per face
 
 # Mesh vertices where the iBUG points are defined: jaw, bridge and base of the nose, eyes, outer and inner lips.
@@ -103,7 +104,17 @@ def _find_faces(boxes: cv2.FaceDetectorYN, mesh: cv2.dnn.Net, pixels: np.ndarray
             box = np.concatenate([corner, corner + extent]).astype(np.float32)
             landmarks = ((points[FIRST] + points[SECOND]) / 2).astype(np.float32)
             found.append(Detection(box, landmarks, float(min(row[14], 1.0))))
-    return sorted(found, key=lambda detection: -detection.score)
+    return _distinct(sorted(found, key=lambda detection: -detection.score))
+
+
+def _distinct(found: list[Detection]) -> list[Detection]:
+    """Without the weaker ones of faces that the mesh moved onto the same spot."""
+    kept: list[Detection] = []
+    for face in found:
+        apart = (np.abs(face.landmarks - other.landmarks).mean() / np.ptp(face.landmarks) for other in kept)
+        if all(distance > SAME_FACE for distance in apart):
+            kept.append(face)
+    return kept
 
 
 def _fit_mesh(
