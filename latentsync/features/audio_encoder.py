@@ -41,6 +41,11 @@ class AudioEncoder:
         self._device = device
         self._dtype = dtype
 
+    @property
+    def width(self) -> int:
+        """D: what a U-Net must attend to."""
+        return self._taps.width
+
     @classmethod
     def from_file(
         cls, path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32

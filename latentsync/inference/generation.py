@@ -130,17 +130,22 @@ class OutputGuard:
 class GuardedGenerator:
     """A generator whose faulty windows are done again in full precision, once; still faulty is an error.
 
-    ``retry`` gives the same network in fp32, or None when it already runs in fp32. ``retried`` counts the windows.
+    ``retry`` gives the same network in fp32, or None when it already runs in fp32; ``on_retry(n)`` hears that ``n``
+    windows are done again.
     """
 
     def __init__(
-        self, generator: WindowGenerator, guard: OutputGuard, retry: Callable[[], WindowGenerator] | None = None
+        self,
+        generator: WindowGenerator,
+        guard: OutputGuard,
+        retry: Callable[[], WindowGenerator] | None = None,
+        on_retry: Callable[[int], None] | None = None,
     ) -> None:
         self.generator = generator
         self.resolution = generator.resolution
-        self.retried = 0
         self._guard = guard
         self._retry = retry
+        self._on_retry = on_retry
 
     def __call__(self, windows: list[Window]) -> np.ndarray:
         """As ``WindowGenerator``; raises ``GenerationError``."""
@@ -149,7 +154,8 @@ class GuardedGenerator:
             fault = self._guard.fault(faces[k])
             if fault is not None and self._retry is not None:
                 self.generator, self._retry = self._retry(), None  # the other windows would suffer the same
-                self.retried += len(windows)
+                if self._on_retry is not None:
+                    self._on_retry(len(windows))
                 return self(windows)
             if fault is not None:
                 raise GenerationError(

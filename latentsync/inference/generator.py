@@ -61,7 +61,7 @@ class LatentGenerator:
         self._keep_mask = torch.from_numpy(keep_mask)
         self._random = torch.Generator().manual_seed(seed)  # on the CPU: the same draws for every device
         side = exact_div(self.resolution, LATENT_DOWNSCALE)
-        self._noise = shared_noise(self._random, 1, 1, side, side)
+        self.noise = shared_noise(self._random, 1, 1, side, side)
         self._draws: dict[int, Tensor] | None = {} if sample_posterior else None
 
     @torch.inference_mode()
@@ -82,7 +82,7 @@ class LatentGenerator:
             masked=by_window(codec.encode(faces * keep, masked_draw)),
             reference=by_window(codec.encode(faces, reference_draw)),
         )
-        noise = self._noise.to(faces).expand(n, -1, frames, -1, -1)
+        noise = self.noise.to(faces).expand(n, -1, frames, -1, -1)
         latents = sample(self._models.unet, conditioning, audio, noise, self._settings)
         pictures = codec.decode(latents.transpose(1, 2).flatten(0, 1))
         return pictures.unflatten(0, (n, frames)).float().cpu().numpy()
@@ -99,7 +99,7 @@ class LatentGenerator:
             return None, None
         for window in windows:
             if window.number not in self._draws:
-                shape = (2, len(window.faces), LATENT_CHANNELS, *self._noise.shape[-2:])
+                shape = (2, len(window.faces), LATENT_CHANNELS, *self.noise.shape[-2:])
                 self._draws[window.number] = torch.randn(shape, generator=self._random)
         for number in [number for number in self._draws if number < windows[0].number]:
             del self._draws[number]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from latentsync.inference.clock import StageClock
+from latentsync.inference.compositing import GeneratedFrame
 
 
 @dataclass(slots=True)
@@ -21,15 +24,23 @@ class FrameRange:
 class RunRecord:
     """What the pipeline notes down while it runs; complete when its last frame is out."""
 
+    clock: StageClock = field(default_factory=StageClock)
     frames: int = 0
     passed_through: list[FrameRange] = field(default_factory=list)
     batch_reductions: list[int] = field(default_factory=list)  # numbers of windows that did not fit into memory
     windows_redone_in_fp32: int = 0
-    faces_detected: int = 0  # frames that went through the detector; 0 on a second run over the same video
-    seconds: dict[str, float] = field(default_factory=dict)  # work per stage; stages run side by side
 
-    def note_frame(self, reason: str | None) -> None:
-        """One more frame is out; ``reason`` is why it passed through, or None if its mouth was generated."""
+    def noting(self, frames: Iterator[GeneratedFrame]) -> Iterator[GeneratedFrame]:
+        """Pass ``frames`` on, counting them and what passes through."""
+        for frame in frames:
+            self._note_frame(None if frame.face is not None else frame.member.reason or "no face")
+            yield frame
+
+    def note_retry(self, windows: int) -> None:
+        """``windows`` windows came out broken and are done again in full precision."""
+        self.windows_redone_in_fp32 += windows
+
+    def _note_frame(self, reason: str | None) -> None:
         if reason is not None:
             last = self.passed_through[-1] if self.passed_through else None
             if last is not None and last.last == self.frames - 1 and last.reason == reason:
@@ -42,6 +53,17 @@ class RunRecord:
     def frames_passed_through(self) -> int:
         return sum(span.last - span.first + 1 for span in self.passed_through)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON. Stages run side by side: their seconds add up to more than the wall's."""
+        return {
+            "frames": self.frames,
+            "frames_passed_through": self.frames_passed_through,
+            "passed_through": [asdict(span) for span in self.passed_through],
+            "batch_reductions": self.batch_reductions,
+            "windows_redone_in_fp32": self.windows_redone_in_fp32,
+            "seconds_by_stage": {stage: round(seconds, 3) for stage, seconds in self.clock.seconds().items()},
+        }
+
 
 @dataclass(slots=True)
 class RunReport:
@@ -53,6 +75,7 @@ class RunReport:
     output_seconds: float
     fps: float
     wall_seconds: float
+    encode_seconds: float  # work of the encoder and muxer, beside the stages of the record
     record: RunRecord
     device: str
     precision: str
@@ -68,7 +91,8 @@ class RunReport:
         return self.wall_seconds / self.output_seconds if self.output_seconds else 0.0
 
     def to_json(self) -> str:
-        content = asdict(self) | {"realtime_factor": self.realtime_factor}
+        content = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "record"}
+        content |= {"realtime_factor": self.realtime_factor} | self.record.to_dict()
         return json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
 
     def summary(self) -> str:

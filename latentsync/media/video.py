@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import av
+import numpy as np
 
 from latentsync.errors import VideoError
 from latentsync.media.color import FrameToRgb
@@ -18,6 +19,7 @@ from latentsync.types import Frame
 
 _REVERSE_BYTES = 128 * 2**20  # of decoded frames that are held to give them backwards
 _REVERSE_FRAMES = 16  # held whatever their size: fewer would decode long groups of pictures too often
+_SAMPLED_STRETCH = 300  # frames that are decoded to sample a video with few key frames
 _LONGEST_REPAIR = Fraction(1)  # seconds of undecodable video that are bridged by repeating the frame before
 
 
@@ -52,6 +54,21 @@ class VideoFile:
                 yield Frame(index, self._clip.timeline.time(index), pixels, alpha)
         finally:
             decoded.close()
+
+    def sample(self, count: int) -> Iterator[Frame]:
+        """About ``count`` frames that are cheap to reach, in ascending order: key frames spread over the whole video.
+
+        Where there are too few of those, frames spread over the first ``_SAMPLED_STRETCH``.
+        """
+        keys = self._clip.timeline.keys
+        if len(keys) >= count // 2:
+            for index in keys[np.unique(np.linspace(0, len(keys) - 1, count).round().astype(int))]:
+                yield from self.frames(int(index), int(index) + 1)
+            return
+        stretch = min(self.info.n_frames, _SAMPLED_STRETCH)
+        wanted = set(np.linspace(0, stretch - 1, count).round().astype(int).tolist())
+        with closing(self.frames(0, stretch)) as frames:
+            yield from (frame for frame in frames if frame.index in wanted)
 
     def _forwards(self, start: int, stop: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Exactly the indices ``start`` to ``stop - 1``.

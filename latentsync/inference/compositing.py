@@ -1,0 +1,83 @@
+"""Generated faces back into their frames, in order, on two threads where the work allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from latentsync.face.colour import NEUTRAL, ColourFit, ColourSmoother
+from latentsync.face.paste import FacePaster, Patch
+from latentsync.face.published import RELEASES, paste_published
+from latentsync.inference.clock import StageClock
+from latentsync.inference.generation import GeneratedGroup
+from latentsync.inference.windows import AlignedFrame
+from latentsync.stream import parallel_map
+from latentsync.types import Frame
+
+PASTE_WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedFrame:
+    """A frame with its generated face (3, R, R) float32 in [-1, 1], or None if it passes through."""
+
+    member: AlignedFrame
+    face: np.ndarray | None
+
+
+def frames_of(groups: Iterator[GeneratedGroup]) -> Iterator[GeneratedFrame]:
+    """Take the groups apart again, frame by frame in order."""
+    for generated in groups:
+        for member, slot in zip(generated.group.frames, generated.group.slots, strict=True):
+            yield GeneratedFrame(member, None if slot is None else generated.faces[slot[0]][slot[1]])
+
+
+class Compositor:
+    """Pastes the mouths of one run. ``keep_mask`` (1, R, R) float32, 1 = keep; ``geometry`` as in ``face.align``."""
+
+    def __init__(self, keep_mask: np.ndarray, geometry: str, clock: StageClock) -> None:
+        self._keep_mask = keep_mask
+        self._release = RELEASES.get(geometry)
+        self._paster = FacePaster(keep_mask)
+        self._clock = clock
+
+    def paste(self, frames: Iterator[GeneratedFrame]) -> Iterator[Frame]:
+        """Frames in order; those without a face are the decoded ones, untouched."""
+        if self._release is not None:
+            yield from parallel_map(self._paste_published, frames, PASTE_WORKERS)
+            return
+        prepared = parallel_map(self._prepare, frames, PASTE_WORKERS)
+        yield from parallel_map(self._blend, self._steady_colours(prepared), PASTE_WORKERS)
+
+    def _prepare(self, generated: GeneratedFrame) -> tuple[AlignedFrame, Patch | None]:
+        member = generated.member
+        if generated.face is None:
+            return member, None
+        with self._clock.measure("paste"):
+            return member, self._paster.prepare(member.frame.pixels, generated.face, member.face.matrix)
+
+    def _steady_colours(
+        self, prepared: Iterator[tuple[AlignedFrame, Patch | None]]
+    ) -> Iterator[tuple[AlignedFrame, Patch | None, ColourFit]]:
+        smoother = ColourSmoother()
+        for member, patch in prepared:
+            yield member, patch, NEUTRAL if patch is None else smoother.next(patch.colour, member.shot)
+
+    def _blend(self, job: tuple[AlignedFrame, Patch | None, ColourFit]) -> Frame:
+        member, patch, colour = job
+        if patch is None:
+            return member.frame
+        with self._clock.measure("paste"):
+            pixels = self._paster.blend(member.frame.pixels, patch, colour, member.strength)
+        return replace(member.frame, pixels=pixels)
+
+    def _paste_published(self, generated: GeneratedFrame) -> Frame:
+        member = generated.member
+        if generated.face is None:
+            return member.frame
+        with self._clock.measure("paste"):
+            canvas = generated.face * (1 - self._keep_mask) + member.face.pixels * self._keep_mask
+            pixels = paste_published(member.frame.pixels, canvas, member.face.matrix, self._release)
+        return replace(member.frame, pixels=pixels)

@@ -1,0 +1,62 @@
+"""Whose face is followed, and by what: from the words of a request to tracks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from latentsync.face.detections_file import read_detections
+from latentsync.face.detector import Detection, FaceDetector, load_detector
+from latentsync.face.selection import FaceSelector
+from latentsync.face.tracking import TrackingSettings
+from latentsync.face.tracks import FaceTracks
+from latentsync.inference.clock import StageClock
+from latentsync.inference.options import SyncOptions
+from latentsync.types import VideoInfo
+
+TRACK_SUFFIXES = (".npz", ".json")
+
+
+class FaceFinder:
+    """A detector, or the faces that a user's file gives; ``detector`` is None for a file."""
+
+    def __init__(self, name: str, auxiliary: Path, device: torch.device, clock: StageClock) -> None:
+        """``name``: a detector of ``face.detector`` or a track file; ``auxiliary``: the folder of detector weights.
+
+        Raises ``ConfigError`` and the ``WeightsError`` family.
+        """
+        self.file = Path(name) if Path(name).suffix.lower() in TRACK_SUFFIXES else None
+        self.detector: FaceDetector | None = None
+        if self.file is not None:
+            read_detections(self.file)  # a damaged file is named now
+        else:
+            self.detector = TimedDetector(load_detector(name, auxiliary, str(device)), clock)
+
+    def tracks(self, info: VideoInfo, options: SyncOptions) -> FaceTracks:
+        """Tracks of one video. Those of a video file are kept for the next run on the same content."""
+        selector, settings = FaceSelector(options.face), tracking_settings(options)
+        if self.file is not None:
+            return FaceTracks.from_file(self.file, selector, settings)
+        if info.path.is_file():
+            return FaceTracks.cached(info.path, self.detector, selector, settings)
+        return FaceTracks(self.detector, selector, settings)
+
+
+def tracking_settings(options: SyncOptions) -> TrackingSettings:
+    """Smoothing is left to the alignment where a release is reproduced."""
+    return TrackingSettings(smoothing=0) if options.published else TrackingSettings()
+
+
+class TimedDetector:
+    """A detector whose work is counted as the stage 'detect'."""
+
+    def __init__(self, detector: FaceDetector, clock: StageClock) -> None:
+        self.name = detector.name
+        self._detector, self._clock = detector, clock
+
+    def detect(self, frames: list[np.ndarray]) -> list[list[Detection]]:
+        """See ``face.detector.FaceDetector``."""
+        with self._clock.measure("detect"):
+            return self._detector.detect(frames)

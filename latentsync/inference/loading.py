@@ -1,0 +1,153 @@
+"""From weight files to a pipeline that is ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentsync.checkpoint import inspect_file, load_codec, load_unet, read_card, require_resolution
+from latentsync.config import load_config
+from latentsync.constants import WINDOW_FRAMES
+from latentsync.errors import ConfigError, WeightsMismatchError, WeightsMissingError
+from latentsync.face.mask import load_mask
+from latentsync.features.audio_encoder import AudioEncoder
+from latentsync.inference.generator import LatentGenerator, LatentModels
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.recipe import UNetRecipe
+
+DEFAULT_DIRECTORY = Path(__file__).parents[2] / "checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightPaths:
+    """The weight files of one pipeline, in the published layout."""
+
+    unet: Path
+    codec: Path  # a diffusers folder
+    whisper: Path
+    auxiliary: Path  # folder of the face detectors
+
+    @classmethod
+    def in_directory(cls, directory: Path = DEFAULT_DIRECTORY, unet: Path | None = None) -> WeightPaths:
+        """The published names under ``directory``; ``unet`` takes the place of the U-Net's."""
+        return cls(
+            unet=unet or directory / "latentsync_unet.pt",
+            codec=directory / "vae",
+            whisper=directory / "whisper" / "tiny.pt",
+            auxiliary=directory / "auxiliary",
+        )
+
+    def networks(self) -> dict[str, Path]:
+        """Name -> file of the networks that every run needs."""
+        return {
+            "unet": self.unet,
+            "codec": self.codec / "diffusion_pytorch_model.safetensors",
+            "whisper": self.whisper,
+        }
+
+    def check(self) -> dict[str, Mapping[str, Any]]:
+        """What each file is, without loading it.
+
+        Raises ``WeightsMissingError`` naming all that are missing, and the ``WeightsError`` family for the first that
+        will not do.
+        """
+        missing = [str(path) for path in self.networks().values() if not path.exists()]
+        if missing:
+            raise WeightsMissingError(
+                f"These weights are missing: {', '.join(missing)}.",
+                remedy="Fetch them with `python -m scripts.download_checkpoints --for inference`, or bring in copies "
+                "with its --import option.",
+            )
+        described = {}
+        for name, path in self.networks().items():
+            inspect_file(path)
+            card = read_card(path)
+            described[name] = {
+                "path": str(path),
+                "bytes": path.stat().st_size,
+                "release": card.release if card else None,
+                "sha256": card.sha256 if card else None,
+            }
+        return described
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What the weights do not carry themselves: face side R in pixels, frames per window F, and the mask."""
+
+    resolution: int
+    num_frames: int = WINDOW_FRAMES
+    mask: str = "mask"
+    notes: tuple[str, ...] = ()
+
+
+def model_settings(unet: Path, config_path: Path | None) -> ModelSettings:
+    """Settings from a U-Net YAML file, held against the card of the checkpoint; from the card alone without a file.
+
+    Raises ``WeightsMismatchError`` if the two disagree, and ``ConfigError`` if neither states the resolution.
+    """
+    card = read_card(unet)
+    if config_path is not None:
+        data = load_config(config_path, UNetRecipe).data
+        note = require_resolution(card, data.resolution)
+        mask = Path(data.mask_image_path).stem if data.mask_image_path else "mask"
+        return ModelSettings(data.resolution, data.num_frames, mask, (note,) if note else ())
+    if card is None or card.resolution is None:
+        raise ConfigError(
+            f"{unet} does not say which resolution it was trained at.",
+            remedy="Add --unet_config_path configs/unet/stage2.yaml (256 pixels: releases 1.0 and 1.5) or "
+            "configs/unet/stage2_512.yaml (512: release 1.6), or bring the file in with "
+            "`python -m scripts.download_checkpoints --import`, which writes it down.",
+        )
+    return ModelSettings(card.resolution, card.num_frames or WINDOW_FRAMES, card.mask or "mask")
+
+
+def load_pipeline(
+    weights: WeightPaths,
+    settings: ModelSettings,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> LipsyncPipeline:
+    """Load the networks onto ``device`` in ``dtype``; done once, for any number of videos.
+
+    Raises the ``WeightsError`` family; nothing is ever initialised at random.
+    """
+    device = torch.device(device)
+    encoder = AudioEncoder.from_file(weights.whisper, device, dtype)
+    unet = load_unet(weights.unet, resolution=settings.resolution, device=device, dtype=dtype)
+    if encoder.width != unet.config.cross_attention_dim:
+        raise WeightsMismatchError(
+            f"{weights.whisper} gives features {encoder.width} wide, {weights.unet} attends to "
+            f"{unet.config.cross_attention_dim}.",
+            remedy="Take whisper/tiny.pt for 384 and whisper/small.pt for 768.",
+        )
+    models = LatentModels(unet, load_codec(weights.codec, device=device, dtype=dtype), device, dtype)
+    return pipeline_of(models, encoder, settings)
+
+
+def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSettings) -> LipsyncPipeline:
+    """A pipeline over networks that are in memory already."""
+    keep_mask = load_mask(settings.mask, settings.resolution)
+
+    def make_generator(options: SyncOptions) -> LatentGenerator:
+        return LatentGenerator(models, keep_mask, options.sampler, options.seed, sample_posterior=options.published)
+
+    def in_full_precision(options: SyncOptions) -> LatentGenerator:
+        models.to_full_precision()
+        return make_generator(options)
+
+    def listen(waveform, options: SyncOptions):
+        return encoder.stream(waveform, "published" if options.published else "overlapping")
+
+    return LipsyncPipeline(
+        make_generator,
+        listen,
+        keep_mask,
+        num_frames=settings.num_frames,
+        retry=in_full_precision if models.dtype != torch.float32 else None,
+    )

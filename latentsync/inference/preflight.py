@@ -1,0 +1,139 @@
+"""Everything that can go wrong is looked for in the first seconds, before a network is loaded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from latentsync.constants import AUDIO_RATE
+from latentsync.errors import AudioError, DiskFullError, NoAudioStreamError
+from latentsync.face.tracks import FaceTracks
+from latentsync.inference.clock import StageClock
+from latentsync.inference.device import choose_device, choose_precision
+from latentsync.inference.estimate import Estimate, estimate, measure_speed
+from latentsync.inference.faces import FaceFinder
+from latentsync.inference.loading import ModelSettings, model_settings
+from latentsync.inference.request import DubRequest
+from latentsync.inference.timeline import expected_frames
+from latentsync.media.audio import read_audio
+from latentsync.media.video import VideoFile
+from latentsync.media.writer import check_encoder, refuse_unwritable
+
+SAMPLED_FRAMES = 20  # that are searched for a face
+SILENCE = 1e-3  # peak of a sound that is as good as silent, full scale 1
+DISK_RESERVE = 1.2  # times the estimated size that must be free
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What the checks found out, so that the run does not find it out again."""
+
+    video: VideoFile
+    waveform: np.ndarray  # (n,) float32 at 16 kHz
+    settings: ModelSettings
+    device: torch.device
+    dtype: torch.dtype
+    finder: FaceFinder
+    tracks: FaceTracks
+    face_seen: bool  # in the sample of frames; False calls for a look at every frame
+    weights: Mapping[str, Mapping[str, Any]]
+    cost: Estimate
+    notes: tuple[str, ...]
+
+    @property
+    def duration(self) -> Fraction:
+        """Length of the sound, s."""
+        return Fraction(len(self.waveform), AUDIO_RATE)
+
+    def describe(self) -> str:
+        """A few lines for the terminal."""
+        info = self.video.info
+        rate = "variable rate" if info.variable_frame_rate else f"{float(info.fps):.3f} fps"
+        face = "a face was found" if self.face_seen else "no face in a sample of frames"
+        return "\n".join(
+            [
+                f"video   {info.path}: {info.width} x {info.height}, {rate}, {float(info.duration):.2f} s, {face}",
+                f"sound   {float(self.duration):.2f} s",
+                f"network {self.settings.resolution} pixels, {self.device}, {str(self.dtype).removeprefix('torch.')}",
+                f"cost    {self.cost.describe()}",
+                *(f"note    {note}" for note in self.notes),
+            ]
+        )
+
+
+def preflight(request: DubRequest, clock: StageClock | None = None) -> Preflight:
+    """Check the files, the output, the weights, the device and the faces of ``request``; load no network.
+
+    Raises the named error of the first thing that would make the run fail.
+    """
+    refuse_unwritable(request.output, (request.video, request.audio), request.overwrite)
+    device = choose_device(request.device)
+    request.batch_for(device.type)
+    video = VideoFile(request.video)
+    waveform, notes = _listen(request.audio)
+    weights = request.weights.check()
+    settings = model_settings(request.weights.unet, request.unet_config)
+    dtype = choose_precision(request.precision, device)
+    finder = FaceFinder(request.detector, request.weights.auxiliary, device, clock or StageClock())
+    plan = check_encoder(request.encoding, video.info, request.output.suffix)
+    tracks = finder.tracks(video.info, request.options)
+    cost = estimate(
+        video.info,
+        expected_frames(video.info, Fraction(len(waveform), AUDIO_RATE), request.options.length),
+        settings.num_frames,
+        settings.resolution,
+        request.options.sampler,
+        weights["unet"]["bytes"],
+        measure_speed(device, dtype),
+    )
+    _require_room(request.output, cost.disk_bytes)
+    notes += [*video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
+    return Preflight(
+        video=video,
+        waveform=waveform,
+        settings=settings,
+        device=device,
+        dtype=dtype,
+        finder=finder,
+        tracks=tracks,
+        face_seen=_samples_show_a_face(video, finder, tracks),
+        weights=weights,
+        cost=cost,
+        notes=tuple(notes),
+    )
+
+
+def _listen(path: Path) -> tuple[np.ndarray, list[str]]:
+    waveform = read_audio(path)
+    if len(waveform) < AUDIO_RATE // 25:
+        raise NoAudioStreamError(
+            f"{path}: its sound lasts {len(waveform) / AUDIO_RATE:.3f} s, less than a frame.",
+            remedy="Give a longer one.",
+        )
+    if not np.isfinite(waveform).all():
+        raise AudioError(f"{path}: its sound holds values that are no numbers.", remedy="Export it again, as WAV.")
+    silent = float(np.abs(waveform).max()) < SILENCE
+    return waveform, [f"{path} is silent: the mouth will stay as the network sees silence"] if silent else []
+
+
+def _samples_show_a_face(video: VideoFile, finder: FaceFinder, tracks: FaceTracks) -> bool:
+    if any(tracks.detections.values()):
+        return True
+    detector = finder.detector
+    return detector is not None and any(detector.detect([f.pixels])[0] for f in video.sample(SAMPLED_FRAMES))
+
+
+def _require_room(output: Path, needed: int) -> None:
+    free = shutil.disk_usage(output.absolute().parent).free
+    if free < needed * DISK_RESERVE:
+        raise DiskFullError(
+            f"{output.absolute().parent} has {free / 1e6:.0f} MB free, the result needs about {needed / 1e6:.0f} MB.",
+            remedy="Make room, or write to another disk.",
+        )

@@ -1,0 +1,49 @@
+"""One dub as the user asks for it: files, choices, and where the weights are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from latentsync.errors import ConfigError
+from latentsync.inference.loading import DEFAULT_DIRECTORY, WeightPaths
+from latentsync.inference.options import SyncOptions
+from latentsync.media.writer import EncodingOptions
+
+AUTO_BATCH = {
+    "cpu": 1,
+    "mps": 1,
+}  # windows that are tried together; other devices take more and halve if it is too many
+AUTO_BATCH_GPU = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DubRequest:
+    """``batch`` is a number or 'auto'; ``detector`` a name of ``face.detector`` or the path of a track file."""
+
+    video: Path
+    audio: Path
+    output: Path
+    options: SyncOptions = field(default_factory=SyncOptions)
+    encoding: EncodingOptions = field(default_factory=EncodingOptions)
+    unet_config: Path | None = None
+    unet: Path | None = None
+    checkpoint_dir: Path | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    detector: str = "auto"
+    batch: str = "auto"
+    overwrite: bool = False
+    report: Path | None = None
+
+    @property
+    def weights(self) -> WeightPaths:
+        return WeightPaths.in_directory(self.checkpoint_dir or DEFAULT_DIRECTORY, self.unet)
+
+    def batch_for(self, device_type: str) -> int:
+        """Windows per call of the network. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""
+        if self.batch == "auto":
+            return AUTO_BATCH.get(device_type, AUTO_BATCH_GPU)
+        if not self.batch.isdecimal() or int(self.batch) < 1:
+            raise ConfigError(f"'{self.batch}' is no batch.", remedy="Give auto or a whole number from 1.")
+        return int(self.batch)

@@ -1,0 +1,124 @@
+"""Dub a video: python -m scripts.inference --video_path in.mp4 --audio_path speech.wav --video_out_path out.mp4"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.inference.presets import DEEPCACHE_INTERVAL, DEFAULT_PRESET, DEFAULT_SEED, PRESETS
+from latentsync.inference.timeline import LengthMode
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line. Defaults of None mean: what the preset, the weights or the source say."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.inference",
+        description="Changes the mouth in a video so that it speaks a given sound track.",
+        epilog="Weights: python -m scripts.download_checkpoints. Exit codes: latentsync/errors.py.",
+    )
+    files = parser.add_argument_group("files")
+    files.add_argument("--video_path", type=Path, required=True, help="video, picture or folder of pictures")
+    files.add_argument("--audio_path", type=Path, required=True, help="the sound that the mouth is to speak")
+    files.add_argument("--video_out_path", type=Path, required=True, help="result: .mp4 .mov .mkv .webm .avi")
+    files.add_argument("--report", type=Path, metavar="FILE", help="write a JSON account of the run")
+    files.add_argument("--overwrite", action="store_true", help="replace the result if it exists")
+
+    model = parser.add_argument_group("model")
+    model.add_argument("--unet_config_path", type=Path, help="U-Net YAML; needed if the weights do not say their size")
+    model.add_argument("--inference_ckpt_path", type=Path, help="U-Net weights (checkpoints/latentsync_unet.pt)")
+    model.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
+    model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu (auto)")
+    model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds sound)")
+
+    look = parser.add_argument_group("result")
+    look.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET, help=f"sampler settings ({DEFAULT_PRESET})")
+    look.add_argument("--inference_steps", type=int, help="denoising steps (20)")
+    look.add_argument("--guidance_scale", type=float, help="how strongly the mouth follows the sound, 1 to 3 (1.5)")
+    look.add_argument("--enable_deepcache", action="store_true", help="reuse deep features at two steps of three")
+    look.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"-1 is random ({DEFAULT_SEED})")
+    look.add_argument("--batch", default="auto", help="windows of 16 frames generated together (auto)")
+    look.add_argument(
+        "--length",
+        choices=[mode.value for mode in LengthMode],
+        default=LengthMode.PINGPONG.value,
+        help="how a video of another length than the sound is fitted (pingpong)",
+    )
+    look.add_argument(
+        "--compat", choices=["1.0", "1.5", "1.6"], help="reproduce that release instead of improving on it"
+    )
+
+    face = parser.add_argument_group("face")
+    face.add_argument("--face", default="largest", help="whom to dub: largest, index:N, or X,Y@SECONDS (largest)")
+    face.add_argument("--detector", default="auto", help="auto, face-alignment, yunet, or a track file (auto)")
+
+    encoding = parser.add_argument_group("encoding")
+    encoding.add_argument("--codec", default="auto", help="auto, h264, hevc, vp9, prores, ffv1 (auto: by the suffix)")
+    encoding.add_argument("--crf", type=int, help="quality of the encoder, lower is better (near the source)")
+
+    parser.add_argument("--dry-run", action="store_true", help="only check the files and say what the run will cost")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, only errors")
+    return parser.parse_args(arguments)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Turn arguments into a request and hand it to the package."""
+    from latentsync.diffusion.sampler import SamplerSettings
+    from latentsync.inference.job import DubRequest, dub, preflight
+    from latentsync.inference.options import SyncOptions
+    from latentsync.inference.progress import ProgressBar
+    from latentsync.media.writer import EncodingOptions
+
+    changes = {"steps": arguments.inference_steps, "guidance_scale": arguments.guidance_scale}
+    changes["cache_interval"] = DEEPCACHE_INTERVAL if arguments.enable_deepcache else None
+    sampler = PRESETS[arguments.preset] | {key: value for key, value in changes.items() if value is not None}
+    request = DubRequest(
+        video=arguments.video_path,
+        audio=arguments.audio_path,
+        output=arguments.video_out_path,
+        options=SyncOptions(
+            sampler=SamplerSettings(**sampler),
+            seed=arguments.seed,
+            length=LengthMode(arguments.length),
+            face=arguments.face,
+            geometry=arguments.compat or "default",
+        ),
+        encoding=EncodingOptions(codec=arguments.codec, crf=arguments.crf),
+        unet_config=arguments.unet_config_path,
+        unet=arguments.inference_ckpt_path,
+        checkpoint_dir=arguments.checkpoint_dir,
+        device=arguments.device,
+        precision=arguments.precision,
+        detector=arguments.detector,
+        batch=arguments.batch,
+        overwrite=arguments.overwrite,
+        report=arguments.report,
+    )
+    show = (lambda text: None) if arguments.quiet else (lambda text: print(text, file=sys.stderr))
+    if arguments.dry_run:
+        print(preflight(request).describe())
+        return
+    with ProgressBar(quiet=arguments.quiet) as bar:
+        report = dub(request, on_progress=bar.update, on_note=bar.write)
+    show(report.summary())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run, and turn what a user can mend into one sentence and an exit code."""
+    parsed = parse_arguments(arguments)
+    try:
+        run(parsed)
+    except LatentSyncError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("Stopped; nothing was left behind.", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(INTERRUPTED_EXIT_CODE)  # a network's step may still be running in its thread
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
