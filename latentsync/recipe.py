@@ -108,6 +108,16 @@ class SyncNetNegatives:
 
 
 @dataclass
+class TalkerData:
+    """Synthetic clips that the training makes for itself where no others are named."""
+
+    train_clips: int = 120
+    validation_clips: int = 30  # other people, other sentences
+    seconds: float = 6.0  # length of a clip
+    seed: int = 0
+
+
+@dataclass
 class SyncNetData:
     """Where clips come from and what the two towers see."""
 
@@ -132,6 +142,8 @@ class SyncNetData:
     negatives: SyncNetNegatives = field(default_factory=SyncNetNegatives)
     shuffled_sound: bool = False  # control experiment: no sound fits, accuracy must stay at one half
     codec_path: str = "checkpoints/vae"  # of the latents, if latent_space
+    talkers: TalkerData | None = None
+    frame_cache_gib: float = 0.0  # memory for decoded clips, per process; for small data sets
 
     def __post_init__(self) -> None:
         _require_rates(self.audio_sample_rate, self.video_fps)

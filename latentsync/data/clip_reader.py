@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from types import ModuleType
 
@@ -22,8 +21,7 @@ MEL_VERSION = "mel-1"  # part of the cache folder's name: change it when syncnet
 
 @cache
 def _decord() -> ModuleType:
-    """The library, told to give up on damaged files in milliseconds and to leave the reporting to us."""
-    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "64")  # its own 10240 takes minutes; read when the library loads
+    """The library, told to leave the reporting to us."""
     import cv2  # noqa: F401  must be loaded first: the other order breaks OpenCV's PNG reading
     import decord
 
@@ -43,6 +41,26 @@ def read_clip_frames(clip: Clip, start: int, count: int) -> np.ndarray:
     if frames.shape[0] != count:
         raise DataError(f"undecodable: {frames.shape[0]} of {count} frames from frame {start} on")
     return frames
+
+
+class FrameReader:
+    """Windows of clips. Clips stay decoded in memory, first come, first kept, while they fit ``keep_bytes``.
+
+    A kept clip is decoded whole, so damage anywhere in it counts.
+    """
+
+    def __init__(self, keep_bytes: int = 0) -> None:
+        self._left = keep_bytes
+        self._kept: dict[str, np.ndarray] = {}
+
+    def __call__(self, clip: Clip, start: int, count: int) -> np.ndarray:
+        """(count, H, W, 3) uint8 RGB. Raises ``DataError`` if the frames cannot be decoded."""
+        if clip.content not in self._kept and clip.frames * clip.width * clip.height * 3 <= self._left:
+            self._kept[clip.content] = read_clip_frames(clip, 0, clip.frames)
+            self._left -= self._kept[clip.content].nbytes
+        if clip.content in self._kept:
+            return self._kept[clip.content][start : start + count]
+        return read_clip_frames(clip, start, count)
 
 
 def fit_frames(frames: np.ndarray, resolution: int) -> torch.Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from latentsync.audio.mel import mel_window
 from latentsync.constants import AUDIO_RATE, SYNCNET_MEL_HOP
 from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
-from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
+from latentsync.data.clip_reader import FrameReader, MelReader, fit_frames
 from latentsync.data.manifest import Clip
 from latentsync.data.negatives import NegativeRule, shifted_start
 from latentsync.errors import DataError
@@ -54,6 +54,7 @@ class SyncNetDataset(ClipDataset[SyncSample]):
         self,
         clips: Sequence[Clip],
         view: SyncView,
+        frames: FrameReader,
         mels: MelReader,
         negatives: NegativeRule,
         seed: int,
@@ -62,6 +63,7 @@ class SyncNetDataset(ClipDataset[SyncSample]):
     ) -> None:
         super().__init__(clips, seed)
         self.view = view
+        self._read_frames = frames
         self._mels = mels
         self._negatives = negatives
         self._shuffled_sound = shuffled_sound
@@ -116,7 +118,7 @@ class SyncNetDataset(ClipDataset[SyncSample]):
     def _frames(self, clip: Clip, start: int) -> Tensor:
         """(F, 3, H, R) uint8"""
         try:
-            frames = fit_frames(read_clip_frames(clip, start, self.view.num_frames), self.view.resolution)
+            frames = fit_frames(self._read_frames(clip, start, self.view.num_frames), self.view.resolution)
         except DataError as error:
             raise BadClip(clip, error.message) from error
         return frames[:, :, self.view.resolution // 2 :] if self.view.lower_half else frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,11 +11,12 @@ from pathlib import Path
 
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.atomic import atomic_file
-from latentsync.data.clip_reader import MEL_VERSION, MelReader
+from latentsync.data.clip_reader import MEL_VERSION, FrameReader, MelReader
 from latentsync.data.manifest import Clip, Manifest, fault_table, split_by_source, usable_clips
 from latentsync.data.negatives import NegativeRule
 from latentsync.data.scan import load_clips
 from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView
+from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
 from latentsync.errors import ConfigError
 from latentsync.recipe import SyncNetData
 from latentsync.types import ClipFault
@@ -66,6 +68,8 @@ def find_clips(data: SyncNetData, cache: Path) -> SyncNetClips:
     Raises ``ConfigError`` if no place of clips is named, ``DataError`` if there is no usable clip on either side.
     """
     source = data.train_fileslist or data.train_data_dir
+    if source is None and data.talkers is not None:
+        source = _talkers(data)
     if source is None:
         raise ConfigError(
             "The configuration names no training clips.",
@@ -88,6 +92,13 @@ def find_clips(data: SyncNetData, cache: Path) -> SyncNetClips:
     return SyncNetClips(left.clips, validation.clips, (*left.faults, *validation.faults))
 
 
+def _talkers(data: SyncNetData) -> Path:
+    """The manifest of the synthetic clips that the configuration asks for; they are made if they are not there."""
+    wish = data.talkers
+    crops = TalkerCrops(wish.train_clips, wish.validation_clips, wish.seconds, data.resolution, wish.seed)
+    return make_talker_crops(crops, Path(data.train_output_dir) / "talkers", workers=os.cpu_count() or 1)
+
+
 def mel_reader(data: SyncNetData, run_folder: Path) -> MelReader:
     """Mel spectrograms with their cache, beside the run if the configuration names no other place."""
     return MelReader(ArrayCache(Path(data.audio_mel_cache_dir or run_folder / "cache") / MEL_VERSION))
@@ -95,7 +106,10 @@ def mel_reader(data: SyncNetData, run_folder: Path) -> MelReader:
 
 def pair_set(clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int) -> SyncNetDataset:
     """The pairs of some clips as the configuration wants them."""
-    return SyncNetDataset(clips, view_of(data), mels, negatives_of(data), seed, shuffled_sound=data.shuffled_sound)
+    frames = FrameReader(keep_bytes=int(data.frame_cache_gib * 2**30))
+    return SyncNetDataset(
+        clips, view_of(data), frames, mels, negatives_of(data), seed, shuffled_sound=data.shuffled_sound
+    )
 
 
 def _usable(manifest: Manifest, data: SyncNetData) -> Manifest:

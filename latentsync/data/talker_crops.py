@@ -1,0 +1,114 @@
+"""Face crops of synthetic talkers as training clips: what the data pipeline would make of a film of them.
+
+The crops are cut by the true landmarks, so no detector takes part. Every clip has a person, a scene and a sentence of
+its own; validation clips share none of them with training clips.
+"""
+
+from __future__ import annotations
+
+import json
+import wave
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from latentsync.constants import AUDIO_RATE, MODEL_FPS
+from latentsync.data.atomic import atomic_file
+from latentsync.data.manifest import TRAIN, VALIDATION, Clip, content_hash, write_manifest
+from latentsync.data.talkers.clip import TalkerClip, make_talker
+from latentsync.face.align import FaceAligner
+from latentsync.media.writer import EncodingOptions, write_video
+from latentsync.types import Frame, VideoInfo
+
+FRAME_PER_CROP = 2.0  # side of the drawn frame over that of the crop: the face fills about half of it
+CRF = 16  # near-transparent for crops this small
+_PLAN = "talkers.json"  # written last: which settings the folder is complete for
+_HELD_OUT = 1_000_000  # added to the seeds of validation clips
+
+
+@dataclass(frozen=True, slots=True)
+class TalkerCrops:
+    """How many clips of what kind."""
+
+    train_clips: int
+    validation_clips: int
+    seconds: float
+    resolution: int  # R
+    seed: int
+
+
+def make_talker_crops(crops: TalkerCrops, folder: Path, workers: int) -> Path:
+    """Write the clips into ``folder``, unless they are there already, and return their manifest.
+
+    A folder that was left half-finished is finished; one of other settings is written anew. Two runs with equal
+    settings give equal clips.
+    """
+    manifest, plan = folder / "clips.jsonl", folder / _PLAN
+    wanted = json.dumps(asdict(crops) | {"version": 1}, sort_keys=True)
+    if plan.is_file() and plan.read_text(encoding="utf-8") == wanted and manifest.is_file():
+        return manifest
+    folder.mkdir(parents=True, exist_ok=True)
+    plan.unlink(missing_ok=True)
+    seeds = [*range(crops.train_clips), *range(_HELD_OUT, _HELD_OUT + crops.validation_clips)]
+    jobs = [(folder / f"talker_{seed:07d}.mp4", crops.seed + seed, crops) for seed in seeds]
+    if workers > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            clips = list(pool.map(_write_clip, *zip(*jobs, strict=True), chunksize=1))
+    else:
+        clips = [_write_clip(*job) for job in jobs]
+    write_manifest(clips, manifest)
+    with atomic_file(plan) as temporary:
+        temporary.write_text(wanted, encoding="utf-8")
+    return manifest
+
+
+def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
+    talker = make_talker(
+        3 * seed, 3 * seed + 1, 3 * seed + 2, seconds=crops.seconds, size=round(FRAME_PER_CROP * crops.resolution)
+    )
+    side = crops.resolution
+    info = VideoInfo(path, side, side, MODEL_FPS, talker.n_frames, talker.n_frames / MODEL_FPS)
+    with TemporaryDirectory(prefix="talker_") as scratch:
+        sound = Path(scratch) / "sound.wav"
+        _write_wav(sound, talker.waveform)
+        write_video(
+            path,
+            _crops(talker, side),
+            info,
+            EncodingOptions(codec="h264", crf=CRF, preset="veryfast"),
+            sound,
+            overwrite=True,
+        )
+    held_out = seed - crops.seed >= _HELD_OUT
+    return Clip(
+        path=path,
+        content=content_hash(path),
+        frames=talker.n_frames,
+        fps=MODEL_FPS,
+        width=side,
+        height=side,
+        sound_seconds=len(talker.waveform) / AUDIO_RATE,
+        split=VALIDATION if held_out else TRAIN,
+        speaker=f"identity {talker.identity_seed}",
+        source=path.stem,
+    )
+
+
+def _crops(talker: TalkerClip, side: int) -> Iterator[Frame]:
+    aligner = FaceAligner(side)
+    for index, (pixels, landmarks) in enumerate(zip(talker.frames(), talker.landmarks, strict=True)):
+        face = aligner.align(pixels, landmarks).pixels
+        yield Frame(index, Fraction(index) / MODEL_FPS, np.rint((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8))
+
+
+def _write_wav(path: Path, waveform: np.ndarray) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(AUDIO_RATE)
+        file.writeframes(np.rint(np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())

@@ -1,0 +1,151 @@
+"""Pairs: they honour the index, repeat exactly, keep negatives apart, and survive bad clips in bounded time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from latentsync.audio.mel import mel_window, syncnet_mel
+from latentsync.data.array_cache import ArrayCache
+from latentsync.data.clip_dataset import MAX_ATTEMPTS, SampleKey
+from latentsync.data.clip_reader import FrameReader, MelReader, read_clip_frames
+from latentsync.data.negatives import NegativeRule
+from latentsync.data.scan import load_clips
+from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView, collate_sync
+from latentsync.errors import DataError
+from latentsync.media.audio import read_audio
+from tests.data.clips import write_corrupt_clip, write_talking_clips
+from tests.media.synthetic import write_clip
+
+VIEW = SyncView(resolution=32)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Six good clips and one that opens but cannot be decoded, which is the last."""
+    folder = tmp_path_factory.mktemp("clips")
+    paths = write_talking_clips(folder, 6, n_frames=48)
+    write_corrupt_clip(folder / "z.mp4", paths[0])
+    return folder, load_clips(folder).clips
+
+
+def pairs(world, clips=None, *, seed=7, keep_bytes=0, rule=None, **options) -> SyncNetDataset:
+    folder, found = world
+    mels = MelReader(ArrayCache(folder / "cache"))
+    return SyncNetDataset(clips or found[:6], VIEW, FrameReader(keep_bytes), mels, rule or NegativeRule(), seed, **options)
+
+
+def sound_start(clip, mel: torch.Tensor) -> int | None:
+    """The frame at which this window of sound starts in the clip."""
+    whole = syncnet_mel(read_audio(clip.path))
+    for start in range(clip.frames - VIEW.num_frames + 1):
+        if np.array_equal(mel_window(whole, start), mel[0]):
+            return start
+    return None
+
+
+def test_a_sample_is_what_its_label_says(world):
+    data = pairs(world, rule=NegativeRule(other_clip_share=0.0))
+    for epoch in range(4):
+        for index in range(6):
+            sample = data[SampleKey(epoch, index)]
+            clip = data.clips[index]
+            assert sample.origin.path == str(clip.path)
+            start = sample.origin.start_frame
+            expected = read_clip_frames(clip, start, 16)[:, 16:].transpose(0, 3, 1, 2)
+            assert np.array_equal(sample.frames.numpy(), expected)
+            heard = sound_start(clip, sample.mel)
+            assert heard == start if sample.label else abs(heard - start) >= 5
+
+
+def test_half_of_the_samples_fit_and_every_clip_changes_sides(world):
+    data = pairs(world)
+    labels = np.array([[data[SampleKey(epoch, index)].label for index in range(6)] for epoch in range(2)])
+    assert labels.mean(axis=1).tolist() == [0.5, 0.5]
+    assert (labels[0] != labels[1]).all()
+    assert np.mean([data[index].label for index in range(24)]) == 0.5
+
+
+def test_negatives_may_come_from_other_clips(world):
+    data = pairs(world, rule=NegativeRule(other_clip_share=1.0))
+    negatives = [data[index] for index in range(12) if data[index].label == 0]
+    for sample in negatives:
+        (own,) = [clip for clip in data.clips if clip.content == sample.origin.clip_id]
+        assert sound_start(own, sample.mel) is None
+        assert any(sound_start(clip, sample.mel) is not None for clip in data.clips)
+
+
+def test_shuffled_sound_never_fits(world):
+    data = pairs(world, shuffled_sound=True)
+    for index in range(12):
+        sample = data[index]
+        (own,) = [clip for clip in data.clips if clip.content == sample.origin.clip_id]
+        assert sound_start(own, sample.mel) is None
+
+
+def test_samples_depend_on_seed_epoch_and_index_only(world):
+    one, other = pairs(world), pairs(world, keep_bytes=10**8)
+    keys = [SampleKey(epoch, index) for epoch in (0, 3) for index in range(6)]
+    batch, again = collate_sync([one[key] for key in keys]), collate_sync([other[key] for key in reversed(keys)][::-1])
+    assert torch.equal(batch.frames, again.frames)
+    assert torch.equal(batch.mel, again.mel)
+    assert batch.origins == again.origins
+    assert batch.frames.shape == (12, 16, 3, 16, 32)
+    assert batch.mel.shape == (12, 1, 80, 52)
+    starts = [origin.start_frame for origin in batch.origins]
+    assert starts[:6] != starts[6:]
+    assert starts != [pairs(world, seed=8)[key].origin.start_frame for key in keys]
+
+
+def test_a_bad_clip_is_replaced_by_the_same_other_one_every_time(world):
+    _, clips = world
+    data, fresh = pairs(world, clips), pairs(world, clips)
+    first, again = data[6], data[6]
+    assert first.origin.path != str(clips[6].path)
+    assert [fault.path for fault in first.origin.faults] == [str(clips[6].path)]
+    assert first.origin == again.origin == fresh[6].origin
+
+
+def test_nothing_but_bad_clips_ends_with_the_reasons(world):
+    folder, clips = world
+    data = pairs(world, [clips[6]])
+    opened = []
+    data._mels = lambda clip: opened.append(clip) or MelReader(ArrayCache(folder / "cache"))(clip)
+    with pytest.raises(DataError, match=f"{MAX_ATTEMPTS} clips in a row") as caught:
+        data[0]
+    assert "z.mp4" in caught.value.message
+    assert len(opened) == 1
+
+
+def test_silence_is_a_reason(tmp_path):
+    write_clip(tmp_path / "mute.mp4", 48, size=(32, 32), sound=np.zeros((48 * 640, 1), np.int16))
+    clips = load_clips(tmp_path).clips
+    with pytest.raises(DataError, match="silent"):
+        pairs((tmp_path, clips), clips)[0]
+
+
+def test_short_sound_is_a_reason(tmp_path):
+    sound = np.random.default_rng(0).integers(-9000, 9000, (30 * 640, 1)).astype(np.int16)
+    write_clip(tmp_path / "brief.mp4", 48, size=(32, 32), sound=sound)
+    clips = load_clips(tmp_path).clips
+    with pytest.raises(DataError, match="too short: 30 frames with sound"):
+        pairs((tmp_path, clips), clips)[0]
+
+
+def test_same_named_clips_of_two_folders_keep_their_own_sound(tmp_path):
+    for name, seed in (("a", 0), ("b", 50)):
+        (path,) = write_talking_clips(tmp_path / name, 1, first_seed=seed)
+        path.rename(path.with_name("clip.mp4"))
+    mels = MelReader(ArrayCache(tmp_path / "cache"))
+    first, second = load_clips(tmp_path).clips
+    assert first.path.name == second.path.name
+    for clip in (first, second, first):
+        assert np.array_equal(mels(clip), syncnet_mel(read_audio(clip.path)))
+
+
+def test_other_sizes_are_resized(world):
+    data = pairs(world)
+    data.view = SyncView(resolution=64, lower_half=False)
+    assert data[0].frames.shape == (16, 3, 64, 64)
+    assert data[0].frames.dtype == torch.uint8

@@ -1,0 +1,90 @@
+"""Windows for the U-Net: target, mask, a reference that shares no frame, and the sound of each frame."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from latentsync.audio.mel import mel_window
+from latentsync.data.array_cache import ArrayCache
+from latentsync.data.audio_features import AudioFeatureReader
+from latentsync.data.clip_dataset import SampleKey
+from latentsync.data.clip_reader import MelReader, read_clip_frames
+from latentsync.data.scan import load_clips
+from latentsync.data.unet_dataset import UNetDataset
+from latentsync.errors import DataError
+from latentsync.types import AudioFeatures
+from tests.data.clips import write_talking_clips
+
+
+class CountingEncoder:
+    """Stands in for Whisper: every position says its own number."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def encode(self, waveform: np.ndarray) -> AudioFeatures:
+        self.calls += 1
+        n = len(waveform) // 320
+        states = np.broadcast_to(np.arange(n, dtype=np.float32)[:, None, None], (n, 5, 4))
+        return AudioFeatures(states, Fraction(len(waveform), 16_000))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    write_talking_clips(folder, 2, n_frames=60)
+    return load_clips(folder).clips
+
+
+def windows(clips, folder, mels=True) -> UNetDataset:
+    mask = np.ones((1, 32, 32), np.float32)
+    mask[:, 16:] = 0
+    features = AudioFeatureReader(CountingEncoder(), ArrayCache(folder / "features"))
+    return UNetDataset(clips, mask, features, MelReader(ArrayCache(folder / "mel")) if mels else None, seed=3)
+
+
+def test_a_sample_is_cut_as_its_origin_says(clips, tmp_path):
+    data = windows(clips, tmp_path)
+    for epoch in range(5):
+        sample = data[SampleKey(epoch, 1)]
+        start = sample.origin.start_frame
+        frames = read_clip_frames(clips[1], 0, 60).transpose(0, 3, 1, 2) / 127.5 - 1
+        np.testing.assert_allclose(sample.target, frames[start : start + 16], atol=1e-6)
+        assert torch.equal(sample.masked[:, :, :16], sample.target[:, :, :16])
+        assert (sample.masked[:, :, 16:] == 0).all()
+        places = [k for k in range(45) if np.allclose(sample.reference, frames[k : k + 16], atol=1e-6)]
+        assert places
+        assert all(abs(place - start) >= 16 for place in places)
+        mel = MelReader(ArrayCache(tmp_path / "mel"))(clips[1])
+        assert np.array_equal(sample.mel[0], mel_window(mel, start))
+        assert sample.audio.shape == (16, 50, 4)
+        assert sample.audio[1, 20, 0] == 2 * (start + 1)  # the token of a frame's own position
+
+
+def test_features_are_computed_once_per_clip(clips, tmp_path):
+    data = windows(clips, tmp_path)
+    for epoch in range(3):
+        data[SampleKey(epoch, 0)]
+    assert data._features._encoder.calls == 1
+
+
+def test_samples_repeat_and_batches_stack(clips, tmp_path):
+    data, again = windows(clips, tmp_path), windows(clips, tmp_path, mels=False)
+    batch = data.collate([data[0], data[1]])
+    assert torch.equal(batch.target, torch.stack([again[0].target, again[1].target]))
+    assert torch.equal(batch.reference, torch.stack([again[0].reference, again[1].reference]))
+    assert batch.target.shape == (2, 16, 3, 32, 32)
+    assert batch.keep_mask.shape == (1, 32, 32)
+    assert batch.mel.shape == (2, 1, 80, 52)
+    assert again.collate([again[0]]).mel is None
+    assert batch.to("cpu").origins == batch.origins
+
+
+def test_a_clip_without_room_for_a_reference_is_refused(tmp_path):
+    write_talking_clips(tmp_path, 1, n_frames=40)
+    with pytest.raises(DataError, match="too short: 40 frames with sound where 48 are needed"):
+        windows(load_clips(tmp_path).clips, tmp_path)[0]
