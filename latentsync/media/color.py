@@ -26,6 +26,12 @@ _COEFFICIENTS = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _BT601 = 5
 _UNSTATED = (0, 2, 3)  # RGB, unspecified, reserved
 
+_YUV = ("yuv420p", "yuv422p", "yuv444p")
+# Full-range values of 10 bits -> 8 bits; the half undoes swscale's rounding down of chroma.
+_TEN_BITS = np.arange(1024)
+_LUMA_8 = np.rint(_TEN_BITS * 255 / 1023).astype(np.uint8)
+_CHROMA_8 = np.rint((_TEN_BITS + 0.5 - 512) * 255 / 1023 + 128).clip(0, 255).astype(np.uint8)
+
 _DECODE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 # Averaging 2 x 2 pixels undoes the bilinear chroma interpolation best (benchmark in tests/media/test_color.py).
 _ENCODE = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
@@ -122,8 +128,10 @@ class RgbToFrame:
     """Turns RGB (and alpha) into frames of ``pix_fmt`` that carry the tags ``color``."""
 
     def __init__(self, color: ColorTags, pix_fmt: str) -> None:
-        self._pix_fmt = pix_fmt
         self._matrix, self._range = coefficients(color), value_range(color, pix_fmt)
+        # swscale rounds full-range chroma down (measured: half a level), so that goes through 10 bits.
+        self._rounded = self._range is ColorRange.JPEG and pix_fmt in _YUV
+        self._pix_fmt = f"{pix_fmt}10le" if self._rounded else pix_fmt
         self._reformatter = VideoReformatter()
 
     def __call__(self, pixels: np.ndarray, alpha: np.ndarray | None) -> av.VideoFrame:
@@ -139,9 +147,19 @@ class RgbToFrame:
             dst_color_range=self._range,
             interpolation=_ENCODE,
         )
+        if self._rounded:
+            return _to_8_bits(frame, self._pix_fmt.removesuffix("10le"))
         if alpha is not None and _has_alpha_plane(frame.format):
             _write_alpha_plane(frame, alpha)
         return frame
+
+
+def _to_8_bits(frame: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
+    """A 10-bit full-range frame rounded to the 8-bit format of the same layout."""
+    rounded = av.VideoFrame(frame.width, frame.height, pix_fmt)
+    for wide, narrow, table in zip(frame.planes, rounded.planes, (_LUMA_8, _CHROMA_8, _CHROMA_8), strict=True):
+        plane_view(narrow)[:] = table[plane_view(wide, bits=10)]
+    return rounded
 
 
 # swscale treats alpha like luma and changes its range on the way, so planes of alpha are copied here instead.
