@@ -276,3 +276,19 @@ class UNetBatch:
             for x in (self.target, self.masked, self.reference, self.keep_mask, self.audio, self.mel)
         )
         return UNetBatch(target, masked, reference, keep_mask, audio, mel, self.origins)
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SyncScore:
+    """How well lips and sound agree, by SyncNet v2 (``metrics.sync_score``).
+
+    ``confidence`` (LSE-C) median less minimum of the mean distances over all shifts; ``distance`` (LSE-D) the minimum;
+    ``offset_frames`` the shift of the minimum in frames at 25 fps, positive if the sound comes too early.
+    """
+
+    confidence: float
+    offset_frames: int
+    distance: float
