@@ -46,7 +46,7 @@ def whisper_log_mel(waveform: np.ndarray) -> np.ndarray:
     is relative to the loudest point of the **whole** sound, so the frames of a cut differ from those of the full file
     where they are that quiet. Raises ``AudioError`` for less than two frames (20 ms) or samples that are not finite.
     """
-    samples = _checked(waveform).astype(np.float32, copy=False)
+    samples = checked_waveform(waveform).astype(np.float32, copy=False)
     n_frames = len(samples) // WHISPER_HOP
     if n_frames < 2:
         raise AudioError(
@@ -70,7 +70,7 @@ def syncnet_mel(waveform: np.ndarray) -> np.ndarray:
     centred on sample ``200 t`` with silence beyond both ends. Pre-emphasised, magnitudes, 20 log10; float64 inside.
     Raises ``AudioError`` for a sound without samples or with samples that are not finite.
     """
-    samples = lfilter([1.0, -_SYNCNET_PRE_EMPHASIS], [1.0], _checked(waveform).astype(np.float64))
+    samples = lfilter([1.0, -_SYNCNET_PRE_EMPHASIS], [1.0], checked_waveform(waveform).astype(np.float64))
     filters = slaney_filter_bank(_SYNCNET_FFT, SYNCNET_MEL_BANDS, *_SYNCNET_BAND_LIMITS)
     n_frames = len(samples) // SYNCNET_MEL_HOP + 1
     padded = np.pad(samples, _SYNCNET_FFT // 2)
@@ -140,7 +140,8 @@ def _band_sums(padded: np.ndarray, filters: np.ndarray, hop: int, n_frames: int,
     return sums
 
 
-def _checked(waveform: np.ndarray) -> np.ndarray:
+def checked_waveform(waveform: np.ndarray) -> np.ndarray:
+    """The waveform as it came; ``AudioError`` if it is empty or not finite, ``ValueError`` if it is none."""
     samples = np.asarray(waveform)
     if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
         raise ValueError(f"a waveform is a vector of floats in [-1, 1], not {samples.dtype} of shape {samples.shape}")
