@@ -19,7 +19,7 @@ UNEXPLAINED = (
 )  # share of the ring's variance left by the fit: no trust at the first, full trust at the second
 NOISE_LEVELS = 6.0  # grey levels of disagreement that never count against a fit
 PRIOR_LEVELS = 2.0  # spread, in grey levels, below which the ring says nothing about the gain
-OUTLIER_SIGMAS = 2.0
+OUTLIER = 3.0  # times the median error
 MEMORY = 0.75  # share of the previous frame's correction
 
 
@@ -41,17 +41,18 @@ NEUTRAL = ColourFit(1.0, np.zeros(3, np.float32))
 def fit_colour(generated: np.ndarray, original: np.ndarray) -> ColourFit:
     """The correction that brings ``generated`` to ``original``, both (n, 3) float32 grey levels of the same places.
 
-    Least squares with the gain drawn towards 1, outliers (a moved jaw line, a hand) left out in a second round. If the
-    two do not show the same thing, the correction fades out to none.
+    Least squares with the gain drawn towards 1, without outliers (a moved jaw line, a hand) from the median difference.
+    If the two do not show the same thing, the correction fades out to none.
     """
     if len(generated) < 16:
         return NEUTRAL
     x, y = generated.astype(np.float64), original.astype(np.float64)
-    gain, offset = _least_squares(x, y)
-    error = np.abs(y - gain * x - offset).max(axis=1)
-    kept = error <= OUTLIER_SIGMAS * max(error.mean(), 1.0)
+    gain, offset = 1.0, np.median(y - x, axis=0)
+    for _ in range(2):
+        error = np.abs(y - gain * x - offset).max(axis=1)
+        kept = error <= OUTLIER * max(float(np.median(error)), 1.0)
+        gain, offset = _least_squares(x[kept], y[kept])
     x, y = x[kept], y[kept]
-    gain, offset = _least_squares(x, y)
     unexplained = ((y - gain * x - offset) ** 2).mean() / (y.var(axis=0).mean() + NOISE_LEVELS**2)
     none, full = UNEXPLAINED
     trust = float(np.clip((none - unexplained) / (none - full), 0, 1))

@@ -58,9 +58,9 @@ class TruthfulDetector:
 
 def smooth_picture(height: int, width: int, detail: float, seed: int = 0) -> np.ndarray:
     """(H, W, 3) uint8 random colours without structure finer than about ``detail`` px."""
-    cell = detail / 2
+    cell = detail / 4
     rng = np.random.default_rng(seed)
-    coarse = rng.normal(size=(max(4, int(height / cell)), max(4, int(width / cell)), 3)).astype(np.float32)
-    picture = cv2.GaussianBlur(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), (0, 0), detail / 3)
+    coarse = rng.normal(size=(int(height / cell) + 4, int(width / cell) + 4, 3)).astype(np.float32)
+    picture = cv2.resize(cv2.GaussianBlur(coarse, (0, 0), 4 / 3), (width, height), interpolation=cv2.INTER_CUBIC)
     picture = (picture - picture.mean()) / picture.std()
     return np.clip(np.rint(127 + 45 * picture), 0, 255).astype(np.uint8)
