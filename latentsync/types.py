@@ -292,3 +292,17 @@ class SyncScore:
     confidence: float
     offset_frames: int
     distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Mean losses of a batch, scalars in float32; None = not computed.
+
+    ``total`` is the weighted sum that is trained on; the others are as they came, without their weights.
+    """
+
+    total: Tensor
+    recon: Tensor
+    sync: Tensor | None = None
+    perceptual: Tensor | None = None
+    trepa: Tensor | None = None

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from latentsync.errors import ConfigError
 
 _GROUPS, _EPS, _HEADS = 32, 1e-6, 8  # the same in every published sync network
-_PIXEL_SIDE = 256  # R that the pixel sync networks were trained at
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +174,17 @@ class StableSyncNet(nn.Module):
         return self.visual_encoder(visual), self.audio_encoder(mel)
 
 
-def select_visual_input(pixels: Tensor) -> Tensor:
-    """Fold aligned faces (B, F, 3, R, R) in [-1, 1] into a pixel network's input (B, F*3, 128, 256).
+def select_visual_input(pixels: Tensor, side: int = 256, lower_half: bool = True) -> Tensor:
+    """Fold aligned faces (B, F, 3, R, R) in [-1, 1] into a pixel network's input (B, F*3, H, side).
 
-    That is the lower half of the face, after bicubic resizing (without antialiasing) where R is not 256.
+    ``side`` is the R that the network was trained at: other faces are resized to it, bicubically and without
+    antialiasing. Of the resized face the network sees the lower half (H = side/2), or all of it (H = side).
     """
     faces = pixels.flatten(0, 1)
-    if faces.shape[-1] != _PIXEL_SIDE:
-        faces = F.interpolate(faces, size=(_PIXEL_SIDE, _PIXEL_SIDE), mode="bicubic")
-    lower = faces[:, :, _PIXEL_SIDE // 2 :]
-    return lower.unflatten(0, pixels.shape[:2]).flatten(1, 2)
+    if faces.shape[-1] != side:
+        faces = F.interpolate(faces, size=(side, side), mode="bicubic")
+    seen = faces[:, :, side // 2 :] if lower_half else faces
+    return seen.unflatten(0, pixels.shape[:2]).flatten(1, 2)
 
 
 def _plain(value: Any) -> Any:

@@ -135,6 +135,11 @@ def test_the_face_is_resized_before_it_is_cut():
     assert torch.equal(select_visual_input(pixels)[0], whole[0, :, 128:])
 
 
+def test_the_visual_input_of_a_smaller_network_that_sees_whole_faces():
+    pixels = rule_input("faces", (1, 2, 3, 128, 128))
+    assert torch.equal(select_visual_input(pixels, side=128, lower_half=False)[0, 3:], pixels[0, 1])
+
+
 @pytest.mark.parametrize("name", BLOCKS)
 def test_the_configuration_survives_a_round_trip(name):
     config = SyncNetConfig.from_dict(BLOCKS[name])
