@@ -69,8 +69,8 @@ def test_planes_that_go_through_rgb_come_back(tags, pix_fmt):
         np.abs(plane_view(a).astype(int) - plane_view(b)).mean()
         for a, b in zip(first.planes, second.planes, strict=True)
     ]
-    assert errors[0] < 0.2
-    assert max(errors[1:]) < 0.5, errors
+    assert errors[0] < 0.02, errors
+    assert max(errors[1:]) < 0.1, errors
 
 
 @pytest.mark.parametrize(
