@@ -28,7 +28,7 @@ from latentsync.checkpoint.registry import (
     files_for,
     of_release,
 )
-from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError, WeightsCorruptError
+from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError, OutputError, WeightsCorruptError
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -87,6 +87,9 @@ def main(argv: list[str] | None = None) -> int:
     except LatentSyncError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(OutputError(f"{error}.", remedy="Check that --dir can be written to."), file=sys.stderr)
+        return OutputError.exit_code
     except KeyboardInterrupt:
         print("Interrupted; what has arrived is kept, and the next run goes on from there.", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE

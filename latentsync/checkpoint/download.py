@@ -86,7 +86,8 @@ def _plan(wanted: Sequence[KnownFile], folder: Path, revisions: Mapping[str, str
             raise _in_the_way(standing.path, standing.note, known)
         if standing.state is State.CORRUPT:
             say(f"{standing.note} It will be replaced; the broken file is kept beside it.")
-        unsure = standing.state is State.PRESENT and known.release is not None and standing.card is None
+        stated = standing.card is not None and standing.card.release is not None
+        unsure = standing.state is State.PRESENT and known.release is not None and not stated
         if standing.state is State.PRESENT and not unsure:
             continue
         if not known.sources:
@@ -114,7 +115,7 @@ def _order(known: KnownFile, path: Path, revisions: Mapping[str, str]) -> Order:
 
 
 def _identify(standing: Standing, revisions: Mapping[str, str], say: Say) -> None:
-    """Give a file without a card one, if it is the very file that the hub has for this release."""
+    """Give a file of unknown release a card, if it is the very file that the hub has for the release asked for."""
     try:
         order = _order(standing.known, standing.path, revisions)
     except DownloadError as error:

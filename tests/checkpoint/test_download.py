@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from latentsync.checkpoint import load_unet, read_card
+from latentsync.checkpoint.card import WeightsCard, write_sidecar
 from latentsync.checkpoint.download import download
 from latentsync.checkpoint.files import sha256_file
 from latentsync.checkpoint.registry import HubFile, KnownFile, WebFile, files_for
@@ -215,6 +216,15 @@ def test_a_file_without_a_card_is_identified(mirror: Mirror, tmp_path: Path, sai
     fetch_all(tmp_path, said, UNET)
     assert read_card(tmp_path / UNET.target).resolution == 512
     assert mirror.gets(HUB_PATH) == []
+
+
+def test_a_card_without_a_release_is_completed(mirror: Mirror, tmp_path: Path, said: list[str]) -> None:
+    content = weights(**small_unet().state_dict())
+    (tmp_path / UNET.target).write_bytes(content)
+    write_sidecar(tmp_path / UNET.target, WeightsCard("unet"))
+    mirror.files[HUB_PATH] = Served(content)
+    fetch_all(tmp_path, said, UNET)
+    assert read_card(tmp_path / UNET.target).release == "1.6"
 
 
 def test_a_file_without_a_card_is_kept_when_nobody_answers(mirror: Mirror, tmp_path: Path, said: list[str]) -> None:

@@ -65,6 +65,12 @@ def test_purposes_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert asked == [files_for("1.6", ("inference",)), files_for("1.0", ("data", "eval"))]
 
 
+def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert script.main(["--dir", str(tmp_path / "file" / "checkpoints")]) == 50
+    assert "--dir" in capsys.readouterr().err
+
+
 def test_an_interruption_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
