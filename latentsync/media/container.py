@@ -61,7 +61,7 @@ def _explain(path: Path, error: type[LatentSyncError], cause: Exception) -> Late
         return error(f"{path} is a Git-LFS pointer, not the file itself.", remedy="Fetch the file with 'git lfs pull'.")
     if text.startswith((b"<!doctype html", b"<html")):
         return error(f"{path} is a web page, not a media file.", remedy="Download the file itself.")
-    if head[4:8] == b"ftyp" and b"moov" not in _top_level_boxes(path):
+    if head[4:8] == b"ftyp" and b"moov" not in _complete_boxes(path):
         return error(
             f"{path} is cut short: its index is missing (moov atom not found).",
             remedy="The recording or download did not finish: get the file again.",
@@ -70,16 +70,19 @@ def _explain(path: Path, error: type[LatentSyncError], cause: Exception) -> Late
     return error(f"{path} is no media file that FFmpeg can read: {reason}.", remedy="Check that it plays in a player.")
 
 
-def _top_level_boxes(path: Path) -> list[bytes]:
-    """Types of the boxes at the top level of an MP4 file, as far as they go."""
-    types = []
+def _complete_boxes(path: Path) -> list[bytes]:
+    """Types of the boxes at the top level of an MP4 file that are there to their last byte."""
+    types, position, end = [], 0, path.stat().st_size
     with path.open("rb") as file:
         while len(header := file.read(8)) == 8:
             size, kind = int.from_bytes(header[:4], "big"), header[4:]
-            types.append(kind)
             if size == 1:  # 64-bit size follows
-                size = int.from_bytes(file.read(8), "big") - 8
-            if size < 8:  # 0: to the end of the file; 1 to 7: damaged
+                size = int.from_bytes(file.read(8), "big")
+            elif size == 0:  # up to the end of the file
+                size = end - position
+            position += size
+            if size < 8 or position > end:
                 break
-            file.seek(size - 8, 1)
+            types.append(kind)
+            file.seek(position)
     return types

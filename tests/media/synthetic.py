@@ -60,6 +60,7 @@ def write_clip(
     sound_rate: int = 16_000,
     sound_codec: str = "aac",
     rotation: int = 0,
+    container_options: dict[str, str] | None = None,
     prepare: Callable[[av.VideoFrame], av.VideoFrame] | None = None,
     **tags: int | Fraction,
 ) -> Path:
@@ -73,7 +74,7 @@ def write_clip(
     if isinstance(pictures, int):
         pictures = (picture(n, *size) for n in range(pictures))
     base = Fraction(1, 90_000) if times is not None else 1 / Fraction(fps)
-    with av.open(str(path), "w", format=_CONTAINERS[path.suffix]) as out:
+    with av.open(str(path), "w", format=_CONTAINERS[path.suffix], container_options=container_options) as out:
         stream = out.add_stream(codec, rate=Fraction(fps), options=options or {}, time_base=base)
         stream.pix_fmt = pix_fmt
         stream.gop_size = gop
