@@ -17,7 +17,7 @@ from latentsync.face.similarity import invert, transform
 
 BORDER_MARGIN = 1.5  # canvas pixels: interpolation reaches one pixel (diagonally 1.41) beyond the area otherwise
 RING = 0.06  # width of the ring in which colours are compared, as a share of the canvas side
-RING_SAMPLES = 4000  # pixels that the colour fit looks at, about
+RING_SAMPLES = 1500  # pixels that the colour fit looks at, about
 RING_BLUR = 0.02  # details finer than this share of the area's width are no matter of light
 
 

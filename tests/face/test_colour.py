@@ -39,7 +39,9 @@ def test_a_hand_over_a_quarter_of_the_ring_does_not_count():
 
 def test_unrelated_pictures_are_not_corrected():
     rng = np.random.default_rng(1)
-    fit = fit_colour(rng.uniform(0, 255, (2000, 3)).astype(np.float32), rng.uniform(0, 120, (2000, 3)).astype(np.float32))
+    fit = fit_colour(
+        rng.uniform(0, 255, (2000, 3)).astype(np.float32), rng.uniform(0, 120, (2000, 3)).astype(np.float32)
+    )
     assert abs(fit.gain - 1) < 0.05
     assert np.abs(fit.apply(np.full((1, 3), 128.0)) - 128).max() < 2
 

@@ -19,7 +19,9 @@ def test_share_of_the_canvas(name, share):
 
 
 def test_latent_mask_is_the_recorded_one():
-    assert np.array_equal(load_mask("mask.png", 256)[0, ::8, ::8], golden_arrays("geometry/head")["latentmask_mask_256"])
+    assert np.array_equal(
+        load_mask("mask.png", 256)[0, ::8, ::8], golden_arrays("geometry/head")["latentmask_mask_256"]
+    )
 
 
 @pytest.mark.shared

@@ -1,0 +1,80 @@
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentsync.errors import WeightsCorruptError
+from latentsync.face.backends.yunet import FIRST, SECOND, YuNetMesh
+from tests.golden import shared_file
+
+av = pytest.importorskip("av")
+
+
+@pytest.fixture(scope="module")
+def detector() -> YuNetMesh:
+    return YuNetMesh(
+        shared_file("weights/yunet_n_dynamic.onnx"), shared_file("weights/face_landmarker.task"), workers=2
+    )
+
+
+def frames(clip: str, start: int, stop: int, step: int = 1) -> list[np.ndarray]:
+    with av.open(str(shared_file(f"media/{clip}"))) as container:
+        shown = itertools.islice(container.decode(video=0), start, stop, step)
+        return [frame.to_ndarray(format="rgb24") for frame in shown]
+
+
+def test_the_point_table():
+    assert FIRST.shape == SECOND.shape == (68,)
+    assert max(FIRST.max(), SECOND.max()) < 478
+    assert (FIRST != SECOND).sum() == 10  # both edges of the brows
+
+
+@pytest.mark.shared
+def test_the_face_of_a_talking_head(detector):
+    pictures = frames("bytedance+LatentSync/assets/demo1_video.mp4", 0, 9, 4)
+    found = detector.detect(pictures)
+    assert [len(faces) for faces in found] == [1, 1, 1]
+    for face in itertools.chain(*found):
+        assert face.score > 0.8
+        assert face.landmarks.shape == (68, 2)
+        assert face.landmarks.dtype == face.box.dtype == np.float32
+        left, top, right, bottom = face.box
+        centre = face.landmarks.mean(axis=0)
+        assert left < centre[0] < right
+        assert top < centre[1] < bottom
+        brows, eyes, nose, mouth = (
+            face.landmarks[a:b].mean(axis=0)[1] for a, b in ((17, 27), (36, 48), (31, 36), (48, 68))
+        )
+        assert brows < eyes < nose < mouth < face.landmarks[8, 1]
+        assert face.landmarks[36, 0] < face.landmarks[45, 0]
+    alone = detector.detect(pictures[1:2])[0][0]
+    assert np.array_equal(alone.landmarks, found[1][0].landmarks)
+
+
+@pytest.mark.shared
+def test_a_turned_and_a_moved_picture_turn_and_move_the_points(detector):
+    picture = frames("bytedance+LatentSync/assets/demo1_video.mp4", 0, 1)[0][300:1100]
+    plain = detector.detect([picture])[0][0].landmarks
+    moved = detector.detect([np.ascontiguousarray(picture[40:, 64:])])[0][0].landmarks
+    assert np.abs(moved - plain + [64, 40]).mean() < 2
+    mirrored = detector.detect([np.ascontiguousarray(picture[:, ::-1])])[0][0].landmarks
+    assert abs(mirrored[:, 0].mean() - (picture.shape[1] - 1 - plain[:, 0].mean())) < 3
+
+
+@pytest.mark.shared
+def test_no_face_in_a_graphic(detector):
+    assert detector.detect(frames("Rudrabha+Wav2Lip/checkpoints/test.mov", 330, 430, 40)) == [[], [], []]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("broken", ["detector", "mesh"])
+def test_a_foreign_file_is_named(tmp_path, broken):
+    paths = {
+        "detector": shared_file("weights/yunet_n_dynamic.onnx"),
+        "mesh": shared_file("weights/face_landmarker.task"),
+    }
+    foreign = tmp_path / "cut_short.bin"
+    foreign.write_bytes(Path(paths[broken]).read_bytes()[:5000])
+    with pytest.raises(WeightsCorruptError, match="cut_short.bin"):
+        YuNetMesh(*{**paths, broken: foreign}.values(), workers=1)
