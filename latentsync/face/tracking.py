@@ -46,7 +46,6 @@ class TrackedFrame:
 class _Item:
     """A frame on its way through the look-ahead: the raw faces by track number."""
 
-    position: int
     shot: int
     time: float
     frame: Frame | None  # None once it has left
@@ -102,7 +101,7 @@ def _joined(
             shot += 1
             associator.cut()
             recent.clear()
-        item = _Item(position, shot, float(frame.time), frame)
+        item = _Item(shot, float(frame.time), frame)
         recent.append(item)
         for number, detection in zip(associator.update(position, detections), detections, strict=True):
             item.faces[number] = detection
