@@ -15,6 +15,8 @@ _HOMES = {
     "load_syncnet": "syncnet",
     "load_codec": "codec",
     "load_whisper_weights": "whisper",
+    "load_videomae": "videomae",
+    "load_lpips": "lpips",
 }
 
 __all__ = sorted(_HOMES)

@@ -36,6 +36,7 @@ class FileKind(Enum):
     TORCHSCRIPT = "torchscript"
     SAFETENSORS = "safetensors"
     ONNX = "onnx"
+    TASK = "task"  # MediaPipe's bundle: a ZIP archive of TFLite networks
     JSON = "json"
 
 
@@ -160,7 +161,9 @@ def _archive(path: Path) -> FileKind:
         return FileKind.TORCHSCRIPT
     if "data.pkl" in members:
         return FileKind.TORCH
-    raise corrupt(path, "is a ZIP archive, but not one that PyTorch wrote")
+    if any(name.endswith(".tflite") for name in names):
+        return FileKind.TASK
+    raise corrupt(path, "is a ZIP archive, but of no known network")
 
 
 def _text(path: Path, head: bytes) -> FileKind:

@@ -32,6 +32,9 @@ WHISPER_SHA256 = {
     "small.pt": "9ecf779972d90ba49c06d968637d720dd632c55bbf19d441fb42bf17a411e794",
 }
 WHISPER_ADDRESS = "https://openaipublic.azureedge.net/main/whisper/models/{sha256}/{name}"
+FACE_LANDMARKER_ADDRESS = (
+    "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
+)
 FACE_ALIGNMENT_ADDRESS = "https://www.adrianbulat.com/downloads/python-fan/{name}"
 
 
@@ -166,12 +169,13 @@ KNOWN_FILES: tuple[KnownFile, ...] = (
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",  # opencv_zoo's LFS pointer
     ),
     KnownFile(
-        target="auxiliary/pfld.onnx",
-        use="68 landmarks, PFLD (cunjian/pytorch_face_landmark), quick on a CPU; copied by hand",
-        licence="MIT",
+        target="auxiliary/face_landmarker.task",
+        use="face mesh of 478 points (MediaPipe), landmarks for YuNet's faces",
+        licence="Apache-2.0",
         commercial=True,
-        size=2_987_921,
-        sha256="7d7bbd5c6a1d9272e58d9773898284a1905d872eba9a662df9b5f20f1ba6f83e",
+        sources=(WebFile(FACE_LANDMARKER_ADDRESS),),
+        purposes=("inference", "data"),
+        sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
     ),
     KnownFile(
         target="auxiliary/vgg16-397923af.pth",

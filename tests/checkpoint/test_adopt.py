@@ -109,7 +109,8 @@ def test_a_known_name_with_another_checksum(downloads: Path, folder: Path) -> No
 
 @pytest.mark.shared
 def test_a_real_landmark_network(folder: Path) -> None:
-    assert adopt(shared_file("weights/pfld.onnx"), folder, None) == [folder / "auxiliary" / "pfld.onnx"]
+    target = folder / "auxiliary" / "face_landmarker.task"
+    assert adopt(shared_file("weights/face_landmarker.task"), folder, None) == [target]
 
 
 def test_broken_unknown_ambiguous_and_missing(downloads: Path, folder: Path) -> None:
