@@ -77,7 +77,7 @@ def lip_curves(shape: FaceShape, mouth: Articulation, s: np.ndarray) -> tuple[np
     upper_inner = corner + (rest - UPPER_SHARE * opening - raised - corner) * arch
     lower_inner = corner + (rest + (1 - UPPER_SHARE) * opening - raised - corner) * arch
 
-    fullness = (1 - 0.55 * press) * (1 + 0.35 * rounding) * (1 - 0.10 * spread)
+    fullness = (1 - 0.45 * press) * (1 - 0.10 * rounding) * (1 - 0.10 * spread)
     bow = 1 + 0.16 * np.exp(-(((np.abs(s) - 0.24) / 0.13) ** 2)) - 0.12 * np.exp(-((s / 0.10) ** 2))
     body = np.abs(1 - np.abs(s) ** 2.2) ** 0.9
     upper_thick = shape.upper_lip * fullness * (1 - 0.15 * opening / shape.max_opening) * bow * body
@@ -96,7 +96,7 @@ def lip_curves(shape: FaceShape, mouth: Articulation, s: np.ndarray) -> tuple[np
 
 def mouth_half_width(shape: FaceShape, mouth: Articulation) -> np.ndarray:
     """Half the distance between the corners of the mouth."""
-    return shape.mouth_half * (1 + 0.13 * mouth.spread - 0.40 * mouth.rounding - 0.04 * mouth.opening)
+    return shape.mouth_half * (1 + 0.13 * mouth.spread - 0.28 * mouth.rounding - 0.04 * mouth.opening)
 
 
 def eye_curves(shape: FaceShape, side: int, closure: float, count: int = 17) -> tuple[np.ndarray, np.ndarray]:

@@ -91,14 +91,15 @@ def beard_cover(identity: Identity, grid: Grid, rng: np.random.Generator) -> np.
     half = np.maximum(half_width(shape, y), 0.02)
     cheek_line = shape.mouth_y - 0.12 - 0.55 * smoothstep(0.5, 1.0, x / np.maximum(half, 0.3))
     jaw = smoothstep(cheek_line, cheek_line + 0.16, y) * smoothstep(0.30, 0.48, np.hypot(x * 0.75, (y - shape.mouth_y - 0.03)))
-    upper_y = (shape.nose_y + shape.mouth_y - shape.upper_lip) / 2 + 0.03
-    moustache = smoothstep(1.15, 0.75, np.hypot(x / 0.42, (y - upper_y - 0.35 * x * x) / 0.095))
+    low, high = shape.nose_y + 0.03, shape.mouth_y - 0.8 * shape.upper_lip
+    droop = 0.30 * x * x
+    moustache = smoothstep(1.15, 0.75, np.hypot(x / 0.44, (y - droop - (low + high) / 2) / ((high - low) * 0.62)))
     goatee = smoothstep(1.1, 0.8, np.hypot(x / 0.36, (y - shape.chin_y + 0.12) / 0.27))
     goatee = np.maximum(goatee, moustache * 0.9)
     stubble = np.maximum(jaw, moustache) * 0.32
     density = {"none": 0.0 * jaw, "stubble": stubble, "moustache": moustache, "goatee": goatee, "full": np.maximum(jaw, moustache)}
-    grain = smooth_noise(rng, (grid.height, grid.width), 0.05 * grid.scale, 2)
-    return np.clip(density[identity.beard] * (0.86 + 0.20 * grain), 0, 0.95).astype(np.float32)
+    grain = smooth_noise(rng, (grid.height, grid.width), 0.03 * grid.scale, 1)
+    return np.clip(density[identity.beard] * (0.90 + 0.12 * grain), 0, 0.95).astype(np.float32)
 
 
 def glasses_layer(identity: Identity, grid: Grid) -> tuple[np.ndarray, np.ndarray] | None:

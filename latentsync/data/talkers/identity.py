@@ -138,7 +138,7 @@ def _make_shape(rng: np.random.Generator, heavy: float, tone: float) -> FaceShap
         return float(middle + spread * np.clip(rng.standard_normal(), -1.8, 1.8))
 
     cheek = around(1.05, 0.035)
-    full_lips = 0.018 * (tone - 3)  # darker skin tones get slightly fuller lips in this palette
+    full_lips = 0.007 * (tone - 3)  # darker skin tones get slightly fuller lips in this palette
     chin_y = around(1.72 + 0.06 * heavy, 0.05)
     nose_y = around(0.70, 0.03)
     return FaceShape(
@@ -161,7 +161,7 @@ def _make_shape(rng: np.random.Generator, heavy: float, tone: float) -> FaceShap
         upper_lip=max(0.05, around(0.098 - 0.02 * heavy, 0.012) + full_lips),
         lower_lip=max(0.08, around(0.142 - 0.02 * heavy, 0.014) + full_lips),
         smile=around(0.012, 0.012),
-        max_opening=around(0.40, 0.025),
+        max_opening=around(0.43, 0.022),
     )
 
 
@@ -170,13 +170,13 @@ def _make_voice(rng: np.random.Generator, heavy: float) -> Voice:
         pitch=float(225 * 2 ** (-heavy) * 2 ** rng.normal(0, 0.08)),
         tract=float(1.17 - 0.17 * heavy + rng.normal(0, 0.025)),
         breath=float(rng.uniform(0.05, 0.45)),
-        rate=float(rng.uniform(0.88, 1.18)),
-        articulation=float(rng.uniform(0.85, 1.08)),
+        rate=float(rng.uniform(0.95, 1.30)),
+        articulation=float(rng.uniform(0.95, 1.12)),
     )
 
 
 def _lip_colour(rng: np.random.Generator, skin: Colour, made_up: bool) -> Colour:
-    natural = np.array(skin) * (0.86, 0.60, 0.62) + (0.04, 0.0, 0.01)
+    natural = np.array(skin) * (0.80, 0.60, 0.62) + (0.17, 0.09, 0.10)
     if made_up:
         stick = np.array(((0.72, 0.16, 0.20), (0.62, 0.20, 0.30), (0.80, 0.36, 0.36))[rng.integers(3)])
         natural = natural + (stick - natural) * rng.uniform(0.4, 0.8)

@@ -28,8 +28,8 @@ class MouthPainter:
         lips = to_linear(identity.lips)
         glow = np.asarray(light.ambient, np.float32) + np.asarray(light.colour, np.float32) * 0.66
         across = np.linspace(0, 1, _BANDS)
-        upper = 0.86 - 0.34 * across + 0.10 * np.exp(-((across - 0.12) ** 2) / 0.01)
-        lower = 0.70 + 0.42 * np.exp(-((across - 0.52) ** 2) / 0.05) - 0.30 * (across > 0.93)
+        upper = 0.90 - 0.18 * across + 0.10 * np.exp(-((across - 0.12) ** 2) / 0.01)
+        lower = 0.70 + 0.42 * np.exp(-((across - 0.52) ** 2) / 0.05) - 0.15 * (across > 0.93)
         self.upper_tones = [_bytes(lips * glow * v + 0.02 * v) for v in upper]
         self.lower_tones = [_bytes(lips * glow * v + 0.035 * max(v - 0.8, 0)) for v in lower]
         gum = 0.75 + 0.25 * (1 - identity.age)
@@ -39,6 +39,7 @@ class MouthPainter:
         self.tongue_light = _bytes(to_linear((0.82, 0.45, 0.44)) * glow * 0.68)
         self.cavity = _bytes(to_linear((0.30, 0.09, 0.08)) * glow * 0.35)
         self.depth = _bytes(to_linear((0.16, 0.05, 0.05)) * glow * 0.12)
+        self.seam = _bytes(lips * glow * 0.12)
         self.gloss = 0.25 + 0.5 * identity.gloss
         self.glint_x = 0.22 * float(np.sign(light.direction[0]))
 
@@ -76,17 +77,19 @@ class MouthPainter:
         inside = cv2.blur(inside, (max(1, round(0.06 * unit)), max(1, round(0.06 * unit))))
         self._tongue(inside, mouth, opening)
         squeeze = 1 - 0.35 * float(mouth.rounding)
-        self._teeth(inside, self.shape.mouth_y + 0.075 - 0.05 * opening - 0.05 * float(mouth.tuck), 0.15, squeeze, up=True)
-        self._teeth(inside, self.shape.mouth_y + 0.80 * opening - 0.03, 0.12, 0.86 * squeeze, up=False)
+        light = 1 - 0.75 * float(mouth.rounding)  # lips pushed out keep the light from the teeth
+        mouth_y = self.shape.mouth_y
+        self._teeth(inside, mouth_y + 0.82 * opening + 0.03, 0.12, 0.86 * squeeze, 0.85 * light, up=False)
+        self._teeth(inside, mouth_y + 0.060 - 0.05 * opening - 0.03 * float(mouth.tuck), 0.15, squeeze, light, up=True)
         cover = np.zeros(canvas.shape[:2], np.uint8)
         fill(cover, hole, 255)
         soft = round(0.10 * unit)
         shadow = np.roll(cv2.blur(cover, (soft, soft)), round(0.022 * unit), axis=0)
-        dark = cv2.convertScaleAbs(shadow, alpha=0.75, beta=64)
+        dark = cv2.convertScaleAbs(shadow, alpha=0.5, beta=128)
         inside = cv2.multiply(inside, cv2.merge([dark] * 3), scale=1 / 255)
         cv2.copyTo(inside, cover, canvas)
 
-    def _teeth(self, inside: np.ndarray, edge: float, length: float, squeeze: float, *, up: bool) -> None:
+    def _teeth(self, inside: np.ndarray, edge: float, length: float, squeeze: float, light: float, *, up: bool) -> None:
         """A row of teeth whose biting edge lies at height ``edge``; upper teeth grow upwards from it."""
         for side in (-1, 1):
             start = 0.004
@@ -100,14 +103,14 @@ class MouthPainter:
                 corners = np.array([(x0, root), (x0, tip - bevel), (x0 * 0.8 + x1 * 0.2, tip),
                                     (x0 * 0.2 + x1 * 0.8, tip), (x1, tip - bevel), (x1, root)])  # fmt: skip
                 fade = 0.16 * place
-                tone = tuple(a + (b - a) * fade for a, b in zip(self.tooth, self.tooth_edge, strict=True))
+                tone = tuple(light * (a + (b - a) * fade) for a, b in zip(self.tooth, self.tooth_edge, strict=True))
                 fill(inside, self.fine.pixels(corners), tone)
                 start += width
 
     def _tongue(self, inside: np.ndarray, mouth: Articulation, opening: float) -> None:
         unit = self.fine.scale
         lift = float(mouth.tongue)
-        y = self.shape.mouth_y + (0.74 - 0.52 * lift) * opening + 0.03
+        y = self.shape.mouth_y + (0.84 - 0.58 * lift) * opening + 0.03
         wide = 0.27 * (1 - 0.3 * float(mouth.rounding))
         high = 0.10 + 0.16 * opening
         for tone, size, offset in ((self.tongue_tone, 1.0, 0.0), (self.tongue_light, 0.72, -0.02)):
@@ -121,10 +124,10 @@ class MouthPainter:
 
     def _line_between(self, canvas: np.ndarray, mouth: Articulation, upper: np.ndarray, lower: np.ndarray) -> None:
         """The dark seam of closed lips and of the corners of open ones."""
-        half = 0.010 * self.fine.scale
+        half = 0.007 * self.fine.scale
         taper = (1 - 0.5 * np.abs(_SAMPLES))[:, None] * (0, half)
-        seam = np.concatenate([upper - taper, (np.maximum(lower, upper) + taper * 0)[::-1]])
-        fill(canvas, seam if mouth.opening < 0.03 else np.concatenate([upper - taper * 0.8, upper[::-1]]), self.depth)
+        shut = mouth.opening < 0.03
+        fill(canvas, np.concatenate([upper - taper, (lower if shut else upper)[::-1]]), self.seam if shut else self.depth)
 
     def _glint(self, canvas: np.ndarray, inner: np.ndarray, outer: np.ndarray) -> None:
         middle = inner * 0.55 + outer * 0.45

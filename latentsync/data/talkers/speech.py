@@ -15,9 +15,9 @@ from latentsync.data.talkers.identity import Voice
 from latentsync.data.talkers.phones import CODAS, ONSETS, PHONES, VOWELS
 
 CONTROL_RATE = 200  # values per second of every track below
-_REACH = 0.042  # s over which a phone's influence on its neighbours falls to 1/e
-_CORE = 0.30  # share of a phone, around its middle, in which its influence is full
-_LEAK = 0.03  # openings below this are closed: it undoes the tails of the neighbours' influence
+_REACH = 0.032  # s over which a phone's influence on its neighbours falls to 1/e
+_CORE = 0.55  # share of a phone, around its middle, in which its influence is full
+_LEAK = 0.04  # openings below this are closed: it undoes the tails of the neighbours' influence
 _EDGE = 0.012  # s of fading between the amplitudes of neighbouring phones
 _BURST = 0.022  # s from a stop's release to its end
 _MOUTH = ("opening", "spread", "rounding", "press", "tuck", "tongue")

@@ -32,7 +32,7 @@ def synthesise(tracks: SpeechTracks, voice: Voice, seed: int, samples: int) -> n
     spoken = _through(source, formants * voice.tract, np.broadcast_to(_BANDWIDTHS, formants.shape))
     friction = hiss[1] * smooth(tracks.noise)
     rushing = _through(friction, np.minimum(tracks.noise_centre, 7200)[:, None], tracks.noise_width[:, None])
-    sound = spoken * 0.9 + np.diff(rushing, prepend=0.0) * 0.35
+    sound = spoken * 0.9 + np.diff(rushing, prepend=0.0) * 0.22
     loud = sound[np.abs(sound) > 1e-4]
     if len(loud):
         sound = sound * (_LEVEL / np.sqrt(np.mean(loud**2)))
