@@ -11,6 +11,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 from accelerate import Accelerator
 
@@ -74,9 +75,9 @@ class CheckpointStore:
         try:
             progress = Progress(**json.loads((path / _PROGRESS).read_text(encoding="utf-8")))
             accelerator.load_state(str(path))
-        except (OSError, ValueError, TypeError, RuntimeError) as error:
+        except (OSError, EOFError, UnpicklingError, LookupError, ValueError, TypeError, RuntimeError) as error:
             raise TrainingError(
-                f"The checkpoint {path} cannot be read: {error}",
+                f"The checkpoint {path} cannot be read: {error!r}",
                 remedy="Move that folder away; the run then goes on from the checkpoint before it.",
             ) from error
         return progress

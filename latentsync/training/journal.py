@@ -22,6 +22,7 @@ class Journal:
 
     def __init__(self, folder: Path, resumed_at: int) -> None:
         self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self.rows: dict[str, list[Row]] = {table: _read(self._path(table), resumed_at) for table in self.TABLES}
         for table, rows in self.rows.items():
             _write(self._path(table), rows)

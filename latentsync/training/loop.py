@@ -95,7 +95,8 @@ class Trainer:
                 self._log.write_row(progress.step, progress.skipped_steps)
             if done or progress.step % settings.validation_steps == 0:
                 self._validate()
-            if done or stop or progress.step % settings.save_steps == 0:
+            due = progress.step % settings.save_steps == 0 and not self._bad_in_a_row
+            if done or stop or due:
                 self._save()
             if stop and not done:
                 return Outcome.STOPPED
@@ -195,7 +196,6 @@ class Trainer:
         faults = gather_object(list(self._faults.values()))
         if self._log is not None:
             self._task.export(self._folder / "weights" / "last.safetensors", self._progress.step)
-            self._log.draw(self._progress.step)
             self._log.report_faults(faults)
 
     def _steps(self) -> Iterator[list[Batch]]:

@@ -59,14 +59,10 @@ class RunLog:
         """Show, write and draw the figures of a validation that took ``pause`` seconds."""
         self._journal.add("validation", step, figures)
         tqdm.write(f"step {step}, validation: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
-        self.draw(step)
+        if self._journal.rows["train"]:
+            panels = self._task.panels(self._journal.rows)
+            draw_charts(panels, f"{self._folder.name}, step {step}", self._folder / "charts.png")
         self._since += pause
-
-    def draw(self, step: int) -> None:
-        """Bring charts.png up to date."""
-        rows = self._journal.rows
-        if rows["train"]:
-            draw_charts(self._task.panels(rows), f"{self._folder.name}, step {step}", self._folder / "charts.png")
 
     def report_faults(self, faults: Sequence[ClipFault]) -> None:
         """Write clips_report.json, and say it when there are new entries."""

@@ -149,7 +149,7 @@ def build_model(recipe: SyncNetRecipe, device: torch.device, weights: str | None
 
 def make_accelerator(recipe: SyncNetRecipe) -> Accelerator:
     """Devices and precision: half precision only on an accelerator, where it is quicker."""
-    on_cpu = torch.accelerator.current_accelerator() is None
+    on_cpu = not torch.accelerator.is_available()
     half = recipe.run.mixed_precision if recipe.run.mixed_precision_training and not on_cpu else "no"
     return Accelerator(cpu=on_cpu, mixed_precision=half)
 

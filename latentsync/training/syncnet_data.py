@@ -67,6 +67,30 @@ def find_clips(data: SyncNetData, cache: Path) -> SyncNetClips:
 
     Raises ``ConfigError`` if no place of clips is named, ``DataError`` if there is no usable clip on either side.
     """
+    train = _train_files(data, cache)
+    validation = _validation_files(data, cache)
+    if validation is None:
+        return SyncNetClips(*split_by_source(train.clips, data.validation_share), train.faults)
+    held_out = {clip.content for clip in validation.clips}
+    copies = [
+        ClipFault(str(clip.path), "duplicate: also a validation clip", clip.content)
+        for clip in train.clips
+        if clip.content in held_out
+    ]
+    apart = tuple(clip for clip in train.clips if clip.content not in held_out)
+    left = _usable(Manifest(apart, (*train.faults, *copies)), data)
+    return SyncNetClips(left.clips, validation.clips, (*left.faults, *validation.faults))
+
+
+def find_validation_clips(data: SyncNetData, cache: Path) -> SyncNetClips:
+    """The same validation clips, without looking at training clips where validation clips are named."""
+    validation = _validation_files(data, cache)
+    if validation is None:
+        return find_clips(data, cache)
+    return SyncNetClips((), validation.clips, validation.faults)
+
+
+def _train_files(data: SyncNetData, cache: Path) -> Manifest:
     source = data.train_fileslist or data.train_data_dir
     if source is None and data.talkers is not None:
         source = _talkers(data)
@@ -75,21 +99,12 @@ def find_clips(data: SyncNetData, cache: Path) -> SyncNetClips:
             "The configuration names no training clips.",
             remedy="Set data.train_data_dir to a folder of clips, or data.train_fileslist to a list or manifest.",
         )
-    train = _usable(load_clips(source, cache / "train_clips.json"), data)
-    held_out = data.val_fileslist or data.val_data_dir
-    if held_out is None:
-        sides = split_by_source(train.clips, data.validation_share)
-        return SyncNetClips(*sides, train.faults)
-    validation = _usable(load_clips(held_out, cache / "val_clips.json"), data)
-    known = {clip.content for clip in validation.clips}
-    copies = [
-        ClipFault(str(clip.path), "duplicate: also a validation clip", clip.content)
-        for clip in train.clips
-        if clip.content in known
-    ]
-    apart = tuple(clip for clip in train.clips if clip.content not in known)
-    left = _usable(Manifest(apart, (*train.faults, *copies)), data)
-    return SyncNetClips(left.clips, validation.clips, (*left.faults, *validation.faults))
+    return _usable(load_clips(source, cache / "train_clips.json"), data)
+
+
+def _validation_files(data: SyncNetData, cache: Path) -> Manifest | None:
+    source = data.val_fileslist or data.val_data_dir
+    return None if source is None else _usable(load_clips(source, cache / "val_clips.json"), data)
 
 
 def _talkers(data: SyncNetData) -> Path:

@@ -28,7 +28,9 @@ def talking_square(seed: int, n_frames: int, side: int = 32) -> tuple[np.ndarray
     return frames, sound
 
 
-def write_talking_clips(folder: Path, count: int, n_frames: int = 48, side: int = 32, first_seed: int = 0) -> list[Path]:
+def write_talking_clips(
+    folder: Path, count: int, n_frames: int = 48, side: int = 32, first_seed: int = 0
+) -> list[Path]:
     """Clips ``a0.mp4`` ... in ``folder``, every one a recording of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

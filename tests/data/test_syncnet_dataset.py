@@ -33,7 +33,8 @@ def world(tmp_path_factory):
 def pairs(world, clips=None, *, seed=7, keep_bytes=0, rule=None, **options) -> SyncNetDataset:
     folder, found = world
     mels = MelReader(ArrayCache(folder / "cache"))
-    return SyncNetDataset(clips or found[:6], VIEW, FrameReader(keep_bytes), mels, rule or NegativeRule(), seed, **options)
+    rule = rule or NegativeRule()
+    return SyncNetDataset(clips or found[:6], VIEW, FrameReader(keep_bytes), mels, rule, seed, **options)
 
 
 def sound_start(clip, mel: torch.Tensor) -> int | None:

@@ -1,0 +1,54 @@
+"""Accuracy of a sync network on the validation clips of its configuration.
+
+python -m eval.eval_syncnet_acc --config_path configs/syncnet/talkers.yaml --json_path accuracy.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from latentsync.config import load_config
+from latentsync.errors import LatentSyncError
+from latentsync.recipe import SyncNetRecipe
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config_path", required=True, help="a file such as those in configs/syncnet/")
+    parser.add_argument("--json_path", type=Path, help="also write the result to this file")
+    parser.add_argument("--seed", type=int, default=1234, help="chooses the pairs (1234)")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="values that replace the file's")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the result as JSON; exit code 0, or that of the error."""
+    options = parse_arguments(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        recipe = load_config(options.config_path, SyncNetRecipe, options.overrides)
+        import torch
+
+        from latentsync.training.syncnet import run_folder
+        from latentsync.training.syncnet_evaluation import evaluate_syncnet
+
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+        folder = run_folder(recipe, Path(options.config_path).stem)
+        result = evaluate_syncnet(recipe, folder, options.seed, device)
+    except LatentSyncError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    text = json.dumps(result, indent=1, ensure_ascii=False)
+    if options.json_path is not None:
+        options.json_path.write_text(text + "\n", encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The loss against the published numbers, and what is read off the cosines."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from latentsync.training.syncnet_objective import SyncScores, cosine_similarity, sync_loss
+from tests.golden import golden_arrays, relative_error
+
+
+@pytest.mark.parametrize("name", ["16_latent", "16_pixel", "16_pixel_attn", "25_pixel", "wav2lip"])
+def test_loss_values_of_the_published_code(name):
+    losses = golden_arrays("syncnet/losses")
+    golden = {key.partition(".")[2]: torch.from_numpy(x) for key, x in losses.items() if key.partition(".")[0] == name}
+    cosine, labels = golden["cosine_similarity"], golden["labels"][:, 0]
+    if name != "wav2lip":
+        embeddings = golden_arrays(f"syncnet/{name}")
+        own = cosine_similarity(*(torch.from_numpy(embeddings[f"{side}_embeds"]) for side in ("vision", "audio")))
+        assert relative_error(own, cosine) < 1e-6
+    each = torch.stack([sync_loss(cosine[k : k + 1], labels[k : k + 1]) for k in range(len(labels))])
+    assert relative_error(each, golden["loss_per_item"]) < 1e-4
+    assert relative_error(sync_loss(cosine, labels)[None], golden["loss_mean"]) < 1e-4
+
+
+def test_a_cosine_a_hair_above_one_is_a_probability():
+    visual = torch.full((1, 4096), 1 / 64.0) * (1 + 1e-6)
+    assert sync_loss(cosine_similarity(visual, visual), torch.ones(1)) == 0
+
+
+def test_accuracy_and_the_best_threshold():
+    scores = SyncScores(torch.tensor([0.9, 0.45, 0.4, 0.2, 0.1, 0.05]), torch.tensor([1.0, 1, 1, 0, 0, 0]))
+    assert scores.accuracy == pytest.approx(4 / 6)
+    threshold, best = scores.best_threshold()
+    assert best == 1.0
+    assert 0.2 < threshold < 0.4
+    assert SyncScores(torch.tensor([0.3, 0.2]), torch.tensor([0.0, 0.0])).best_threshold()[1] == 1.0
+    assert SyncScores(torch.tensor([0.3, 0.2]), torch.tensor([1.0, 1.0])).best_threshold()[1] == 1.0
+
+
+def test_the_confidence_interval_is_wilsons():
+    scores = SyncScores(torch.tensor([0.9] * 8 + [0.1] * 2), torch.ones(10))
+    low, high = scores.accuracy_interval()
+    assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))  # 8 of 10, published table
+    certain = SyncScores(torch.ones(5), torch.ones(5)).accuracy_interval()
+    assert certain[1] == pytest.approx(1.0)
+    assert certain[0] == pytest.approx(1 / (1 + 1.959964**2 / 5))
+
+
+def test_guessing_costs_ln_2():
+    assert sync_loss(torch.full((10,), 0.5), torch.tensor([0.0, 1.0] * 5)).item() == pytest.approx(math.log(2))
