@@ -82,7 +82,10 @@ def score_of(distances: np.ndarray) -> SyncScore:
 
 
 def mean_score(scores: Sequence[SyncScore]) -> SyncScore:
-    """The published score of a video with several face tracks: means, the offset cut towards zero to whole frames."""
+    """The published score of a video with several face tracks, at least one: means, the offset cut towards zero.
+
+    Somebody in the picture who does not speak pulls it down; to judge a result, score the track that was generated.
+    """
     confidence, offset, distance = np.mean(
         [(each.confidence, each.offset_frames, each.distance) for each in scores], axis=0
     )
@@ -98,7 +101,9 @@ def sync_score(network: SyncNetV2, frames: Iterable[np.ndarray], waveform: np.nd
     Raises ``DataError`` if less than 6 frames (0.24 s) have both picture and sound, ``AudioError`` for a broken sound.
     """
     n_sound = len(waveform) // SAMPLES_PER_FRAME
-    spectra = sliding_window_view(mfcc(waveform).astype(np.float32), WINDOW_MFCC, axis=1) if n_sound > SHORTEST else None
+    if n_sound < SHORTEST:
+        raise _too_short()
+    spectra = sliding_window_view(mfcc(waveform).astype(np.float32), WINDOW_MFCC, axis=1)
     device = next(network.parameters()).device
     search, first = OffsetSearch(), 0
     for block in _blocks(frames, n_sound):
@@ -109,10 +114,7 @@ def sync_score(network: SyncNetV2, frames: Iterable[np.ndarray], waveform: np.nd
         search.add(lips, network.embed_sounds(torch.from_numpy(windows).to(device)))
         first += len(lips)
     if not first:
-        raise DataError(
-            f"A sync score needs {SHORTEST} frames (0.24 s) with picture and sound; here are fewer.",
-            remedy="Score a longer clip; below about 2 s the offset is not reliable.",
-        )
+        raise _too_short()
     return score_of(search.distances())
 
 
@@ -135,6 +137,13 @@ def _lip_picture(frame: np.ndarray) -> np.ndarray:
     if frame.shape[:2] != (LIP_SIDE, LIP_SIDE):
         frame = cv2.resize(frame, (LIP_SIDE, LIP_SIDE), interpolation=cv2.INTER_LINEAR)
     return frame[..., ::-1]
+
+
+def _too_short() -> DataError:
+    return DataError(
+        f"A sync score needs {SHORTEST} frames (0.24 s) with picture and sound; here are fewer.",
+        remedy="Score a longer clip; below about 2 s the offset is not reliable.",
+    )
 
 
 def _silence(like: Tensor) -> Tensor:

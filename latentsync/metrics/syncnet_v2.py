@@ -19,7 +19,7 @@ EMBEDDING = 1024
 
 
 class SyncNetV2(nn.Module):
-    """Two towers without common weights. All strides in time are 1, so a run of frames gives all its windows at once."""
+    """Two towers without common weights. Strides in time are 1: a run of frames gives all its windows at once."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,0 +1,59 @@
+"""PSNR and SSIM, over a whole picture or a part of it: inside the generated area and outside must be told apart.
+
+Over the whole picture both mostly count pixels that no generator touched. Inside the area they ask for the very pixels
+of the reference, so they reward blur over a sharp mouth that is a pixel off; outside it they show what pasting and
+encoding cost. Both need the true picture and are meaningless between different words.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+WHITE = 255.0
+
+
+def psnr(prediction: np.ndarray, reference: np.ndarray, region: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio in dB, of all pixels and channels together; infinite for equal pictures.
+
+    ``prediction``, ``reference`` (..., H, W, 3) uint8; ``region`` (H, W) weights in [0, 1] or bool, None = everywhere.
+    A whole clip may be given at once: its errors are pooled before the logarithm. Raises ``ValueError`` for different
+    shapes or an empty region.
+    """
+    _check(prediction, reference)
+    squares = (prediction.astype(np.float64) - reference) ** 2
+    error = _average(squares.mean(axis=-1), region)
+    return float("inf") if error == 0 else float(10 * np.log10(WHITE**2 / error))
+
+
+def ssim(prediction: np.ndarray, reference: np.ndarray, region: np.ndarray | None = None) -> float:
+    """Structural similarity (Wang et al. 2004; Gaussian window of sigma 1.5, 11 px wide), at most 1; mean of channels.
+
+    Arguments and errors as for ``psnr``. A pixel of the region is judged with its surroundings of 5 px.
+    """
+    _check(prediction, reference)
+    height, width = prediction.shape[-3:-1]
+    pictures = [
+        torch.from_numpy(np.ascontiguousarray(x)).reshape(-1, height, width, 3).permute(0, 3, 1, 2).double()
+        for x in (prediction, reference)
+    ]
+    _, similarity = structural_similarity_index_measure(*pictures, data_range=WHITE, return_full_image=True)
+    return float(_average(similarity.mean(dim=1).numpy(), region))
+
+
+def _check(prediction: np.ndarray, reference: np.ndarray) -> None:
+    if prediction.shape != reference.shape or prediction.shape[-1] != 3 or prediction.ndim < 3:
+        raise ValueError(f"pictures must both be (..., H, W, 3), not {prediction.shape} and {reference.shape}")
+    if prediction.dtype != np.uint8 or reference.dtype != np.uint8:
+        raise ValueError(f"pictures must be uint8, not {prediction.dtype} and {reference.dtype}")
+
+
+def _average(values: np.ndarray, region: np.ndarray | None) -> float:
+    """Mean of (..., H, W) values, weighted by (H, W)."""
+    if region is None:
+        return float(values.mean())
+    weights = np.broadcast_to(region.astype(np.float64), values.shape)
+    if not weights.any():
+        raise ValueError("the region is empty")
+    return float((values * weights).sum() / weights.sum())
