@@ -114,7 +114,7 @@ def _kind(path: Path) -> FileKind:
         raise _lfs_pointer(path, head)
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= SAFETENSORS_HEADER_LIMIT:
         return _safetensors(path, size)
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(b"PK\x03\x04") or path.suffix == ".task":  # a task bundle may begin with padding
         return _archive(path)
     if head.startswith(LEGACY_TORCH_MAGIC):
         return FileKind.TORCH_LEGACY
