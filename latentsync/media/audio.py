@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,6 +16,9 @@ from latentsync.constants import AUDIO_RATE
 from latentsync.errors import AudioError, NoAudioStreamError
 from latentsync.media.container import open_input
 
+_LONGEST_JUMP = Fraction(1, 20)  # seconds that time stamps may jump by without a part of the sound being lost
+_EXACT_LENGTH = ("flac", "mov,mp4,m4a,3gp,3g2,mj2")  # containers whose header states the length of the sound exactly
+_MISSING_END = 0.2  # seconds less than stated that may be due to rounding to packets
 _REPAIR = "Re-encode it to WAV with a player or editor that opens it."
 
 
@@ -29,7 +33,7 @@ def read_audio(path: Path | str, rate: int = AUDIO_RATE) -> np.ndarray:
     resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
     parts = []
     with open_audio(path) as (container, stream):
-        for frame in decode_audio(container, stream, path):
+        for frame in decode_audio(container.demux(stream), stream, path):
             try:
                 parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
             except ValueError as cause:  # the resampler's set-up is that of the first frame
@@ -43,7 +47,7 @@ def read_pcm(path: Path | str) -> tuple[np.ndarray, int]:
     path = Path(path)
     parts = []
     with open_audio(path) as (container, stream):
-        for frame in decode_audio(container, stream, path):
+        for frame in decode_audio(container.demux(stream), stream, path):
             samples = frame.to_ndarray()
             parts.append(samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1))
         return np.concatenate(parts), stream.sample_rate
@@ -61,30 +65,39 @@ def open_audio(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
         yield container, stream
 
 
-def decode_audio(container: InputContainer, stream: AudioStream, path: Path) -> Iterator[av.AudioFrame]:
-    """All frames of a sound track, at least one.
+def decode_audio(packets: Iterable[av.Packet], stream: AudioStream, path: Path) -> Iterator[av.AudioFrame]:
+    """All frames of a sound track, at least one, from all of its packets (``container.demux(stream)``).
 
     Rubbish before the first and after the last sound is passed over, as players do; damage in between would shift the
     rest in time and is an ``AudioError``. A track without a sample is a ``NoAudioStreamError``.
     """
-    n_samples, damaged = 0, False
+    n_samples, damaged, expected = 0, False, (stream.start_time or 0) * stream.time_base
     try:
-        for packet in container.demux(stream):
+        for packet in packets:
             try:
                 frames = stream.codec_context.decode(packet if packet.size else None)
             except av.FFmpegError:
                 damaged = n_samples > 0
                 continue
-            for frame in frames:
-                if damaged and frame.samples:
+            for frame in (frame for frame in frames if frame.samples):
+                start = expected if frame.pts is None else frame.pts * frame.time_base
+                if damaged or start - expected > _LONGEST_JUMP:
                     raise _damage(path, n_samples / stream.sample_rate)
                 n_samples += frame.samples
-                if frame.samples:
-                    yield frame
+                expected = start + Fraction(frame.samples, frame.sample_rate)
+                yield frame
     except av.FFmpegError as cause:
         raise _damage(path, n_samples / stream.sample_rate) from cause
     if n_samples == 0:
         raise NoAudioStreamError(f"{path}: its sound track holds no sample.", remedy="Name a file that has sound.")
+    seconds = n_samples / stream.sample_rate
+    if stream.container.format.name in _EXACT_LENGTH and stream.duration is not None:
+        stated = float(stream.duration * stream.time_base)
+        if seconds < stated - _MISSING_END:
+            raise AudioError(
+                f"{path} is cut short: {seconds:.2f} of {stated:.2f} s of sound are there.",
+                remedy="Get the file again.",
+            )
 
 
 def _damage(path: Path, seconds: float) -> AudioError:

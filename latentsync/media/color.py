@@ -12,6 +12,8 @@ rounding, at a third of the cost of going to packed RGB directly.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 
 import av
 import cv2
@@ -87,42 +89,56 @@ class Orientation:
             return cls(True, c < 0, b < 0)
         return None
 
-    def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """(H, W[, C]) uint8 -> the upright picture."""
-        if self.transpose:
-            pixels = cv2.transpose(pixels)
-        if self.flip_x or self.flip_y:
-            pixels = cv2.flip(pixels, -1 if self.flip_x and self.flip_y else int(self.flip_x))
-        return pixels
+    def filters(self) -> list[tuple[str, str | None]]:
+        """FFmpeg filters (name, arguments) that turn pictures so."""
+        chosen = [("transpose", "cclock_flip")] if self.transpose else []
+        return chosen + [(name, None) for name, wanted in (("hflip", self.flip_x), ("vflip", self.flip_y)) if wanted]
 
 
 class FrameToRgb:
-    """Turns decoded frames of one stream into upright RGB, and alpha if ``alpha``; keeps its converter."""
+    """Turns decoded frames of one stream into upright RGB, and alpha if ``alpha``; keeps its converter.
+
+    Chroma samples are taken to lie amid their luma samples, whatever a stream says, as ``RgbToFrame`` puts them there:
+    with one rule both ways they come back as they were. (Most streams say half a pixel to the left.)
+    """
 
     def __init__(
         self, color: ColorTags, pix_fmt: str, width: int, height: int, orientation: Orientation, alpha: bool
     ) -> None:
         self._size = (width, height)
         self._matrix, self._range = coefficients(color), value_range(color, pix_fmt)
-        self._orientation = orientation
+        self._filters = [*orientation.filters(), ("setparams", "chroma_location=unspecified")]
+        self._graph: av.filter.Graph | None = None
         self._alpha = alpha
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> tuple[np.ndarray, np.ndarray | None]:
         """(H, W, 3) uint8 RGB and (H, W) uint8 alpha or None."""
-        width, height = self._size
+        if (frame.width, frame.height) != self._size:
+            frame = frame.reformat(*self._size)
+        frame = self._filtered(frame)
         planar = self._reformatter.reformat(
             frame,
-            width=width,
-            height=height,
             format="gbrp",
             src_colorspace=self._matrix,
             src_color_range=self._range,
             interpolation=_DECODE,
         )
         green, blue, red = (plane_view(plane) for plane in planar.planes)
-        pixels = self._orientation.apply(cv2.merge([red, green, blue]))
-        return pixels, self._orientation.apply(alpha_of(frame)) if self._alpha else None
+        return cv2.merge([red, green, blue]), alpha_of(frame) if self._alpha else None
+
+    def _filtered(self, frame: av.VideoFrame) -> av.VideoFrame:
+        if self._graph is None:
+            self._graph = av.filter.Graph()
+            source = self._graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1)
+            )
+            chain = [source, *(self._graph.add(*item) for item in self._filters), self._graph.add("buffersink")]
+            for before, after in pairwise(chain):
+                before.link_to(after)
+            self._graph.configure()
+        self._graph.push(frame)
+        return self._graph.pull()
 
 
 class RgbToFrame:

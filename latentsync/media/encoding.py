@@ -25,6 +25,7 @@ from latentsync.types import ColorTags, VideoInfo
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi"}
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
+_HEVC_LEAST = 64  # pixels: one coding tree unit
 _UNSPECIFIED = 2  # FFmpeg's code for an unstated matrix
 _BT709_VIDEO = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)  # for RGB sources, which have no matrix
 # Exact for every common time base (1/90000, 1/15360, 1/1000, 1/600, 1/30000 ...), and a gap of 6 minutes fits 32 bits.
@@ -125,6 +126,12 @@ def plan_encoding(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> 
         raise EncoderError(
             "An .avi file cannot hold the variable frame rate of the source.", remedy="Name the result .mp4 or .mkv."
         )
+    if name == "hevc" and max(source.width, source.height) < _HEVC_LEAST:
+        raise EncoderError(
+            f"x265 cannot be trusted with {source.width} x {source.height} pixels: it overruns its memory on pictures "
+            f"that are smaller than {_HEVC_LEAST} pixels both ways.",
+            remedy="Choose another --codec.",
+        )
     if encoding.pix_fmt is None:
         pix_fmt, notes = _choose_pix_fmt(name, source)
     else:
@@ -136,7 +143,7 @@ def plan_encoding(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> 
         pix_fmt=pix_fmt,
         color=_tags(name, source, pix_fmt),
         time_base=_VARIABLE_RATE_TIME_BASE if source.variable_frame_rate else 1 / source.fps,
-        settings=_settings(name, encoding, pix_fmt, suffix),
+        settings=_settings(name, encoding, pix_fmt, suffix, source.variable_frame_rate),
         notes=notes,
     )
 
@@ -165,7 +172,9 @@ def _choose_pix_fmt(name: str, source: VideoInfo) -> tuple[str, tuple[str, ...]]
     codec, alpha = _CODECS[name], "+alpha" if source.has_alpha else ""
     notes = []
     chroma = wanted = _chroma(source.pix_fmt)
-    if name in ("h264", "hevc") and (source.width % 2 or source.height % 2):
+    # x264 and x265 refuse odd sizes in 4:2:0 and 4:2:2; FFmpeg's ProRes spoils the last columns of odd widths in 4:2:2.
+    odd = source.width % 2 or (source.height % 2 and name != "prores")
+    if name in ("h264", "hevc", "prores") and odd and chroma != "444":
         chroma = "444"
         notes.append(f"{source.width} x {source.height} pixels are odd, so {name} is written in 4:4:4")
     taken = next(kind for kind in (chroma, *_NEAREST[chroma]) if kind + alpha in codec.pix_fmts)
@@ -220,7 +229,7 @@ def _spelled(chroma: str) -> str:
     return "RGB" if chroma == "rgb" else ":".join(chroma)
 
 
-def _settings(name: str, encoding: EncodingOptions, pix_fmt: str, suffix: str) -> dict[str, str]:
+def _settings(name: str, encoding: EncodingOptions, pix_fmt: str, suffix: str, variable_rate: bool) -> dict[str, str]:
     codec = _CODECS[name]
     if encoding.preset not in PRESETS:
         raise EncoderError(f"There is no preset '{encoding.preset}'.", remedy=f"Choose one of {' '.join(PRESETS)}.")
@@ -244,8 +253,11 @@ def _settings(name: str, encoding: EncodingOptions, pix_fmt: str, suffix: str) -
             "lossless": str(int(crf == 0)),
         }
     settings = {"crf": str(crf), "preset": encoding.preset}
+    # AVI has no presentation times, so frames cannot be reordered; MP4 measures in decoding order how long a frame is
+    # shown, which is right for a variable rate only if the order is the same.
+    in_order = suffix == ".avi" or variable_rate
     if name == "hevc":
-        settings["x265-params"] = "log-level=none"
-    if suffix == ".avi":
-        settings["bf"] = "0"  # AVI has no presentation times, so pictures cannot be reordered
+        settings["x265-params"] = "log-level=none" + (":bframes=0" if in_order else "")
+    elif in_order:
+        settings["bf"] = "0"
     return settings

@@ -45,25 +45,23 @@ class Soundtrack:
         self, out: OutputContainer, source: InputContainer, track: AudioStream, path: Path, limit: Fraction | None
     ) -> None:
         self._path, self._track, self._limit = path, track, limit
-        packets = (packet for packet in source.demux(track) if packet.size)
-        first = next(packets, None)
-        if first is None:
-            raise _no_sound(path)
+        packets = source.demux(track)
+        first = next(packets)  # if there is none, the empty packet that ends every stream
+        packets = chain([first], packets)
         self._origin = track.start_time or 0  # the first audible sample; a lead-in lies before it
         lead_in = first.pts is not None and first.pts < self._origin
         codec, container = track.codec_context.codec.canonical_name, out.format.name
         if self._is_copied(codec, container, lead_in):
             self.how = "copied"
-            self._packets = self._copied(chain([first], packets), out.add_stream_from_template(track), codec)
+            self._packets = self._copied(packets, out.add_stream_from_template(track), codec)
         else:
-            source.seek(0)
             same = codec in _LOSSLESS and codec in _COPIED[container]
             stream = _add_encoder(out, track, codec if same else _ENCODERS[container])
             self.how = _describe(stream)
-            self._packets = self._encoded(source, stream)
+            self._packets = self._encoded(packets, stream)
         self._next = next(self._packets, None)
         if self._next is None:
-            raise _no_sound(path)
+            raise NoAudioStreamError(f"{path}: its sound track holds no sample.", remedy="Name a file that has sound.")
 
     def packets_until(self, time: Fraction | None) -> Iterator[av.Packet]:
         """Packets that begin before ``time`` seconds and were not given yet; all that are left for None."""
@@ -81,6 +79,8 @@ class Soundtrack:
     ) -> Iterator[tuple[Fraction, av.Packet]]:
         position = 0  # for formats without time stamps
         for packet in packets:
+            if not packet.size:
+                continue
             packet.pts = position if packet.pts is None else packet.pts - self._origin
             packet.dts = packet.pts
             position = packet.pts + (packet.duration or 0)
@@ -94,11 +94,11 @@ class Soundtrack:
             packet.stream = stream
             yield start, packet
 
-    def _encoded(self, source: InputContainer, stream: AudioStream) -> Iterator[tuple[Fraction, av.Packet]]:
+    def _encoded(self, packets: Iterable[av.Packet], stream: AudioStream) -> Iterator[tuple[Fraction, av.Packet]]:
         rate = self._track.sample_rate
         end = None if self._limit is None else round(self._limit * rate)
         position = 0
-        for frame in decode_audio(source, self._track, self._path):
+        for frame in decode_audio(packets, self._track, self._path):
             if end is not None and position + frame.samples > end:
                 frame = _first_samples(frame, end - position)
             if frame is None:
@@ -117,10 +117,6 @@ class Soundtrack:
                 remedy="Convert it to a stereo WAV file first.",
             ) from cause
         return [(packet.pts * packet.time_base, packet) for packet in packets]
-
-
-def _no_sound(path: Path) -> NoAudioStreamError:
-    return NoAudioStreamError(f"{path}: its sound track holds no sample.", remedy="Name a file that has sound.")
 
 
 def _add_encoder(out: OutputContainer, track: AudioStream, name: str) -> AudioStream:

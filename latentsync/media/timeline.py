@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 
 import numpy as np
 
+_STANDARD_RATES = [Fraction(n) for n in (24, 25, 30, 48, 50, 60)]
+_STANDARD_RATES += [Fraction(n * 1000, 1001) for n in (24, 30, 48, 60)]
+_ESTIMATE = Fraction(1, 10_000)  # relative error of a rate that a container has estimated; a tenth of 30 against 29.97
 DEFAULT_RATE = Fraction(25)  # frames per second of pictures that have no time of their own
 
 
@@ -87,6 +91,11 @@ def counted_timeline(n_frames: int, rate: Fraction, n_keys: int = 1) -> Timeline
     return Timeline(np.arange(n_frames), np.arange(n_keys), 1 / rate, rate, n_frames, by_time=False)
 
 
+def _readings(claim: Fraction) -> list[Fraction]:
+    """What a claimed rate may mean: the standard rate that it is an estimate of, or itself."""
+    return [rate for rate in _STANDARD_RATES if abs(claim / rate - 1) < _ESTIMATE] + [claim]
+
+
 def constant_rate(pts: np.ndarray, time_base: Fraction, nominal_rates: Iterable[Fraction]) -> Fraction | None:
     """The rate that explains every time stamp as a rounded multiple of its inverse, or None if there is none.
 
@@ -96,7 +105,7 @@ def constant_rate(pts: np.ndarray, time_base: Fraction, nominal_rates: Iterable[
     if len(steps) == 0:
         return next(iter(nominal_rates), None)
     index = np.arange(len(pts))
-    for rate in nominal_rates:
+    for rate in chain.from_iterable(map(_readings, nominal_rates)):
         interval = 1 / (rate * time_base)  # ticks
         tolerance = min(1.0, float(interval) / 8)
         # Exact in float64 up to 2^53 ticks: the product is an integer, divided once.

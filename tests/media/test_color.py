@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from latentsync.media.color import FrameToRgb, Orientation, RgbToFrame, coefficients, plane_view
+from latentsync.media.video import VideoFile
+from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import ColorTags
-from tests.media.synthetic import picture
+from tests.media.synthetic import picture, write_clip
 
 LUMA = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 
@@ -87,15 +89,30 @@ def test_alpha_is_bit_equal(pix_fmt):
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_orientation_from_the_display_matrix(degrees, mirrored):
-    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    turned = np.rot90(pixels, -degrees // 90)  # numpy turns counter-clockwise
     cosine, sine = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
     matrix = np.array([cosine, sine, 0, -sine, cosine, 0, 0, 0, 1])  # clockwise, as MP4 has it
-    if mirrored:
-        matrix[[0, 3]] *= -1  # x' = -x' last: flips the turned picture left to right
+    turned = np.rot90(picture(1), -degrees // 90)  # numpy turns counter-clockwise
+    if mirrored:  # after turning, left to right
+        matrix[[0, 3]] *= -1
         turned = turned[:, ::-1]
-    np.testing.assert_array_equal(Orientation.from_display_matrix(matrix).apply(pixels), turned)
+    to_rgb = FrameToRgb(ColorTags(), "rgb24", 96, 64, Orientation.from_display_matrix(matrix), alpha=False)
+    for _ in range(2):
+        pixels, _ = to_rgb(av.VideoFrame.from_ndarray(picture(1), "rgb24"))
+        np.testing.assert_array_equal(pixels, turned)
 
 
 def test_orientation_by_other_angles_is_refused():
     assert Orientation.from_display_matrix(np.array([46_341, 46_341, 0, -46_341, 46_341, 0, 0, 0, 1])) is None
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_a_decoded_frame_keeps_its_planes(tmp_path, rotation):
+    """H.264 states where its chroma lies, frames of our own do not: both must be read alike, turned or not."""
+    clip = write_clip(tmp_path / "a.mp4", 1, size=(192, 128), rotation=rotation, options={"crf": "4"})
+    source = VideoFile(clip)
+    path = write_video(tmp_path / "b.mkv", source.frames(), source.info, EncodingOptions("ffv1")).path
+    with av.open(str(clip)) as first, av.open(str(path)) as second:
+        before, after = next(first.decode(video=0)), next(second.decode(video=0))
+        for a, b in zip(before.planes, after.planes, strict=True):
+            difference = plane_view(b).astype(int) - np.rot90(plane_view(a), -rotation // 90)
+            assert np.abs(difference).mean() < 0.1

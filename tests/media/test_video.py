@@ -69,10 +69,11 @@ def test_times_of_a_variable_rate_are_exact(tmp_path):
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_rotation_is_applied(tmp_path, rotation):
-    options = {"crf": "1"}
-    upright = next(VideoFile(write_clip(tmp_path / "a.mp4", 1, options=options)).frames()).pixels
-    turned = next(VideoFile(write_clip(tmp_path / "b.mp4", 1, rotation=rotation, options=options)).frames()).pixels
-    np.testing.assert_array_equal(turned, np.rot90(upright, -rotation // 90))
+    upright = next(VideoFile(write_clip(tmp_path / "a.mp4", 1)).frames()).pixels
+    turned = next(VideoFile(write_clip(tmp_path / "b.mp4", 1, rotation=rotation)).frames()).pixels
+    difference = turned.astype(int) - np.rot90(upright, -rotation // 90)
+    assert turned.shape == ((64, 96, 3) if rotation == 180 else (96, 64, 3))
+    assert np.abs(difference).max() <= 4 and np.abs(difference).mean() < 0.1  # chroma is interpolated in another order
 
 
 def test_ten_bits_are_noted_and_read_as_eight(tmp_path):
