@@ -46,6 +46,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         default=LengthMode.PINGPONG.value,
         help="how a video of another length than the sound is fitted (pingpong)",
     )
+    look.add_argument("--no-output-check", action="store_true", help="keep what the network gives even if it is noise")
     look.add_argument(
         "--compat", choices=["1.0", "1.5", "1.6"], help="reproduce that release instead of improving on it"
     )
@@ -84,6 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
             length=LengthMode(arguments.length),
             face=arguments.face,
             geometry=arguments.compat or "default",
+            check_output=not arguments.no_output_check,
         ),
         encoding=EncodingOptions(codec=arguments.codec, crf=arguments.crf),
         unet_config=arguments.unet_config_path,

@@ -9,6 +9,7 @@ from itertools import takewhile
 import numpy as np
 import torch
 
+from latentsync.constants import LATENT_DOWNSCALE
 from latentsync.errors import GenerationError, OutOfMemoryError
 from latentsync.inference.windows import FrameGroup
 from latentsync.types import Window, WindowGenerator
@@ -105,11 +106,15 @@ class OutputGuard:
     BLACK_LEVEL = -0.97  # mean of an all-black mouth; fp16 overflow decodes to this
     FLAT_DEVIATION = 0.01  # standard deviation over space, about one grey level
     MASK_LEVEL = 0.03  # mean distance to mid-grey, the value of the masked input
-    NOISE_CORRELATION = 0.35  # between horizontal neighbours; skin has more than 0.9, white noise 0
+    # Correlation of the picture with itself a 32nd of its side to the right. Eight clips of real people gave 0.78 to
+    # 0.91, decoded latent noise 0.14.
+    NOISE_CORRELATION = 0.4
+    NOISE_SHIFT = 32
 
     def __init__(self, keep_mask: np.ndarray) -> None:
         """``keep_mask`` (1, R, R), 1 = keep."""
         self._rows, self._columns = _inner_box(keep_mask[0] < 0.5)
+        self._shift = max(LATENT_DOWNSCALE, keep_mask.shape[-1] // self.NOISE_SHIFT)
 
     def fault(self, faces: np.ndarray) -> str | None:
         """What is wrong with one window's faces, in words, or None."""
@@ -122,7 +127,7 @@ class OutputGuard:
             return "its own grey mask"
         if mouth.std(axis=(2, 3)).mean() < self.FLAT_DEVIATION:
             return "a flat colour"
-        if _neighbour_correlation(mouth) < self.NOISE_CORRELATION:
+        if _shifted_correlation(mouth, self._shift) < self.NOISE_CORRELATION:
             return "noise"
         return None
 
@@ -179,7 +184,8 @@ def _inner_box(area: np.ndarray) -> tuple[slice, slice]:
     return spans[0], spans[1]
 
 
-def _neighbour_correlation(pictures: np.ndarray) -> float:
+def _shifted_correlation(pictures: np.ndarray, shift: int) -> float:
+    """Of (F, 3, H, W) with itself ``shift`` pixels to the right, the mean of each picture taken out."""
     centred = pictures - pictures.mean(axis=(2, 3), keepdims=True)
     power = float((centred**2).mean())
-    return float((centred[..., 1:] * centred[..., :-1]).mean()) / power if power else 1.0
+    return float((centred[..., shift:] * centred[..., :-shift]).mean()) / power if power else 1.0
