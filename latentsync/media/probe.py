@@ -131,7 +131,7 @@ def _read_timeline(path: Path, header_frames: int) -> tuple[Timeline, int, list[
     if header_frames > n_shown + n_hidden:
         notes.append(f"{path}: cut short, {n_shown} of {header_frames} frames are there")
     stamps = {pts for pts, _, _ in packets}
-    if len(stamps) == n_shown:
+    if packets and len(stamps) == n_shown:
         return timeline_from_packets(packets, time_base, rates), n_bytes, notes
     rate = next((rate for rate in rates if rate), DEFAULT_RATE)
     return counted_timeline(sum(1 for _ in decode_all(path)), rate), n_bytes, notes  # no usable stamps: decode to count

@@ -140,6 +140,15 @@ def test_still_picture_gif_and_folder(tmp_path):
         list(VideoFile(folder).frames())
 
 
+def test_pictures_of_several_kinds_in_one_folder(tmp_path):
+    flat = np.full((64, 96, 3), 77, np.uint8)
+    for name, pix_fmt in (("1.png", "rgb24"), ("2.png", "gray"), ("3.jpg", "yuvj420p"), ("4.png", "rgba")):
+        av.VideoFrame.from_ndarray(flat, "rgb24").reformat(format=pix_fmt).save(str(tmp_path / name))
+    frames = list(VideoFile(tmp_path).frames())
+    assert [frame.index for frame in frames] == [0, 1, 2, 3]
+    assert all(np.abs(frame.pixels.astype(int) - 77).max() <= 2 for frame in frames)
+
+
 def damaged(clip, first: int, last: int):
     """Overwrite the data of packets ``first`` to ``last``."""
     with av.open(str(clip)) as container:
