@@ -15,14 +15,14 @@ die() { say "setup_env.sh: $*"; exit 1; }
 
 find_python() {
   local candidate
-  for candidate in python3 python3.13 python3.12 python3.11 python3.10 python; do
+  for candidate in python3 python3.13 python3.12 python3.11 python; do
     if command -v "$candidate" >/dev/null 2>&1 &&
-      "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2])' 2>/dev/null; then
+      "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null; then
       command -v "$candidate"
       return
     fi
   done
-  die "Python 3.10 or newer is needed and was not found. On Debian or Ubuntu: apt-get install python3 python3-venv"
+  die "Python 3.11 or newer is needed and was not found. On Debian or Ubuntu: apt-get install python3 python3-venv"
 }
 
 make_environment() {

@@ -1,0 +1,134 @@
+"""Real clips from file to file with a real detector and tiny untrained networks: all but the mouth must be right.
+
+Minutes of work: run with ``--slow``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from latentsync.face.align import FaceAligner
+from latentsync.face.detector import load_detector
+from latentsync.face.mask import load_mask
+from latentsync.face.selection import FaceSelector
+from latentsync.face.tracking import TrackingSettings
+from latentsync.face.tracks import FaceTracks
+from latentsync.inference.timeline import frame_count
+from latentsync.media.audio import read_audio, read_pcm
+from latentsync.media.video import VideoFile
+from scripts.inference import main
+from tests.golden import shared_file
+from tests.inference.tiny_weights import RESOLUTION, write_checkpoints
+from tests.media.synthetic import tone, write_wav
+
+pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.timeout(3000)]
+
+LATENTSYNC = "media/bytedance+LatentSync/assets"
+CLIPS = {
+    "demo1": (f"{LATENTSYNC}/demo1_video.mp4", f"{LATENTSYNC}/demo1_audio.wav"),
+    "demo2": (f"{LATENTSYNC}/demo2_video.mp4", f"{LATENTSYNC}/demo2_audio.wav"),
+    "demo3": (f"{LATENTSYNC}/demo3_video.mp4", f"{LATENTSYNC}/demo3_audio.wav"),
+    "graphic insert": ("media/Rudrabha+Wav2Lip/checkpoints/test.mov", "media/TMElyralab+MuseTalk/data/audio/eng.wav"),
+    "variable rate": (
+        "media/OpenTalker+video-retalking/examples/face/1.mp4",
+        "media/OpenTalker+video-retalking/examples/audio/1.wav",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = write_checkpoints(tmp_path_factory.mktemp("weights") / "checkpoints")
+    for name in ("yunet_n_dynamic.onnx", "face_landmarker.task"):
+        shutil.copy(shared_file(f"weights/{name}"), folder / "auxiliary" / name)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTSYNC_CACHE", str(tmp_path / "cache"))
+
+
+def options(checkpoints, video, audio, output, report):
+    return [
+        *("--video_path", str(video), "--audio_path", str(audio), "--video_out_path", str(output)),
+        *("--checkpoint_dir", str(checkpoints), "--report", str(report), "--inference_steps", "2"),
+        *("--guidance_scale", "1", "--no-output-check", "--quiet"),
+    ]
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_length_sound_and_untouched_pixels(checkpoints, tmp_path, name):
+    video, audio = (shared_file(path) for path in CLIPS[name])
+    output, report = tmp_path / "out.mkv", tmp_path / "report.json"
+    assert main([*options(checkpoints, video, audio, output, report), "--codec", "ffv1"]) == 0
+    source, result = VideoFile(video), VideoFile(output)
+    account = json.loads(report.read_text())
+    duration = Fraction(len(read_audio(audio)), 16_000)
+    assert result.info.n_frames == account["frames"]
+    if not source.info.variable_frame_rate:
+        assert result.info.fps == source.info.fps and account["frames"] == frame_count(duration, source.info.fps)
+    assert abs(result.info.duration - duration) <= 1 / source.info.fps
+    sound, rate = read_pcm(output)
+    expected, expected_rate = read_pcm(audio)
+    assert rate == expected_rate and np.array_equal(sound, expected)
+    if name == "graphic insert":
+        assert any(span["first"] <= 330 and span["last"] >= 430 for span in account["passed_through"])
+    check_pixels(source, result, account, checkpoints)
+
+
+class NoDetection:
+    """The first run has kept what it detected."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def detect(self, frames):
+        raise AssertionError("a second run detects")
+
+
+def check_pixels(source, result, account, checkpoints):
+    """Outside the mask nothing but the rounding of the colour conversion; inside it the networks' noise."""
+    detector = NoDetection(load_detector("auto", checkpoints / "auxiliary", "cpu").name)
+    tracks = FaceTracks.cached(source.info.path, detector, FaceSelector(), TrackingSettings())
+    keep = load_mask("mask", RESOLUTION)
+    aligner = FaceAligner(RESOLUTION)
+    passed = {k for span in account["passed_through"] for k in range(span["first"], span["last"] + 1)}
+    n_compared = min(source.info.n_frames, account["frames"], 450)
+    pairs = zip(tracks.follow(source.frames(0, n_compared)), result.frames(0, n_compared), strict=True)
+    for number, (target, frame) in enumerate(pairs):
+        difference = np.abs(target.frame.pixels.astype(np.int16) - frame.pixels).max(-1)
+        area = np.zeros(difference.shape, bool)
+        if number not in passed:
+            size = area.shape[::-1]
+            hole = cv2.dilate((keep[0] < 0.5).astype(np.uint8), np.ones((3, 3)))
+            matrix = aligner.matrix(target.face.landmarks)
+            area = cv2.warpAffine(hole, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP).astype(bool)
+            area = cv2.dilate(area.astype(np.uint8), np.ones((9, 9))).astype(bool)  # chroma is subsampled
+            assert difference[area].mean() > 5, f"frame {number} has not been dubbed"
+        assert difference[~area].max() <= 16 and difference[~area].mean() < 1, f"frame {number}"
+
+
+def test_ten_minutes_in_constant_memory(checkpoints, tmp_path):
+    """A three-second clip there and back for ten minutes; the peak of the process against one of ten seconds."""
+    video = shared_file("media/rizkiarm+LipNet/evaluation/samples/GRID/bbaf2n.mpg")
+    peaks = []
+    for seconds in (10, 600):
+        audio = write_wav(tmp_path / f"{seconds}.wav", tone(float(seconds)))
+        output, report = tmp_path / f"{seconds}.mp4", tmp_path / f"{seconds}.json"
+        line = options(checkpoints, video, audio, output, report)
+        code = f"import sys, resource; from scripts.inference import main; code = main({line!r});"
+        code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.split()[-1]) / 1024)
+        assert json.loads(report.read_text())["frames"] == VideoFile(output).info.n_frames == seconds * 25
+    print(f"peak resident size: {peaks[0]:.0f} MB for 10 s, {peaks[1]:.0f} MB for 600 s")
+    assert peaks[1] - peaks[0] < 200
