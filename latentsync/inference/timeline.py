@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from enum import Enum
+from enum import StrEnum
 from fractions import Fraction
 
 from latentsync.errors import VideoError
 from latentsync.types import Frame, VideoInfo, VideoSource
 
 
-class LengthMode(str, Enum):
+class LengthMode(StrEnum):
     """How a video is fitted to the length of the sound; see the table above."""
 
     PINGPONG = "pingpong"
