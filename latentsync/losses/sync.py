@@ -1,0 +1,49 @@
+"""Whether the mouth fits the sound, as a frozen sync network judges (arXiv 2412.09262).
+
+B clips · F frames · R face side · h = w = R/8 · M mel frames · E embedding width
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentsync.models.syncnet import StableSyncNet, select_visual_input
+
+
+class PixelSyncLoss:
+    """For a network that sees faces: ``side`` pixels wide, the whole of them or the lower half. Freezes ``syncnet``."""
+
+    def __init__(self, syncnet: StableSyncNet, side: int = 256, lower_half: bool = True) -> None:
+        self._syncnet = syncnet.eval().requires_grad_(False)
+        self._side = side
+        self._lower_half = lower_half
+
+    def __call__(self, pixels: Tensor, mel: Tensor) -> Tensor:
+        """pixels (B, F, 3, R, R) in [-1, 1], mel (B, 1, 80, M) in [-4, 4] -> loss of each clip (B,), float32."""
+        return _misfit(self._syncnet, select_visual_input(pixels, self._side, self._lower_half), mel)
+
+
+class LatentSyncLoss:
+    """For a network that sees latents. Freezes ``syncnet``."""
+
+    def __init__(self, syncnet: StableSyncNet) -> None:
+        self._syncnet = syncnet.eval().requires_grad_(False)
+
+    def __call__(self, latents: Tensor, mel: Tensor) -> Tensor:
+        """latents (B, 4, F, h, w) in the U-Net's scale, mel (B, 1, 80, M) in [-4, 4] -> loss of each clip (B,),
+        float32."""
+        return _misfit(self._syncnet, latents.transpose(1, 2).flatten(1, 2), mel)
+
+
+def cosine_similarity(visual_embedding: Tensor, audio_embedding: Tensor) -> Tensor:
+    """Cosines (N,) in [0, 1], float32, of unit-length embeddings (N, E) without negative entries."""
+    return (visual_embedding.float() * audio_embedding.float()).sum(dim=1).clamp(0.0, 1.0)
+
+
+def _misfit(syncnet: StableSyncNet, visual: Tensor, mel: Tensor) -> Tensor:
+    """Binary cross-entropy of the cosine against 1, that is -log of it, at most 100: (B,)."""
+    dtype = next(syncnet.parameters()).dtype
+    cosine = cosine_similarity(*syncnet(visual.to(dtype), mel.to(dtype)))
+    return F.binary_cross_entropy(cosine, torch.ones_like(cosine), reduction="none")
