@@ -1,8 +1,8 @@
 """What the landmarks of a mouth say: how far it opens, whether it follows another, where it is, whether it rests.
 
 N frames; landmarks (68, 2) in iBUG order, pixels. All of this sees the outline of the lips as a landmark network draws
-it: nothing of teeth, tongue or blur. Landmark networks prefer likely mouths and differ by 1 to 2 px at 256 px from one
-another, so both sides of a comparison must come from the same one, and differences below that mean nothing.
+it: nothing of teeth, tongue or blur. Landmark networks prefer likely mouths and disagree with one another, so both
+sides of a comparison must come from the same one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The colour step across the border of the generated area, as the eye sees it (CIEDE2000).
 
-About 1 is just visible side by side, 2 to 3 at a glance. It sees steps of colour and brightness along the border; a
-change of sharpness or of grain there it does not see, nor a seam that moves (take its spread over time for that).
+A difference of 1 is about what can just be seen between two patches side by side. It sees steps of colour and
+brightness along the border; a change of sharpness or of grain there it does not see, nor a seam that moves (take its
+spread over time for that).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import numpy as np
 from latentsync.errors import DataError
 
 _LIPS = (list(range(48, 60)),)
-# Jaw, wing of the nose and lower lid: above the area that the published masks have generated.
+# Jaw, wing of the nose and lower lid. The published masks reach into these: see ``generated`` below.
 _CHEEKS = ([1, 2, 31, 40, 41], [15, 14, 35, 47, 46])
 
 
@@ -27,15 +27,20 @@ def laplacian_variance(frame: np.ndarray, region: np.ndarray) -> float:
     return float(cv2.Laplacian(luma, cv2.CV_32F)[np.asarray(region, bool)].var(dtype=np.float64))
 
 
-def mouth_to_cheeks(frame: np.ndarray, landmarks: np.ndarray) -> float:
-    """Sharpness of the mouth over that of the cheeks. ``landmarks`` (68, 2) iBUG, pixels of the frame.
+def mouth_to_cheeks(frame: np.ndarray, landmarks: np.ndarray, generated: np.ndarray | None = None) -> float:
+    """Sharpness of the mouth over that of the cheeks, which takes out the focus and the grain of the camera.
 
-    Dividing by the cheeks takes out the focus and the grain of the camera. Raises ``DataError`` if mouth or cheeks lie
-    outside the frame, or if the cheeks have no structure at all.
+    ``landmarks`` (68, 2) iBUG, pixels of the frame; ``generated`` (H, W) bool, the area that a system may have drawn,
+    is no part of the cheeks: if they were drawn as softly as the mouth, nothing would show. Raises ``DataError`` if
+    mouth or cheeks lie outside the frame, if all of the cheeks is generated, or if they have no structure at all.
     """
     mouth, cheeks = (_filled(landmarks, outlines, frame.shape[:2]) for outlines in (_LIPS, _CHEEKS))
+    if generated is not None:
+        cheeks &= ~generated
     if not (mouth.any() and cheeks.any()):
-        raise DataError("Mouth and cheeks are not inside the frame.", remedy="Leave frames without a full face out.")
+        raise DataError(
+            "The frame shows no mouth, or no cheeks that are the camera's.", remedy="Leave frames without a face out."
+        )
     cheek_sharpness = laplacian_variance(frame, cheeks)
     if cheek_sharpness == 0:
         raise DataError("The cheeks are a flat colour.", remedy="Check that the frame shows a face.")
@@ -43,16 +48,20 @@ def mouth_to_cheeks(frame: np.ndarray, landmarks: np.ndarray) -> float:
 
 
 def relative_sharpness(
-    prediction: np.ndarray, reference: np.ndarray, prediction_landmarks: np.ndarray, reference_landmarks: np.ndarray
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    prediction_landmarks: np.ndarray,
+    reference_landmarks: np.ndarray,
+    generated: np.ndarray | None = None,
 ) -> float:
     """``mouth_to_cheeks`` of a result over that of its source: below 1 the mouth is softer than it was.
 
     Not for one frame alone: an open mouth shows teeth. Take the median over a clip.
     """
-    source = mouth_to_cheeks(reference, reference_landmarks)
+    source = mouth_to_cheeks(reference, reference_landmarks, generated)
     if source == 0:
         raise DataError("The mouth of the source is a flat colour.", remedy="Check that the frame shows a face.")
-    return mouth_to_cheeks(prediction, prediction_landmarks) / source
+    return mouth_to_cheeks(prediction, prediction_landmarks, generated) / source
 
 
 def _filled(landmarks: np.ndarray, outlines: tuple[list[int], ...], shape: tuple[int, int]) -> np.ndarray:

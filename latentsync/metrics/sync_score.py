@@ -3,7 +3,7 @@
 What the numbers cannot tell: SyncNet v2 judges 0.2 s of a whole face crop, so it also rewards loud, wide, exaggerated
 lips; generators that were trained against a sync network exceed real speech. A confidence is therefore read next to
 that of the true recording. Short clips are biased: beyond either end of the sound the search compares with zero
-vectors, which makes shifts near +-15 look better the shorter the clip is (below about 2 s they can win).
+vectors, so shifts near +-15 look better the shorter the clip and the weaker the match, and may win.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _lip_picture(frame: np.ndarray) -> np.ndarray:
 def _too_short() -> DataError:
     return DataError(
         f"A sync score needs {SHORTEST} frames (0.24 s) with picture and sound; here are fewer.",
-        remedy="Score a longer clip; below about 2 s the offset is not reliable.",
+        remedy="Score a longer clip.",
     )
 
 

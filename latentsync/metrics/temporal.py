@@ -23,8 +23,8 @@ def frame_changes(frames: Iterable[np.ndarray], region: np.ndarray | None = None
 def flicker(frames: Iterable[np.ndarray], still: np.ndarray, region: np.ndarray | None = None) -> float:
     """Mean absolute change of luma over the steps at which nothing should move.
 
-    ``still`` (N - 1,) bool says which these are, as a rule ``frame_changes(source, region) < limit``: the noise of the
-    camera alone gives 1 to 3. The number is to be compared with the same steps of the source. Raises ``DataError`` if
+    ``still`` (N - 1,) bool says which these are, as a rule ``frame_changes(source, region) < limit``. Noise and
+    compression alone give more than 0: compare with the same steps of the source. Raises ``DataError`` if
     nothing is still, ``ValueError`` if ``still`` has another length.
     """
     changes = frame_changes(frames, region)

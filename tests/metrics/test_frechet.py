@@ -16,7 +16,7 @@ def normal(n: int, width: int, seed: int) -> np.ndarray:
     return rng.normal(size=(n, width)) @ rng.normal(size=(width, width)) + rng.normal(size=width)
 
 
-@pytest.mark.parametrize("case, tolerance", [("full_rank", 1e-9), ("fewer_than_dims", 1e-4)])
+@pytest.mark.parametrize("case, tolerance", [("full_rank", 1e-9), ("fewer_than_dims", 1e-6)])
 def test_recorded_numbers(case: str, tolerance: float) -> None:
     golden = golden_arrays("evaluation/frechet")
     distance = frechet_distance(golden[f"{case}_fake"], golden[f"{case}_real"])

@@ -48,13 +48,20 @@ def test_focus_and_contrast_of_the_camera_do_not_count() -> None:
 
 
 def test_cheeks_are_where_nothing_is_generated() -> None:
-    frame = blurred_below(150, 3.0)  # all below the nose
-    assert mouth_to_cheeks(frame, POINTS) < 0.1 * mouth_to_cheeks(TEXTURE, POINTS)
+    everything_below = blurred_below(114, 2.0)  # mouth and most of the cheeks
+    generated = np.zeros((256, 256), bool)
+    generated[112:] = True
+    hidden = relative_sharpness(everything_below, TEXTURE, POINTS, POINTS)
+    shown = relative_sharpness(everything_below, TEXTURE, POINTS, POINTS, generated)
+    assert shown < 0.05
+    assert hidden > 1.5 * shown
 
 
 def test_faces_that_cannot_be_judged() -> None:
-    with pytest.raises(DataError, match="not inside"):
+    with pytest.raises(DataError, match="no mouth"):
         mouth_to_cheeks(TEXTURE, POINTS + 1000)
+    with pytest.raises(DataError, match="no cheeks"):
+        mouth_to_cheeks(TEXTURE, POINTS, WHOLE)
     with pytest.raises(DataError, match="flat colour"):
         mouth_to_cheeks(np.full((256, 256, 3), 90, np.uint8), POINTS)
     with pytest.raises(ValueError, match="empty"):
