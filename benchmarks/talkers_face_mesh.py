@@ -2,8 +2,8 @@
 
     python benchmarks/talkers_face_mesh.py --landmarker face_landmarker.task --detector yunet.onnx --identities 50
 
-``--landmarker`` is MediaPipe's face landmarker bundle, ``--detector`` a YuNet model. Needs the package ``ai-edge-litert``,
-which is not among the requirements; without it or the files it says so and stops.
+``--landmarker`` is MediaPipe's face landmarker bundle, ``--detector`` a YuNet model. Needs the package
+``ai-edge-litert``, which is not among the requirements; without it or the files it says so and stops.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Mesh:
         x, y, width, height = face[:4]
         eyes = face[4:8].reshape(2, 2)
         angle = np.degrees(np.arctan2(*(eyes[1] - eyes[0])[::-1]))
-        matrix = cv2.getRotationMatrix2D((x + width / 2, y + height / 2), angle, MESH_SIDE / (CROP * max(width, height)))
+        matrix = cv2.getRotationMatrix2D(
+            (x + width / 2, y + height / 2), angle, MESH_SIDE / (CROP * max(width, height))
+        )
         matrix[:, 2] += MESH_SIDE / 2 - np.array((x + width / 2, y + height / 2))
         crop = cv2.warpAffine(frame, matrix, (MESH_SIDE, MESH_SIDE), flags=cv2.INTER_LINEAR)
         self.net.set_tensor(self.entry, crop[None].astype(np.float32) / 255)

@@ -32,6 +32,15 @@ class Layer:
     colour: np.ndarray
     cover: np.ndarray
 
+    def trimmed(self) -> Layer:
+        """The same without the empty margins."""
+        rows, columns = (np.nonzero(self.cover.any(axis=axis))[0] for axis in (1, 0))
+        part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        left, top = (lo + at / self.grid.scale for lo, at in ((self.grid.left, columns[0]), (self.grid.top, rows[0])))
+        cover = np.ascontiguousarray(self.cover[part])
+        grid = Grid(left, top, cover.shape[1], cover.shape[0], self.grid.scale)
+        return Layer(grid, np.ascontiguousarray(self.colour[part]), cover)
+
 
 def paint_room(rng: np.random.Generator, width: int, height: int, light: Light) -> np.ndarray:
     """(height, width, 3) uint8: an out-of-focus place, lit like the face."""
@@ -48,7 +57,9 @@ def paint_room(rng: np.random.Generator, width: int, height: int, light: Light) 
     y = np.linspace(-1, 1, small[0])[:, None]
     canvas *= (1 + 0.22 * (x * light.direction[0] + y * light.direction[1]) - 0.10 * (x * x + y * y))[..., None]
     big = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_CUBIC)
-    lit = to_linear(np.clip(big, 0, 1)) * (np.asarray(light.colour) * 0.75 + np.asarray(light.ambient)).astype(np.float32)
+    lit = to_linear(np.clip(big, 0, 1)) * (np.asarray(light.colour) * 0.75 + np.asarray(light.ambient)).astype(
+        np.float32
+    )
     return to_bytes(to_display(lit) + 0.006 * rng.standard_normal((height, width, 1)).astype(np.float32))
 
 
@@ -61,12 +72,16 @@ def paint_body(identity: Identity, light: Light, scale: float) -> Layer:
     neck_half = 0.70 * shape.jaw + 0.02 + 0.40 * smoothstep(shape.chin_y + 0.10, shape.chin_y + 0.85, y) ** 2
     neck = smoothstep(neck_half + 0.012, neck_half - 0.012, np.abs(x))
     top = shape.chin_y + 0.50
-    slope = top + 0.42 * smoothstep(0.55, 2.2, np.abs(x)) + 0.10 * np.abs(x) + 2.4 * smoothstep(2.2, 3.3, np.abs(x)) ** 2
+    slope = (
+        top + 0.42 * smoothstep(0.55, 2.2, np.abs(x)) + 0.10 * np.abs(x) + 2.4 * smoothstep(2.2, 3.3, np.abs(x)) ** 2
+    )
     torso = smoothstep(slope - 0.02, slope + 0.02, y)
     neck_height = np.sqrt(np.clip(1 - (x / (neck_half * 1.08)) ** 2, 0.02, 1)) * 0.6
     chin_shadow = lump(x, y, (0, shape.chin_y - 0.02), (0.85, 0.36))
     skin = np.ones((grid.height, grid.width, 3), np.float32) * to_linear(identity.skin) * (0.97, 0.92, 0.90)
-    skin = shade(skin.astype(np.float32), np.broadcast_to(neck_height, neck.shape).astype(np.float32), light, scale, 0.2)
+    skin = shade(
+        skin.astype(np.float32), np.broadcast_to(neck_height, neck.shape).astype(np.float32), light, scale, 0.2
+    )
     skin *= (1 - 0.62 * chin_shadow)[..., None]
     folds = smooth_noise(rng, neck.shape, 0.9 * scale, 3) * 0.07
     weave = smooth_noise(rng, neck.shape, 0.03 * scale, 1) * 0.004
@@ -79,7 +94,7 @@ def paint_body(identity: Identity, light: Light, scale: float) -> Layer:
     cloth *= (1 - 0.5 * np.clip(rim, 0, 1))[..., None]
     picture = mix(skin, cloth, cloth_cover.astype(np.float32))
     cover = np.maximum(neck * smoothstep(0.7, 0.8, y), torso)
-    return Layer(grid, to_bytes(to_display(picture)), to_bytes(cover))
+    return Layer(grid, to_bytes(to_display(picture)), to_bytes(cover)).trimmed()
 
 
 def paint_hand(identity: Identity, light: Light, scale: float) -> Layer:
@@ -105,7 +120,7 @@ def paint_hand(identity: Identity, light: Light, scale: float) -> Layer:
     albedo = np.ones((*cover.shape, 3), np.float32) * to_linear(identity.skin) * (0.96, 0.86, 0.84)
     albedo *= (1 + 0.05 * smooth_noise(rng, cover.shape, 0.2 * scale, 3))[..., None]
     lit = shade(albedo.astype(np.float32), height, light, scale, 0.3)
-    return Layer(grid, to_bytes(to_display(lit)), canvas)
+    return Layer(grid, to_bytes(to_display(lit)), canvas).trimmed()
 
 
 def _neckline(identity: Identity, x: np.ndarray, y: np.ndarray, top: float) -> np.ndarray:
@@ -143,7 +158,9 @@ def _shelf(rng: np.random.Generator, canvas: np.ndarray) -> float:
         while column < width:
             wide = int(rng.integers(2, 6))
             top = row + int(rng.integers(1, 5))
-            canvas[top : row + tall - 1, column : column + wide] = rng.uniform(0.1, 0.8, 3) * 0.5 + rng.uniform(0.1, 0.7) * 0.5
+            canvas[top : row + tall - 1, column : column + wide] = (
+                rng.uniform(0.1, 0.8, 3) * 0.5 + rng.uniform(0.1, 0.7) * 0.5
+            )
             column += wide
         canvas[row + tall - 1 : row + tall + 1] = (0.35, 0.24, 0.15)
         row += tall + 1

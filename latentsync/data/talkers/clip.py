@@ -1,7 +1,8 @@
 """A clip of a synthetic talker, with the truth about every frame of it.
 
-Person, scene and sentence have seeds of their own. Two clips that differ only in ``sentence_seed`` show the same person in the
-same scene with the same movement; their frames are equal to the last bit outside the region that ``speech_region`` gives.
+Person, scene and sentence have seeds of their own. Two clips that differ only in ``sentence_seed`` show the same person
+in the same scene with the same movement; their frames are equal to the last bit outside the region that
+``TalkerClip.speech_region`` gives, which is the face from the nose to just below the chin.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
+import cv2
 import numpy as np
 
 from latentsync.constants import AUDIO_RATE
 from latentsync.data.talkers.geometry import Articulation, jaw_reach
 from latentsync.data.talkers.identity import make_identity
-from latentsync.data.talkers.pose import turn
+from latentsync.data.talkers.pose import turn, turn_outline
 from latentsync.data.talkers.scene import Actor, Events, Shot, Span, in_view, mouth_free, stage
+from latentsync.data.talkers.skin import relief
 from latentsync.data.talkers.speech import Utterance, compose, mouth_at, tracks
 from latentsync.data.talkers.voice import make_music, synthesise
 
 MUSIC = ("none", "under", "instead")
-_NEXT_PERSON = 100_003  # added to the identity seed for each further person of a clip
-_NEXT_SCENE = 7_919  # added to the scene seed for each further shot
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TalkerOptions:
     """The hard cases. Spans are (start, end) in seconds of the clip."""
 
     eye_distance: float | None = None  # pixels between the pupils; None = chosen by the scene
-    silences: tuple[Span, ...] = ()  # nothing is said, the mouth is closed
+    silences: tuple[Span, ...] = ()  # nothing is said, the mouth is closed (within 0.15 s)
     absences: tuple[Span, ...] = ()  # nobody in the picture, the voice goes on
     profiles: tuple[Span, ...] = ()  # the head is turned away
     hands: tuple[Span, ...] = ()  # a hand lies before the mouth
@@ -48,7 +49,7 @@ class PersonTruth:
     landmarks: np.ndarray  # (N, 68, 2) float32, frame pixels, iBUG order
     opening: np.ndarray  # (N,) float32: distance of the inner lips over the height of the face, before any turning
     visible: np.ndarray  # (N,) bool: wholly in the picture, not turned away, not behind somebody
-    mouth_free: np.ndarray  # (N,) bool: no hand before it
+    mouth_free: np.ndarray  # (N,) bool: no hand before it or on its way
     yaw: np.ndarray  # (N,) float32, rad
 
 
@@ -182,18 +183,26 @@ def _make_shots(
     shots = []
     for number, (start, stop) in enumerate(zip(borders[:-1], borders[1:], strict=True)):
         part = slice(start, stop)
-        people = [(make_identity(identity_seed + number * _NEXT_PERSON), _part(mouth, part))]
+        people = [(make_identity(_further(identity_seed, number)), _part(mouth, part))]
         if options.crossing:
-            passer_by = make_identity(identity_seed + (number + 1) * _NEXT_PERSON + 1)
+            passer_by = make_identity(_further(identity_seed, 1000 + number))
             people.append((passer_by, Articulation(*(np.zeros(stop - start) for _ in range(6)))))
         since = times[start]
         events = Events(
-            *(tuple((a - since, b - since) for a, b in spans) for spans in (options.absences, options.profiles, options.hands))
+            *(
+                tuple((a - since, b - since) for a, b in spans)
+                for spans in (options.absences, options.profiles, options.hands)
+            )
         )
         shots.append(
-            stage(people, times[part] - since, scene_seed + number * _NEXT_SCENE, size, events, options.eye_distance)
+            stage(people, times[part] - since, _further(scene_seed, number), size, events, options.eye_distance)
         )
     return tuple(shots)
+
+
+def _further(seed: int, number: int) -> int:
+    """Seed of the further person or scene ``number`` of a clip; the first one keeps the clip's own."""
+    return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def _part(mouth: Articulation, part: slice) -> Articulation:
@@ -203,12 +212,9 @@ def _part(mouth: Articulation, part: slice) -> Articulation:
 def _delay(waveform: np.ndarray, frames: int, fps: Fraction) -> np.ndarray:
     """The sound ``frames`` video frames later, same length; silence comes in."""
     shift = round(frames / fps * AUDIO_RATE)
-    moved = np.zeros_like(waveform)
-    if shift >= 0:
-        moved[shift:] = waveform[: len(waveform) - shift]
-    else:
-        moved[:shift] = waveform[-shift:]
-    return moved
+    gap = np.zeros(min(abs(shift), len(waveform)), waveform.dtype)
+    kept = len(waveform) - len(gap)
+    return np.concatenate([gap, waveform[:kept]] if shift >= 0 else [waveform[len(gap) :], gap])
 
 
 def _opening(actor: Actor) -> np.ndarray:
@@ -217,9 +223,13 @@ def _opening(actor: Actor) -> np.ndarray:
 
 
 def _speech_region(actor: Actor, index: int) -> np.ndarray:
+    """Hull of the moving skin as the drawing is turned, and of the chin as its outline is."""
     shape = actor.identity.shape
-    top, bottom = shape.mouth_y - 0.36, jaw_reach(shape) + 0.03
-    corners = np.array([(-0.84, top), (0.84, top), (0.84, bottom), (-0.84, bottom)])
-    edge = np.concatenate([np.linspace(a, b, 12, endpoint=False) for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)])
+    left, top, right, bottom = -0.84, shape.nose_y - 0.05, 0.84, jaw_reach(shape) + 0.03
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    share = np.linspace(0, 1, 12, endpoint=False)[None, :, None]
+    edge = (corners[:, None] * (1 - share) + np.roll(corners, -1, axis=0)[:, None] * share).reshape(-1, 2)
     pose = actor.pose.at(index)
-    return turn(edge, np.zeros(len(edge)), pose).astype(np.float32)
+    height = relief(shape, edge[:, 0], edge[:, 1])
+    around = [turn(edge, height, pose), turn(edge, np.zeros(len(edge)), pose), turn_outline(edge, pose)]
+    return cv2.convexHull(np.concatenate(around).astype(np.float32))[:, 0]

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from latentsync.data.talkers.geometry import EYE_X, eye_curves
-from latentsync.data.talkers.identity import FaceShape, Identity
-from latentsync.data.talkers.raster import Grid, fill, stroke, to_bytes, to_linear, to_display
+from latentsync.data.talkers.identity import Identity
+from latentsync.data.talkers.raster import Grid, fill, stroke, to_bytes, to_display, to_linear
 from latentsync.data.talkers.shading import Light
 
 _SUPERSAMPLING = 3
@@ -35,10 +35,17 @@ class EyePainter:
         self.lash = tuple(float(v) for v in lid * 0.12 + np.array(identity.hair) * 30)
         self.crease = tuple(float(v) for v in lid * 0.62)
         self.lid = tuple(float(v) for v in lid * 0.93)
+        self._shown: tuple | None = None
+        self._patch = bare
         self.glint = -0.4 * np.sign(light.direction[0] or 1.0)
 
     def paint(self, texture: np.ndarray, closure: float, gaze: tuple[float, float]) -> None:
         """Draw the eye into ``texture`` (H, W, 3) uint8 in place; ``closure`` 0 open to 1 shut, ``gaze`` in [-1, 1]."""
+        if (closure, gaze) != self._shown:  # eyes keep still for many frames
+            self._shown, self._patch = (closure, gaze), self._draw(closure, gaze)
+        texture[self.rows, self.columns] = self._patch
+
+    def _draw(self, closure: float, gaze: tuple[float, float]) -> np.ndarray:
         upper, lower = eye_curves(self.shape, self.side, closure)
         canvas = self.bare.copy()
         self._fold(canvas, closure)
@@ -53,8 +60,8 @@ class EyePainter:
         fill(canvas, thick, self.lash)
         wing = upper[-1 if self.side > 0 else 0]
         stroke(canvas, [self._pixels(np.stack([wing, wing + (0.05 * self.side, -0.035)]))], self.lash, 0.018 * unit)
-        height, width = texture[self.rows, self.columns].shape[:2]
-        texture[self.rows, self.columns] = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
+        size = (canvas.shape[1] // _SUPERSAMPLING, canvas.shape[0] // _SUPERSAMPLING)
+        return cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
 
     def _ball(self, gaze: tuple[float, float], upper: np.ndarray) -> np.ndarray:
         unit = self.fine.scale
@@ -85,7 +92,6 @@ class EyePainter:
 
     def _pixels(self, points: np.ndarray) -> np.ndarray:
         return self.fine.pixels(points)
-
 
 
 def _disc(canvas: np.ndarray, centre: np.ndarray, radius: float, colour: tuple) -> None:

@@ -40,7 +40,8 @@ def outline(shape: FaceShape, count: int = 160) -> np.ndarray:
     c, j, k, chin = shape.cheek, shape.jaw, shape.chin, shape.chin_y
     right = np.array([
         (0.0, shape.crown_y), (0.62 * c, shape.crown_y + 0.22), (0.92 * c, -0.85), (1.0 * c, -0.25), (0.985 * c, 0.35),
-        (j + 0.035, 0.85), (0.83 * j, chin - 0.47), (0.52 * j + 0.4 * k, chin - 0.23), (0.8 * k, chin - 0.05), (0.0, chin),
+        (j + 0.035, 0.85), (0.83 * j, chin - 0.47), (0.52 * j + 0.4 * k, chin - 0.23), (0.8 * k, chin - 0.05),
+        (0.0, chin),
     ])  # fmt: skip
     left = right[-2:0:-1] * (-1, 1)
     points = np.concatenate([right, left, right[:1]])
@@ -100,7 +101,7 @@ def mouth_half_width(shape: FaceShape, mouth: Articulation) -> np.ndarray:
 
 
 def eye_curves(shape: FaceShape, side: int, closure: float, count: int = 17) -> tuple[np.ndarray, np.ndarray]:
-    """Edge of the upper and of the lower lid (count, 2), left to right; ``side`` -1 or 1, ``closure`` 0 open, 1 shut."""
+    """Edges of the upper and the lower lid (count, 2), left to right; ``side`` -1 or 1, ``closure`` 0 open, 1 shut."""
     s = np.linspace(-1, 1, count)
     skewed = s - 0.10 * side * (1 - s * s)  # the lid is highest a little towards the nose
     x = side * EYE_X + s * shape.eye_width / 2

@@ -7,7 +7,7 @@ import numpy as np
 
 from latentsync.data.talkers.geometry import half_width
 from latentsync.data.talkers.identity import Identity
-from latentsync.data.talkers.raster import Grid, blur, lump, smooth_noise, smoothstep, to_linear
+from latentsync.data.talkers.raster import Grid, lump, smooth_noise, smoothstep, to_linear
 from latentsync.data.talkers.shading import Light, shade
 
 # per style: swelling at the top, at the sides; where the side hair ends (height); how ragged the edge is; strand curl
@@ -35,11 +35,15 @@ def front_cover(identity: Identity, grid: Grid, rng: np.random.Generator) -> np.
     fade = 0.06 if identity.hair_style == "buzz" else 0.025
     above = smoothstep(hairline + fade + 0.05 * ragged * noise, hairline - fade + 0.05 * ragged * noise, y)
     side_edge = half_width(identity.shape, np.clip(y, -0.3, 0.8)) * 0.94
-    beside = smoothstep(side_edge - 0.02, side_edge + 0.05, np.abs(x) - 0.012 * noise) * smoothstep(end + 0.12, end - 0.06, y)
+    beside = smoothstep(side_edge - 0.02, side_edge + 0.05, np.abs(x) - 0.012 * noise) * smoothstep(
+        end + 0.12, end - 0.06, y
+    )
     cover = np.maximum(above, beside * smoothstep(-1.0, -0.8, y))
     inside = smoothstep(0.06 + 0.5 * ragged, -0.02, skull + 0.30 * ragged * noise * 0.35)
     if identity.hair_style == "bun":
-        inside = np.maximum(inside, smoothstep(1.0, 0.9, np.hypot(x / 0.42, (y - identity.shape.crown_y + 0.12) / 0.34)))
+        inside = np.maximum(
+            inside, smoothstep(1.0, 0.9, np.hypot(x / 0.42, (y - identity.shape.crown_y + 0.12) / 0.34))
+        )
     return (cover * inside).astype(np.float32)
 
 
@@ -79,8 +83,24 @@ def strands(identity: Identity, grid: Grid, light: Light, rng: np.random.Generat
     albedo = np.clip(1 + 0.33 * fibres, 0.25, 2.2)[..., None] * colour
     sheen = np.exp(-(((radius - 0.62) / 0.16) ** 2)) * np.clip(0.6 + 0.4 * fibres, 0, 2)
     gloss = 0.25 + 0.9 * sheen * (0.3 if identity.hair_style in ("curly", "buzz") else 1.0)
-    lit = shade(albedo.astype(np.float32), height, light, grid.scale, (gloss * (0.15 + colour.mean())).astype(np.float32), wrap=0.6)
+    lit = shade(
+        albedo.astype(np.float32),
+        height,
+        light,
+        grid.scale,
+        (gloss * (0.15 + colour.mean())).astype(np.float32),
+        wrap=0.6,
+    )
     return lit * 0.9
+
+
+def bristles(identity: Identity, grid: Grid, light: Light, rng: np.random.Generator) -> np.ndarray:
+    """(H, W, 3) linear light of a short beard, defined everywhere."""
+    noise = rng.standard_normal((grid.height, grid.width)).astype(np.float32)
+    fibres = cv2.GaussianBlur(noise, (0, 0), sigmaX=max(0.5, 0.008 * grid.scale), sigmaY=max(0.8, 0.035 * grid.scale))
+    fibres /= max(float(fibres.std()), 1e-6)
+    colour = to_linear(identity.hair) * np.add(light.ambient, np.multiply(light.colour, 0.55)).astype(np.float32)
+    return np.clip(1 + 0.3 * fibres, 0.3, 2)[..., None] * colour * 0.8
 
 
 def beard_cover(identity: Identity, grid: Grid, rng: np.random.Generator) -> np.ndarray:
@@ -90,14 +110,22 @@ def beard_cover(identity: Identity, grid: Grid, rng: np.random.Generator) -> np.
     x = np.abs(x)
     half = np.maximum(half_width(shape, y), 0.02)
     cheek_line = shape.mouth_y - 0.12 - 0.55 * smoothstep(0.5, 1.0, x / np.maximum(half, 0.3))
-    jaw = smoothstep(cheek_line, cheek_line + 0.16, y) * smoothstep(0.30, 0.48, np.hypot(x * 0.75, (y - shape.mouth_y - 0.03)))
+    jaw = smoothstep(cheek_line, cheek_line + 0.16, y) * smoothstep(
+        0.30, 0.48, np.hypot(x * 0.75, (y - shape.mouth_y - 0.03))
+    )
     low, high = shape.nose_y + 0.03, shape.mouth_y - 0.8 * shape.upper_lip
     droop = 0.30 * x * x
     moustache = smoothstep(1.15, 0.75, np.hypot(x / 0.44, (y - droop - (low + high) / 2) / ((high - low) * 0.62)))
     goatee = smoothstep(1.1, 0.8, np.hypot(x / 0.36, (y - shape.chin_y + 0.12) / 0.27))
     goatee = np.maximum(goatee, moustache * 0.9)
     stubble = np.maximum(jaw, moustache) * 0.32
-    density = {"none": 0.0 * jaw, "stubble": stubble, "moustache": moustache, "goatee": goatee, "full": np.maximum(jaw, moustache)}
+    density = {
+        "none": 0.0 * jaw,
+        "stubble": stubble,
+        "moustache": moustache,
+        "goatee": goatee,
+        "full": np.maximum(jaw, moustache),
+    }
     grain = smooth_noise(rng, (grid.height, grid.width), 0.03 * grid.scale, 1)
     return np.clip(density[identity.beard] * (0.90 + 0.12 * grain), 0, 0.95).astype(np.float32)
 
@@ -116,9 +144,17 @@ def glasses_layer(identity: Identity, grid: Grid) -> tuple[np.ndarray, np.ndarra
         if identity.glasses == "half":
             band = band * smoothstep(0.10, 0.02, y)
         ring = np.maximum(ring, band)
-        lens = np.maximum(lens, smoothstep(1.0, 0.95, distance) * smoothstep(0.06, 0.0, np.abs((x - side * 0.51) * 0.8 + y + 0.02) % 0.5 - 0.1))
+        lens = np.maximum(
+            lens,
+            smoothstep(1.0, 0.95, distance)
+            * smoothstep(0.06, 0.0, np.abs((x - side * 0.51) * 0.8 + y + 0.02) % 0.5 - 0.1),
+        )
     bridge = smoothstep(0.030, 0.018, np.abs(y + 0.03 - 0.25 * x * x)) * smoothstep(0.14, 0.12, np.abs(x))
-    arms = smoothstep(0.030, 0.018, np.abs(y + 0.06)) * smoothstep(0.88, 0.90, np.abs(x)) * smoothstep(1.16, 1.12, np.abs(x))
+    arms = (
+        smoothstep(0.030, 0.018, np.abs(y + 0.06))
+        * smoothstep(0.88, 0.90, np.abs(x))
+        * smoothstep(1.16, 1.12, np.abs(x))
+    )
     solid = np.maximum(np.maximum(ring, bridge), arms)
     cover = np.maximum(solid, 0.10 * lens).astype(np.float32)
     colour = np.where(solid[..., None] > 0.3, np.float32(identity.frame), np.float32(1.0)).astype(np.float32)
@@ -170,8 +206,3 @@ def ear_layer(identity: Identity, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         rim = np.exp(-(((distance - 0.80) / 0.13) ** 2)) * 0.05 - 0.07 * lump(px, y, (-0.01, 0.24), (0.045, 0.13))
         height = height + rim * shell
     return height.astype(np.float32), np.broadcast_to(cover, (grid.height, grid.width)).astype(np.float32)
-
-
-def soften(cover: np.ndarray, scale: float) -> np.ndarray:
-    """A thin blur that keeps edges from looking cut out."""
-    return blur(cover, 0.008 * scale)

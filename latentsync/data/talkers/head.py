@@ -19,7 +19,7 @@ from latentsync.data.talkers.geometry import (
 )
 from latentsync.data.talkers.identity import Identity
 from latentsync.data.talkers.mouth import MouthPainter
-from latentsync.data.talkers.pose import Pose, unturn, unturn_outline
+from latentsync.data.talkers.pose import Pose, shift_by_relief, unturn, unturn_outline
 from latentsync.data.talkers.raster import Grid, blur, mix, smoothstep, to_bytes, to_display, to_linear
 from latentsync.data.talkers.shading import Light, shade
 
@@ -27,7 +27,7 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = -1.9, -2.45, 1.9, 2.35  # the drawing, face units
 
 
 class Head:
-    """The drawing of a head. ``scale`` pixels per face unit should be about that of the frame, a little more is finer."""
+    """The drawing of a head, ``scale`` pixels per face unit: best a little more than in the frame."""
 
     def __init__(self, identity: Identity, light: Light, scale: float) -> None:
         self.identity, self.shape = identity, identity.shape
@@ -37,6 +37,7 @@ class Head:
         self.relief = skin.relief(self.shape, *self.grid.axes()).astype(np.float32)
         colour, cover = _paint(identity, self.grid, height, light, rng)
         self.colour, self.cover = to_bytes(to_display(_spread(colour, cover, scale))), to_bytes(cover)
+        self.extent = _extent(self.grid, self.cover)
         self.eyes = [EyePainter(identity, side, self.grid, self.colour, light) for side in (-1, 1)]
         self.mouth = MouthPainter(identity, self.grid, light)
         self._prepare_jaw()
@@ -47,16 +48,16 @@ class Head:
         self, frame: np.ndarray, pose: Pose, mouth: Articulation, closure: float, gaze: tuple[float, float]
     ) -> None:
         """Lay the head into ``frame`` (H, W, 3) uint8 in place."""
-        area = _area(self.grid, pose, frame.shape)
+        area = _area(self.extent, pose, frame.shape)
         if area is None:
             return
         rows, columns = area
         colour, cover = self._face(mouth, closure, gaze)
         x, y = _face_units(pose, rows, columns)
         alpha = self._sample(cover, *unturn_outline(x, y, pose), cv2.BORDER_CONSTANT)
-        guess = unturn(x, y, pose)
-        relief = self._sample(self.relief, *guess, cv2.BORDER_CONSTANT)
-        picture = self._sample(colour, *unturn(x, y, pose, relief), cv2.BORDER_REPLICATE)
+        flat = unturn(x, y, pose)
+        relief = self._sample(self.relief, *flat, cv2.BORDER_CONSTANT)
+        picture = self._sample(colour, *shift_by_relief(*flat, relief, pose), cv2.BORDER_REPLICATE)
         _lay(frame[rows, columns], picture, alpha)
 
     def draw_back(self, frame: np.ndarray, pose: Pose) -> None:
@@ -85,7 +86,7 @@ class Head:
         self._jaw_y = y[:, 0].astype(np.float64)
         self._jaw_weight = jaw_weight(shape, x, y).astype(np.float32)
         self._near_mouth = smoothstep(1.35 * shape.mouth_half, 0.75 * shape.mouth_half, np.abs(x)).astype(np.float32)
-        near_corner = x / shape.mouth_half * np.exp(-(np.clip(np.abs(x) - shape.mouth_half, 0, None) / 0.14) ** 2)
+        near_corner = x / shape.mouth_half * np.exp(-((np.clip(np.abs(x) - shape.mouth_half, 0, None) / 0.14) ** 2))
         inside = smoothstep(0.8, 0.7, np.abs(x)) * smoothstep(shape.nose_y, shape.nose_y + 0.12, y)
         self._pull = (near_corner * np.exp(-(((y - shape.mouth_y) / 0.17) ** 2)) * inside).astype(np.float32)
         self._jaw_px, self._jaw_py = (
@@ -106,9 +107,12 @@ class Head:
         lips *= smoothstep(shape.chin_y + sink, shape.chin_y - 0.2 + sink, self._jaw_y)
         down = sink * self._jaw_weight
         extra = np.float32(lips)[:, None] * self._near_mouth
-        down = down + (extra - down) * self._near_mouth * np.float32(
-            smoothstep(shape.chin_y + sink, shape.chin_y - 0.3 + sink, self._jaw_y)
-        )[:, None]
+        down = (
+            down
+            + (extra - down)
+            * self._near_mouth
+            * np.float32(smoothstep(shape.chin_y + sink, shape.chin_y - 0.3 + sink, self._jaw_y))[:, None]
+        )
         wider = np.float32(mouth_half_width(shape, mouth) - shape.mouth_half)
         return self._jaw_px - self._pull * (wider * scale), self._jaw_py - down * scale
 
@@ -127,7 +131,7 @@ class Head:
 
 def draw_layer(frame: np.ndarray, layer: Layer, pose: Pose) -> None:
     """Lay a flat picture into ``frame`` (H, W, 3) uint8 in place; of ``pose`` only position, size and roll count."""
-    area = _area(layer.grid, pose, frame.shape)
+    area = _area(_whole(layer.grid), pose, frame.shape)
     if area is None:
         return
     rows, columns = area
@@ -156,7 +160,7 @@ def _paint(
     locks = hair.strands(identity, grid, light, rng)
     beard = hair.beard_cover(identity, grid, rng)
     hang = beard * smoothstep(0.0, 0.5, blur(face, 0.04 * grid.scale))  # a beard stands out a little over the chin
-    bare = mix(bare, locks * 0.75, beard)
+    bare = mix(bare, hair.bristles(identity, grid, light, rng), beard)
     front = hair.front_cover(identity, grid, rng)
     shadow = blur(np.roll(front, round(0.05 * grid.scale), axis=0), 0.05 * grid.scale)
     bare *= (1 - 0.45 * shadow * (1 - front))[..., None]
@@ -173,15 +177,13 @@ def _stack(layers: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
     return weighted / np.maximum(cover, 1e-4)[..., None], cover
 
 
-def _paint_back(
-    identity: Identity, light: Light, scale: float, rng: np.random.Generator
-) -> Layer | None:
+def _paint_back(identity: Identity, light: Light, scale: float, rng: np.random.Generator) -> Layer | None:
     grid = Grid.covering(_LEFT, -0.6, _RIGHT, _BOTTOM, scale)
     cover = hair.back_cover(identity, grid, rng)
     if cover is None:
         return None
     locks = hair.strands(identity, grid, light, rng) * np.float32(0.62)
-    return Layer(grid, to_bytes(to_display(locks)), to_bytes(cover))
+    return Layer(grid, to_bytes(to_display(locks)), to_bytes(cover)).trimmed()
 
 
 def _spread(colour: np.ndarray, cover: np.ndarray, scale: float) -> np.ndarray:
@@ -210,10 +212,26 @@ def _to_pixels(grid: Grid, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np
     return (x - np.float32(grid.left)) * scale, (y - np.float32(grid.top)) * scale
 
 
-def _area(grid: Grid, pose: Pose, frame_shape: tuple[int, ...]) -> tuple[slice, slice] | None:
+Box = tuple[float, float, float, float]  # left, top, right, bottom in face units
+
+
+def _whole(grid: Grid) -> Box:
+    return grid.left, grid.top, grid.left + grid.width / grid.scale, grid.top + grid.height / grid.scale
+
+
+def _extent(grid: Grid, cover: np.ndarray) -> Box:
+    """What the head may cover: the drawing, with room for the chin to sink and to follow the nose."""
+    rows, columns = np.nonzero(cover.any(axis=1))[0], np.nonzero(cover.any(axis=0))[0]
+    margin = 0.22
+    left, right = grid.left + columns[[0, -1]] / grid.scale
+    top, bottom = grid.top + rows[[0, -1]] / grid.scale
+    return left - margin, top - 0.05, right + margin, bottom + margin
+
+
+def _area(box: Box, pose: Pose, frame_shape: tuple[int, ...]) -> tuple[slice, slice] | None:
     """Rows and columns of the frame that a drawing may touch; None when it is out of the picture."""
-    right, bottom = grid.left + grid.width / grid.scale, grid.top + grid.height / grid.scale
-    corners = np.array([(grid.left, grid.top), (right, grid.top), (right, bottom), (grid.left, bottom)])
+    left, top, right, bottom = box
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     cosine, sine = np.cos(pose.roll) * pose.scale, np.sin(pose.roll) * pose.scale
     x = corners @ (cosine, -sine) + pose.x
     y = corners @ (sine, cosine) + pose.y

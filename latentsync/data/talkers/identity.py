@@ -21,6 +21,8 @@ _HAIR_TONES = (
 )  # fmt: skip
 _IRIS_TONES = ((0.24, 0.14, 0.08), (0.36, 0.22, 0.11), (0.30, 0.40, 0.52), (0.33, 0.43, 0.31), (0.42, 0.40, 0.24))
 HAIR_STYLES = ("bald", "buzz", "short", "swept", "curly", "bob", "long", "bun")
+_STYLES_LIGHT = (0.02, 0.04, 0.10, 0.14, 0.14, 0.18, 0.26, 0.12)  # how common each is among light builds
+_STYLES_HEAVY = (0.14, 0.16, 0.28, 0.22, 0.12, 0.02, 0.05, 0.01)  # and among heavy ones
 BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 GLASSES = ("none", "round", "square", "half")
 
@@ -106,8 +108,7 @@ def make_identity(seed: int) -> Identity:
     old = age > 0.62 and rng.random() < 0.7
     darkest = 3 if tone > 4 else 7
     hair = _jitter(rng, _HAIR_TONES[7 + rng.integers(2) if old else rng.integers(darkest)], 0.02)
-    style = rng.choice(HAIR_STYLES, p=_normalised([*_lerp((0.02, 0.04, 0.10, 0.14, 0.14, 0.18, 0.26, 0.12),
-                                                          (0.14, 0.16, 0.28, 0.22, 0.12, 0.02, 0.05, 0.01), heavy)]))  # fmt: skip
+    style = rng.choice(HAIR_STYLES, p=_normalised(_lerp(_STYLES_LIGHT, _STYLES_HEAVY, heavy)))
     beard = rng.choice(BEARDS, p=(0.35, 0.25, 0.08, 0.12, 0.20)) if heavy > 0.55 else "none"
     made_up = heavy < 0.45 and rng.random() < 0.5
     return Identity(
@@ -193,8 +194,8 @@ def _lerp(a: tuple, b: tuple, t: float) -> np.ndarray:
     return np.asarray(a) * (1 - t) + np.asarray(b) * t
 
 
-def _normalised(weights: list[float]) -> np.ndarray:
-    return np.asarray(weights) / np.sum(weights)
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    return weights / weights.sum()
 
 
 def _jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:

@@ -83,7 +83,7 @@ class MouthPainter:
         self._teeth(inside, mouth_y + 0.060 - 0.05 * opening - 0.03 * float(mouth.tuck), 0.15, squeeze, light, up=True)
         cover = np.zeros(canvas.shape[:2], np.uint8)
         fill(cover, hole, 255)
-        soft = round(0.10 * unit)
+        soft = max(1, round(0.10 * unit))
         shadow = np.roll(cv2.blur(cover, (soft, soft)), round(0.022 * unit), axis=0)
         dark = cv2.convertScaleAbs(shadow, alpha=0.5, beta=128)
         inside = cv2.multiply(inside, cv2.merge([dark] * 3), scale=1 / 255)
@@ -123,11 +123,13 @@ class MouthPainter:
             fill(canvas, np.concatenate([outer + (inner - outer) * share, inner[::-1]]), tone, smooth=False)
 
     def _line_between(self, canvas: np.ndarray, mouth: Articulation, upper: np.ndarray, lower: np.ndarray) -> None:
-        """The dark seam of closed lips and of the corners of open ones."""
+        """The seam of closed lips, and the shade under the edge of the upper one when they part."""
         half = 0.007 * self.fine.scale
         taper = (1 - 0.5 * np.abs(_SAMPLES))[:, None] * (0, half)
         shut = mouth.opening < 0.03
-        fill(canvas, np.concatenate([upper - taper, (lower if shut else upper)[::-1]]), self.seam if shut else self.depth)
+        fill(
+            canvas, np.concatenate([upper - taper, (lower if shut else upper)[::-1]]), self.seam if shut else self.depth
+        )
 
     def _glint(self, canvas: np.ndarray, inner: np.ndarray, outer: np.ndarray) -> None:
         middle = inner * 0.55 + outer * 0.45

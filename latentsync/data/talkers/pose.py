@@ -1,8 +1,8 @@
 """How the head is held: slow natural movement, blinks and gaze, and the turning of points and pictures.
 
-The head turns like a lathe-worked post of radius ``POST`` whose front carries the flat drawing of the face: sideways turning
-runs the drawing round the post, nodding slides it by its depth. The outline stays, as that of a post does; what stands
-out (nose, chin) shifts further by its own relief. Exact enough for +-25 degrees; beyond that the face slips out of sight.
+The head turns like a lathe-worked post of radius ``POST`` whose front carries the flat drawing of the face: sideways
+turning runs the drawing round the post, nodding slides it by its depth. The outline stays, as that of a post does; what
+stands out (nose, chin) shifts further by its own relief. Good for +-25 degrees; beyond, the face slips out of sight.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def gaze(rng: np.random.Generator, times: np.ndarray, duration: float) -> np.nda
 
 
 def turn(points: np.ndarray, relief: np.ndarray, pose: Pose) -> np.ndarray:
-    """Frontal points (N, M, 2) in face units -> (N, M, 2) frame pixels. ``relief`` (M,) is their height over the post."""
+    """Frontal points (..., M, 2) in face units -> frame pixels. ``relief`` (..., M) is their height over the post."""
     yaw, pitch, roll, scale = (np.asarray(v)[..., None] for v in (pose.yaw, pose.pitch, pose.roll, pose.scale))
     angle = np.arcsin(np.clip(points[..., 0] / POST, -1, 1)) + yaw
     x = POST * np.sin(np.clip(angle, -np.pi / 2, np.pi / 2)) + relief * np.sin(yaw)
@@ -78,7 +78,7 @@ def turn(points: np.ndarray, relief: np.ndarray, pose: Pose) -> np.ndarray:
 
 
 def turn_outline(points: np.ndarray, pose: Pose) -> np.ndarray:
-    """Points of the outline (N, M, 2) in face units -> (N, M, 2) frame pixels: only the chin follows the nose a little."""
+    """Points of the outline (..., M, 2) in face units -> frame pixels: only the chin follows the nose a little."""
     x, y = points[..., 0], points[..., 1]
     yaw, pitch = (np.asarray(v)[..., None] for v in (pose.yaw, pose.pitch))
     moved = y
@@ -106,22 +106,22 @@ def place(points: np.ndarray, pose: Pose) -> np.ndarray:
     return np.stack([x, y], axis=-1)
 
 
-def unturn(x: np.ndarray, y: np.ndarray, pose: Pose, relief: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Where on the frontal face a point (x, y) of the turned head comes from; float32 face units, inverse of ``turn``.
-
-    ``relief`` at the source is needed for exactness; without it the result is that of the plain post.
-    """
+def unturn(x: np.ndarray, y: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+    """Where on the plain post a point of the turned head comes from; float32 face units. See ``shift_by_relief``."""
     sine, cosine = np.float32(np.sin(pose.yaw)), np.float32(np.cos(pose.yaw))
-    if relief is not None:
-        x = x - relief * sine
     across = np.clip(x * np.float32(1 / POST), -1, 1)
     depth = np.sqrt(1 - across * across)
-    # sin(angle - yaw) and where it is not visible any more, the edge
+    # sin(angle - yaw), and where it is not visible any more, the edge
     source = across * cosine - depth * sine
-    behind = depth * cosine + across * sine < 0
-    source = np.where(behind, np.float32(-np.sign(pose.yaw)), source) * np.float32(POST)
-    source += x - across * np.float32(POST)  # beyond the post: as at its edge
-    height = depth * np.float32(POST) - np.float32(_PIVOT_DEPTH)
-    if relief is not None:
-        height = height + relief * cosine
-    return source, (y - height * np.float32(np.sin(pose.pitch))) * np.float32(1 / np.cos(pose.pitch))
+    source[depth * cosine + across * sine < 0] = -np.sign(pose.yaw)
+    source += x * np.float32(1 / POST) - across  # beyond the post: as at its edge
+    nod = np.float32(np.tan(pose.pitch) * POST)
+    return source * np.float32(POST), y * np.float32(1 / np.cos(pose.pitch)) - depth * nod + nod * np.float32(
+        _PIVOT_DEPTH / POST
+    )
+
+
+def shift_by_relief(x: np.ndarray, y: np.ndarray, relief: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+    """The result of ``unturn`` for what stands out by ``relief``: with it the inverse of ``turn``, to first order."""
+    aside, down = np.float32(np.sin(pose.yaw)), np.float32(np.cos(pose.yaw) * np.tan(pose.pitch))
+    return x - relief * aside, y - relief * down

@@ -48,9 +48,7 @@ class Grid:
     def finer(self, factor: int) -> Grid:
         """The same area with ``factor`` x ``factor`` pixels for each one, for super-sampling."""
         inset = (factor - 1) / (2 * factor * self.scale)
-        return Grid(
-            self.left - inset, self.top - inset, self.width * factor, self.height * factor, self.scale * factor
-        )
+        return Grid(self.left - inset, self.top - inset, self.width * factor, self.height * factor, self.scale * factor)
 
     def mask(self, polygon: np.ndarray) -> np.ndarray:
         """(height, width) float32 in [0, 1]: anti-aliased coverage of a closed polygon (M, 2) in face units."""

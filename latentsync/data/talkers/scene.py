@@ -189,7 +189,7 @@ def in_view(actors: tuple[Actor, ...], index: int, size: tuple[int, int]) -> np.
 
 
 def mouth_free(actor: Actor) -> np.ndarray:
-    """(N,) bool: no hand before the mouth."""
+    """(N,) bool: no hand before the mouth or on its way there."""
     return actor.hand == 0
 
 

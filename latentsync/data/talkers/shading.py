@@ -16,7 +16,7 @@ _SHADOW_REACH = 0.5  # face units along the light in which something may cast a 
 
 @dataclass(frozen=True)
 class Light:
-    """One lamp and its surroundings. ``direction`` points to the lamp: x right, y down, z to the camera, unit length."""
+    """A lamp and its surroundings. ``direction`` points to the lamp: x right, y down, z to the camera, unit length."""
 
     direction: tuple[float, float, float]
     colour: tuple[float, float, float]
@@ -74,7 +74,11 @@ def _cast_shadow(height: np.ndarray, direction: np.ndarray, scale: float) -> np.
     for step in np.linspace(0.08, 1, _SHADOW_STEPS) * _SHADOW_REACH:
         shift = np.float32([[1, 0, direction[0] * step * scale], [0, 1, direction[1] * step * scale]])
         towards = cv2.warpAffine(
-            height, shift, (columns, rows), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+            height,
+            shift,
+            (columns, rows),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
         )
         np.maximum(depth, towards - height - direction[2] * step, out=depth)
     return blur(np.clip(depth * 9, 0, 1), 0.035 * scale)

@@ -21,7 +21,7 @@ def relief(shape: FaceShape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def skin_height(shape: FaceShape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Height of the skin over the plane of the ears, float32: what is lit."""
     half = 1.10 * half_width(shape, np.clip(y, shape.crown_y + 0.1, shape.chin_y - 0.12))
-    under_chin = np.sqrt(1 - np.clip((y - shape.chin_y + 0.28) / 0.42, 0, 0.98) ** 2)
+    under_chin = np.sqrt(1 - np.clip((y - shape.chin_y + 0.30) / 0.56, 0, 0.98) ** 2)
     base = np.sqrt(np.clip(1 - np.abs(x / half) ** 2.2, 0, 1)) * 0.85 * np.tanh(half / 0.75) * under_chin
     return (base + relief(shape, x, y)).astype(np.float32)
 
@@ -63,7 +63,10 @@ def paint_brows(canvas: np.ndarray, identity: Identity, grid: Grid, rng: np.rand
         count = int(240 + 900 * shape.brow_thickness)
         s = rng.uniform(0, 1, count)
         taper = np.where(s < 0.15, 0.6 + 2.6 * s, np.minimum(1.0, 1.25 * (1 - s) + 0.12))
-        root = line[(s * 40).astype(int)] + [0, 1] * (rng.uniform(-0.5, 0.5, count) * shape.brow_thickness * taper)[:, None]
+        root = (
+            line[(s * 40).astype(int)]
+            + [0, 1] * (rng.uniform(-0.5, 0.5, count) * shape.brow_thickness * taper)[:, None]
+        )
         lean = np.stack([side * (0.25 + 0.75 * s), -0.55 + 0.75 * s], axis=-1)
         tip = root + lean * (0.075 * (0.6 + 0.4 * taper))[:, None]
         hairs = [grid.pixels(np.stack(pair)) for pair in zip(root, tip, strict=True)]
@@ -78,9 +81,7 @@ def _nose(shape: FaceShape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     width = 0.085 + 0.055 * run
     bridge = (0.05 + (shape.nose_height - 0.05) * run**1.5) * np.exp(-((x / width) ** 2) / 2)
     ends = smoothstep(-0.36, -0.02, y) * smoothstep(shape.nose_y + 0.03, shape.nose_y - 0.13, y)
-    wings = sum(
-        lump(x, y, (side * shape.nose_half * 0.74, shape.nose_y - 0.085), (0.075, 0.07)) for side in (-1, 1)
-    )
+    wings = sum(lump(x, y, (side * shape.nose_half * 0.74, shape.nose_y - 0.085), (0.075, 0.07)) for side in (-1, 1))
     return bridge * ends + 0.17 * wings + 0.09 * lump(x, y, (0, tip_y), (0.11, 0.09))
 
 
@@ -121,7 +122,12 @@ def _wrinkles(identity: Identity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _darken_nostrils(canvas: np.ndarray, shape: FaceShape, x: np.ndarray, y: np.ndarray) -> None:
     holes = sum(
-        lump(x, y - 0.12 * side * x, (side * shape.nose_half * 0.42, shape.nose_y - 0.035 - 0.05 * shape.nose_half), (0.050, 0.022))
+        lump(
+            x,
+            y - 0.12 * side * x,
+            (side * shape.nose_half * 0.42, shape.nose_y - 0.035 - 0.05 * shape.nose_half),
+            (0.050, 0.022),
+        )
         for side in (-1, 1)
     )
     canvas *= (1 - 0.86 * np.clip(holes * 1.3, 0, 1))[..., None]

@@ -20,6 +20,7 @@ _CORE = 0.55  # share of a phone, around its middle, in which its influence is f
 _LEAK = 0.04  # openings below this are closed: it undoes the tails of the neighbours' influence
 _EDGE = 0.012  # s of fading between the amplitudes of neighbouring phones
 _BURST = 0.022  # s from a stop's release to its end
+_LASTING = ("spread", "rounding")  # begin before a sound and outlast it twice as long as an opening does
 _MOUTH = ("opening", "spread", "rounding", "press", "tuck", "tongue")
 
 
@@ -72,7 +73,9 @@ def compose(seed: int, voice: Voice, seconds: float, silences: tuple[tuple[float
     ends = np.cumsum(lengths)
     starts = ends - lengths
     keep = starts < seconds - 0.12
-    spoken = Utterance(tuple(np.array(names)[keep]), starts[keep], np.minimum(ends[keep], seconds), np.array(stress)[keep])
+    spoken = Utterance(
+        tuple(np.array(names)[keep]), starts[keep], np.minimum(ends[keep], seconds), np.array(stress)[keep]
+    )
     return _hush(spoken, [*silences, (seconds - 0.12, seconds + 1.0)])
 
 
@@ -82,7 +85,10 @@ def tracks(utterance: Utterance, seed: int, voice: Voice, seconds: float) -> Spe
     phones = [PHONES[name] for name in utterance.phones]
     near = _influence(utterance, times)
     firmness = np.array([p.firmness for p in phones])
-    mouth = {name: _blend(near * _weights(name, phones, firmness), _targets(name, phones, utterance)) for name in _MOUTH}
+    mouth = {}
+    for name in _MOUTH:
+        reach = np.sqrt(near) if name in _LASTING else near
+        mouth[name] = _blend(reach * _weights(name, phones, firmness), _targets(name, phones, utterance))
     opening = np.clip((mouth["opening"] - _LEAK) / (1 - _LEAK), 0, None) * voice.articulation
     mouth["opening"] = np.clip(opening, 0, 1)
     formants = np.stack([_blend(near, np.array([p.formants[k] for p in phones])) for k in range(3)], axis=-1)
@@ -145,7 +151,9 @@ def _influence(utterance: Utterance, times: np.ndarray) -> np.ndarray:
 
 def _weights(name: str, phones: list, firmness: np.ndarray) -> np.ndarray:
     if name in ("spread", "rounding"):
-        return np.array([{"vowel": 1.0, "rest": 0.6}.get(p.kind, 0.25 + 1.2 * max(p.spread, p.rounding)) for p in phones])
+        return np.array(
+            [{"vowel": 1.0, "rest": 0.6}.get(p.kind, 0.25 + 1.2 * max(p.spread, p.rounding)) for p in phones]
+        )
     if name == "tongue":
         return np.ones(len(phones))
     return firmness
@@ -184,5 +192,7 @@ def _melody(utterance: Utterance, times: np.ndarray, seed: int) -> np.ndarray:
     since = times - np.array([0.0, *pauses])[np.searchsorted(pauses, times, side="right")]
     fall = 1.18 * np.exp2(-np.clip(since, 0, 4) * 0.16)
     wave = rng.uniform(0, 2 * np.pi, 3)
-    swing = sum(np.sin(2 * np.pi * f * times + p) * a for f, p, a in zip((0.6, 1.7, 3.1), wave, (0.05, 0.06, 0.03), strict=True))
+    swing = sum(
+        np.sin(2 * np.pi * f * times + p) * a for f, p, a in zip((0.6, 1.7, 3.1), wave, (0.05, 0.06, 0.03), strict=True)
+    )
     return fall * (1 + swing)

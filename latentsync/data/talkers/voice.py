@@ -12,6 +12,7 @@ from latentsync.data.talkers.speech import CONTROL_RATE, SpeechTracks
 _BLOCK = exact_div(AUDIO_RATE, CONTROL_RATE)  # samples between changes of the filters
 _BANDWIDTHS = (70.0, 100.0, 150.0, 230.0, 320.0)  # of the formants, Hz
 _UPPER_FORMANTS = (3500.0, 4600.0)  # Hz, fixed
+_FAINT = 1e-6  # a resonance below this has died away
 _LEVEL = 0.07  # root mean square of speech while it lasts
 
 
@@ -57,7 +58,7 @@ def _wobble(rng: np.random.Generator, samples: int) -> np.ndarray:
 
 
 def _through(source: np.ndarray, frequencies: np.ndarray, bandwidths: np.ndarray) -> np.ndarray:
-    """Cascade of two-pole resonators with gain 1 at 0 Hz; ``frequencies`` and ``bandwidths`` (n, k) at the control rate."""
+    """Two-pole resonators in a row, gain 1 at 0 Hz; ``frequencies`` and ``bandwidths`` (n, k) at the control rate."""
     radius = np.exp(-np.pi * bandwidths / AUDIO_RATE)
     c = -(radius**2)
     b = 2 * radius * np.cos(2 * np.pi * frequencies / AUDIO_RATE)
@@ -67,9 +68,12 @@ def _through(source: np.ndarray, frequencies: np.ndarray, bandwidths: np.ndarray
     sections[..., 4] = -b
     sections[..., 5] = -c
     state = np.zeros((frequencies.shape[1], 2))
-    result = np.empty_like(source)
+    result = np.zeros_like(source)
     for block, start in enumerate(range(0, len(source), _BLOCK)):
         piece = slice(start, start + _BLOCK)
+        if not source[piece].any() and np.abs(state).max() < _FAINT:
+            state[:] = 0
+            continue
         result[piece], state = sosfilt(sections[min(block, len(sections) - 1)], source[piece], zi=state)
     return result
 

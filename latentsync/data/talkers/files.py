@@ -1,0 +1,125 @@
+"""Talkers as files: a film with sound, the truth beside it, and a picture of many.
+
+Arrays of NAME.npz, N frames, P people (the speaker first):
+
+- ``landmarks`` (P, N, 68, 2), ``opening`` (P, N), ``visible`` (P, N), ``mouth_free`` (P, N), ``yaw`` (P, N): see
+  ``clip.PersonTruth``
+- ``cuts`` (C,) first frames of later shots
+- ``phones``, ``phone_starts``, ``phone_ends``: what is said when the mouth says it, s
+- ``waveform`` (n,) float32 at 16 kHz; ``fps`` (2,) numerator and denominator; ``av_offset_frames``
+- ``identity_seed``, ``sentence_seed``, ``scene_seed``, ``case``
+"""
+
+from __future__ import annotations
+
+import tempfile
+import wave
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from latentsync.constants import AUDIO_RATE
+from latentsync.data.atomic import atomic_file
+from latentsync.data.talkers.clip import TalkerClip, TalkerOptions, make_talker
+from latentsync.media.writer import EncodingOptions, write_video
+from latentsync.types import Frame, VideoInfo
+
+CASES = ("plain", "absent", "profile", "hand", "crossing", "cuts", "silence", "music", "music_only", "offset")
+SHEET_CLIPS = 48  # as many as a picture can show
+_SHEET_COLUMNS = 4  # clips beside each other
+_SHEET_TILE = 192  # height of a tile, pixels
+_OFFSETS = (-6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6)  # frames, one after the other
+
+
+def case_options(case: str, number: int, seconds: float) -> TalkerOptions:
+    """The options of a named hard case for clip ``number`` of ``seconds``."""
+    third = ((seconds / 3, 2 * seconds / 3),)
+    return {
+        "plain": TalkerOptions(),
+        "absent": TalkerOptions(absences=third),
+        "profile": TalkerOptions(profiles=third),
+        "hand": TalkerOptions(hands=third),
+        "crossing": TalkerOptions(crossing=True),
+        "cuts": TalkerOptions(cuts=(seconds / 3, 2 * seconds / 3)),
+        "silence": TalkerOptions(silences=third),
+        "music": TalkerOptions(music="under"),
+        "music_only": TalkerOptions(music="instead"),
+        "offset": TalkerOptions(av_offset_frames=_OFFSETS[number % len(_OFFSETS)]),
+    }[case]
+
+
+def write_talker(
+    folder: Path, number: int, seed: int, case: str, seconds: float, size: tuple[int, int], fps: Fraction, crf: int
+) -> TalkerClip:
+    """Draw clip ``number`` of a run and write its two files into ``folder``, over older ones of the same name.
+
+    Raises ``OutputError`` and its kin where they cannot be written, ``ValueError`` for a clip without a frame.
+    """
+    seeds = np.random.SeedSequence([seed, number]).generate_state(3)
+    options = case_options(case, number, seconds)
+    clip = make_talker(*(int(s) for s in seeds), seconds=seconds, size=size, fps=fps, options=options)
+    path = folder / f"talker_{seed:04d}_{number:05d}_{case}.mp4"
+    info = VideoInfo(path, *size, fps, clip.n_frames, clip.n_frames / fps)
+    with tempfile.TemporaryDirectory(prefix="talker_") as scratch:
+        sound = Path(scratch) / "sound.wav"
+        write_wav(sound, clip.waveform)
+        write_video(path, _timed(clip), info, EncodingOptions(crf=crf), sound, overwrite=True)
+    with atomic_file(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **_truth(clip, case, options))
+    return clip
+
+
+def write_wav(path: Path, waveform: np.ndarray) -> None:
+    """A float waveform at 16 kHz as 16-bit PCM."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(AUDIO_RATE)
+        file.writeframes(np.rint(np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())
+
+
+def contact_strip(clip: TalkerClip) -> np.ndarray:
+    """(192, W, 3) uint8: a quarter into the clip, the mouth at its widest, and three quarters in, beside each other."""
+    moments = (clip.n_frames // 4, int(np.argmax(clip.opening)), 3 * clip.n_frames // 4)
+    tiles = [next(clip.frames(index, index + 1)) for index in moments]
+    width = round(_SHEET_TILE * clip.width / clip.height)
+    return np.hstack([cv2.resize(tile, (width, _SHEET_TILE), interpolation=cv2.INTER_AREA) for tile in tiles])
+
+
+def write_contact_sheet(path: Path, strips: list[np.ndarray]) -> None:
+    """A PNG of equally large strips."""
+    strips = strips + [np.zeros_like(strips[0])] * (-len(strips) % _SHEET_COLUMNS)
+    rows = [np.hstack(strips[start : start + _SHEET_COLUMNS]) for start in range(0, len(strips), _SHEET_COLUMNS)]
+    encoded = cv2.imencode(".png", np.vstack(rows)[..., ::-1])[1]
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def _timed(clip: TalkerClip) -> Iterator[Frame]:
+    for index, pixels in enumerate(clip.frames()):
+        yield Frame(index, index / clip.fps, pixels)
+
+
+def _truth(clip: TalkerClip, case: str, options: TalkerOptions) -> dict[str, np.ndarray]:
+    people = clip.people
+    return {
+        "landmarks": np.stack([p.landmarks for p in people]),
+        "opening": np.stack([p.opening for p in people]),
+        "visible": np.stack([p.visible for p in people]),
+        "mouth_free": np.stack([p.mouth_free for p in people]),
+        "yaw": np.stack([p.yaw for p in people]),
+        "cuts": np.array(clip.cuts, np.int64),
+        "phones": np.array(clip.utterance.phones),
+        "phone_starts": clip.utterance.starts,
+        "phone_ends": clip.utterance.ends,
+        "waveform": clip.waveform,
+        "fps": np.array([clip.fps.numerator, clip.fps.denominator]),
+        "av_offset_frames": np.array(options.av_offset_frames),
+        "identity_seed": np.array(clip.identity_seed),
+        "sentence_seed": np.array(clip.sentence_seed),
+        "scene_seed": np.array(clip.scene_seed),
+        "case": np.array(case),
+    }
