@@ -1,0 +1,275 @@
+"""From files to a file with tiny networks: results, and what is said when something is wrong (A6, A9, A15-A18)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentsync import errors
+from latentsync.face.detections_file import write_detections
+from latentsync.media.audio import read_pcm
+from latentsync.media.video import VideoFile
+from latentsync.media.writer import EncodingOptions, write_video
+from scripts.inference import main
+from tests.inference.tiny_weights import write_checkpoints
+from tests.inference.world import DrawnVideo, KnownFaces
+from tests.media.synthetic import tone, write_wav
+
+ROOT = Path(__file__).parents[2]
+FRAMES = 30
+FAST = ["--inference_steps", "2", "--guidance_scale", "1.0", "--quiet", "--no-output-check"]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    return write_checkpoints(tmp_path_factory.mktemp("weights") / "checkpoints")
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    """A drawn video with its faces in a file, and a stereo sound at 44.1 kHz."""
+    folder = tmp_path_factory.mktemp("media")
+    drawn = DrawnVideo(FRAMES, 200, 200, face=90)
+    write_video(folder / "video.mp4", drawn.frames(), drawn.info, EncodingOptions(crf=10))
+    faces = KnownFaces(drawn)
+    write_detections(folder / "faces.npz", {k: faces.detect([drawn.draw(k)])[0] for k in range(FRAMES)})
+    write_wav(folder / "sound.wav", tone(1.4, 44100, 2), 44100)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTSYNC_CACHE", str(tmp_path / "cache"))
+
+
+def arguments(media, checkpoints, output, *more, video=None, audio=None, faces=None):
+    return [
+        *("--video_path", str(video or media / "video.mp4"), "--audio_path", str(audio or media / "sound.wav")),
+        *("--video_out_path", str(output), "--checkpoint_dir", str(checkpoints)),
+        *("--detector", str(faces or media / "faces.npz"), *FAST, *more),
+    ]
+
+
+def digest(folder):
+    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_dub(media, checkpoints, tmp_path):
+    before = digest(media), digest(checkpoints)
+    (tmp_path / "temp").mkdir()
+    (tmp_path / "temp" / "mine").write_text("kept")
+    output, report = tmp_path / "out.mkv", tmp_path / "report.json"
+    code = main(arguments(media, checkpoints, output, "--report", str(report), "--codec", "ffv1"))
+    assert code == 0
+    assert (digest(media), digest(checkpoints)) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mkv", "report.json", "temp"]
+
+    result, source = VideoFile(output), VideoFile(media / "video.mp4")
+    assert result.info.n_frames == 35 and result.info.fps == 25  # 1.4 s of sound, longer than the 30 frames
+    sound, rate = read_pcm(output)
+    expected, _ = read_pcm(media / "sound.wav")
+    assert rate == 44100 and np.array_equal(sound, expected)
+    (first,), (original,) = list(result.frames(0, 1)), list(source.frames(0, 1))
+    changed = np.abs(first.pixels.astype(int) - original.pixels).max(-1) > 24
+    assert changed[100:180, 60:140].mean() > 0.3 and changed[:60].mean() == 0
+
+    account = json.loads(report.read_text())
+    assert account["frames"] == 35 and account["frames_passed_through"] == 0
+    assert account["weights"]["unet"]["release"] == "1.5"
+    assert {"decode", "align", "generate", "paste", "audio", "load"} <= account["seconds_by_stage"].keys()
+
+
+def test_the_same_bytes_twice(media, checkpoints, tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        assert main(arguments(media, checkpoints, tmp_path / name)) == 0
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a b (1).mp4", "视频.mov", "-x.mp4", "q'uote\".mkv", "n" * 180 + ".mkv"])
+def test_any_name(media, checkpoints, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    video, audio = Path("in" + name), Path("s" + name[:100] + ".wav")
+    shutil.copy(media / "video.mp4", video)
+    shutil.copy(media / "sound.wav", audio)
+    line = arguments(media, checkpoints, "x", video=video, audio=audio)
+    line[line.index("--video_out_path") : line.index("--video_out_path") + 2] = [f"--video_out_path={name}"]
+    assert main(line) == 0
+    assert VideoFile(Path(name)).info.n_frames == 35
+
+
+def test_dry_run_writes_nothing(media, checkpoints, tmp_path, capsys):
+    assert main(arguments(media, checkpoints, tmp_path / "out.mp4", "--dry-run")) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert "35 frames" in capsys.readouterr().out
+
+
+def broken(folder, name, content):
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+# What is broken, how, the error's exit code and a word of its sentence.
+FAILURES = [
+    ("video", lambda m, t: t / "nowhere.mp4", errors.VideoError, "nowhere.mp4"),
+    ("video", lambda m, t: broken(t, "v.mp4", b""), errors.VideoError, "empty"),
+    ("video", lambda m, t: broken(t, "v.mp4", b"<!DOCTYPE html><html>"), errors.VideoError, "web page"),
+    ("video", lambda m, t: broken(t, "v.mp4", b"some words " * 99), errors.VideoError, "v.mp4"),
+    ("video", lambda m, t: broken(t, "v.mp4", (m / "video.mp4").read_bytes()[:3000]), errors.VideoError, "v.mp4"),
+    ("video", lambda m, t: m / "sound.wav", errors.NoVideoStreamError, "sound.wav"),
+    ("audio", lambda m, t: t / "nowhere.wav", errors.AudioError, "nowhere.wav"),
+    ("audio", lambda m, t: m / "video.mp4", errors.NoAudioStreamError, "sound"),
+    (
+        "audio",
+        lambda m, t: broken(t, "a.wav", b"version https://git-lfs.github.com/spec/v1\n"),
+        errors.AudioError,
+        "LFS",
+    ),
+    ("audio", lambda m, t: broken(t, "a.wav", (m / "sound.wav").read_bytes()[:44]), errors.AudioError, "a.wav"),
+    ("faces", lambda m, t: broken(t, "f.npz", b"nothing"), errors.ConfigError, "f.npz"),
+]
+
+
+@pytest.mark.parametrize(("what", "make", "error", "word"), FAILURES)
+def test_bad_inputs(media, checkpoints, tmp_path, capsys, what, make, error, word):
+    bad = make(media, tmp_path)
+    before = digest(tmp_path)
+    start = time.perf_counter()
+    assert main(arguments(media, checkpoints, tmp_path / "out.mp4", **{what: bad})) == error.exit_code
+    assert time.perf_counter() - start < 5
+    message = capsys.readouterr().err
+    assert word in message and "->" in message and "Traceback" not in message
+    assert digest(tmp_path) == before
+
+
+def test_no_face_in_any_frame(media, checkpoints, tmp_path, capsys):
+    write_detections(tmp_path / "none.npz", {k: [] for k in range(FRAMES)})
+    line = arguments(media, checkpoints, tmp_path / "out.mp4", faces=tmp_path / "none.npz")
+    assert main(line) == errors.NoFaceError.exit_code
+    assert "no usable face" in capsys.readouterr().err and not (tmp_path / "out.mp4").exists()
+
+
+def test_what_untrained_networks_give_is_refused(media, checkpoints, tmp_path, capsys):
+    line = arguments(media, checkpoints, tmp_path / "out.mp4")
+    line.remove("--no-output-check")
+    assert main(line) == errors.GenerationError.exit_code
+    assert "noise in window 0" in capsys.readouterr().err and list(tmp_path.glob("*.mp4")) == []
+
+
+@pytest.mark.parametrize("name", ["latentsync_unet.pt", "vae/diffusion_pytorch_model.safetensors", "whisper/tiny.pt"])
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (lambda p: p.unlink(), errors.WeightsMissingError),
+        (lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]), errors.WeightsCorruptError),
+        (
+            lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+            errors.WeightsCorruptError,
+        ),
+        (lambda p: p.write_text("<!DOCTYPE html><title>404</title>"), errors.WeightsCorruptError),
+    ],
+)
+def test_damaged_weights(media, checkpoints, tmp_path, capsys, name, damage, error):
+    copy = shutil.copytree(checkpoints, tmp_path / "checkpoints")
+    damage(copy / name)
+    assert main(arguments(media, copy, tmp_path / "out.mp4")) == error.exit_code
+    assert not (tmp_path / "out.mp4").exists() and "Traceback" not in capsys.readouterr().err
+
+
+def test_foreign_weights(media, checkpoints, tmp_path, capsys):
+    copy = shutil.copytree(checkpoints, tmp_path / "checkpoints")
+    shutil.copy(copy / "whisper" / "tiny.pt", copy / "latentsync_unet.pt")
+    (copy / "latentsync_unet.pt.json").unlink()
+    config = ROOT / "configs" / "unet" / "stage2.yaml"
+    code = main(arguments(media, copy, tmp_path / "out.mp4", "--unet_config_path", str(config)))
+    assert code == errors.WeightsCorruptError.exit_code and "latentsync_unet.pt" in capsys.readouterr().err
+
+
+def test_a_configuration_of_another_resolution_is_refused(media, checkpoints, tmp_path, capsys):
+    config = ROOT / "configs" / "unet" / "stage2_512.yaml"
+    code = main(arguments(media, checkpoints, tmp_path / "out.mp4", "--unet_config_path", str(config)))
+    assert code == errors.WeightsMismatchError.exit_code
+    assert "64" in (message := capsys.readouterr().err) and "512" in message
+
+
+def test_outputs_that_cannot_be(media, checkpoints, tmp_path, capsys):
+    existing = broken(tmp_path, "there.mp4", b"mine")
+    cases = [existing, tmp_path / "no folder" / "out.mp4", media / "video.mp4", tmp_path / "out.xyz"]
+    for output in cases:
+        assert main(arguments(media, checkpoints, output)) in (50, 52), output
+    assert existing.read_bytes() == b"mine"
+    assert main(arguments(media, checkpoints, existing, "--overwrite")) == 0
+
+
+@pytest.mark.parametrize("option", [["--device", "cuda:77"], ["--batch", "none"], ["--face", "him"], ["--mask", "x"]])
+def test_options_that_make_no_sense(media, checkpoints, tmp_path, option):
+    try:
+        code = main(arguments(media, checkpoints, tmp_path / "out.mp4", *option))
+    except SystemExit as stop:
+        code = stop.code
+    assert code in (2, errors.ConfigError.exit_code, errors.DeviceError.exit_code)
+
+
+def test_a_full_disk(media, checkpoints, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    assert main(arguments(media, checkpoints, tmp_path / "out.mp4")) == errors.DiskFullError.exit_code
+
+
+def test_the_network_is_not_needed(media, checkpoints, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert main(arguments(media, checkpoints, tmp_path / "out.mp4")) == 0
+
+
+def test_interrupt_leaves_nothing(media, checkpoints, tmp_path):
+    write_wav(tmp_path / "long.wav", tone(60.0), 16_000)
+    output = tmp_path / "out" / "result.mp4"
+    output.parent.mkdir()
+    line = arguments(media, checkpoints, output, "--inference_steps", "20", audio=tmp_path / "long.wav")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts.inference", *line], cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+    deadline = time.monotonic() + 120
+    while not list(output.parent.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == errors.INTERRUPTED_EXIT_CODE, message
+    assert time.monotonic() - start < 10
+    assert list(output.parent.iterdir()) == [] and "Traceback" not in message
+
+
+def test_help_is_quick():
+    best = min(_timed([sys.executable, "-m", "scripts.inference", "--help"]) for _ in range(3))
+    assert best < 1
+
+
+def _timed(command):
+    start = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def test_length_and_drift_of_a_variable_rate(media, checkpoints, tmp_path):
+    output = tmp_path / "out.mp4"
+    assert main(arguments(media, checkpoints, output, "--length", "speed")) == 0
+    info = VideoFile(output).info
+    assert abs(info.duration - Fraction(14, 10)) <= 1 / info.fps
