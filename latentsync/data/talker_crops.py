@@ -72,7 +72,7 @@ def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
         3 * seed, 3 * seed + 1, 3 * seed + 2, seconds=crops.seconds, size=round(FRAME_PER_CROP * crops.resolution)
     )
     side = crops.resolution
-    info = VideoInfo(path, side, side, MODEL_FPS, talker.n_frames, talker.n_frames / MODEL_FPS)
+    info = VideoInfo(Path(f"talker {seed}"), side, side, MODEL_FPS, talker.n_frames, talker.n_frames / MODEL_FPS)
     with TemporaryDirectory(prefix="talker_") as scratch:
         sound = Path(scratch) / "sound.wav"
         _write_wav(sound, talker.waveform)

@@ -93,14 +93,14 @@ def _sample(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def _silence_and_stillness(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader) -> tuple[float, float]:
-    """Share of silent mel frames, and of windows without movement."""
+    """Share of silent mel frames, and of windows without movement; clips that cannot be read are replaced."""
     windows = pair_set(_sample(clips), recipe.data, mels, recipe.run.seed)
     silence, still = [], []
     for index in range(len(windows)):
         sample = windows[index]
-        moved = sample.frames.float().diff(dim=0).abs().mean(dim=(1, 2, 3))
-        still.append(float(moved.mean()) < STILL_CHANGE)
-        silence.append(silent_share(sample.mel[0].numpy()))
+        still.append(float(sample.frames.float().diff(dim=0).abs().mean()) < STILL_CHANGE)
+        (clip,) = [clip for clip in windows.clips if clip.content == sample.origin.clip_id]
+        silence.append(silent_share(mels(clip)))
     return float(np.mean(silence)), float(np.mean(still))
 
 

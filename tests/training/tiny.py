@@ -11,13 +11,13 @@ MODEL = {
     "audio_encoder": {
         "in_channels": 1,
         "block_out_channels": [32, 32, 64],
-        "downsample_factors": [[4, 4], [4, 4], [5, 3]],
+        "downsample_factors": [[4, 4], [4, 4], [3, 2]],
         "dropout": 0.1,  # so that a resumed run must also get its random numbers back
     },
     "visual_encoder": {
         "in_channels": 48,
         "block_out_channels": [32, 32, 64],
-        "downsample_factors": [[2, 4], [4, 4], 2],
+        "downsample_factors": [[2, 4], [4, 8], 1],
         "dropout": 0.1,
     },
 }
