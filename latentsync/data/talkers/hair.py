@@ -39,7 +39,7 @@ def front_cover(identity: Identity, grid: Grid, rng: np.random.Generator) -> np.
         end + 0.12, end - 0.06, y
     )
     cover = np.maximum(above, beside * smoothstep(-1.0, -0.8, y))
-    inside = smoothstep(0.06 + 0.5 * ragged, -0.02, skull + 0.30 * ragged * noise * 0.35)
+    inside = smoothstep(0.06 + 0.5 * ragged, -0.02, skull + 0.105 * ragged * noise)
     if identity.hair_style == "bun":
         inside = np.maximum(
             inside, smoothstep(1.0, 0.9, np.hypot(x / 0.42, (y - identity.shape.crown_y + 0.12) / 0.34))
@@ -187,7 +187,7 @@ def _hairline(identity: Identity, x: np.ndarray) -> np.ndarray:
     if identity.hair_style == "swept":
         line = line + 0.16 * np.sin(np.clip((x - identity.parting * 0.5) * 2.2, -1.57, 1.57)) - 0.05
     if identity.hair_style in ("bob", "long") and abs(identity.parting) > 0.55:
-        line = np.where(across < 0.92, np.maximum(line, shape.brow_y - 0.16 + 0.0 * x), line)  # a fringe
+        line = np.where(across < 0.92, np.maximum(line, shape.brow_y - 0.16), line)  # a fringe
     if identity.hair_style in ("bob", "long") and abs(identity.parting) <= 0.55:
         line = line - 0.10 + 0.55 * np.abs(x - identity.parting * 0.4) ** 1.5
     return line

@@ -32,8 +32,8 @@ class MouthPainter:
         lower = 0.70 + 0.42 * np.exp(-((across - 0.52) ** 2) / 0.05) - 0.15 * (across > 0.93)
         self.upper_tones = [_bytes(lips * glow * v + 0.02 * v) for v in upper]
         self.lower_tones = [_bytes(lips * glow * v + 0.035 * max(v - 0.8, 0)) for v in lower]
-        gum = 0.75 + 0.25 * (1 - identity.age)
-        self.tooth = _bytes(to_linear((0.93, 0.90, 0.84)) * glow * 0.82 * gum)
+        whiteness = 0.75 + 0.25 * (1 - identity.age)
+        self.tooth = _bytes(to_linear((0.93, 0.90, 0.84)) * glow * 0.82 * whiteness)
         self.tooth_edge = _bytes(to_linear((0.80, 0.75, 0.68)) * glow * 0.50)
         self.tongue_tone = _bytes(to_linear((0.72, 0.34, 0.34)) * glow * 0.55)
         self.tongue_light = _bytes(to_linear((0.82, 0.45, 0.44)) * glow * 0.68)

@@ -201,7 +201,7 @@ def _walk(times: np.ndarray, distance: float) -> np.ndarray:
 def _hand_pose(actor: Actor, index: int, height: int) -> Pose:
     """The hand rises from below the picture to the mouth."""
     pose = actor.pose.at(index)
-    lips = actor.landmarks[index, 48:68].mean(axis=0)
+    nose = actor.landmarks[index, 33]  # not the lips: where the hand lies must not depend on what is said
     up = float(actor.hand[index])
     below = height + 1.5 * pose.scale
-    return replace(pose, x=float(lips[0]), y=float(below + (lips[1] + 0.1 * pose.scale - below) * up), roll=0.12)
+    return replace(pose, x=float(nose[0]), y=float(below + (nose[1] + 0.45 * pose.scale - below) * up), roll=0.12)

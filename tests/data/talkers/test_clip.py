@@ -51,16 +51,16 @@ def test_each_seed_matters(seed):
     assert not np.array_equal(first.pixels(), second.pixels())
 
 
-@pytest.mark.parametrize(("identity", "scene"), [(1, 1), (2, 9), (26, 4)])
-def test_another_sentence_changes_only_the_mouth(identity, scene):
-    first, second = small(identity, 10, scene), small(identity, 11, scene)
+@pytest.mark.parametrize(("identity", "scene", "hands"), [(1, 1, ()), (2, 9, ()), (26, 4, ()), (8, 8, ((1.2, 1.6),))])
+def test_another_sentence_changes_only_the_mouth(identity, scene, hands):
+    first, second = (small(identity, sentence, scene, hands=hands) for sentence in (10, 11))
     assert np.array_equal(first.landmarks[:, 17:48], second.landmarks[:, 17:48])
     changed = 0
     for index, (a, b) in enumerate(zip(first.frames(), second.frames(), strict=True)):
         differs = (a != b).any(axis=-1)
         changed += differs.sum()
         assert not (differs & ~region_mask(first, index)).any(), f"frame {index}"
-    assert changed > 100 * first.n_frames
+    assert changed > 50 * first.n_frames
 
 
 def test_the_changing_region_lies_in_the_generated_area():
