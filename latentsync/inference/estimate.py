@@ -19,7 +19,7 @@ UNET_BYTES = 5.07e9  # size of that U-Net's file: smaller networks are taken to 
 CODEC_FLOPS = 2 * 273e9 + 622e9  # two encodings and one decoding
 CACHED_SHARE = 0.15  # of a pass that starts from cached features; the outermost layers are the largest pictures
 UTILISATION = 0.4  # of the matrix-product speed that a probe finds; what convolutions reach
-FRAMES_IN_FLIGHT = 120  # frames that the stages and queues hold at most with one window per batch
+FRAMES_IN_FLIGHT = 110  # frames that the stages and queues hold at most with one window per batch
 BITS_PER_PIXEL = 0.15  # of an encoded result; talking heads at the default quality stay below
 
 

@@ -90,13 +90,15 @@ class LipsyncPipeline:
             with clock.measure("generate"):
                 return batch(windows)
 
-        frames = prefetch(clock.each("decode", playing_order(video, audio.duration, options.length)))
-        targets = prefetch(tracks.follow(frames))
+        # Frames wait between the stages as few as keep them all busy: they are what the memory goes to.
+        one_batch = options.batch * self._num_frames
+        frames = prefetch(clock.each("decode", playing_order(video, audio.duration, options.length)), depth=2)
+        targets = prefetch(tracks.follow(frames), depth=2)
         aligned = ramp_at_gaps(parallel_map(align, matrices(targets), ALIGN_WORKERS), options.ramp)
-        groups = prefetch(group_frames(aligned, audio, self._plan(options, video)), depth=1)
-        generated = prefetch(generate_groups(groups, generate, options.batch), depth=1)
+        groups = group_frames(prefetch(aligned, depth=one_batch), audio, self._plan(options, video))
+        generated = frames_of(generate_groups(groups, generate, options.batch))
         try:
-            yield from prefetch(compositor.paste(record.noting(frames_of(generated))))
+            yield from prefetch(compositor.paste(prefetch(record.noting(generated), depth=one_batch)), depth=2)
         finally:
             record.batch_reductions = batch.reductions
 
