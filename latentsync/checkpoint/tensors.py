@@ -115,7 +115,8 @@ def fill(network: Network, tensors: Mapping[str, Tensor], device: torch.device |
     left = [name for name, buffer in network.named_buffers() if buffer.is_meta]
     if left:
         raise AssertionError(f"buffers outside the state dict cannot be built on the meta device: {left}")
-    return network.to(device=device, dtype=dtype).eval()
+    # The base class's own method: diffusers' override logs advice about modules that these networks do not have.
+    return nn.Module.to(network, device=device, dtype=dtype).eval()
 
 
 def save_weights(path: str | Path, state_dict: Mapping[str, Tensor], config: Any, card: WeightsCard) -> None:

@@ -14,13 +14,18 @@ class ProgressBar:
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._bar: tqdm | None = None
+        self._stage = ""
 
     def update(self, stage: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` frames are written and ``stage`` is what the run waits for."""
         if self._quiet:
             return
         if self._bar is None:
-            self._bar = tqdm(total=total, unit="frame", file=sys.stderr, dynamic_ncols=True)
+            # Frames come out in bursts of a window: only the average over the whole run foretells anything.
+            self._bar = tqdm(total=total, unit="frame", file=sys.stderr, dynamic_ncols=True, smoothing=0)
+        if stage != self._stage:
+            self._stage = stage
+            self._bar.unpause()  # the rate counts from here
         self._bar.set_description(stage, refresh=False)
         self._bar.total = max(total, done)
         self._bar.update(done - self._bar.n)

@@ -113,7 +113,7 @@ def beard_cover(identity: Identity, grid: Grid, rng: np.random.Generator) -> np.
     jaw = smoothstep(cheek_line, cheek_line + 0.16, y) * smoothstep(
         0.30, 0.48, np.hypot(x * 0.75, (y - shape.mouth_y - 0.03))
     )
-    low, high = shape.nose_y + 0.03, shape.mouth_y - 0.8 * shape.upper_lip
+    low, high = shape.nose_y + 0.03, shape.mouth_y - 1.15 * shape.upper_lip
     droop = 0.30 * x * x
     moustache = smoothstep(1.15, 0.75, np.hypot(x / 0.44, (y - droop - (low + high) / 2) / ((high - low) * 0.62)))
     goatee = smoothstep(1.1, 0.8, np.hypot(x / 0.36, (y - shape.chin_y + 0.12) / 0.27))
@@ -127,7 +127,7 @@ def beard_cover(identity: Identity, grid: Grid, rng: np.random.Generator) -> np.
         "full": np.maximum(jaw, moustache),
     }
     grain = smooth_noise(rng, (grid.height, grid.width), 0.03 * grid.scale, 1)
-    return np.clip(density[identity.beard] * (0.90 + 0.12 * grain), 0, 0.95).astype(np.float32)
+    return np.clip(density[identity.beard] * (0.86 + 0.05 * grain), 0, 0.95).astype(np.float32)
 
 
 def glasses_layer(identity: Identity, grid: Grid) -> tuple[np.ndarray, np.ndarray] | None:

@@ -147,12 +147,16 @@ def _mesh_crop(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def _read_detectors(path: Path, count: int) -> list[cv2.FaceDetectorYN]:
     size = (DETECTION_SIDE, DETECTION_SIDE)  # set anew for each frame
+    log_level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns that it ignores the default target it sets itself
     try:
         return [
             cv2.FaceDetectorYN.create(str(path), "", size, MIN_SCORE, NMS_OVERLAP, MAX_CANDIDATES) for _ in range(count)
         ]
     except cv2.error as error:
         raise _corrupt(path) from error
+    finally:
+        cv2.utils.logging.setLogLevel(log_level)
 
 
 def _read_meshes(path: Path, count: int) -> list[cv2.dnn.Net]:
