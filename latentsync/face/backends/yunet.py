@@ -148,7 +148,8 @@ def _mesh_crop(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def _read_detectors(path: Path, count: int) -> list[cv2.FaceDetectorYN]:
     size = (DETECTION_SIDE, DETECTION_SIDE)  # set anew for each frame
     log_level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns that it ignores the default target it sets itself
+    # OpenCV 5 warns that it ignores the default target, which it sets itself.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:
         return [
             cv2.FaceDetectorYN.create(str(path), "", size, MIN_SCORE, NMS_OVERLAP, MAX_CANDIDATES) for _ in range(count)
