@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from latentsync.face.detections_file import read_detections
-from latentsync.face.detector import Detection, FaceDetector, load_detector
+from latentsync.face.detector import Detection, FaceDetector
+from latentsync.face.detector_choice import load_detector
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks
