@@ -114,7 +114,8 @@ def check_pixels(source, result, account, checkpoints):
             area = cv2.warpAffine(hole, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP).astype(bool)
             area = cv2.dilate(area.astype(np.uint8), np.ones((9, 9))).astype(bool)  # chroma is subsampled
             assert difference[area].mean() > 5, f"frame {number} has not been dubbed"
-        assert difference[~area].max() <= 16 and difference[~area].mean() < 1, f"frame {number}"
+        outside = difference[~area]  # colours that RGB cannot hold are clipped: graphics have a few such pixels
+        assert (outside > 8).mean() < 1e-3 and outside.mean() < 1, f"frame {number}"
 
 
 def test_ten_minutes_in_constant_memory(checkpoints, tmp_path):
