@@ -78,7 +78,7 @@ def lip_curves(shape: FaceShape, mouth: Articulation, s: np.ndarray) -> tuple[np
     upper_inner = corner + (rest - UPPER_SHARE * opening - raised - corner) * arch
     lower_inner = corner + (rest + (1 - UPPER_SHARE) * opening - raised - corner) * arch
 
-    fullness = (1 - 0.45 * press) * (1 - 0.10 * rounding) * (1 - 0.10 * spread)
+    fullness = (1 - 0.45 * press) * (1 - 0.18 * rounding) * (1 - 0.10 * spread)
     bow = 1 + 0.16 * np.exp(-(((np.abs(s) - 0.24) / 0.13) ** 2)) - 0.12 * np.exp(-((s / 0.10) ** 2))
     body = np.abs(1 - np.abs(s) ** 2.2) ** 0.9
     upper_thick = shape.upper_lip * fullness * (1 - 0.15 * opening / shape.max_opening) * bow * body

@@ -159,8 +159,8 @@ def _make_shape(rng: np.random.Generator, heavy: float, tone: float) -> FaceShap
         nose_height=around(0.36, 0.04),
         mouth_y=nose_y + (chin_y - nose_y) * around(0.345, 0.012),
         mouth_half=around(0.405, 0.022),
-        upper_lip=max(0.05, around(0.098 - 0.02 * heavy, 0.012) + full_lips),
-        lower_lip=max(0.08, around(0.142 - 0.02 * heavy, 0.014) + full_lips),
+        upper_lip=max(0.05, around(0.089 - 0.02 * heavy, 0.010) + full_lips),
+        lower_lip=max(0.08, around(0.129 - 0.02 * heavy, 0.012) + full_lips),
         smile=around(0.012, 0.012),
         max_opening=around(0.43, 0.022),
     )
