@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 when the training is complete, 130 when it was stopped and can go on."""
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("accelerate").setLevel(logging.WARNING)
     try:
         recipe = load_config(options.config_path, SyncNetRecipe, options.overrides)
         name = Path(options.config_path).stem

@@ -34,6 +34,10 @@ class NegativeRule:
         left = 1 - step / self.curriculum_steps
         return self.min_distance + round(left * (self.far_distance - self.min_distance))
 
+    def final(self) -> NegativeRule:
+        """The rule at the end of the curriculum, for validation."""
+        return NegativeRule(self.min_distance, self.min_distance, 0, self.other_clip_share)
+
     def min_starts(self) -> int:
         """Possible starts that a clip needs so that each of them has a negative."""
         return 2 * self.min_distance

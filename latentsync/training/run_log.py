@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,7 +59,8 @@ class RunLog:
     def validated(self, step: int, figures: Mapping[str, float], pause: float) -> None:
         """Show, write and draw the figures of a validation that took ``pause`` seconds."""
         self._journal.add("validation", step, figures)
-        tqdm.write(f"step {step}, validation: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        tqdm.write(f"step {step}, validation: {shown}", file=sys.stderr)
         if self._journal.rows["train"]:
             panels = self._task.panels(self._journal.rows)
             draw_charts(panels, f"{self._folder.name}, step {step}", self._folder / "charts.png")
@@ -72,6 +74,7 @@ class RunLog:
             temporary.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
         if by_path.keys() - self._reported:
             tqdm.write(
-                f"{len(by_path)} clips cannot be used and are replaced by others:\n{fault_table([*by_path.values()])}"
+                f"{len(by_path)} clips cannot be used and are replaced by others:\n{fault_table([*by_path.values()])}",
+                file=sys.stderr,
             )
             self._reported |= by_path.keys()

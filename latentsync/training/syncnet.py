@@ -24,7 +24,7 @@ from latentsync.training.loop import Outcome, Trainer
 from latentsync.training.run_folder import check_run_folder, claim_run_folder
 from latentsync.training.sync_facts import measure_facts, require_sync
 from latentsync.training.sync_model import SyncModel, score_pairs
-from latentsync.training.syncnet_data import SyncNetClips, find_clips, mel_reader, pair_set, view_of
+from latentsync.training.syncnet_data import SyncNetClips, find_clips, fixed_pairs, mel_reader, pair_set, view_of
 from latentsync.training.syncnet_objective import DECISION_COSINE, SyncScores, cosine_similarity, sync_loss
 from latentsync.training.task import LoopSettings
 from latentsync.types import SyncBatch
@@ -48,7 +48,7 @@ class SyncNetTask:
         self._model = model
         self.network = model.network
         self.dataset = pair_set(clips.train, recipe.data, mels, recipe.run.seed)
-        self._validation = pair_set(clips.validation, recipe.data, mels, recipe.run.seed + 1)
+        self._validation = fixed_pairs(clips.validation, recipe.data, mels, recipe.run.seed + 1)
         self._alarm = ChanceAlarm(
             recipe.run.alarm_steps, lambda: measure_facts(recipe, clips.train, mels, self._model.device)
         )

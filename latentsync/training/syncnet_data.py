@@ -120,11 +120,20 @@ def mel_reader(data: SyncNetData, run_folder: Path) -> MelReader:
 
 
 def pair_set(clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int) -> SyncNetDataset:
-    """The pairs of some clips as the configuration wants them."""
+    """The pairs of some clips to train on."""
+    return _pairs(clips, data, mels, seed, negatives_of(data))
+
+
+def fixed_pairs(clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int) -> SyncNetDataset:
+    """The pairs of some clips to score on: negatives as at the end of the curriculum."""
+    return _pairs(clips, data, mels, seed, negatives_of(data).final())
+
+
+def _pairs(
+    clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int, negatives: NegativeRule
+) -> SyncNetDataset:
     frames = FrameReader(keep_bytes=int(data.frame_cache_gib * 2**30))
-    return SyncNetDataset(
-        clips, view_of(data), frames, mels, negatives_of(data), seed, shuffled_sound=data.shuffled_sound
-    )
+    return SyncNetDataset(clips, view_of(data), frames, mels, negatives, seed, shuffled_sound=data.shuffled_sound)
 
 
 def _usable(manifest: Manifest, data: SyncNetData) -> Manifest:

@@ -17,7 +17,7 @@ from latentsync.errors import ConfigError
 from latentsync.recipe import SyncNetRecipe
 from latentsync.training.sync_model import score_pairs
 from latentsync.training.syncnet import build_model
-from latentsync.training.syncnet_data import find_validation_clips, mel_reader, pair_set
+from latentsync.training.syncnet_data import find_validation_clips, fixed_pairs, mel_reader
 
 
 def evaluate_syncnet(recipe: SyncNetRecipe, folder: Path, seed: int, device: torch.device) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def evaluate_syncnet(recipe: SyncNetRecipe, folder: Path, seed: int, device: tor
             "The configuration names no trained network.", remedy="Set ckpt.inference_ckpt_path to its weight file."
         )
     clips = find_validation_clips(recipe.data, folder / "cache")
-    pairs = pair_set(clips.validation, recipe.data, mel_reader(recipe.data, folder), seed)
+    pairs = fixed_pairs(clips.validation, recipe.data, mel_reader(recipe.data, folder), seed)
     model = build_model(recipe, device, weights)
     model.network.eval()
     scores, replaced = score_pairs(

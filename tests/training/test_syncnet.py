@@ -179,6 +179,20 @@ def test_a_full_size_step_of_the_published_network_runs_on_a_cpu(tmp_path):
     assert 0.3 < float(row[1]) < 2
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("shuffled", [False, True], ids=["sound", "shuffled sound"])
+def test_the_talkers_configuration_learns_what_can_be_learnt(tmp_path, shuffled):
+    """Other people, other sentences than those of the training. About ten minutes each on two quiet cores."""
+    recipe = build_config(read_yaml(CONFIGS / "talkers.yaml"), SyncNetRecipe, source="talkers")
+    recipe.data.train_output_dir = str(tmp_path)
+    recipe.data.shuffled_sound = shuffled
+    recipe.ckpt.inference_ckpt_path = str(tmp_path / "talkers/weights/last.safetensors")
+    assert train_syncnet(recipe, "talkers") is Outcome.FINISHED
+    accuracy = evaluate_syncnet(recipe, tmp_path / "talkers", 1234, torch.device("cpu"))["accuracy"]
+    assert abs(accuracy - 0.5) <= 0.05 if shuffled else accuracy >= 0.95
+
+
 def _folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     return path
