@@ -11,9 +11,11 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -273,3 +275,84 @@ def test_length_and_drift_of_a_variable_rate(media, checkpoints, tmp_path):
     assert main(arguments(media, checkpoints, output, "--length", "speed")) == 0
     info = VideoFile(output).info
     assert abs(info.duration - Fraction(14, 10)) <= 1 / info.fps
+
+
+def test_transparency_is_kept(checkpoints, tmp_path):
+    """The alpha plane of a ProRes 4444 clip comes out as it went in (A16)."""
+    drawn = DrawnVideo(8, 200, 200, face=90)
+    alpha = np.add.outer(np.arange(200), np.arange(200)).astype(np.uint8)
+    frames = [replace(frame, alpha=alpha) for frame in drawn.frames()]
+    info = replace(drawn.info, has_alpha=True, pix_fmt="yuva444p10le")
+    video, output = tmp_path / "in.mov", tmp_path / "out.mov"
+    write_video(video, iter(frames), info, EncodingOptions(codec="prores"))
+    faces = KnownFaces(drawn)
+    write_detections(tmp_path / "faces.npz", {k: faces.detect([drawn.draw(k)])[0] for k in range(8)})
+    write_wav(tmp_path / "sound.wav", tone(0.32), 16_000)
+    line = arguments(None, checkpoints, output, video=video, audio=tmp_path / "sound.wav", faces=tmp_path / "faces.npz")
+    assert main(line) == 0
+    before, after = (list(VideoFile(path).frames()) for path in (video, output))
+    assert len(after) == 8
+    assert all(np.array_equal(a.alpha, b.alpha) for a, b in zip(after, before, strict=True))
+
+
+def test_two_runs_at_once_in_one_folder(media, checkpoints, tmp_path):
+    """Neither sees the other's files, and both give what one alone gives (A5)."""
+    assert main(arguments(media, checkpoints, tmp_path / "alone.mp4")) == 0
+    lines = [arguments(media, checkpoints, tmp_path / f"{k}.mp4") for k in range(2)]
+    runs = [subprocess.Popen([sys.executable, "-m", "scripts.inference", *line], cwd=ROOT) for line in lines]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    assert len({(tmp_path / name).read_bytes() for name in ("alone.mp4", "0.mp4", "1.mp4")}) == 1
+    assert len(list(tmp_path.glob("*.mp4"))) == 3
+
+
+def test_memory_does_not_grow_with_the_length(checkpoints, tmp_path):
+    """Five times the sound: the peak of the process stays (A4; benchmarks/pipeline_memory.py has 10 min of 1080p)."""
+    drawn = DrawnVideo(FRAMES, 640, 640, face=250)
+    write_video(tmp_path / "video.mp4", drawn.frames(), drawn.info, EncodingOptions(preset="ultrafast"))
+    faces = KnownFaces(drawn)
+    write_detections(tmp_path / "faces.npz", {k: faces.detect([drawn.draw(k)])[0] for k in range(FRAMES)})
+    peaks = []
+    for seconds in (3.0, 15.0):
+        write_wav(tmp_path / "sound.wav", tone(seconds), 16_000)
+        line = arguments(tmp_path, checkpoints, tmp_path / f"{seconds}.mp4", "--inference_steps", "1")
+        code = f"import resource; from scripts.inference import main; assert main({line!r}) == 0;"
+        code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.split()[-1]) / 1024)
+    assert peaks[1] - peaks[0] < 100, f"{peaks} MB; the 300 frames more are 370 MB"
+
+
+# Kind of picture source, and of sound: whatever FFmpeg reads will do (A15).
+@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mov", ".webm"])
+def test_containers(media, checkpoints, tmp_path, suffix):
+    video = tmp_path / f"in{suffix}"
+    write_video(video, VideoFile(media / "video.mp4").frames(), VideoFile(media / "video.mp4").info)
+    assert main(arguments(media, checkpoints, tmp_path / f"out{suffix}", video=video)) == 0
+    assert VideoFile(tmp_path / f"out{suffix}").info.n_frames == 35
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "rate", "channels"),
+    [
+        (".mp3", "libmp3lame", 8000, 1),
+        (".m4a", "aac", 48000, 2),
+        (".flac", "flac", 96000, 2),
+        (".ogg", "libopus", 48000, 2),
+        (".wav", "pcm_s16le", 48000, 6),
+    ],
+)
+def test_sounds(media, checkpoints, tmp_path, suffix, codec, rate, channels):
+    audio = write_wav(tmp_path / f"sound{suffix}", tone(1.0, rate, channels), rate, codec)
+    assert main(arguments(media, checkpoints, tmp_path / "out.mkv", audio=audio)) == 0
+    assert abs(VideoFile(tmp_path / "out.mkv").info.n_frames - 25) <= 2  # lossy codecs pad the ends
+
+
+def test_a_picture_and_a_folder_of_pictures(media, checkpoints, tmp_path):
+    drawn = DrawnVideo(FRAMES, 200, 200, face=90)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k in range(3):
+        cv2.imwrite(str(folder / f"{k:03d}.png"), drawn.draw(k)[..., ::-1])
+    for k, source in enumerate((folder, folder / "000.png")):
+        assert main(arguments(media, checkpoints, tmp_path / f"{k}.mp4", video=source)) == 0
+        assert VideoFile(tmp_path / f"{k}.mp4").info.n_frames == 35
