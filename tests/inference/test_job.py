@@ -28,6 +28,7 @@ from scripts.inference import main
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
 from tests.media.synthetic import tone, write_wav
+from tests.memory import peak_megabytes
 
 ROOT = Path(__file__).parents[2]
 FRAMES = 30
@@ -315,10 +316,7 @@ def test_memory_does_not_grow_with_the_length(checkpoints, tmp_path):
     for seconds in (3.0, 15.0):
         write_wav(tmp_path / "sound.wav", tone(seconds), 16_000)
         line = arguments(tmp_path, checkpoints, tmp_path / f"{seconds}.mp4", "--inference_steps", "1")
-        code = f"import resource; from scripts.inference import main; assert main({line!r}) == 0;"
-        code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-        peaks.append(int(done.stdout.split()[-1]) / 1024)
+        peaks.append(peak_megabytes(f"from scripts.inference import main\nassert main({line!r}) == 0"))
     assert peaks[1] - peaks[0] < 100, f"{peaks} MB; the 300 frames more are 370 MB"
 
 

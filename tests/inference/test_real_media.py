@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from fractions import Fraction
 
 import cv2
@@ -28,6 +26,7 @@ from scripts.inference import main
 from tests.golden import shared_file
 from tests.inference.tiny_weights import RESOLUTION, write_checkpoints
 from tests.media.synthetic import tone, write_wav
+from tests.memory import peak_megabytes
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.timeout(3000)]
 
@@ -114,8 +113,8 @@ def check_pixels(source, result, account, checkpoints):
             area = cv2.warpAffine(hole, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP).astype(bool)
             area = cv2.dilate(area.astype(np.uint8), np.ones((9, 9))).astype(bool)  # chroma is subsampled
             assert difference[area].mean() > 5, f"frame {number} has not been dubbed"
-        outside = difference[~area]  # colours that RGB cannot hold are clipped: graphics have a few such pixels
-        assert (outside > 8).mean() < 1e-3 and outside.mean() < 1, f"frame {number}"
+        outside = difference[~area]  # sharp edges between strong colours change a little with the chroma's resampling
+        assert (outside > 8).mean() < 1e-2 and outside.mean() < 1, f"frame {number}"
 
 
 def test_ten_minutes_in_constant_memory(checkpoints, tmp_path):
@@ -126,10 +125,7 @@ def test_ten_minutes_in_constant_memory(checkpoints, tmp_path):
         audio = write_wav(tmp_path / f"{seconds}.wav", tone(float(seconds)))
         output, report = tmp_path / f"{seconds}.mp4", tmp_path / f"{seconds}.json"
         line = options(checkpoints, video, audio, output, report)
-        code = f"import sys, resource; from scripts.inference import main; code = main({line!r});"
-        code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        peaks.append(int(done.stdout.split()[-1]) / 1024)
+        peaks.append(peak_megabytes(f"from scripts.inference import main\nassert main({line!r}) == 0"))
         assert json.loads(report.read_text())["frames"] == VideoFile(output).info.n_frames == seconds * 25
     print(f"peak resident size: {peaks[0]:.0f} MB for 10 s, {peaks[1]:.0f} MB for 600 s")
     assert peaks[1] - peaks[0] < 200
