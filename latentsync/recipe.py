@@ -35,6 +35,14 @@ class UNetData:
     audio_sample_rate: int = AUDIO_RATE
     video_fps: int = FPS
     audio_feat_length: list[int] = field(default_factory=lambda: [2, 2])  # video frames heard before and after
+    # not in the published files
+    val_fileslist: str | None = None
+    val_data_dir: str | None = None
+    validation_share: float = 0.05  # of the sources, where no validation clips are named
+    num_val_samples: int = 64  # windows that every validation looks at
+    gradient_accumulation_steps: int = 1
+    cache_latents: bool = False  # encode every clip once instead of three windows per sample and step
+    talkers: TalkerData | None = None
 
     def __post_init__(self) -> None:
         _require_rates(self.audio_sample_rate, self.video_fps)
@@ -51,6 +59,7 @@ class UNetCheckpointing:
 
     resume_ckpt_path: str | None = "checkpoints/latentsync_unet.pt"
     save_ckpt_steps: int = 10_000
+    keep_checkpoints: int = 3  # not in the published files
 
 
 @dataclass
@@ -73,6 +82,25 @@ class UNetRun:
     enable_gradient_checkpointing: bool = True
     max_train_steps: int = 10_000_000
     max_train_epochs: int = -1  # -1 = no limit
+    # not in the published files; the defaults are what the published code does
+    mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
+    loss_levels: str = "uniform"  # see diffusion.level_weights
+    kept_area_weight: float = 1.0  # of latents outside the mask's hole in the reconstruction loss
+    audio_dropout: float = 0.0  # share of the clips that are shown without sound, which is what guidance contrasts with
+    ema_decay: float = 0.0  # of the averaged weights that are validated and exported; 0 = no average
+    log_steps: int = 10
+    validation_steps: int = 10_000
+
+
+@dataclass
+class UNetNetworks:
+    """The frozen networks around the U-Net; none of these keys is in the published files."""
+
+    codec: str = "checkpoints/vae"
+    audio_encoder: str | None = None  # none = the Whisper that goes with model.cross_attention_dim
+    vgg: str = "checkpoints/auxiliary/vgg16-397923af.pth"  # of the perceptual loss
+    videomae: str = "checkpoints/auxiliary/vit_g_hybrid_pt_1200e_ssv2_ft.pth"  # of the temporal loss
+    videomae_model: dict[str, int] = field(default_factory=dict)  # where it differs from the published encoder
 
 
 @dataclass
@@ -84,6 +112,7 @@ class UNetOptimizer:
     max_grad_norm: float = 1.0
     lr_scheduler: str = "constant"
     lr_warmup_steps: int = 0
+    weight_decay: float = 0.01  # not in the published files
 
 
 @dataclass
@@ -95,16 +124,18 @@ class UNetRecipe:
     ckpt: UNetCheckpointing = field(default_factory=UNetCheckpointing)
     run: UNetRun = field(default_factory=UNetRun)
     optimizer: UNetOptimizer = field(default_factory=UNetOptimizer)
+    networks: UNetNetworks = field(default_factory=UNetNetworks)
 
 
 @dataclass
 class SyncNetNegatives:
-    """Which sounds do not fit a picture; see ``data.negatives.NegativeRule``. Published: 1, 1, 0, 0."""
+    """Which sounds do not fit a picture; see ``data.negatives.NegativeRule``. Published: 1, 1, 0, 0, 1."""
 
     min_distance: int = 5  # frames
     far_distance: int = 5  # frames, at the start of the training
     curriculum_steps: int = 0
     other_clip_share: float = 0.25
+    windows_per_clip: int = 1  # 2 or more: that many from each clip, all pictures of a batch against all its sounds
 
 
 @dataclass

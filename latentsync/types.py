@@ -239,7 +239,7 @@ class SyncBatch:
     """Pictures and sounds that belong together (label 1) or not (label 0).
 
     ``frames`` (B, F, 3, H, R) uint8 RGB, H = R or the lower half R/2; ``mel`` (B, 1, 80, M) float32 in [-4, 4];
-    ``labels`` (B,) float32.
+    ``labels`` (B,) float32. ``origins`` name the clip and the start of the pictures.
     """
 
     frames: Tensor

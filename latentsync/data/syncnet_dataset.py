@@ -18,7 +18,7 @@ from latentsync.constants import AUDIO_RATE, SYNCNET_MEL_HOP
 from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
 from latentsync.data.clip_reader import FrameReader, MelReader, fit_frames
 from latentsync.data.manifest import Clip
-from latentsync.data.negatives import NegativeRule, shifted_start
+from latentsync.data.negatives import NegativeRule, shifted_start, spread_starts
 from latentsync.errors import DataError
 from latentsync.types import ClipFault, SampleOrigin, SyncBatch
 
@@ -35,16 +35,19 @@ class SyncView:
 
 @dataclass(frozen=True, slots=True)
 class SyncSample:
-    """One pair: ``frames`` (F, 3, H, R) uint8, ``mel`` (1, 80, M) float32, ``label`` 1.0 or 0.0."""
+    """W picture windows ``frames`` (W, F, 3, H, R) uint8 with a sound each, ``mel`` (W, 1, 80, M) float32."""
 
     frames: Tensor
     mel: Tensor
-    label: float
-    origin: SampleOrigin
+    labels: tuple[float, ...]  # 1.0 = fits
+    origins: tuple[SampleOrigin, ...]
 
 
 class SyncNetDataset(ClipDataset[SyncSample]):
-    """Half of the samples fit; every clip changes sides from one visit to the next.
+    """One window of a clip, whose sound fits in half of the samples; every clip changes sides from visit to visit.
+
+    If the rule asks for several windows per clip, all of them come with the sound that fits: the others' sounds are
+    then the negatives (``training.syncnet_objective.all_pairs_loss``).
 
     ``shuffled_sound`` is the control experiment: every sound comes from a random place of another clip, whatever the
     label says, so nothing can be learnt.
@@ -76,21 +79,21 @@ class SyncNetDataset(ClipDataset[SyncSample]):
     def _sample(
         self, clip: Clip, key: SampleKey, rng: np.random.Generator, faults: tuple[ClipFault, ...]
     ) -> SyncSample:
-        label = float((key.index % len(self) + key.index // len(self) + key.epoch) % 2)
         mel = self._mel(clip)
         n_starts = self._n_starts(clip, mel)
-        start = int(rng.integers(n_starts))
-        sound_start = start
-        from_other = self._shuffled_sound or (label == 0.0 and rng.random() < self._negatives.other_clip_share)
+        rule, distance = self._negatives, self._negatives.distance(key.step)
+        starts = spread_starts(rng, n_starts, rule.windows_per_clip, distance)
+        fits = rule.windows_per_clip > 1 or (key.index % len(self) + key.index // len(self) + key.epoch) % 2 == 1
+        sounds = [(mel, start if fits else shifted_start(rng, start, n_starts, distance)) for start in starts]
+        from_other = self._shuffled_sound or (not fits and rng.random() < rule.other_clip_share)
         if from_other and len(self) > 1:
-            mel, sound_start = self._other_sound(clip, rng)
-        elif label == 0.0:
-            sound_start = shifted_start(rng, start, n_starts, self._negatives.distance(key.step))
+            sounds = [self._other_sound(clip, rng) for _ in starts]
+        windows = [mel_window(*sound, self.view.num_frames, self.view.fps) for sound in sounds]
         return SyncSample(
-            frames=self._frames(clip, start),
-            mel=torch.from_numpy(mel_window(mel, sound_start, self.view.num_frames, self.view.fps).copy())[None],
-            label=label,
-            origin=SampleOrigin(clip.content, str(clip.path), start, faults),
+            frames=torch.stack([self._frames(clip, start) for start in starts]),
+            mel=torch.from_numpy(np.stack(windows))[:, None],
+            labels=(float(fits),) * len(starts),
+            origins=tuple(SampleOrigin(clip.content, str(clip.path), start, faults) for start in starts),
         )
 
     def _other_sound(self, clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, int]:
@@ -125,10 +128,10 @@ class SyncNetDataset(ClipDataset[SyncSample]):
 
 
 def collate_sync(samples: Sequence[SyncSample]) -> SyncBatch:
-    """Stack samples into a batch."""
+    """The windows of all samples as one batch."""
     return SyncBatch(
-        frames=torch.stack([sample.frames for sample in samples]),
-        mel=torch.stack([sample.mel for sample in samples]),
-        labels=torch.tensor([sample.label for sample in samples]),
-        origins=tuple(sample.origin for sample in samples),
+        frames=torch.cat([sample.frames for sample in samples]),
+        mel=torch.cat([sample.mel for sample in samples]),
+        labels=torch.tensor([label for sample in samples for label in sample.labels]),
+        origins=tuple(origin for sample in samples for origin in sample.origins),
     )

@@ -39,7 +39,10 @@ def measure_facts(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader,
         silent_share=silence,
         still_share=still,
         learning_rate=recipe.optimizer.lr,
-        pairs_per_step=recipe.data.batch_size * recipe.data.gradient_accumulation_steps * processes,
+        pairs_per_step=recipe.data.batch_size
+        * recipe.data.negatives.windows_per_clip
+        * recipe.data.gradient_accumulation_steps
+        * processes,
         min_distance=recipe.data.negatives.min_distance,
         near_negative_share=_near_share(recipe, clips),
         in_sync_share=float(np.mean([abs(o) <= 1 for o in offsets])) if offsets else None,
@@ -98,8 +101,8 @@ def _silence_and_stillness(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: M
     silence, still = [], []
     for index in range(len(windows)):
         sample = windows[index]
-        still.append(float(sample.frames.float().diff(dim=0).abs().mean()) < STILL_CHANGE)
-        (clip,) = [clip for clip in windows.clips if clip.content == sample.origin.clip_id]
+        still.append(float(sample.frames[0].float().diff(dim=0).abs().mean()) < STILL_CHANGE)
+        (clip,) = [clip for clip in windows.clips if clip.content == sample.origins[0].clip_id]
         silence.append(silent_share(mels(clip)))
     return float(np.mean(silence)), float(np.mean(still))
 

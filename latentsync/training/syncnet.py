@@ -21,11 +21,18 @@ from latentsync.training.charts import Curve, Panel
 from latentsync.training.journal import Row
 from latentsync.training.learning_rate import LearningRate
 from latentsync.training.loop import Outcome, Trainer
+from latentsync.training.run_clips import RunClips
 from latentsync.training.run_folder import check_run_folder, claim_run_folder
 from latentsync.training.sync_facts import measure_facts, require_sync
 from latentsync.training.sync_model import SyncModel, score_pairs
-from latentsync.training.syncnet_data import SyncNetClips, find_clips, fixed_pairs, mel_reader, pair_set, view_of
-from latentsync.training.syncnet_objective import DECISION_COSINE, SyncScores, cosine_similarity, sync_loss
+from latentsync.training.syncnet_data import find_clips, fixed_pairs, mel_reader, pair_set, view_of
+from latentsync.training.syncnet_objective import (
+    DECISION_COSINE,
+    SyncScores,
+    all_pairs_loss,
+    cosine_similarity,
+    sync_loss,
+)
 from latentsync.training.task import LoopSettings
 from latentsync.types import SyncBatch
 
@@ -43,7 +50,7 @@ class SyncNetTask:
 
     collate = staticmethod(collate_sync)
 
-    def __init__(self, recipe: SyncNetRecipe, clips: SyncNetClips, mels: MelReader, model: SyncModel) -> None:
+    def __init__(self, recipe: SyncNetRecipe, clips: RunClips, mels: MelReader, model: SyncModel) -> None:
         self._recipe = recipe
         self._model = model
         self.network = model.network
@@ -54,8 +61,13 @@ class SyncNetTask:
         )
 
     def loss(self, network: nn.Module, batch: SyncBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """See ``Task.loss``; the figure is the accuracy on the batch."""
-        cosine = cosine_similarity(*network(self._model.visual_input(batch.frames), batch.mel))
+        """See ``Task.loss``; the figure is the accuracy on the batch, its positives weighing one half."""
+        embeddings = network(self._model.visual_input(batch.frames), batch.mel)
+        rule = self._recipe.data.negatives
+        if rule.windows_per_clip > 1:
+            loss, right = all_pairs_loss(*embeddings, batch.origins, rule.min_distance, rule.other_clip_share)
+            return loss, {"accuracy": right}
+        cosine = cosine_similarity(*embeddings)
         right = (cosine.detach() > DECISION_COSINE) == (batch.labels > 0.5)
         return sync_loss(cosine, batch.labels), {"accuracy": right.float().mean()}
 

@@ -1,51 +1,20 @@
-"""The clips and pair sets that a sync network's configuration asks for, with a report of what cannot be used."""
+"""The clips and pair sets that a sync network's configuration asks for."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from latentsync.data.array_cache import ArrayCache
-from latentsync.data.atomic import atomic_file
 from latentsync.data.clip_reader import MEL_VERSION, FrameReader, MelReader
-from latentsync.data.manifest import Clip, Manifest, fault_table, split_by_source, usable_clips
+from latentsync.data.manifest import Clip
 from latentsync.data.negatives import NegativeRule
-from latentsync.data.scan import load_clips
 from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView
-from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
 from latentsync.errors import ConfigError
 from latentsync.recipe import SyncNetData
-from latentsync.types import ClipFault
-
-
-@dataclass(frozen=True, slots=True)
-class SyncNetClips:
-    """Clips of both sides, no source on both; ``faults`` are the files that cannot be used."""
-
-    train: tuple[Clip, ...]
-    validation: tuple[Clip, ...]
-    faults: tuple[ClipFault, ...]
-
-    def summary(self) -> str:
-        """What there is, for people."""
-        lines = [_count("training", self.train), _count("validation", self.validation)]
-        if self.faults:
-            lines += [f"{len(self.faults)} files cannot be used:", fault_table(self.faults)]
-        return "\n".join(lines)
-
-    def write_report(self, path: Path) -> None:
-        """The same as JSON, every file named."""
-        report = {
-            "training": _figures(self.train),
-            "validation": _figures(self.validation),
-            "unusable": [{"path": f.path, "reason": f.reason, "clip_id": f.clip_id} for f in self.faults],
-        }
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+from latentsync.training import run_clips
+from latentsync.training.run_clips import RunClips
 
 
 def view_of(data: SyncNetData) -> SyncView:
@@ -57,61 +26,25 @@ def negatives_of(data: SyncNetData) -> NegativeRule:
     """The rule of the configuration. Raises ``ConfigError`` if it contradicts itself."""
     rule = data.negatives
     try:
-        return NegativeRule(rule.min_distance, rule.far_distance, rule.curriculum_steps, rule.other_clip_share)
+        return NegativeRule(
+            rule.min_distance, rule.far_distance, rule.curriculum_steps, rule.other_clip_share, rule.windows_per_clip
+        )
     except ValueError as error:
         raise ConfigError(f"data.negatives: {error}.", remedy="See docs/training.md.") from error
 
 
-def find_clips(data: SyncNetData, cache: Path) -> SyncNetClips:
-    """Training and validation clips of a configuration; ``cache`` is a folder for what opening the files gave.
-
-    Raises ``ConfigError`` if no place of clips is named, ``DataError`` if there is no usable clip on either side.
-    """
-    train = _train_files(data, cache)
-    validation = _validation_files(data, cache)
-    if validation is None:
-        return SyncNetClips(*split_by_source(train.clips, data.validation_share), train.faults)
-    held_out = {clip.content for clip in validation.clips}
-    copies = [
-        ClipFault(str(clip.path), "duplicate: also a validation clip", clip.content)
-        for clip in train.clips
-        if clip.content in held_out
-    ]
-    apart = tuple(clip for clip in train.clips if clip.content not in held_out)
-    left = _usable(Manifest(apart, (*train.faults, *copies)), data)
-    return SyncNetClips(left.clips, validation.clips, (*left.faults, *validation.faults))
+def find_clips(data: SyncNetData, cache: Path) -> RunClips:
+    """See ``run_clips.find_clips``."""
+    return run_clips.find_clips(data, _min_frames(data), cache)
 
 
-def find_validation_clips(data: SyncNetData, cache: Path) -> SyncNetClips:
-    """The same validation clips, without looking at training clips where validation clips are named."""
-    validation = _validation_files(data, cache)
-    if validation is None:
-        return find_clips(data, cache)
-    return SyncNetClips((), validation.clips, validation.faults)
+def find_validation_clips(data: SyncNetData, cache: Path) -> RunClips:
+    """See ``run_clips.find_validation_clips``."""
+    return run_clips.find_validation_clips(data, _min_frames(data), cache)
 
 
-def _train_files(data: SyncNetData, cache: Path) -> Manifest:
-    source = data.train_fileslist or data.train_data_dir
-    if source is None and data.talkers is not None:
-        source = _talkers(data)
-    if source is None:
-        raise ConfigError(
-            "The configuration names no training clips.",
-            remedy="Set data.train_data_dir to a folder of clips, or data.train_fileslist to a list or manifest.",
-        )
-    return _usable(load_clips(source, cache / "train_clips.json"), data)
-
-
-def _validation_files(data: SyncNetData, cache: Path) -> Manifest | None:
-    source = data.val_fileslist or data.val_data_dir
-    return None if source is None else _usable(load_clips(source, cache / "val_clips.json"), data)
-
-
-def _talkers(data: SyncNetData) -> Path:
-    """The manifest of the synthetic clips that the configuration asks for; they are made if they are not there."""
-    wish = data.talkers
-    crops = TalkerCrops(wish.train_clips, wish.validation_clips, wish.seconds, data.resolution, wish.seed)
-    return make_talker_crops(crops, Path(data.train_output_dir) / "talkers", workers=os.cpu_count() or 1)
+def _min_frames(data: SyncNetData) -> int:
+    return SyncNetDataset.min_frames(view_of(data), negatives_of(data))
 
 
 def mel_reader(data: SyncNetData, run_folder: Path) -> MelReader:
@@ -134,23 +67,3 @@ def _pairs(
 ) -> SyncNetDataset:
     frames = FrameReader(keep_bytes=int(data.frame_cache_gib * 2**30))
     return SyncNetDataset(clips, view_of(data), frames, mels, negatives, seed, shuffled_sound=data.shuffled_sound)
-
-
-def _usable(manifest: Manifest, data: SyncNetData) -> Manifest:
-    needed = SyncNetDataset.min_frames(view_of(data), negatives_of(data))
-    return usable_clips(manifest, needed, Fraction(data.video_fps))
-
-
-def _figures(clips: Sequence[Clip]) -> dict[str, float]:
-    seen: Callable[[str], int] = lambda name: len({getattr(clip, name) for clip in clips} - {""})  # noqa: E731
-    return {
-        "clips": len(clips),
-        "hours": round(sum(clip.seconds for clip in clips) / 3600, 4),
-        "sources": seen("source"),
-        "speakers": seen("speaker"),
-    }
-
-
-def _count(side: str, clips: Sequence[Clip]) -> str:
-    figures = _figures(clips)
-    return f"{side}: {figures['clips']} clips, {figures['hours']:.2f} h, {figures['sources']} recordings"

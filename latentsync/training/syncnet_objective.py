@@ -1,16 +1,19 @@
 """What a sync network is trained for: the cosine of its two embeddings is the probability that mouth and sound fit.
 
-N pairs · E embedding width
+N pairs or windows · E embedding width
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+
+from latentsync.types import SampleOrigin
 
 DECISION_COSINE = 0.5  # above it a pair is called fitting (the published accuracy)
 
@@ -23,6 +26,44 @@ def cosine_similarity(visual_embedding: Tensor, audio_embedding: Tensor) -> Tens
 def sync_loss(cosine: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy of cosines (N,) in [0, 1] against labels (N,), mean, float32 (arXiv 2412.09262, eq. 4)."""
     return F.binary_cross_entropy(cosine.float(), labels.float())
+
+
+def all_pairs_loss(
+    visual_embedding: Tensor,
+    audio_embedding: Tensor,
+    origins: Sequence[SampleOrigin],
+    min_distance: int,
+    other_clip_share: float,
+) -> tuple[Tensor, Tensor]:
+    """``sync_loss`` over all comparisons of N windows with the N sounds that fit them, and the accuracy on them.
+
+    Embeddings (N, E); ``origins`` say which windows belong to one clip. A window and the sound of another one of its
+    clip are a negative if they start at least ``min_distance`` frames apart; sounds of other clips always are.
+    Positives weigh one half, negatives the other; ``other_clip_share`` of that goes to those of other clips. So the
+    expected loss is that of pairs drawn one by one, but about N^2 comparisons estimate it instead of N.
+    """
+    cosine = torch.einsum("ve,ae->va", visual_embedding.float(), audio_embedding.float()).clamp(0.0, 1.0)
+    fit, near, foreign = (mask.to(cosine.device) for mask in _relations(origins, min_distance))
+    positives, own, others = cosine[fit], cosine[near], cosine[foreign]
+    share = other_clip_share if len(own) else 1.0
+    share = share if len(others) else 0.0
+    loss = 0.5 * sync_loss(positives, torch.ones_like(positives))
+    right = 0.5 * (positives.detach() > DECISION_COSINE).float().mean()
+    for cosines, weight in ((own, 0.5 * (1 - share)), (others, 0.5 * share)):
+        if weight > 0:
+            loss = loss + weight * sync_loss(cosines, torch.zeros_like(cosines))
+            right = right + weight * (cosines.detach() <= DECISION_COSINE).float().mean()
+    return loss, right
+
+
+def _relations(origins: Sequence[SampleOrigin], min_distance: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, N) bool each: the window itself; another of its clip, far enough away; a window of another clip."""
+    numbers = {clip_id: number for number, clip_id in enumerate(origin.clip_id for origin in origins)}
+    clip = torch.tensor([numbers[origin.clip_id] for origin in origins])
+    start = torch.tensor([origin.start_frame for origin in origins])
+    same = clip[:, None] == clip[None, :]
+    far = (start[:, None] - start[None, :]).abs() >= min_distance
+    return torch.eye(len(origins), dtype=torch.bool), same & far, ~same
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentsync.data.negatives import NegativeRule, shifted_start
+from latentsync.data.negatives import NegativeRule, shifted_start, spread_starts
 
 
 @given(n_starts=st.integers(2, 300), distance=st.integers(1, 60), data=st.data(), seed=st.integers(0, 2**32))
@@ -24,6 +24,22 @@ def test_clips_that_the_rule_accepts_never_fall_below_its_distance(min_distance,
     n_starts = rule.min_starts() + extra
     start = data.draw(st.integers(0, n_starts - 1))
     assert abs(shifted_start(np.random.default_rng(seed), start, n_starts, rule.distance(0)) - start) >= min_distance
+
+
+@given(n_starts=st.integers(1, 300), count=st.integers(1, 6), distance=st.integers(1, 60), seed=st.integers(0, 2**32))
+def test_the_windows_of_a_clip_lie_as_far_apart_as_it_allows(n_starts, count, distance, seed):
+    if n_starts < count:
+        with pytest.raises(ValueError, match="windows"):
+            spread_starts(np.random.default_rng(seed), n_starts, count, distance)
+        return
+    starts = sorted(spread_starts(np.random.default_rng(seed), n_starts, count, distance))
+    assert len(starts) == count
+    assert starts[0] >= 0
+    assert starts[-1] < n_starts
+    if count > 1:
+        assert min(np.diff(starts)) >= min(distance, (n_starts - 1) // (count - 1))
+        if n_starts >= NegativeRule(distance, distance, windows_per_clip=count).min_starts():
+            assert min(np.diff(starts)) >= distance
 
 
 def test_every_allowed_start_is_equally_likely():
@@ -51,6 +67,7 @@ def test_the_distance_sinks_from_far_to_near():
         {"min_distance": 6, "far_distance": 5},
         {"other_clip_share": 1.5},
         {"curriculum_steps": -1},
+        {"windows_per_clip": 0},
     ],
 )
 def test_rules_that_contradict_themselves_are_refused(values):

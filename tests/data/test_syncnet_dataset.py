@@ -52,37 +52,51 @@ def test_a_sample_is_what_its_label_says(world):
         for index in range(6):
             sample = data[SampleKey(epoch, index)]
             clip = data.clips[index]
-            assert sample.origin.path == str(clip.path)
-            start = sample.origin.start_frame
+            assert sample.origins[0].path == str(clip.path)
+            start = sample.origins[0].start_frame
             expected = read_clip_frames(clip, start, 16)[:, 16:].transpose(0, 3, 1, 2)
-            assert np.array_equal(sample.frames.numpy(), expected)
-            heard = sound_start(clip, sample.mel)
-            assert heard == start if sample.label else abs(heard - start) >= 5
+            assert np.array_equal(sample.frames[0].numpy(), expected)
+            heard = sound_start(clip, sample.mel[0])
+            assert heard == start if sample.labels[0] else abs(heard - start) >= 5
 
 
 def test_half_of_the_samples_fit_and_every_clip_changes_sides(world):
     data = pairs(world)
-    labels = np.array([[data[SampleKey(epoch, index)].label for index in range(6)] for epoch in range(2)])
+    labels = np.array([[data[SampleKey(epoch, index)].labels[0] for index in range(6)] for epoch in range(2)])
     assert labels.mean(axis=1).tolist() == [0.5, 0.5]
     assert (labels[0] != labels[1]).all()
-    assert np.mean([data[index].label for index in range(24)]) == 0.5
+    assert np.mean([data[index].labels[0] for index in range(24)]) == 0.5
 
 
 def test_negatives_may_come_from_other_clips(world):
     data = pairs(world, rule=NegativeRule(other_clip_share=1.0))
-    negatives = [data[index] for index in range(12) if data[index].label == 0]
+    negatives = [data[index] for index in range(12) if data[index].labels[0] == 0]
     for sample in negatives:
-        (own,) = [clip for clip in data.clips if clip.content == sample.origin.clip_id]
-        assert sound_start(own, sample.mel) is None
-        assert any(sound_start(clip, sample.mel) is not None for clip in data.clips)
+        (own,) = [clip for clip in data.clips if clip.content == sample.origins[0].clip_id]
+        assert sound_start(own, sample.mel[0]) is None
+        assert any(sound_start(clip, sample.mel[0]) is not None for clip in data.clips)
+
+
+def test_several_windows_of_a_clip_all_fit_and_lie_apart(world):
+    rule = NegativeRule(min_distance=6, far_distance=9, curriculum_steps=10, windows_per_clip=3)
+    data = pairs(world, rule=rule)
+    for index in range(6):
+        sample = data[SampleKey(0, index, step=0)]
+        starts = [origin.start_frame for origin in sample.origins]
+        assert [sound_start(data.clips[index], mel) for mel in sample.mel] == starts
+        assert min(abs(a - b) for k, a in enumerate(starts) for b in starts[:k]) >= 9
+        assert sample.labels == (1.0, 1.0, 1.0)
+    batch = collate_sync([data[0], data[1]])
+    assert batch.frames.shape == (6, 16, 3, 16, 32)
+    assert [origin.clip_id for origin in batch.origins] == [data.clips[k // 3].content for k in range(6)]
 
 
 def test_shuffled_sound_never_fits(world):
     data = pairs(world, shuffled_sound=True)
     for index in range(12):
         sample = data[index]
-        (own,) = [clip for clip in data.clips if clip.content == sample.origin.clip_id]
-        assert sound_start(own, sample.mel) is None
+        (own,) = [clip for clip in data.clips if clip.content == sample.origins[0].clip_id]
+        assert sound_start(own, sample.mel[0]) is None
 
 
 def test_samples_depend_on_seed_epoch_and_index_only(world):
@@ -96,16 +110,16 @@ def test_samples_depend_on_seed_epoch_and_index_only(world):
     assert batch.mel.shape == (12, 1, 80, 52)
     starts = [origin.start_frame for origin in batch.origins]
     assert starts[:6] != starts[6:]
-    assert starts != [pairs(world, seed=8)[key].origin.start_frame for key in keys]
+    assert starts != [pairs(world, seed=8)[key].origins[0].start_frame for key in keys]
 
 
 def test_a_bad_clip_is_replaced_by_the_same_other_one_every_time(world):
     _, clips = world
     data, fresh = pairs(world, clips), pairs(world, clips)
     first, again = data[6], data[6]
-    assert first.origin.path != str(clips[6].path)
-    assert [fault.path for fault in first.origin.faults] == [str(clips[6].path)]
-    assert first.origin == again.origin == fresh[6].origin
+    assert first.origins[0].path != str(clips[6].path)
+    assert [fault.path for fault in first.origins[0].faults] == [str(clips[6].path)]
+    assert first.origins == again.origins == fresh[6].origins
 
 
 def test_nothing_but_bad_clips_ends_with_the_reasons(world):
@@ -148,5 +162,5 @@ def test_same_named_clips_of_two_folders_keep_their_own_sound(tmp_path):
 def test_other_sizes_are_resized(world):
     data = pairs(world)
     data.view = SyncView(resolution=64, lower_half=False)
-    assert data[0].frames.shape == (16, 3, 64, 64)
+    assert data[0].frames.shape == (1, 16, 3, 64, 64)
     assert data[0].frames.dtype == torch.uint8

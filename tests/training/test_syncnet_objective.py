@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from latentsync.training.syncnet_objective import SyncScores, cosine_similarity, sync_loss
+from latentsync.training.syncnet_objective import SyncScores, all_pairs_loss, cosine_similarity, sync_loss
+from latentsync.types import SampleOrigin
 from tests.golden import golden_arrays, relative_error
 
 
@@ -23,6 +24,34 @@ def test_loss_values_of_the_published_code(name):
     each = torch.stack([sync_loss(cosine[k : k + 1], labels[k : k + 1]) for k in range(len(labels))])
     assert relative_error(each, golden["loss_per_item"]) < 1e-4
     assert relative_error(sync_loss(cosine, labels)[None], golden["loss_mean"]) < 1e-4
+
+
+def test_all_pairs_weigh_what_pairs_drawn_one_by_one_weigh():
+    clips, starts = "aabb", [0, 6, 0, 3]  # the windows of b lie too close to be each other's negatives
+    origins = [SampleOrigin(clip, clip, start) for clip, start in zip(clips, starts, strict=True)]
+    visual, audio = (torch.nn.functional.normalize(torch.rand(4, 8), dim=1) for _ in range(2))
+    cosine = visual @ audio.T
+    loss, accuracy = all_pairs_loss(visual, audio, origins, min_distance=5, other_clip_share=0.3)
+
+    def cost(pairs, label):
+        return torch.stack([sync_loss(cosine[pair][None], torch.tensor([label])) for pair in pairs]).mean()
+
+    fit, own = [(k, k) for k in range(4)], [(0, 1), (1, 0)]
+    others = [(v, a) for v in range(4) for a in range(4) if clips[v] != clips[a]]
+    expected = 0.5 * cost(fit, 1.0) + 0.35 * cost(own, 0.0) + 0.15 * cost(others, 0.0)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    right = [sum((cosine[pair] > 0.5) == label for pair in pairs) / len(pairs)
+             for pairs, label in ((fit, True), (own, False), (others, False))]  # fmt: skip
+    assert accuracy.item() == pytest.approx(0.5 * right[0].item() + 0.35 * right[1].item() + 0.15 * right[2].item())
+
+
+def test_all_pairs_of_one_clip_or_of_single_windows_still_have_negatives():
+    embeddings = torch.nn.functional.normalize(torch.rand(2, 8), dim=1)
+    same = [SampleOrigin("a", "a", 0), SampleOrigin("a", "a", 9)]
+    other = [SampleOrigin("a", "a", 0), SampleOrigin("b", "b", 0)]
+    first = all_pairs_loss(embeddings, embeddings, same, 5, 0.5)[0]
+    assert first.item() == pytest.approx(all_pairs_loss(embeddings, embeddings, other, 5, 0.5)[0].item())
+    assert first.item() > 0.1
 
 
 def test_a_cosine_a_hair_above_one_is_a_probability():
