@@ -35,6 +35,7 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     """The peak of this process in MB, and frames per second."""
     from latentsync.face.mask import load_mask
     from latentsync.face.tracks import FaceTracks
+    from latentsync.inference.allocator import share_heaps
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.pipeline import LipsyncPipeline
     from latentsync.media.audio import read_audio
@@ -42,6 +43,7 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     from latentsync.media.writer import write_video
     from tests.inference.world import ClockAudio, DrawnVideo, Identity, KnownFaces
 
+    share_heaps()
     sound = folder / f"{seconds}.wav"
     video = VideoFile(folder / f"{seconds}.mp4")
     faces = KnownFaces(DrawnVideo(seconds * 25, width, height, face=height / 4))

@@ -78,11 +78,11 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
 def parallel_map(
     function: Callable[[T], U], items: Iterable[T], workers: int = 2, depth: int | None = None
 ) -> Iterator[U]:
-    """``map`` over a pool of threads, results in order, at most ``depth`` (default 2 x workers) items in flight.
+    """``map`` over a pool of threads, results in order, at most ``depth`` (default: one more than workers) items in flight.
 
     For functions that release the interpreter lock (OpenCV, NumPy, torch). The first failure is raised in its place.
     """
-    depth = depth or 2 * workers
+    depth = depth or workers + 1
     pending: deque[Future[U]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="parallel_map") as pool:
         try:

@@ -67,11 +67,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> None:
     """Turn arguments into a request and hand it to the package."""
     from latentsync.diffusion.sampler import SamplerSettings
+    from latentsync.inference.allocator import share_heaps
     from latentsync.inference.job import DubRequest, dub, preflight
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.progress import ProgressBar
     from latentsync.media.writer import EncodingOptions
 
+    share_heaps()
     changes = {"steps": arguments.inference_steps, "guidance_scale": arguments.guidance_scale}
     changes["cache_interval"] = DEEPCACHE_INTERVAL if arguments.enable_deepcache else None
     sampler = PRESETS[arguments.preset] | {key: value for key, value in changes.items() if value is not None}

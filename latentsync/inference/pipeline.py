@@ -91,14 +91,14 @@ class LipsyncPipeline:
                 return batch(windows)
 
         # Frames wait between the stages as few as keep them all busy: they are what the memory goes to.
-        one_batch = options.batch * self._num_frames
+        waiting = options.batch * self._num_frames // 2
         frames = prefetch(clock.each("decode", playing_order(video, audio.duration, options.length)), depth=2)
         targets = prefetch(tracks.follow(frames), depth=2)
         aligned = ramp_at_gaps(parallel_map(align, matrices(targets), ALIGN_WORKERS), options.ramp)
-        groups = group_frames(prefetch(aligned, depth=one_batch), audio, self._plan(options, video))
+        groups = group_frames(prefetch(aligned, depth=waiting), audio, self._plan(options, video))
         generated = frames_of(generate_groups(groups, generate, options.batch))
         try:
-            yield from prefetch(compositor.paste(prefetch(record.noting(generated), depth=one_batch)), depth=2)
+            yield from prefetch(compositor.paste(prefetch(record.noting(generated), depth=waiting)), depth=2)
         finally:
             record.batch_reductions = batch.reductions
 
