@@ -12,6 +12,7 @@ _HOMES = {
     "save_weights": "tensors",
     "load_unet": "unet",
     "load_unet_weights": "unet",
+    "start_unet": "unet_start",
     "load_syncnet": "syncnet",
     "load_codec": "codec",
     "load_whisper_weights": "whisper",

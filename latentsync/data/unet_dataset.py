@@ -36,6 +36,16 @@ class UNetSample:
     origin: SampleOrigin
 
 
+@dataclass(frozen=True, slots=True)
+class WindowChoice:
+    """Which frames of a clip a sample shows, and their sound: fields as in ``UNetSample``."""
+
+    start: int
+    reference_start: int
+    audio: Tensor
+    mel: Tensor | None
+
+
 class UNetDataset(ClipDataset[UNetSample]):
     """Ground truth at a random start, and a reference window of the same clip that shares no frame with it.
 
@@ -56,7 +66,7 @@ class UNetDataset(ClipDataset[UNetSample]):
         self.keep_mask = torch.from_numpy(np.asarray(keep_mask, dtype=np.float32))
         self._features = features
         self._mels = mels
-        self._num_frames = num_frames
+        self.num_frames = num_frames
 
     @staticmethod
     def min_frames(num_frames: int) -> int:
@@ -76,32 +86,42 @@ class UNetDataset(ClipDataset[UNetSample]):
         self, clip: Clip, key: SampleKey, rng: np.random.Generator, faults: tuple[ClipFault, ...]
     ) -> UNetSample:
         try:
-            features = self._features(clip)
-            mel = None if self._mels is None else self._mels(clip)
-            n_starts = self._n_starts(clip, features)
-            start = int(rng.integers(n_starts))
-            reference_start = shifted_start(rng, start, n_starts, self._num_frames)
-            target, reference = self._pixels(clip, start), self._pixels(clip, reference_start)
+            choice = self.choose(clip, rng)
+            target, reference = (self.faces(clip, start) for start in (choice.start, choice.reference_start))
         except DataError as error:
             raise BadClip(clip, error.message) from error
-        times = [Fraction(start + k) / MODEL_FPS for k in range(self._num_frames)]
         return UNetSample(
             target=target,
             masked=target * self.keep_mask,
             reference=reference,
-            audio=torch.from_numpy(np.stack([features.window(time) for time in times])),
-            mel=None if mel is None else torch.from_numpy(mel_window(mel, start, self._num_frames).copy())[None],
-            origin=SampleOrigin(clip.content, str(clip.path), start, faults),
+            audio=choice.audio,
+            mel=choice.mel,
+            origin=SampleOrigin(clip.content, str(clip.path), choice.start, faults),
         )
+
+    def choose(self, clip: Clip, rng: np.random.Generator) -> WindowChoice:
+        """Draw two windows of a clip. Raises ``DataError`` if its sound cannot be read or it is too short."""
+        features = self._features(clip)
+        mel = None if self._mels is None else self._mels(clip)
+        n_starts = self._n_starts(clip, features)
+        start = int(rng.integers(n_starts))
+        reference_start = shifted_start(rng, start, n_starts, self.num_frames)
+        times = [Fraction(start + k) / MODEL_FPS for k in range(self.num_frames)]
+        return WindowChoice(
+            start,
+            reference_start,
+            audio=torch.from_numpy(np.stack([features.window(time) for time in times])),
+            mel=None if mel is None else torch.from_numpy(mel_window(mel, start, self.num_frames).copy())[None],
+        )
+
+    def faces(self, clip: Clip, start: int) -> Tensor:
+        """The window at ``start``, (F, 3, R, R) float32 in [-1, 1]. Raises ``DataError`` if it cannot be decoded."""
+        frames = fit_frames(read_clip_frames(clip, start, self.num_frames), self.keep_mask.shape[-1])
+        return frames.float() / 127.5 - 1
 
     def _n_starts(self, clip: Clip, features: AudioFeatures) -> int:
         """Windows that lie wholly inside pictures and sound."""
-        usable, needed = min(clip.frames, int(features.duration * MODEL_FPS)), self.min_frames(self._num_frames)
+        usable, needed = min(clip.frames, int(features.duration * MODEL_FPS)), self.min_frames(self.num_frames)
         if usable < needed:
             raise DataError(f"too short: {usable} frames with sound where {needed} are needed")
-        return usable - self._num_frames + 1
-
-    def _pixels(self, clip: Clip, start: int) -> Tensor:
-        """(F, 3, R, R) float32 in [-1, 1]"""
-        frames = fit_frames(read_clip_frames(clip, start, self._num_frames), self.keep_mask.shape[-1])
-        return frames.float() / 127.5 - 1
+        return usable - self.num_frames + 1

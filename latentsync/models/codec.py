@@ -42,10 +42,28 @@ class LatentCodec(nn.Module):
             return self._sliced(lambda part: self.autoencoder.encode(part).latent_dist.mean * _KL_SCALE, pixels)
         return self._sliced(self._draw, pixels, eps)
 
+    def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """pixels (N, 3, R, R) -> mean and standard deviation (N, 4, h, w) of what ``encode`` draws.
+
+        The deviation of an autoencoder without a posterior is zero.
+        """
+        if not self._has_posterior:
+            mean = self.encode(pixels)
+            return mean, torch.zeros_like(mean)
+        return self._sliced(self._moments, pixels).chunk(2, dim=1)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep only the inputs of the autoencoder's blocks for the backward pass."""
+        self.autoencoder.enable_gradient_checkpointing()
+
     def decode(self, latents: Tensor) -> Tensor:
         """latents (N, 4, h, w) -> pixels (N, 3, R, R), not clamped."""
         scale = _KL_SCALE if self._has_posterior else 1.0
         return self._sliced(lambda part: self.autoencoder.decode(part / scale).sample, latents)
+
+    def _moments(self, pixels: Tensor) -> Tensor:
+        posterior = self.autoencoder.encode(pixels).latent_dist
+        return torch.cat([posterior.mean, posterior.std], dim=1) * _KL_SCALE
 
     def _draw(self, pixels: Tensor, eps: Tensor) -> Tensor:
         posterior = self.autoencoder.encode(pixels).latent_dist

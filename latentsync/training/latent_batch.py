@@ -5,7 +5,7 @@ B clips · F frames · R face side · h = w = R/8 · S audio tokens of width D p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from latentsync.constants import LATENT_CHANNELS
 from latentsync.diffusion.conditioning import Conditioning, latent_mask
 from latentsync.diffusion.noise import mixed_noise
 from latentsync.models.codec import LatentCodec
-from latentsync.types import UNetBatch
+from latentsync.types import SampleOrigin, UNetBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class LatentBatch:
 
     ``target`` (B, 4, F, h, w) latents of the ground truth and ``pixels`` (B, F, 3, R, R) in [-1, 1] the same as
     pictures, None where no loss looks at them; ``audio`` (B, F, S, D); ``mel`` (B, 1, 80, M) in [-4, 4], None where no
-    sync network listens.
+    sync network listens; ``heard`` (B,) 1 where ``audio`` is the sound and 0 where it was taken away.
     """
 
     target: Tensor
@@ -31,6 +31,30 @@ class LatentBatch:
     audio: Tensor
     pixels: Tensor | None
     mel: Tensor | None
+    heard: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PosteriorBatch:
+    """As ``types.UNetBatch``, with what the codec says of the pictures in place of the pictures.
+
+    ``target``, ``masked`` and ``reference`` (B, F, 2, 4, h, w) float32: mean and standard deviation of the latents.
+    ``pixels`` (B, F, 3, R, R) in [-1, 1] of the target, None where no loss looks at them.
+    """
+
+    target: Tensor
+    masked: Tensor
+    reference: Tensor
+    pixels: Tensor | None
+    keep_mask: Tensor
+    audio: Tensor
+    mel: Tensor | None
+    origins: tuple[SampleOrigin, ...]
+
+    def to(self, device: torch.device | str) -> PosteriorBatch:
+        """The same batch with its tensors on ``device``."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return PosteriorBatch(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +94,27 @@ def encode_batch(codec: LatentCodec, batch: UNetBatch, posterior: Tensor) -> Lat
         codec.encode(pixels.flatten(0, 1), eps.flatten(0, 1).to(pixels.device)).unflatten(0, frames).transpose(1, 2)
         for pixels, eps in zip((batch.target, batch.masked, batch.reference), posterior, strict=True)
     )
-    keep_mask = latent_mask(batch.keep_mask).expand(frames[0], 1, frames[1], -1, -1)
-    return LatentBatch(target, Conditioning(keep_mask, masked, reference), batch.audio, batch.target, batch.mel)
+    return _assemble(batch, target, masked, reference, batch.target)
+
+
+def draw_latents(batch: PosteriorBatch, posterior: Tensor) -> LatentBatch:
+    """What ``encode_batch`` gives, without encoding."""
+    target, masked, reference = (
+        (moments[:, :, 0] + moments[:, :, 1] * eps.to(moments.device)).transpose(1, 2)
+        for moments, eps in zip((batch.target, batch.masked, batch.reference), posterior, strict=True)
+    )
+    return _assemble(batch, target, masked, reference, batch.pixels)
+
+
+def silence(batch: LatentBatch, heard: Tensor) -> LatentBatch:
+    """Take the sound from the clips where ``heard`` (B,) is 0: what guidance contrasts with, all-zero tokens."""
+    heard = heard.to(batch.audio)
+    return replace(batch, audio=batch.audio * heard[:, None, None, None], heard=heard)
+
+
+def _assemble(
+    batch: UNetBatch | PosteriorBatch, target: Tensor, masked: Tensor, reference: Tensor, pixels: Tensor | None
+) -> LatentBatch:
+    clips, _, frames = target.shape[:3]
+    keep_mask = latent_mask(batch.keep_mask).expand(clips, 1, frames, -1, -1)
+    return LatentBatch(target, Conditioning(keep_mask, masked, reference), batch.audio, pixels, batch.mel)

@@ -28,6 +28,7 @@ from latentsync.training.data_order import StepBatches
 from latentsync.training.run_log import RunLog
 from latentsync.training.stop_signals import StopSignals
 from latentsync.training.task import Batch, LoopSettings, Task
+from latentsync.training.weight_average import WeightAverage
 from latentsync.types import ClipFault
 
 log = logging.getLogger(__name__)
@@ -49,9 +50,17 @@ class Trainer:
 
     The folder gets ``train.csv``, ``validation.csv``, ``charts.png``, ``tensorboard/``, ``checkpoints/``,
     ``weights/{last,best}.safetensors``, ``replaced_clips.json`` and, if there were any, ``bad_steps_*.jsonl``.
+    ``average`` takes in the weights after every step; when to use it is the task's business.
     """
 
-    def __init__(self, task: Task, settings: LoopSettings, folder: Path, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        task: Task,
+        settings: LoopSettings,
+        folder: Path,
+        accelerator: Accelerator,
+        average: WeightAverage | None = None,
+    ) -> None:
         self._task = task
         self._settings = settings
         self._folder = folder
@@ -61,6 +70,9 @@ class Trainer:
             self._parameters, lr=settings.learning_rate.peak, weight_decay=settings.weight_decay
         )
         self._network, self._optimizer = accelerator.prepare(task.network, optimizer)
+        self._average = average
+        if average is not None:
+            accelerator.register_for_checkpointing(average)
         self._store = CheckpointStore(folder / "checkpoints", settings.keep_checkpoints)
         self._progress = Progress()
         self._faults: dict[str, ClipFault] = {}
@@ -120,6 +132,8 @@ class Trainer:
             self._log.count()
         if math.isfinite(figures["loss"]) and math.isfinite(figures["grad_norm"]):
             self._optimizer.step()
+            if self._average is not None:
+                self._average.update()
             self._bad_in_a_row = 0
             if self._log is not None:
                 self._log.add(figures | {"lr": rate})

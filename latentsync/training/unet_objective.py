@@ -78,6 +78,8 @@ class UNetObjective:
         predicted = unet(build_unet_input(noisy, batch.conditioning), draws.timesteps.to(device), batch.audio).float()
         recon = noise_loss(predicted, noise, batch.conditioning.keep_mask, self._weights.kept_area)
         per_clip = self._judge(estimate_clean(noisy, predicted, alpha_bar), batch)
+        if batch.heard is not None and "sync" in per_clip:  # a mouth that heard nothing need not fit the sound
+            per_clip["sync"] = per_clip["sync"] * batch.heard
         level_weight = self._level_weights[levels].to(device)
         means = {name: (level_weight * values).mean() for name, values in per_clip.items()}
         total = self._weights.recon * recon
