@@ -78,7 +78,7 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
 def parallel_map(
     function: Callable[[T], U], items: Iterable[T], workers: int = 2, depth: int | None = None
 ) -> Iterator[U]:
-    """``map`` over a pool of threads, results in order, at most ``depth`` (default: one more than workers) items in flight.
+    """``map`` over a pool of threads, results in order, at most ``depth`` items in flight (default: ``workers`` + 1).
 
     For functions that release the interpreter lock (OpenCV, NumPy, torch). The first failure is raised in its place.
     """

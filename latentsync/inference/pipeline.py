@@ -91,14 +91,14 @@ class LipsyncPipeline:
                 return batch(windows)
 
         # Frames wait between the stages as few as keep them all busy: they are what the memory goes to.
-        waiting = options.batch * self._num_frames // 2
-        frames = prefetch(clock.each("decode", playing_order(video, audio.duration, options.length)), depth=2)
-        targets = prefetch(tracks.follow(frames), depth=2)
+        waiting = max(2, options.batch * self._num_frames // 2)
+        frames = prefetch(clock.each("decode", playing_order(video, audio.duration, options.length)), depth=1)
+        targets = prefetch(tracks.follow(frames), depth=1)
         aligned = ramp_at_gaps(parallel_map(align, matrices(targets), ALIGN_WORKERS), options.ramp)
         groups = group_frames(prefetch(aligned, depth=waiting), audio, self._plan(options, video))
         generated = frames_of(generate_groups(groups, generate, options.batch))
         try:
-            yield from prefetch(compositor.paste(prefetch(record.noting(generated), depth=waiting)), depth=2)
+            yield from prefetch(compositor.paste(prefetch(record.noting(generated), depth=waiting // 2)), depth=1)
         finally:
             record.batch_reductions = batch.reductions
 
