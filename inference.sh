@@ -8,6 +8,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 python="$("$root/setup_env.sh" --python)"
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 if [ $# -eq 0 ]; then
+  mkdir -p "$root/output"
   set -- --video_path "$root/assets/sample_video.mp4" --audio_path "$root/assets/sample_audio.wav" \
     --video_out_path "$root/output/sample.mp4" --overwrite
 fi
