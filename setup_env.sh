@@ -49,7 +49,9 @@ install_packages() {
   wanted="$("$python" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$requirements")"
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
   say "Installing the Python packages (about 7 GB with torch; some minutes) ..."
-  "$python" -m pip install --disable-pip-version-check --progress-bar off -r "$requirements" >&2 ||
+  local quiet=(--quiet)
+  [ -t 2 ] && quiet=() # somebody is watching
+  "$python" -m pip install --disable-pip-version-check "${quiet[@]}" -r "$requirements" >&2 ||
     die "pip could not install requirements.txt; its messages are above."
   printf '%s' "$wanted" >"$stamp"
 }

@@ -115,7 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(parsed)
     except LatentSyncError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        # Commands in remedies name this interpreter, so that they can be copied from the terminal.
+        print(f"Error: {error}".replace("`python -m ", f"`{sys.executable} -m "), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("Stopped; nothing was left behind.", file=sys.stderr)
