@@ -20,6 +20,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unet_config_path", required=True, help="a file such as those in configs/unet/")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="values that replace the file's")
+    parser.add_argument("--estimate_memory", action="store_true", help="only say what a step takes on a GPU, and end")
     return parser.parse_args(arguments)
 
 
@@ -30,6 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recipe = load_config(options.unet_config_path, UNetRecipe, options.overrides)
         name = Path(options.unet_config_path).stem
+        if options.estimate_memory:
+            from latentsync.training.unet_memory import estimate_memory
+
+            print(estimate_memory(recipe))
+            return 0
         from latentsync.training.unet import Outcome, run_folder, train_unet
 
         logging.info("%s", dump_config(recipe))

@@ -15,6 +15,7 @@ _HOMES = {
     "start_unet": "unet_start",
     "load_syncnet": "syncnet",
     "load_codec": "codec",
+    "build_codec": "codec",
     "load_whisper_weights": "whisper",
     "load_videomae": "videomae",
     "load_lpips": "lpips",

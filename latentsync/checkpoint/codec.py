@@ -56,6 +56,12 @@ def load_codec(
     return LatentCodec(fill(network, tensors, device, dtype)).eval()
 
 
+def build_codec(path: str | Path) -> LatentCodec:
+    """The codec that ``load_codec`` would give, with fresh weights; without config.json that of sd-vae-ft-mse."""
+    config = _read_config(_weight_file(Path(path)).with_name("config.json"))
+    return LatentCodec(CLASSES[config["_class_name"]].from_config(config)).eval()
+
+
 def _weight_file(path: Path) -> Path:
     if not path.is_dir():
         return path  # a missing one is reported when it is read

@@ -14,11 +14,11 @@ from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from latentsync.checkpoint import WeightsCard, save_weights, start_unet
+from latentsync.checkpoint import WeightsCard, save_weights
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.models.codec import LatentCodec
-from latentsync.models.unet import UNet3D, UNetConfig
+from latentsync.models.unet import UNet3D
 from latentsync.recipe import UNetRecipe
 from latentsync.training.charts import Curve, Panel
 from latentsync.training.journal import Row
@@ -29,15 +29,18 @@ from latentsync.training.run_clips import find_clips
 from latentsync.training.run_folder import check_run_folder, claim_run_folder
 from latentsync.training.task import LoopSettings
 from latentsync.training.unet_data import Noise, SeededBatch, UNetWindows, cache_folder, prepare_windows
+from latentsync.training.unet_memory import estimate_memory
 from latentsync.training.unet_networks import (
     audio_encoder_path,
+    build_unet,
     judges_of,
     load_frozen_codec,
-    load_objective,
+    load_judges,
+    make_objective,
     require_files,
     weight_files,
 )
-from latentsync.training.unet_objective import UNetObjective, trainable_parameters
+from latentsync.training.unet_objective import UNetObjective
 from latentsync.training.weight_average import WeightAverage
 from latentsync.types import Losses
 
@@ -171,6 +174,8 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
     require_files(weight_files(recipe, judges))
     accelerator = make_accelerator(recipe)
     set_seed(recipe.run.seed)  # equal on all processes: fresh weights must be
+    if accelerator.is_main_process and accelerator.device.type != "cpu":
+        log.info("Memory: %s", estimate_memory(recipe))
     network = build_unet(recipe).to(accelerator.device)
     with accelerator.main_process_first():  # the others find its cache
         clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
@@ -180,7 +185,7 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
         log.info("%s", clips.summary())
     codec = load_frozen_codec(recipe, accelerator.device)
     windows = prepare_windows(recipe, clips, judges, codec, accelerator)
-    objective = load_objective(recipe, judges, codec, accelerator.device)
+    objective = make_objective(recipe, judges, load_judges(recipe, judges, accelerator.device), codec)
     average = None
     if recipe.run.ema_decay:
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -188,32 +193,6 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
     task = UNetTask(recipe, network, codec, objective, windows, average)
     settings = loop_settings(recipe, len(windows.train), accelerator.num_processes)
     return Trainer(task, settings, folder, accelerator, average).run()
-
-
-def build_unet(recipe: UNetRecipe) -> UNet3D:
-    """The network in float32 with its start weights, of which those require gradients that the stage trains."""
-    config = UNetConfig.from_dict(recipe.model)
-    path = recipe.ckpt.resume_ckpt_path
-    network = start_unet(path, config) if path else UNet3D(config)
-    return choose_trained(network, recipe).train()
-
-
-def choose_trained(network: UNet3D, recipe: UNetRecipe) -> UNet3D:
-    """Let exactly the parameters require gradients that ``run.trainable_modules`` names.
-
-    As published, a network without motion modules is trained as a whole. Raises ``ConfigError`` for an entry that fits
-    no parameter.
-    """
-    run = recipe.run
-    patterns = run.trainable_modules if network.config.use_motion_module else None
-    if run.trainable_modules and patterns is None:
-        log.warning("run.trainable_modules is for networks with motion modules; the whole network is trained.")
-    network.requires_grad_(False)
-    for parameter in trainable_parameters(network, patterns).values():
-        parameter.requires_grad_(True)
-    if run.enable_gradient_checkpointing:
-        network.enable_gradient_checkpointing()
-    return network
 
 
 def make_accelerator(recipe: UNetRecipe) -> Accelerator:

@@ -1,14 +1,16 @@
-"""The frozen networks around the U-Net's training: codec, audio encoder, and the judges of the second stage."""
+"""The networks of a U-Net's training: itself with its trained parts, codec, audio encoder, the judges of stage 2."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from lpips import LPIPS
 
-from latentsync.checkpoint import load_codec, load_lpips, load_syncnet, load_videomae
+from latentsync.checkpoint import load_codec, load_lpips, load_syncnet, load_videomae, start_unet
 from latentsync.config import load_config
 from latentsync.diffusion.level_weights import LevelWeighting
 from latentsync.errors import ConfigError, WeightsMissingError
@@ -16,10 +18,13 @@ from latentsync.losses.perceptual import PerceptualLoss
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
 from latentsync.losses.trepa import TrepaLoss
 from latentsync.models.codec import LatentCodec
-from latentsync.models.syncnet import SyncNetConfig
-from latentsync.models.videomae import VideoMAEConfig
+from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
+from latentsync.models.unet import UNet3D, UNetConfig
+from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
-from latentsync.training.unet_objective import LossWeights, UNetObjective
+from latentsync.training.unet_objective import LossWeights, UNetObjective, trainable_parameters
+
+log = logging.getLogger(__name__)
 
 WHISPER_BY_WIDTH = {384: "checkpoints/whisper/tiny.pt", 768: "checkpoints/whisper/small.pt"}  # as published
 
@@ -90,31 +95,75 @@ def audio_encoder_path(recipe: UNetRecipe) -> Path:
     return Path(WHISPER_BY_WIDTH[width])
 
 
-def load_objective(recipe: UNetRecipe, judges: Judges, codec: LatentCodec, device: torch.device) -> UNetObjective:
-    """The losses with their networks on ``device``. Raises the ``WeightsError`` family and ``ConfigError``."""
+@dataclass(frozen=True, slots=True)
+class JudgeNetworks:
+    """The networks of the losses that are asked for."""
+
+    sync: StableSyncNet | None = None
+    perceptual: LPIPS | None = None
+    trepa: VideoMAE | None = None
+
+
+def load_judges(recipe: UNetRecipe, judges: Judges, device: torch.device) -> JudgeNetworks:
+    """The networks with their weights on ``device``. Raises the ``WeightsError`` family and ``ConfigError``."""
     dtype = frozen_dtype(recipe, device)
     sync = perceptual = trepa = None
     if judges.sync is not None:
-        data = judges.sync.data
-        network = load_syncnet(
-            judges.sync.ckpt.inference_ckpt_path,
-            SyncNetConfig.from_dict(judges.sync.model),
-            device=device,
-            dtype=dtype,
-        )
-        sync = (
-            LatentSyncLoss(network) if data.latent_space else PixelSyncLoss(network, data.resolution, data.lower_half)
-        )
+        config = SyncNetConfig.from_dict(judges.sync.model)
+        sync = load_syncnet(judges.sync.ckpt.inference_ckpt_path, config, device=device, dtype=dtype)
     if judges.perceptual is not None:
-        perceptual = PerceptualLoss(load_lpips(judges.perceptual, device=device))
+        perceptual = load_lpips(judges.perceptual, device=device)
     if judges.trepa is not None:
-        encoder = load_videomae(judges.trepa, videomae_config(recipe), device=device, dtype=dtype)
-        if recipe.run.enable_gradient_checkpointing:
-            encoder.enable_gradient_checkpointing()
-        trepa = TrepaLoss(encoder)
-    if judges.need_pixels and recipe.run.enable_gradient_checkpointing:
+        trepa = load_videomae(judges.trepa, videomae_config(recipe), device=device, dtype=dtype)
+    return JudgeNetworks(sync, perceptual, trepa)
+
+
+def make_objective(recipe: UNetRecipe, judges: Judges, networks: JudgeNetworks, codec: LatentCodec) -> UNetObjective:
+    """The losses of a configuration on ``networks``. Raises ``ConfigError`` for an unknown weighting of levels."""
+    sync = None
+    if judges.sync is not None:
+        data = judges.sync.data
+        if data.latent_space:
+            sync = LatentSyncLoss(networks.sync)
+        else:
+            sync = PixelSyncLoss(networks.sync, data.resolution, data.lower_half)
+    if recipe.run.enable_gradient_checkpointing and networks.trepa is not None:
+        networks.trepa.enable_gradient_checkpointing()
+    if recipe.run.enable_gradient_checkpointing and judges.need_pixels:
         codec.enable_gradient_checkpointing()
-    return UNetObjective(codec, loss_weights(recipe), sync=sync, perceptual=perceptual, trepa=trepa)
+    return UNetObjective(
+        codec,
+        loss_weights(recipe),
+        sync=sync,
+        perceptual=None if networks.perceptual is None else PerceptualLoss(networks.perceptual),
+        trepa=None if networks.trepa is None else TrepaLoss(networks.trepa),
+    )
+
+
+def build_unet(recipe: UNetRecipe) -> UNet3D:
+    """The network in float32 with its start weights, of which those require gradients that the stage trains."""
+    config = UNetConfig.from_dict(recipe.model)
+    path = recipe.ckpt.resume_ckpt_path
+    network = start_unet(path, config) if path else UNet3D(config)
+    return choose_trained(network, recipe).train()
+
+
+def choose_trained(network: UNet3D, recipe: UNetRecipe) -> UNet3D:
+    """Let exactly the parameters require gradients that ``run.trainable_modules`` names.
+
+    As published, a network without motion modules is trained as a whole. Raises ``ConfigError`` for an entry that fits
+    no parameter.
+    """
+    run = recipe.run
+    patterns = run.trainable_modules if network.config.use_motion_module else None
+    if run.trainable_modules and patterns is None:
+        log.warning("run.trainable_modules is for networks with motion modules; the whole network is trained.")
+    network.requires_grad_(False)
+    for parameter in trainable_parameters(network, patterns).values():
+        parameter.requires_grad_(True)
+    if run.enable_gradient_checkpointing:
+        network.enable_gradient_checkpointing()
+    return network
 
 
 def load_frozen_codec(recipe: UNetRecipe, device: torch.device) -> LatentCodec:

@@ -94,3 +94,19 @@ def test_gradients_reach_the_latents(codec):
     latents = rule_input("latents", (2, 4, 8, 8)).requires_grad_()
     codec.decode(latents).mean().backward()
     assert latents.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_the_posterior_is_what_encoding_draws_from(codec, pixels):
+    mean, deviation = codec.posterior(pixels[:2])
+    eps = rule_input("posterior_eps", (2, 4, 8, 8))
+    assert relative_error(mean + deviation * eps, codec.encode(pixels[:2], eps)) < 1e-6
+    assert torch.equal(mean, codec.encode(pixels[:2]))
+
+
+@torch.no_grad()
+def test_the_tiny_autoencoder_s_posterior_is_a_point(pixels):
+    codec = LatentCodec(small_tiny())
+    mean, deviation = codec.posterior(pixels[:2])
+    assert torch.equal(mean, codec.encode(pixels[:2]))
+    assert not deviation.any()

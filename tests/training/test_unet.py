@@ -19,9 +19,18 @@ from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.recipe import UNetRecipe
 from latentsync.training.loop import Outcome
 from latentsync.training.run_clips import find_clips
-from latentsync.training.unet import UNetTask, build_unet, choose_trained, loop_settings, train_unet
+from latentsync.training.unet import UNetTask, loop_settings, train_unet
 from latentsync.training.unet_data import cache_folder, prepare_windows
-from latentsync.training.unet_networks import judges_of, load_frozen_codec, load_objective, require_files, weight_files
+from latentsync.training.unet_networks import (
+    build_unet,
+    choose_trained,
+    judges_of,
+    load_frozen_codec,
+    load_judges,
+    make_objective,
+    require_files,
+    weight_files,
+)
 from tests.models.published import on_meta
 from tests.training.tiny_unet import ROOT, write_networks
 
@@ -32,6 +41,15 @@ SMALL = [
 ]  # fmt: skip
 ALL_LOSSES = ["run.perceptual_loss_weight=0.1", "run.trepa_loss_weight=10"]
 LOSSES = ("recon", "sync", "perceptual", "trepa")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks this small are slower with several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +132,7 @@ def task_of(recipe: UNetRecipe) -> UNetTask:
     clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
     codec = load_frozen_codec(recipe, accelerator.device)
     windows = prepare_windows(recipe, clips, judges, codec, accelerator)
-    objective = load_objective(recipe, judges, codec, accelerator.device)
+    objective = make_objective(recipe, judges, load_judges(recipe, judges, accelerator.device), codec)
     torch.manual_seed(0)
     return UNetTask(recipe, build_unet(recipe), codec, objective, windows, None)
 

@@ -22,7 +22,7 @@ from latentsync.losses.trepa import TrepaLoss
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE
-from latentsync.training.latent_batch import LatentBatch, StepDraws, encode_batch
+from latentsync.training.latent_batch import LatentBatch, StepDraws, encode_batch, silence
 from latentsync.training.unet_objective import LossWeights, UNetObjective, trainable_parameters
 from latentsync.types import Losses, SampleOrigin, UNetBatch
 from tests.golden import fill_by_rule, golden_arrays, golden_json, relative_error, rule_input
@@ -279,3 +279,18 @@ def test_only_the_area_to_be_generated_counts_if_asked():
 def test_what_a_loss_needs_and_the_batch_does_not_bring_is_named(judge, missing, named):
     with pytest.raises(ValueError, match=named):
         toy_losses(LossWeights(), dataclasses.replace(toy_batch(), **{missing: None}), sync=judge(small_syncnet()))
+
+
+@torch.no_grad()
+def test_a_clip_without_sound_has_no_sync_loss():
+    class Fixed(LatentSyncLoss):
+        def __call__(self, latents: Tensor, mel: Tensor) -> Tensor:
+            return torch.tensor([2.0, 4.0])
+
+    silenced = silence(toy_batch(), torch.tensor([1.0, 0.0]))
+    assert silenced.audio[0].any()
+    assert not silenced.audio[1].any()
+    losses = toy_losses(LossWeights(), silenced, sync=Fixed(small_syncnet()))
+    assert losses.sync.item() == 1.0
+    with_sound = toy_losses(LossWeights(), toy_batch(), sync=Fixed(small_syncnet()))
+    assert losses.recon != with_sound.recon

@@ -1,0 +1,45 @@
+"""The memory estimate, against tensors whose sizes are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from latentsync.config import load_config
+from latentsync.models.unet import UNet3D, UNetConfig
+from latentsync.recipe import UNetRecipe
+from latentsync.training.memory_estimate import GIB, PeakMemory
+from latentsync.training.unet_memory import estimate_memory
+from tests.models.published import on_meta
+from tests.training.tiny_unet import ROOT
+
+STAGE_1 = ROOT / "configs" / "unet" / "talkers_stage1.yaml"
+
+
+def test_the_peak_counts_what_is_held_at_once():
+    with PeakMemory() as memory:
+        first = torch.zeros(1000)
+        second = first + 1  # 8000 bytes are held
+        view = second[:500]
+        del first
+        third = second * 2
+        del second, view, third
+        torch.zeros(1500)
+    assert memory.peak == 8000
+
+
+def test_weights_optimiser_and_activations():
+    small = ["data.batch_size=1", "data.resolution=64", "run.ema_decay=0"]
+    plain, saving, encoding = (
+        estimate_memory(load_config(STAGE_1, UNetRecipe, [*small, override]))
+        for override in (
+            "run.enable_gradient_checkpointing=false",
+            "run.enable_gradient_checkpointing=true",
+            "data.cache_latents=false",
+        )
+    )
+    recipe = load_config(STAGE_1, UNetRecipe)
+    size = 4 * sum(p.numel() for p in on_meta(lambda: UNet3D(UNetConfig.from_dict(recipe.model))).parameters())
+    assert (plain.weights, plain.optimizer) == (size, 2 * size)
+    assert plain.total == pytest.approx(plain.weights + plain.optimizer + plain.frozen + plain.step)
+    assert size < saving.step < plain.step < encoding.step < GIB
