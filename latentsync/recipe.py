@@ -178,6 +178,7 @@ class SyncNetData:
 
     def __post_init__(self) -> None:
         _require_rates(self.audio_sample_rate, self.video_fps)
+        _require_counts("data", self, ("num_val_samples", "batch_size", "gradient_accumulation_steps", "num_frames"))
 
 
 @dataclass
@@ -188,6 +189,9 @@ class SyncNetCheckpointing:
     inference_ckpt_path: str | None = "checkpoints/stable_syncnet.pt"
     save_ckpt_steps: int = 2500
     keep_checkpoints: int = 3
+
+    def __post_init__(self) -> None:
+        _require_counts("ckpt", self, ("save_ckpt_steps", "keep_checkpoints"))
 
 
 @dataclass
@@ -216,6 +220,14 @@ class SyncNetRun:
     alarm_steps: int = 2000  # after which a loss at chance level is an alarm
     offset_syncnet_path: str | None = None  # trained sync network that checks the clips' A/V offsets before training
 
+    def __post_init__(self) -> None:
+        _require_counts("run", self, ("max_train_steps", "validation_steps", "log_steps", "alarm_steps"))
+        if self.mixed_precision not in ("fp16", "bf16"):
+            raise ConfigError(
+                f"run.mixed_precision is {self.mixed_precision!r}.",
+                remedy="Choose fp16 or bf16, or set run.mixed_precision_training to false for float32.",
+            )
+
 
 @dataclass
 class SyncNetRecipe:
@@ -226,6 +238,14 @@ class SyncNetRecipe:
     ckpt: SyncNetCheckpointing = field(default_factory=SyncNetCheckpointing)
     run: SyncNetRun = field(default_factory=SyncNetRun)
     optimizer: SyncNetOptimizer = field(default_factory=SyncNetOptimizer)
+
+
+def _require_counts(section: str, settings: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        if getattr(settings, name) < 1:
+            raise ConfigError(
+                f"{section}.{name} is {getattr(settings, name)}.", remedy="It counts something: give at least 1."
+            )
 
 
 def _require_rates(audio_sample_rate: int, video_fps: int) -> None:

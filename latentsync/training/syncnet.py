@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import InitProcessGroupKwargs, gather_object, set_seed
 from torch import Tensor, nn
 
 from latentsync.checkpoint import WeightsCard, load_codec, load_syncnet, save_weights
@@ -37,6 +38,8 @@ from latentsync.training.task import LoopSettings
 from latentsync.types import SyncBatch
 
 log = logging.getLogger(__name__)
+
+LONGEST_WAIT = timedelta(hours=6)  # of a process for the first one, which opens every clip of a folder once
 
 # What may differ between two starts of one run without changing what it computes.
 MAY_CHANGE = (
@@ -163,7 +166,8 @@ def make_accelerator(recipe: SyncNetRecipe) -> Accelerator:
     """Devices and precision: half precision only on an accelerator, where it is quicker."""
     on_cpu = not torch.accelerator.is_available()
     half = recipe.run.mixed_precision if recipe.run.mixed_precision_training and not on_cpu else "no"
-    return Accelerator(cpu=on_cpu, mixed_precision=half)
+    patience = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
+    return Accelerator(cpu=on_cpu, mixed_precision=half, kwargs_handlers=[patience])
 
 
 def loop_settings(recipe: SyncNetRecipe) -> LoopSettings:

@@ -79,6 +79,21 @@ def test_nothing_to_train_on_is_an_error_not_a_loop(tmp_path):
         train_syncnet(recipe, "tiny")
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("data", "batch_size", 0),
+        ("data", "num_val_samples", 0),
+        ("run", "log_steps", 0),
+        ("ckpt", "save_ckpt_steps", -1),
+        ("run", "mixed_precision", "fp8"),
+    ],
+)
+def test_settings_without_sense_are_refused_by_name(tmp_path, section, key, value):
+    with pytest.raises(ConfigError, match=rf"{section}\.{key}"):
+        tiny_recipe(tmp_path, tmp_path, **{section: {key: value}})
+
+
 def test_a_folder_of_another_run_is_not_continued(clips, tmp_path):
     few = {"max_train_steps": 1, "validation_steps": 1}
     train_syncnet(tiny_recipe(tmp_path, clips, run=few), "tiny")
