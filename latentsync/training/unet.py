@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -153,7 +153,7 @@ class UNetTask:
             latents = silence(latents, heard)
         return self._objective(network, latents, draws)
 
-    def _averaged(self) -> nullcontext | object:
+    def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.applied()
 
 
@@ -183,6 +183,8 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
         claim_run_folder(folder, recipe)
         clips.write_report(folder / "clips.json")
         log.info("%s", clips.summary())
+        if recipe.data.val_video_path:
+            log.warning("data.val_video_path: no videos are rendered; validation is by losses on held-out clips.")
     codec = load_frozen_codec(recipe, accelerator.device)
     windows = prepare_windows(recipe, clips, judges, codec, accelerator)
     objective = make_objective(recipe, judges, load_judges(recipe, judges, accelerator.device), codec)
