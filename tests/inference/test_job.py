@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import socket
@@ -240,21 +239,27 @@ def test_the_network_is_not_needed(media, checkpoints, tmp_path, monkeypatch):
     assert main(arguments(media, checkpoints, tmp_path / "out.mp4")) == 0
 
 
-def test_interrupt_leaves_nothing(media, checkpoints, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_leaves_nothing(media, checkpoints, tmp_path, number):
     write_wav(tmp_path / "long.wav", tone(60.0), 16_000)
     output = tmp_path / "out" / "result.mp4"
     output.parent.mkdir()
     line = arguments(media, checkpoints, output, "--inference_steps", "20", audio=tmp_path / "long.wav")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.inference", *line], cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ
-    )
-    deadline = time.monotonic() + 120
-    while not list(output.parent.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, message = process.communicate(timeout=60)
+    # A shell that runs the tests in the background has Ctrl-C ignored, and children inherit that.
+    code = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    code += "runpy.run_module('scripts.inference', run_name='__main__', alter_sys=True)"
+    command = [sys.executable, "-c", code, *line]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not list(output.parent.iterdir()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(0.5)
+            start = time.monotonic()
+            process.send_signal(number)
+            _, message = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == errors.INTERRUPTED_EXIT_CODE, message
     assert time.monotonic() - start < 10
     assert list(output.parent.iterdir()) == [] and "Traceback" not in message
