@@ -87,6 +87,7 @@ def test_killed_and_resumed_gives_the_weights_of_an_undisturbed_run(clips, tmp_p
     load_syncnet(tmp_path / "parts" / "tiny" / "weights" / "best.safetensors")
 
 
+@pytest.mark.slow  # three processes of torch; failed once in three runs on a busy machine, cause not found yet
 def test_two_processes_with_a_corrupt_clip_train_like_one(clips, tmp_path):
     still = {"model": {name: {"dropout": 0.0} for name in ("audio_encoder", "visual_encoder")}}
     one = start(tmp_path, clips, "one", **sections(still, batch_size=4))
