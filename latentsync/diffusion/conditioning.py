@@ -1,6 +1,7 @@
-"""What the U-Net sees besides the noise, and the only place that knows the order of its 13 input channels.
+"""What the U-Net sees besides the noise, and the only place that knows the order of its 3 C + 1 input channels (13
+in every release).
 
-B windows · F frames · R face side · h = w = R/8
+B windows · F frames · C latent channels · R face side · h = w = R/8
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from latentsync.constants import LATENT_DOWNSCALE
 class Conditioning:
     """The picture side of the conditioning, in latent space; one dtype and device for all.
 
-    ``keep_mask`` (B, 1, F, h, w), 1 = keep, 0 = generate; ``masked`` (B, 4, F, h, w) latents of the faces with the area
-    to be generated blanked; ``reference`` (B, 4, F, h, w) latents of the faces that show the identity.
+    ``keep_mask`` (B, 1, F, h, w), 1 = keep, 0 = generate; ``masked`` (B, C, F, h, w) latents of the faces with the area
+    to be generated blanked; ``reference`` (B, C, F, h, w) latents of the faces that show the identity.
     """
 
     keep_mask: Tensor
@@ -27,7 +28,7 @@ class Conditioning:
 
 
 def build_unet_input(noisy: Tensor, conditioning: Conditioning) -> Tensor:
-    """noisy latents (B, 4, F, h, w) -> (B, 13, F, h, w): noisy 4, keep_mask 1, masked 4, reference 4."""
+    """noisy latents (B, C, F, h, w) -> (B, 3 C + 1, F, h, w): noisy C, keep_mask 1, masked C, reference C."""
     return torch.cat([noisy, conditioning.keep_mask, conditioning.masked, conditioning.reference], dim=1)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE, exact_div
+from latentsync.constants import LATENT_DOWNSCALE, exact_div
 from latentsync.diffusion.conditioning import Conditioning, latent_mask
 from latentsync.diffusion.noise import shared_noise
 from latentsync.diffusion.sampler import SamplerSettings, sample
@@ -61,7 +61,7 @@ class LatentGenerator:
         self._keep_mask = torch.from_numpy(keep_mask)
         self._random = torch.Generator().manual_seed(seed)  # on the CPU: the same draws for every device
         side = exact_div(self.resolution, LATENT_DOWNSCALE)
-        self.noise = shared_noise(self._random, 1, 1, side, side)
+        self.noise = shared_noise(self._random, 1, 1, side, side, models.unet.config.out_channels)
         self._draws: dict[int, Tensor] | None = {} if sample_posterior else None
 
     @torch.inference_mode()
@@ -91,7 +91,7 @@ class LatentGenerator:
         return torch.from_numpy(values).to(self._models.device, self._models.dtype)
 
     def _posterior_draws(self, windows: list[Window]) -> tuple[Tensor | None, Tensor | None]:
-        """(n*F, 4, h, w) for the masked and for the reference pictures.
+        """(n*F, C, h, w) for the masked and for the reference pictures.
 
         Drawn once per window, in the order of the windows, so that doing a batch again changes nothing.
         """
@@ -99,7 +99,7 @@ class LatentGenerator:
             return None, None
         for window in windows:
             if window.number not in self._draws:
-                shape = (2, len(window.faces), LATENT_CHANNELS, *self.noise.shape[-2:])
+                shape = (2, len(window.faces), self.noise.shape[1], *self.noise.shape[-2:])
                 self._draws[window.number] = torch.randn(shape, generator=self._random)
         for number in [number for number in self._draws if number < windows[0].number]:
             del self._draws[number]

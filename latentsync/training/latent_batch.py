@@ -1,6 +1,7 @@
 """A training batch in latent space, and the random draws of a training step.
 
-B clips · F frames · R face side · h = w = R/8 · S audio tokens of width D per frame · M mel frames
+B clips · F frames · C latent channels (4 in every release) · R face side · h = w = R/8
+S audio tokens of width D per frame · M mel frames
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from latentsync.types import SampleOrigin, UNetBatch
 class LatentBatch:
     """What the U-Net's losses are computed from, on one device, float32.
 
-    ``target`` (B, 4, F, h, w) latents of the ground truth and ``pixels`` (B, F, 3, R, R) in [-1, 1] the same as
+    ``target`` (B, C, F, h, w) latents of the ground truth and ``pixels`` (B, F, 3, R, R) in [-1, 1] the same as
     pictures, None where no loss looks at them; ``audio`` (B, F, S, D); ``mel`` (B, 1, 80, M) in [-4, 4], None where no
     sync network listens; ``heard`` (B,) 1 where ``audio`` is the sound and 0 where it was taken away.
     """
@@ -38,7 +39,7 @@ class LatentBatch:
 class PosteriorBatch:
     """As ``types.UNetBatch``, with what the codec says of the pictures in place of the pictures.
 
-    ``target``, ``masked`` and ``reference`` (B, F, 2, 4, h, w) float32: mean and standard deviation of the latents.
+    ``target``, ``masked`` and ``reference`` (B, F, 2, C, h, w) float32: mean and standard deviation of the latents.
     ``pixels`` (B, F, 3, R, R) in [-1, 1] of the target, None where no loss looks at them.
     """
 
@@ -59,20 +60,28 @@ class PosteriorBatch:
 
 @dataclass(frozen=True, slots=True)
 class StepDraws:
-    """Training step of the noise schedule for each clip, (B,) int64, and the noise, (B, 4, F, h, w)."""
+    """Training step of the noise schedule for each clip, (B,) int64, and the noise, (B, C, F, h, w)."""
 
     timesteps: Tensor
     noise: Tensor
 
 
-def draw_posterior(generator: torch.Generator, batch: int, frames: int, side: int) -> Tensor:
-    """Standard normal (3, B, F, 4, side, side) for ``encode_batch``: target, masked, reference, in this order."""
-    shape = (3, batch, frames, LATENT_CHANNELS, side, side)
+def draw_posterior(
+    generator: torch.Generator, batch: int, frames: int, side: int, channels: int = LATENT_CHANNELS
+) -> Tensor:
+    """Standard normal (3, B, F, C, side, side) for ``encode_batch``: target, masked, reference, in this order."""
+    shape = (3, batch, frames, channels, side, side)
     return torch.randn(shape, generator=generator, device=generator.device)
 
 
 def draw_step(
-    generator: torch.Generator, batch: int, frames: int, side: int, n_timesteps: int, mixed_noise_alpha: float | None
+    generator: torch.Generator,
+    batch: int,
+    frames: int,
+    side: int,
+    n_timesteps: int,
+    mixed_noise_alpha: float | None,
+    channels: int = LATENT_CHANNELS,
 ) -> StepDraws:
     """Time steps, uniform in [0, n_timesteps), then noise for latents ``side`` cells wide, on the generator's device.
 
@@ -80,15 +89,15 @@ def draw_step(
     """
     timesteps = torch.randint(n_timesteps, (batch,), generator=generator, device=generator.device)
     if mixed_noise_alpha is not None:
-        return StepDraws(timesteps, mixed_noise(generator, batch, frames, side, side, mixed_noise_alpha))
-    shape = (batch, LATENT_CHANNELS, 1, side, side)
+        return StepDraws(timesteps, mixed_noise(generator, batch, frames, side, side, mixed_noise_alpha, channels))
+    shape = (batch, channels, 1, side, side)
     noise = torch.randn(shape, generator=generator, device=generator.device)
     return StepDraws(timesteps, noise.expand(-1, -1, frames, -1, -1))
 
 
 @torch.no_grad()
 def encode_batch(codec: LatentCodec, batch: UNetBatch, posterior: Tensor) -> LatentBatch:
-    """``posterior`` (3, B, F, 4, h, w) as from ``draw_posterior``: what is drawn of each picture's latents."""
+    """``posterior`` (3, B, F, C, h, w) as from ``draw_posterior``: what is drawn of each picture's latents."""
     frames = batch.target.shape[:2]
     target, masked, reference = (
         codec.encode(pixels.flatten(0, 1), eps.flatten(0, 1).to(pixels.device)).unflatten(0, frames).transpose(1, 2)

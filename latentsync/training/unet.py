@@ -78,8 +78,9 @@ class UNetTask:
         self._average = average
         run = recipe.run
         alpha = run.mixed_noise_alpha if run.use_mixed_noise else None
-        self._noise = Noise(objective.n_timesteps, alpha, run.audio_dropout)
-        self._validation_noise = Noise(objective.n_timesteps, alpha, audio_dropout=0.0)
+        channels = network.config.out_channels
+        self._noise = Noise(objective.n_timesteps, alpha, run.audio_dropout, channels)
+        self._validation_noise = Noise(objective.n_timesteps, alpha, 0.0, channels)
 
     def loss(self, network: nn.Module, batch: SeededBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``; the figures are the single losses, without their weights."""

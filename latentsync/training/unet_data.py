@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from latentsync.checkpoint import sha256_file
-from latentsync.constants import LATENT_DOWNSCALE
+from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.audio_features import AudioFeatureReader
 from latentsync.data.clip_dataset import SampleKey
@@ -81,20 +81,22 @@ class SeededWindows(Dataset):
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How noise is drawn. ``mixed_alpha``: see ``latent_batch.draw_step``; ``audio_dropout``: share without sound."""
+    """How noise is drawn. ``mixed_alpha``: see ``latent_batch.draw_step``; ``audio_dropout``: share without sound;
+    ``channels``: C of the latents."""
 
     n_timesteps: int
     mixed_alpha: float | None
     audio_dropout: float
+    channels: int = LATENT_CHANNELS
 
     def draw(self, seeds: Sequence[int], frames: int, resolution: int) -> tuple[Tensor, StepDraws, Tensor]:
-        """Posterior draws (3, B, F, 4, h, w), draws of the step, and ``heard`` (B,), on the CPU."""
+        """Posterior draws (3, B, F, C, h, w), draws of the step, and ``heard`` (B,), on the CPU."""
         side = resolution // LATENT_DOWNSCALE
         posteriors, steps, heard = [], [], []
         for seed in seeds:
             generator = torch.Generator().manual_seed(seed)
-            posteriors.append(draw_posterior(generator, 1, frames, side))
-            steps.append(draw_step(generator, 1, frames, side, self.n_timesteps, self.mixed_alpha))
+            posteriors.append(draw_posterior(generator, 1, frames, side, self.channels))
+            steps.append(draw_step(generator, 1, frames, side, self.n_timesteps, self.mixed_alpha, self.channels))
             heard.append(torch.rand(1, generator=generator) >= self.audio_dropout)
         draws = StepDraws(torch.cat([s.timesteps for s in steps]), torch.cat([s.noise for s in steps]))
         return torch.cat(posteriors, dim=1), draws, torch.cat(heard).float()

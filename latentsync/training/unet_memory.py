@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from latentsync.checkpoint import build_codec
-from latentsync.constants import FEATURES_PER_FRAME, LATENT_CHANNELS, LATENT_DOWNSCALE, SYNCNET_MEL_BANDS
+from latentsync.constants import FEATURES_PER_FRAME, LATENT_DOWNSCALE, SYNCNET_MEL_BANDS
 from latentsync.models.codec import LatentCodec
 from latentsync.models.perceptual import build_lpips
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
@@ -82,18 +82,19 @@ def _batch(recipe: UNetRecipe, codec: LatentCodec) -> tuple[LatentBatch, StepDra
     """A batch of the recipe's shapes, with the encoding before it unless the latents come from a cache."""
     data = recipe.data
     clips, frames, side = data.batch_size, data.num_frames, data.resolution // LATENT_DOWNSCALE
+    channels = recipe.model["out_channels"]
     pictures = torch.empty(clips, frames, 3, data.resolution, data.resolution)
-    latents = torch.empty(clips, LATENT_CHANNELS, frames, side, side)
+    latents = torch.empty(clips, channels, frames, side, side)
     audio = torch.empty(clips, frames, FEATURES_PER_FRAME * _TAPS, recipe.model["cross_attention_dim"])
     mel = torch.empty(clips, 1, SYNCNET_MEL_BANDS, -(-frames * 16 // 5))
     keep_mask = torch.empty(1, data.resolution, data.resolution)
     draws = StepDraws(torch.zeros(clips, dtype=torch.int64), latents)
     if data.cache_latents:
-        posterior = torch.empty(clips, frames, 2, LATENT_CHANNELS, side, side)
+        posterior = torch.empty(clips, frames, 2, channels, side, side)
         cached = PosteriorBatch(posterior, posterior + 0, posterior + 0, pictures, keep_mask, audio, mel, ())
-        return draw_latents(cached, torch.empty(3, clips, frames, LATENT_CHANNELS, side, side)), draws
+        return draw_latents(cached, torch.empty(3, clips, frames, channels, side, side)), draws
     windows = UNetBatch(pictures, pictures * keep_mask, pictures + 0, keep_mask, audio, mel, ())
-    return encode_batch(codec, windows, torch.empty(3, clips, frames, LATENT_CHANNELS, side, side)), draws
+    return encode_batch(codec, windows, torch.empty(3, clips, frames, channels, side, side)), draws
 
 
 def _as_on_gpu(recipe: UNetRecipe, network: UNet3D) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

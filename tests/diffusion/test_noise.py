@@ -33,3 +33,9 @@ def test_mixed_noise_has_unit_variance_and_the_stated_correlation(alpha):
     assert noise.var().item() == pytest.approx(1, abs=0.03)
     assert (noise[:, :, 0] * noise[:, :, 9]).mean().item() == pytest.approx(alpha**2 / (1 + alpha**2), abs=0.03)
     assert (noise[0] * noise[1]).mean().item() == pytest.approx(0, abs=0.03)  # clips have nothing in common
+
+
+def test_latents_may_have_another_number_of_channels():
+    generator = torch.Generator().manual_seed(0)
+    assert shared_noise(generator, 2, 3, 4, 5, channels=8).shape == (2, 8, 3, 4, 5)
+    assert mixed_noise(generator, 2, 3, 4, 5, channels=8).shape == (2, 8, 3, 4, 5)
