@@ -40,7 +40,8 @@ class BadClip(Exception):  # noqa: N818  a message from the reading code to the 
 class ClipDataset(Dataset, ABC, Generic[Sample]):
     """A map from ``SampleKey`` (or a plain index, which means epoch 0) to samples of clips.
 
-    ``index`` names the clip ``index % len(clips)``. A clip that failed once is not opened again by this process.
+    ``index`` names the clip ``index % len(clips)``. Nothing is remembered of a clip that failed: it may give another
+    sample, and which samples a process read before must not decide.
     """
 
     def __init__(self, clips: Sequence[Clip], seed: int) -> None:
@@ -48,7 +49,6 @@ class ClipDataset(Dataset, ABC, Generic[Sample]):
             raise DataError("A data set without clips was asked for.", remedy="See the report of the clips.")
         self.clips = tuple(clips)
         self._seed = seed
-        self._known_bad: dict[str, ClipFault] = {}  # by content hash
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -63,21 +63,14 @@ class ClipDataset(Dataset, ABC, Generic[Sample]):
             rng = np.random.default_rng([self._seed, key.epoch, key.index, attempt])
             place = key.index % len(self.clips) if attempt == 0 else int(rng.integers(len(self.clips)))
             try:
-                return self._sample(self._trusted(self.clips[place]), key, rng, tuple(faults))
+                return self._sample(self.clips[place], key, rng, tuple(faults))
             except BadClip as bad:
-                self._known_bad[bad.fault.clip_id] = bad.fault
                 faults.append(bad.fault)
         raise DataError(
             f"{len(faults)} clips in a row could not be used for sample {key.index} of epoch {key.epoch}:\n"
             f"{fault_table(faults)}",
             remedy="Run ./data_processing_pipeline.sh over the clips, or take the bad ones out of the list.",
         )
-
-    def _trusted(self, clip: Clip) -> Clip:
-        """``clip`` unless it failed before."""
-        if clip.content in self._known_bad:
-            raise BadClip(clip, self._known_bad[clip.content].reason)
-        return clip
 
     @abstractmethod
     def _sample(self, clip: Clip, key: SampleKey, rng: np.random.Generator, faults: tuple[ClipFault, ...]) -> Sample:

@@ -46,21 +46,32 @@ def read_clip_frames(clip: Clip, start: int, count: int) -> np.ndarray:
 class FrameReader:
     """Windows of clips. Clips stay decoded in memory, first come, first kept, while they fit ``keep_bytes``.
 
-    A kept clip is decoded whole, so damage anywhere in it counts.
+    What a window holds does not depend on what is kept: of a damaged clip every window is decoded by itself.
     """
 
     def __init__(self, keep_bytes: int = 0) -> None:
         self._left = keep_bytes
         self._kept: dict[str, np.ndarray] = {}
+        self._damaged: set[str] = set()
 
     def __call__(self, clip: Clip, start: int, count: int) -> np.ndarray:
         """(count, H, W, 3) uint8 RGB. Raises ``DataError`` if the frames cannot be decoded."""
-        if clip.content not in self._kept and clip.frames * clip.width * clip.height * 3 <= self._left:
-            self._kept[clip.content] = read_clip_frames(clip, 0, clip.frames)
-            self._left -= self._kept[clip.content].nbytes
+        if clip.content not in self._kept and self._fits(clip):
+            self._keep(clip)
         if clip.content in self._kept:
             return self._kept[clip.content][start : start + count]
         return read_clip_frames(clip, start, count)
+
+    def _fits(self, clip: Clip) -> bool:
+        return clip.content not in self._damaged and clip.frames * clip.width * clip.height * 3 <= self._left
+
+    def _keep(self, clip: Clip) -> None:
+        try:
+            self._kept[clip.content] = read_clip_frames(clip, 0, clip.frames)
+        except DataError:  # the window that was asked for may be whole; if it is not, that is what the caller hears of
+            self._damaged.add(clip.content)
+        else:
+            self._left -= self._kept[clip.content].nbytes
 
 
 def fit_frames(frames: np.ndarray, resolution: int) -> torch.Tensor:
