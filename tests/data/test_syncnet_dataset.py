@@ -153,8 +153,8 @@ def test_a_window_of_a_damaged_clip_is_the_same_whether_clips_are_kept_or_not(wo
         for reader in (FrameReader(), FrameReader(10**8)):
             try:
                 results.append(reader(clips[6], start, 16).tolist())
-            except DataError as error:
-                results.append(error.message)
+            except DataError:
+                results.append(None)
         assert results[0] == results[1]
 
 
