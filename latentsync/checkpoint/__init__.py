@@ -16,7 +16,9 @@ _HOMES = {
     "load_syncnet": "syncnet",
     "load_codec": "codec",
     "build_codec": "codec",
+    "save_codec": "codec",
     "load_whisper_weights": "whisper",
+    "save_whisper": "whisper",
     "load_videomae": "videomae",
     "load_lpips": "lpips",
 }

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
+from safetensors.torch import save_file
 from torch import Tensor
 
-from latentsync.checkpoint.files import FileKind, corrupt, inspect_file
+from latentsync.checkpoint.files import FileKind, atomic_path, corrupt, inspect_file
 from latentsync.checkpoint.tensors import fill, mismatch, read_table, refuse_extras, require_tensors, tensors_under
 from latentsync.models.codec import LatentCodec
 
@@ -60,6 +61,18 @@ def build_codec(path: str | Path) -> LatentCodec:
     """The codec that ``load_codec`` would give, with fresh weights; without config.json that of sd-vae-ft-mse."""
     config = _read_config(_weight_file(Path(path)).with_name("config.json"))
     return LatentCodec(CLASSES[config["_class_name"]].from_config(config)).eval()
+
+
+def save_codec(folder: str | Path, autoencoder: AutoencoderKL) -> None:
+    """Write a diffusers folder that ``load_codec`` reads; each of its two files appears whole or not at all."""
+    folder = Path(folder)
+    config = {"_class_name": type(autoencoder).__name__, **autoencoder.config}
+    config = {key: value for key, value in config.items() if key != "_name_or_path"}
+    with atomic_path(folder / "config.json") as temporary:
+        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in autoencoder.state_dict().items()}
+    with atomic_path(folder / WEIGHT_NAMES[0]) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
 
 
 def _weight_file(path: Path) -> Path:

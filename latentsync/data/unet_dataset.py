@@ -22,6 +22,10 @@ from latentsync.data.negatives import shifted_start
 from latentsync.errors import DataError
 from latentsync.types import AudioFeatures, ClipFault, SampleOrigin, UNetBatch
 
+# Frames between the starts of a window and its reference, also where windows are shorter than the published ones: a
+# mouth of the moment before would tell what the sound is to tell.
+REFERENCE_DISTANCE = WINDOW_FRAMES
+
 
 @dataclass(frozen=True, slots=True)
 class UNetSample:
@@ -47,7 +51,7 @@ class WindowChoice:
 
 
 class UNetDataset(ClipDataset[UNetSample]):
-    """Ground truth at a random start, and a reference window of the same clip that shares no frame with it.
+    """Ground truth at a random start, and a reference window of the same clip at least ``REFERENCE_DISTANCE`` from it.
 
     ``clips`` are face crops. ``keep_mask`` (1, R, R) float32, 1 = keep; the hole of ``masked`` is 0, mid-grey.
     ``features`` gives a clip's audio features; ``mels`` is None where no sync network takes part.
@@ -71,7 +75,7 @@ class UNetDataset(ClipDataset[UNetSample]):
     @staticmethod
     def min_frames(num_frames: int) -> int:
         """Frames that a clip needs: whatever the target's start, a reference window lies beside it."""
-        return 3 * num_frames
+        return 2 * max(num_frames, REFERENCE_DISTANCE) + num_frames
 
     def collate(self, samples: Sequence[UNetSample]) -> UNetBatch:
         """Stack samples into a batch."""
@@ -105,7 +109,7 @@ class UNetDataset(ClipDataset[UNetSample]):
         mel = None if self._mels is None else self._mels(clip)
         n_starts = self._n_starts(clip, features)
         start = int(rng.integers(n_starts))
-        reference_start = shifted_start(rng, start, n_starts, self.num_frames)
+        reference_start = shifted_start(rng, start, n_starts, max(self.num_frames, REFERENCE_DISTANCE))
         times = [Fraction(start + k) / MODEL_FPS for k in range(self.num_frames)]
         return WindowChoice(
             start,

@@ -1,6 +1,6 @@
 """The border between pixels and latents, and the only place that knows the scale of Stable Diffusion's latents.
 
-N pictures · R face side · h = w = R/8
+N pictures · C latent channels (4 in every release) · R face side · h = w = R/8
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 # Stable Diffusion's autoencoder gives latents of standard deviation 1 / 0.18215 (arXiv 2112.10752); the U-Net sees them
 # at about 1. A scale or shift in an autoencoder's own configuration is not read: the published code overrides both.
-_KL_SCALE = 0.18215
+KL_SCALE = 0.18215
 
 
 class LatentCodec(nn.Module):
-    """pixels (N, 3, R, R) in [-1, 1] <-> latents (N, 4, h, w) in the scale that the U-Net works in.
+    """pixels (N, 3, R, R) in [-1, 1] <-> latents (N, C, h, w) in the scale that the U-Net works in.
 
     ``AutoencoderTiny`` (TAESD) was trained to give latents in that scale itself. At most ``max_batch`` pictures are
     worked on at once, so that memory does not grow with N. The work is done in the autoencoder's dtype; results come
@@ -31,19 +31,19 @@ class LatentCodec(nn.Module):
         self._has_posterior = isinstance(autoencoder, AutoencoderKL)
 
     def encode(self, pixels: Tensor, eps: Tensor | None = None) -> Tensor:
-        """pixels (N, 3, R, R) -> latents (N, 4, h, w).
+        """pixels (N, 3, R, R) -> latents (N, C, h, w).
 
-        ``eps`` (N, 4, h, w) standard normal draws from the posterior; None takes its mode. An autoencoder without a
+        ``eps`` (N, C, h, w) standard normal draws from the posterior; None takes its mode. An autoencoder without a
         posterior has one answer only and takes no notice of ``eps``.
         """
         if not self._has_posterior:
             return self._sliced(lambda part: self.autoencoder.encode(part).latents, pixels)
         if eps is None:
-            return self._sliced(lambda part: self.autoencoder.encode(part).latent_dist.mean * _KL_SCALE, pixels)
+            return self._sliced(lambda part: self.autoencoder.encode(part).latent_dist.mean * KL_SCALE, pixels)
         return self._sliced(self._draw, pixels, eps)
 
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """pixels (N, 3, R, R) -> mean and standard deviation (N, 4, h, w) of what ``encode`` draws.
+        """pixels (N, 3, R, R) -> mean and standard deviation (N, C, h, w) of what ``encode`` draws.
 
         The deviation of an autoencoder without a posterior is zero.
         """
@@ -57,17 +57,17 @@ class LatentCodec(nn.Module):
         self.autoencoder.enable_gradient_checkpointing()
 
     def decode(self, latents: Tensor) -> Tensor:
-        """latents (N, 4, h, w) -> pixels (N, 3, R, R), not clamped."""
-        scale = _KL_SCALE if self._has_posterior else 1.0
+        """latents (N, C, h, w) -> pixels (N, 3, R, R), not clamped."""
+        scale = KL_SCALE if self._has_posterior else 1.0
         return self._sliced(lambda part: self.autoencoder.decode(part / scale).sample, latents)
 
     def _moments(self, pixels: Tensor) -> Tensor:
         posterior = self.autoencoder.encode(pixels).latent_dist
-        return torch.cat([posterior.mean, posterior.std], dim=1) * _KL_SCALE
+        return torch.cat([posterior.mean, posterior.std], dim=1) * KL_SCALE
 
     def _draw(self, pixels: Tensor, eps: Tensor) -> Tensor:
         posterior = self.autoencoder.encode(pixels).latent_dist
-        return (posterior.mean + posterior.std * eps) * _KL_SCALE
+        return (posterior.mean + posterior.std * eps) * KL_SCALE
 
     def _sliced(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """``function`` of the inputs, ``max_batch`` pictures at a time."""

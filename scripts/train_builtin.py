@@ -1,0 +1,129 @@
+"""Train the built-in models on synthetic talkers and put them into checkpoints/builtin. See docs/training.md.
+
+    python -m scripts.train_builtin              all steps; those that are complete are passed over
+    python -m scripts.train_builtin unet_stage1  that step only
+
+Stopped, by Ctrl-C or otherwise, the same command goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from latentsync.config import load_config
+from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.recipe import SyncNetRecipe, UNetRecipe
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+RUNS = ROOT / "output" / "builtin"  # the U-Net, the codec and the audio encoder, with the clips that they share
+SYNCNET_RUNS = ROOT / "output" / "syncnet"
+TARGET = ROOT / "checkpoints" / "builtin"
+
+CODEC = RUNS / "codec" / "weights" / "best"
+AUDIO_ENCODER = RUNS / "audio_encoder" / "weights" / "best.pt"
+SYNCNET = SYNCNET_RUNS / "talkers" / "weights" / "best.safetensors"
+STAGE_1 = RUNS / "unet_stage1" / "weights" / "last.safetensors"
+STAGE_2 = RUNS / "unet_stage2" / "weights" / "last.safetensors"
+
+PLACE = f"data.train_output_dir={RUNS}"
+NETWORKS = (f"networks.codec={CODEC}", f"networks.audio_encoder={AUDIO_ENCODER}")
+
+
+def train_codec() -> bool:
+    from latentsync.training.codec import train_codec as train
+    from latentsync.training.codec_recipe import CodecRecipe
+
+    return _finished(train(load_config(CONFIGS / "codec" / "talkers.yaml", CodecRecipe, [PLACE]), "codec"))
+
+
+def train_audio_encoder() -> bool:
+    from latentsync.training.audio_encoder import train_audio_encoder as train
+    from latentsync.training.audio_encoder_recipe import AudioEncoderRecipe
+
+    recipe = load_config(CONFIGS / "audio_encoder" / "talkers.yaml", AudioEncoderRecipe, [PLACE])
+    return _finished(train(recipe, "audio_encoder"))
+
+
+def train_syncnet() -> bool:
+    from latentsync.training.syncnet import train_syncnet as train
+
+    place = f"data.train_output_dir={SYNCNET_RUNS}"
+    return _finished(train(load_config(CONFIGS / "syncnet" / "talkers.yaml", SyncNetRecipe, [place]), "talkers"))
+
+
+def train_stage_1() -> bool:
+    return _train_unet("talkers_stage1.yaml", "unet_stage1")
+
+
+def train_stage_2() -> bool:
+    return _train_unet("talkers_stage2.yaml", "unet_stage2", f"ckpt.resume_ckpt_path={STAGE_1}")
+
+
+def publish() -> bool:
+    """Copy the results over the built-in models."""
+    (TARGET / "codec").mkdir(parents=True, exist_ok=True)
+    copies = {
+        CODEC / "config.json": TARGET / "codec" / "config.json",
+        CODEC / "diffusion_pytorch_model.safetensors": TARGET / "codec" / "diffusion_pytorch_model.safetensors",
+        AUDIO_ENCODER: TARGET / "audio_encoder.pt",
+        SYNCNET: TARGET / "syncnet.safetensors",
+        STAGE_2: TARGET / "unet.safetensors",
+    }
+    for source, target in copies.items():
+        shutil.copyfile(source, target)
+    return True
+
+
+STEPS: dict[str, Callable[[], bool]] = {
+    "codec": train_codec,
+    "audio_encoder": train_audio_encoder,
+    "syncnet": train_syncnet,
+    "unet_stage1": train_stage_1,
+    "unet_stage2": train_stage_2,
+    "publish": publish,
+}
+
+
+def _train_unet(config: str, name: str, *overrides: str) -> bool:
+    from latentsync.training.unet import train_unet
+
+    recipe = load_config(CONFIGS / "unet" / config, UNetRecipe, [PLACE, *NETWORKS, *overrides])
+    return _finished(train_unet(recipe, name))
+
+
+def _finished(outcome: object) -> bool:
+    from latentsync.training.loop import Outcome
+
+    return outcome is Outcome.FINISHED
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 when all steps are complete, 130 when one was stopped and can go on."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(STEPS)}; none = all")
+    chosen = parser.parse_args(arguments).steps or list(STEPS)
+    unknown = [step for step in chosen if step not in STEPS]
+    if unknown:
+        parser.error(f"there is no step {unknown[0]}")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("accelerate").setLevel(logging.WARNING)
+    for step in chosen:
+        logging.info("-- %s", step)
+        try:
+            if not STEPS[step]():
+                print("Stopped and saved. The same command goes on from there.", file=sys.stderr)
+                return INTERRUPTED_EXIT_CODE
+        except LatentSyncError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
