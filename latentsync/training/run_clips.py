@@ -94,7 +94,7 @@ def _talkers(data: SyncNetData | UNetData) -> Path:
     """The manifest of the synthetic clips that the configuration asks for; they are made if they are not there."""
     wish = data.talkers
     crops = TalkerCrops(wish.train_clips, wish.validation_clips, wish.seconds, data.resolution, wish.seed)
-    return make_talker_crops(crops, Path(data.train_output_dir) / "talkers", workers=os.cpu_count() or 1)
+    return make_talker_crops(crops, Path(data.train_output_dir) / "talker_clips", workers=os.cpu_count() or 1)
 
 
 def _usable(manifest: Manifest, data: SyncNetData | UNetData, min_frames: int) -> Manifest:

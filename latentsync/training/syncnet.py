@@ -74,7 +74,7 @@ class SyncNetTask:
         right = (cosine.detach() > DECISION_COSINE) == (batch.labels > 0.5)
         return sync_loss(cosine, batch.labels), {"accuracy": right.float().mean()}
 
-    def validate(self, accelerator: Accelerator) -> dict[str, float]:
+    def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
         """Loss and accuracy on the same pairs every time; every process scores its share of them."""
         data = self._recipe.data
         own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
@@ -115,9 +115,9 @@ class SyncNetTask:
         )
         save_weights(path, self.network.state_dict(), self.network.config, card)
 
-    def watch(self, step: int, train_rows: list[Row]) -> None:
+    def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Raise the alarm if the loss stays at chance level."""
-        message = self._alarm.check(step, train_rows)
+        message = self._alarm.check(step, rows["train"])
         if message:
             log.warning(message)
 
@@ -159,7 +159,8 @@ def build_model(recipe: SyncNetRecipe, device: torch.device, weights: str | None
     if recipe.data.latent_space:
         half = torch.float16 if device.type == "cuda" else torch.float32
         codec = load_codec(recipe.data.codec_path, device=device, dtype=half).requires_grad_(False)
-    return SyncModel(network.to(device).train(), view_of(recipe.data), codec)
+    network = network.to(device, memory_format=torch.channels_last).train()
+    return SyncModel(network, view_of(recipe.data), codec)
 
 
 def make_accelerator(recipe: SyncNetRecipe) -> Accelerator:
