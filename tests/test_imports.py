@@ -30,7 +30,7 @@ ALLOWED = {
     "metrics": BASE | {"face", "audio", "checkpoint"},
     "data": BASE | {"media", "audio", "face", "features"},
     "inference": BASE | {"audio", "face", "features", "models", "diffusion", "media", "checkpoint", "recipe"},
-    "preprocess": BASE | {"media", "face", "metrics", "data"},
+    "preprocess": BASE | {"media", "audio", "face", "metrics", "data", "checkpoint"},
     "training": BASE
     | {"data", "features", "losses", "models", "diffusion", "metrics", "inference", "checkpoint", "recipe", "audio"}
     | {"face"},

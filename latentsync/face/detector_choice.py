@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 from latentsync.errors import ConfigError, WeightsMissingError
 from latentsync.face.detector import DOWNLOAD, FaceDetector
@@ -10,27 +11,38 @@ from latentsync.face.detector import DOWNLOAD, FaceDetector
 DETECTOR_NAMES = ("auto", "face-alignment", "yunet")
 
 
-def load_detector(name: str, weights_dir: Path, device: str) -> FaceDetector:
-    """The detector of that name with its files from ``weights_dir`` (``checkpoints/auxiliary``).
+def load_detector(name: str, weights_dir: Path, device: str, threads: int | None = None) -> FaceDetector:
+    """The detector that ``choose_detector`` names, with its files from ``weights_dir``.
+
+    ``threads`` limits those of a detector that starts its own (None: as many as there are cores). Raises as
+    ``choose_detector``, and ``WeightsCorruptError`` if the files cannot be read.
+    """
+    return _backends()[choose_detector(name, weights_dir, device)].load(weights_dir, device, threads)
+
+
+def choose_detector(name: str, weights_dir: Path, device: str) -> str:
+    """The name of the detector to load from ``weights_dir`` (``checkpoints/auxiliary``).
 
     'auto' takes the first of these whose files are there: on a GPU 'face-alignment', then 'yunet'; on a CPU the other
     way round, because S3FD needs seconds for a frame there. ``device`` as torch names it ('cpu', 'cuda:0').
-    Raises ``ConfigError`` for an unknown name, ``WeightsMissingError`` if files are missing, ``WeightsCorruptError`` if
-    they cannot be read.
+    Raises ``ConfigError`` for an unknown name, ``WeightsMissingError`` if files are missing.
     """
-    from latentsync.face.backends import face_alignment, yunet  # here, because each brings a runtime of its own
-
     if name not in DETECTOR_NAMES:
         raise ConfigError(f"There is no face detector {name!r}.", remedy=f"Use one of {', '.join(DETECTOR_NAMES)}.")
     order = ["yunet", "face-alignment"] if device == "cpu" else ["face-alignment", "yunet"]
-    backends = {"yunet": yunet, "face-alignment": face_alignment}
     missing = []
     for candidate in order if name == "auto" else [name]:
-        absent = backends[candidate].missing_files(weights_dir)
+        absent = _backends()[candidate].missing_files(weights_dir)
         if not absent:
-            return backends[candidate].load(weights_dir, device)
+            return candidate
         missing.append(f"{candidate}: {', '.join(absent)}")
     raise WeightsMissingError(
         f"No face detector can be loaded from {weights_dir}; missing for {'; for '.join(missing)}.",
         remedy=f"Run: {DOWNLOAD}",
     )
+
+
+def _backends() -> dict[str, ModuleType]:
+    from latentsync.face.backends import face_alignment, yunet  # here, because each brings a runtime of its own
+
+    return {"yunet": yunet, "face-alignment": face_alignment}

@@ -29,17 +29,26 @@ def read_audio(path: Path | str, rate: int = AUDIO_RATE) -> np.ndarray:
     back bit for bit. Raises ``NoAudioStreamError`` for a file without a sample of sound, ``AudioError`` for one that
     cannot be read or is damaged in the middle.
     """
+    return np.concatenate(list(sound_blocks(path, rate))).astype(np.float32) / 32768
+
+
+def sound_blocks(path: Path | str, rate: int = AUDIO_RATE) -> Iterator[np.ndarray]:
+    """The sound as ``read_audio`` gives it, piece by piece: (n,) int16. Raises as ``read_audio``."""
     path = Path(path)
     resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
-    parts = []
     with open_audio(path) as (container, stream):
         for frame in decode_audio(container.demux(stream), stream, path):
             try:
-                parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
+                yield from [part.to_ndarray()[0] for part in resampler.resample(frame)]
             except ValueError as cause:  # the resampler's set-up is that of the first frame
                 raise AudioError(f"{path}: the format of the sound changes within the file.", remedy=_REPAIR) from cause
-    parts += [part.to_ndarray()[0] for part in resampler.resample(None)]
-    return np.concatenate(parts).astype(np.float32) / 32768
+    yield from [part.to_ndarray()[0] for part in resampler.resample(None)]
+
+
+def sound_start(path: Path | str) -> Fraction:
+    """When the first sample is heard: seconds on the clock of the file. Raises as ``read_audio``."""
+    with open_audio(Path(path)) as (_, stream):
+        return (stream.start_time or 0) * stream.time_base
 
 
 def read_pcm(path: Path | str) -> tuple[np.ndarray, int]:

@@ -35,6 +35,12 @@ class VideoFile:
         self.info = self._clip.info
         self.notes: list[str] = list(self._clip.notes)
 
+    @property
+    def start(self) -> Fraction:
+        """When the first frame is shown: seconds on the clock that the file's sound has too (``audio.sound_start``)."""
+        timeline = self._clip.timeline
+        return int(timeline.pts[0]) * timeline.time_base if timeline.by_time else Fraction(0)
+
     def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
         """Frames ``start`` to ``stop - 1``, upright, in ascending order, or the same ones descending if ``reverse``.
 

@@ -8,10 +8,12 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.video.frame import PictureType
 
 from latentsync.errors import EncoderError
 from latentsync.media.color import RgbToFrame
 from latentsync.media.encoding import EncodingOptions, EncodingPlan, plan_encoding
+from latentsync.media.threads import thread_count
 from latentsync.types import Frame, VideoInfo
 
 _MAX_REORDERING = 60  # seconds between decoding and showing a frame that no encoder means
@@ -28,11 +30,12 @@ class VideoTrack:
         self._durations: dict[int, int] = {}  # by presentation time, of frames inside the encoder
         self._last_pts: int | None = None
         self._stream = container.add_stream(
-            plan.encoder, rate=source.fps, options=dict(plan.settings), time_base=plan.time_base
+            plan.encoder, rate=source.fps, options=_options(plan), time_base=plan.time_base
         )
         self._stream.width, self._stream.height, self._stream.pix_fmt = source.width, source.height, plan.pix_fmt
         context = self._stream.codec_context
         context.thread_type = "AUTO"
+        context.thread_count = thread_count()
         context.sample_aspect_ratio = source.sample_aspect_ratio
         context.colorspace, context.color_primaries = plan.color.matrix, plan.color.primaries
         context.color_trc = plan.color.transfer
@@ -40,8 +43,10 @@ class VideoTrack:
         if plan.codec == "hevc" and plan.container in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # the tag that QuickTime plays
 
-    def encode(self, frame: Frame, duration: Fraction) -> list[av.Packet]:
+    def encode(self, frame: Frame, duration: Fraction, key: bool = False) -> list[av.Packet]:
         """Packets that are ready once ``frame``, shown for ``duration`` seconds, has gone in.
+
+        A ``key`` frame can be decoded without any frame before it, and so can all that follow.
 
         Raises ``ValueError`` if the frame has another size, no alpha where the stream has it, or a time that is not
         after the one before or does not lie on the grid of a constant rate.
@@ -57,6 +62,8 @@ class VideoTrack:
         self._durations[pts] = max(1, round(duration / self._plan.time_base))
         picture = self._to_frame(frame.pixels, frame.alpha if self._plan.alpha else None)
         picture.pts, picture.time_base = pts, self._plan.time_base
+        if key:
+            picture.pict_type = PictureType.I
         return self._finished(self._stream.encode(picture))
 
     def flush(self) -> list[av.Packet]:
@@ -76,6 +83,11 @@ class VideoTrack:
             if packet.dts is None or abs(packet.pts - packet.dts) * self._plan.time_base > _MAX_REORDERING:
                 packet.dts = packet.pts
         return packets
+
+
+def _options(plan: EncodingPlan) -> dict[str, str]:
+    # Otherwise x264 makes a key frame that is asked for one that later frames may look past.
+    return dict(plan.settings) | ({"forced-idr": "1"} if plan.encoder == "libx264" else {})
 
 
 def check_encoder(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> EncodingPlan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -49,12 +49,14 @@ def write_video(
     audio: Path | str | None = None,
     audio_limit: Fraction | None = None,
     overwrite: bool = False,
+    key_frames: Container[int] = (),
 ) -> WrittenVideo:
     """Encode ``frames`` and mux the sound of ``audio``, cut to ``audio_limit`` seconds.
 
     ``source`` gives size, rate, colour, shape of pixels and alpha; ``Frame.time`` when each frame is shown. The file is
     written under another name in the same folder and renamed when it is complete; nothing stays behind otherwise. The
-    iterator is closed in any case.
+    iterator is closed in any case. ``key_frames`` holds the indices of frames at which the file shall be cut later
+    (``media.cutting``); it is asked when a frame arrives, so the source of the frames may add to it as it goes.
 
     Raises ``OutputError`` for a place that cannot be written, a file that exists (unless ``overwrite``) or is an input;
     ``DiskFullError``; ``EncoderError``; ``AudioError`` for the sound; and whatever ``frames`` raises.
@@ -65,7 +67,7 @@ def write_video(
         refuse_unwritable(path, (source.path, audio), overwrite)
         plan = plan_encoding(encoding or EncodingOptions(), source, path.suffix)
         with _appearing(path) as partial:
-            n_frames, how = _encode(partial, path, frames, source, plan, audio, audio_limit)
+            n_frames, how = _encode(partial, path, frames, source, plan, audio, audio_limit, key_frames)
             n_bytes = partial.stat().st_size
     finally:
         close = getattr(frames, "close", None)
@@ -99,7 +101,7 @@ def _appearing(path: Path) -> Iterator[Path]:
         try:
             partial.replace(path)
         except OSError as cause:
-            raise _output_error(path, cause) from cause
+            raise output_error(path, cause) from cause
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -113,6 +115,7 @@ def _encode(
     plan: EncodingPlan,
     audio: Path | None,
     audio_limit: Fraction | None,
+    key_frames: Container[int],
 ) -> tuple[int, str]:
     """Write the file ``partial`` for ``target``; returns the number of frames and what became of the sound."""
     n_frames, sound = 0, None
@@ -125,7 +128,7 @@ def _encode(
                 sound = Soundtrack(container, *reader, audio, audio_limit)
         for frame, duration in _with_durations(frames, source):
             with _named_errors(target, plan, source):
-                container.mux(track.encode(frame, duration))
+                container.mux(track.encode(frame, duration, frame.index in key_frames))
                 if sound is not None:
                     container.mux(sound.packets_until(frame.time))
             n_frames += 1
@@ -147,7 +150,7 @@ def _open_output(partial: Path, target: Path, plan: EncodingPlan) -> Iterator[Ou
     try:
         partial.touch(exist_ok=False)
     except OSError as cause:
-        raise _output_error(target, cause) from cause
+        raise output_error(target, cause) from cause
     container = av.open(file_url(partial), "w", format=plan.container, container_options=options)
     try:
         yield container
@@ -162,11 +165,12 @@ def _named_errors(target: Path, plan: EncodingPlan, source: VideoInfo) -> Iterat
         yield
     except (av.FFmpegError, av.codec.codec.UnknownCodecError) as cause:
         if isinstance(cause, OSError):
-            raise _output_error(target, cause) from cause
+            raise output_error(target, cause) from cause
         raise encoder_error(plan, source, cause) from cause
 
 
-def _output_error(target: Path, cause: OSError) -> OutputError:
+def output_error(target: Path, cause: OSError) -> OutputError:
+    """The error for a file that cannot be written."""
     if cause.errno in _NO_ROOM:
         return DiskFullError(
             f"There is not enough room for {target}.", remedy="Free some space, or choose another disk."

@@ -12,7 +12,7 @@ FACE_ALIGNMENT = ("s3fd-619a316812.pth", "2DFAN4-cd938726ad.zip")
 def chosen(monkeypatch):
     """Back ends that load as their own names."""
     for module, name in ((yunet, "yunet"), (face_alignment, "face-alignment")):
-        monkeypatch.setattr(module, "load", lambda weights_dir, device, name=name: name)
+        monkeypatch.setattr(module, "load", lambda weights_dir, device, threads, name=name: name)
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def missing_files(weights_dir: Path) -> list[str]:
     return [names[0] for names in (S3FD_FILES, FAN_FILES) if find_weights(weights_dir, names) is None]
 
 
-def load(weights_dir: Path, device: str) -> FaceAlignmentDetector:
-    """The detector from the files in ``weights_dir``."""
+def load(weights_dir: Path, device: str, threads: int | None = None) -> FaceAlignmentDetector:
+    """The detector from the files in ``weights_dir``; ``threads`` are torch's affair."""
     return FaceAlignmentDetector(find_weights(weights_dir, S3FD_FILES), find_weights(weights_dir, FAN_FILES), device)
 
 

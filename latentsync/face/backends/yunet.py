@@ -59,9 +59,9 @@ def missing_files(weights_dir: Path) -> list[str]:
     return [names[0] for names in (DETECTOR_FILES, MESH_FILES) if find_weights(weights_dir, names) is None]
 
 
-def load(weights_dir: Path, device: str) -> YuNetMesh:
+def load(weights_dir: Path, device: str, threads: int | None = None) -> YuNetMesh:
     """The detector from the files in ``weights_dir``; it always runs on the CPU."""
-    return YuNetMesh(find_weights(weights_dir, DETECTOR_FILES), find_weights(weights_dir, MESH_FILES))
+    return YuNetMesh(find_weights(weights_dir, DETECTOR_FILES), find_weights(weights_dir, MESH_FILES), threads)
 
 
 class YuNetMesh:

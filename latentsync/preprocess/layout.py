@@ -1,0 +1,78 @@
+"""Where everything lies: the steps' directories, and the manifest beside them.
+
+<output_dir>/resampled/ shot/ segmented/ ...      what each step let through, in the sub-folders of the input
+<output_dir>/manifest/files/                      one JSON file for each input file: what it is, or why it is none
+<output_dir>/manifest/clips/                      one journal for each recording: a line for every clip and step
+<output_dir>/manifest/faces/                      faces found, for the alignment
+<output_dir>/manifest/scratch/                    work in progress
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from latentsync.errors import ConfigError
+from latentsync.preprocess.clip import Clip
+
+_LONGEST_STEM = 150  # bytes of a recording's name that its clips keep; file systems allow 255 in all
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The folders of one run; both absolute."""
+
+    input_dir: Path
+    output_dir: Path
+
+    @classmethod
+    def of(cls, input_dir: str | Path, output_dir: str | Path | None) -> Layout:
+        """``output_dir`` None: the folder that ``input_dir`` lies in. Raises ``ConfigError`` if the results would lie
+        in the input."""
+        source = Path(input_dir).resolve()
+        target = source.parent if output_dir is None else Path(output_dir).resolve()
+        if target.is_relative_to(source):
+            raise ConfigError(
+                f"The results would be written into the input: {target} lies in {source}.",
+                remedy="Set output_dir to another folder.",
+            )
+        return cls(source, target)
+
+    @property
+    def manifest(self) -> Path:
+        return self.output_dir / "manifest"
+
+    @property
+    def scratch(self) -> Path:
+        return self.manifest / "scratch"
+
+    def file(self, step: str, clip: Clip) -> Path:
+        """The file of a clip that ``step`` let through."""
+        return self.output_dir / step / clip.name
+
+    def file_record(self, name: str) -> Path:
+        """What is known of the input file ``name``."""
+        key = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        return self.manifest / "files" / key[:2] / f"{key}.json"
+
+    def journal(self, source: str) -> Path:
+        """The rows of all clips of a recording."""
+        return self.manifest / "clips" / source[:2] / f"{source}.jsonl"
+
+    def faces(self, clip: Clip) -> Path:
+        """The faces found in a clip."""
+        return self.manifest / "faces" / clip.source[:2] / clip.source / f"{clip.start}_{clip.frames}.npz"
+
+
+def recording_name(file: str, source: str) -> str:
+    """The name of a recording's clips, without the numbers of shot and segment: sub-folder, stem, and eight digits of
+    the content hash, so that ``a.mp4`` and ``a.mov`` do not meet."""
+    path = PurePosixPath(file)
+    stem = path.stem.encode("utf-8", "surrogateescape")[:_LONGEST_STEM].decode("utf-8", "ignore")
+    return str(path.parent / f"{stem}-{source[:8]}.mp4")
+
+
+def numbered(name: str, mark: str) -> str:
+    """``name`` with ``mark`` before its suffix."""
+    return f"{name.removesuffix('.mp4')}{mark}.mp4"

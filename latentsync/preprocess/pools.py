@@ -1,0 +1,156 @@
+"""Who does the work: this process, or Ray's workers on this machine or a cluster. Pools have names and sizes.
+
+At most one task per worker is under way, so nothing piles up behind a slow stage.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from latentsync.preprocess.run_lock import hold_as_worker
+from latentsync.preprocess.worker import Result, Task, Worker, single_threaded
+
+CPU, GPU = "cpu", "gpu"  # pools; also what kind of device their networks run on
+
+MakeWorker = Callable[[str], Worker]  # from the name of a pool
+
+_OBJECT_STORE = 100 * 2**20  # bytes; only small values travel, Ray's default is a third of the memory
+_TRIES = 2  # times that a task may take its worker's process down
+
+
+class Pools(Protocol):
+    """Workers that are given tasks and asked for results."""
+
+    def has_room(self, pool: str) -> bool:
+        """Whether a worker of ``pool`` has nothing to do."""
+        ...
+
+    def submit(self, pool: str, task: Task) -> None:
+        """Give a task to a worker of a pool that has room."""
+        ...
+
+    def wait(self) -> tuple[Task, Result] | None:
+        """The next task to be finished; None if none is under way."""
+        ...
+
+    def close(self) -> None:
+        """End all workers, with whatever they are doing."""
+        ...
+
+
+class LocalPool:
+    """Everything in this process, one task after the other."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._finished: tuple[Task, Result] | None = None
+
+    def has_room(self, pool: str) -> bool:
+        return self._finished is None
+
+    def submit(self, pool: str, task: Task) -> None:
+        with single_threaded():
+            self._finished = task, self._worker.work(task)
+
+    def wait(self) -> tuple[Task, Result] | None:
+        finished, self._finished = self._finished, None
+        return finished
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class _Running:
+    pool: str
+    actor: Any
+    task: Task
+
+
+class RayPools:
+    """Ray actors; ``sizes`` by pool. A worker whose process dies is replaced, and its task tried once more."""
+
+    def __init__(
+        self, sizes: Mapping[str, int], workers_per_gpu: int, make_worker: MakeWorker, lock_folder: Path
+    ) -> None:
+        import ray
+
+        self._ray = ray
+        self._make = make_worker, lock_folder
+        self._shares = {CPU: {"num_cpus": 1}, GPU: {"num_cpus": 0, "num_gpus": 1 / workers_per_gpu}}
+        self._actor_class = ray.remote(_Actor)
+        self._idle = {pool: [self._start(pool) for _ in range(size)] for pool, size in sizes.items()}
+        self._running: dict[Any, _Running] = {}
+        self._deaths: Counter[Task] = Counter()
+
+    def has_room(self, pool: str) -> bool:
+        return bool(self._idle.get(pool))
+
+    def submit(self, pool: str, task: Task) -> None:
+        actor = self._idle[pool].pop()
+        self._running[actor.work.remote(task)] = _Running(pool, actor, task)
+
+    def wait(self) -> tuple[Task, Result] | None:
+        while self._running:
+            (reference,), _ = self._ray.wait(list(self._running), num_returns=1)
+            running = self._running.pop(reference)
+            try:
+                result = self._ray.get(reference)
+            except self._ray.exceptions.RayActorError as error:
+                self._idle[running.pool].append(self._start(running.pool))
+                self._deaths[running.task] += 1
+                if self._deaths[running.task] < _TRIES:
+                    self.submit(running.pool, running.task)
+                    continue
+                result = Result(crash=str(error).strip().splitlines()[0])
+            else:
+                self._idle[running.pool].append(running.actor)
+            self._deaths.pop(running.task, None)
+            return running.task, result
+        return None
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+    def _start(self, pool: str) -> Any:
+        return self._actor_class.options(**self._shares[pool]).remote(*self._make, pool)
+
+
+class _Actor:
+    """A worker in a process of Ray's."""
+
+    def __init__(self, make_worker: MakeWorker, lock_folder: Path, pool: str) -> None:
+        self._lock = hold_as_worker(lock_folder)
+        self._threads = single_threaded()
+        self._threads.__enter__()
+        self._worker = make_worker(pool)
+
+    def work(self, task: Task) -> Result:
+        return self._worker.work(task)
+
+
+def connect(address: str | None, workers: int) -> dict[str, int]:
+    """Join the cluster at ``address``, or start Ray on this machine alone for so many ``workers``; what there is of
+    CPUs and GPUs. Neither usage statistics nor a dashboard."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported
+    import ray
+
+    if address is None:
+        root = str(Path(__file__).parents[2])
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        ray.init(
+            "local",
+            num_cpus=workers,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE,
+            logging_level="ERROR",
+        )
+    else:
+        ray.init(address, logging_level="ERROR")
+    resources = ray.cluster_resources()
+    return {CPU: int(resources.get("CPU", 0)), GPU: int(resources.get("GPU", 0))}
