@@ -51,6 +51,35 @@ def opening_correlation(prediction: np.ndarray, reference: np.ndarray) -> float:
     return float(np.corrcoef(prediction, reference)[0, 1])
 
 
+def opening_leak(prediction: np.ndarray, source: np.ndarray, reference: np.ndarray) -> float:
+    """How much of the (N,) opening of a dubbed mouth comes from the ``source`` video's own instead of the sound.
+
+    Semi-partial correlation: of the prediction with that part of the source's opening which the ``reference``, what the
+    sound asks for, does not explain. So two sentences that resemble each other by chance are no leak, and the scale is
+    that of a plain correlation. Over a few seconds chance alone gives 0.1 to 0.2 either way: average over clips, and
+    compare with the true video. Raises as ``opening_correlation``, and ``DataError`` if the source says nothing else
+    than the reference.
+    """
+    common = opening_correlation(source, reference)
+    own = 1 - common**2
+    if own < 1e-6:
+        raise DataError("The source says what the sound says.", remedy="Dub with the sound of another clip.")
+    shared = opening_correlation(prediction, reference) * common
+    return float((opening_correlation(prediction, source) - shared) / np.sqrt(own))
+
+
+def opening_lag(prediction: np.ndarray, reference: np.ndarray, reach: int = 10) -> int:
+    """Frames that the (N,) opening ``prediction`` comes later than ``reference``: where they correlate best, of shifts
+    up to ``reach`` either way. Raises as ``opening_correlation``, and ``ValueError`` if N is not above 2 x ``reach``.
+    """
+    count = len(prediction)
+    if count <= 2 * reach or count != len(reference):
+        raise ValueError(f"openings of {count} and {len(reference)} frames cannot be shifted by {reach}")
+    middle = reference[reach : count - reach]  # of the same length at every shift
+    shifts = range(-reach, reach + 1)
+    return max(shifts, key=lambda lag: opening_correlation(prediction[reach + lag : count - reach + lag], middle))
+
+
 def landmark_distance(prediction: np.ndarray, reference: np.ndarray) -> float:
     """LMD: mean distance of the 20 mouth landmarks of two (N, 68, 2) faces, in pixels of the aligned crop at 256.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from latentsync.audio.mel import mel_window
+from latentsync.constants import SYNCNET_MEL_RATE
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
 from latentsync.data.manifest import Clip
@@ -38,6 +39,11 @@ class SyncModel:
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the network."""
+        return next(self.network.parameters()).dtype
 
     def visual_input(self, frames: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """frames (N, F, 3, H, R) uint8 -> the picture tower's input, float32.
@@ -91,36 +97,56 @@ class ClipOffset:
     confidence: float
 
 
-@torch.no_grad()
 def measure_offset(model: SyncModel, clip: Clip, mels: MelReader, max_shift: int = 15, windows: int = 12) -> ClipOffset:
     """Compare ``windows`` picture windows, evenly spread, with the sound at every shift up to ``max_shift`` frames.
 
     Raises ``DataError`` if the clip cannot be read, ``ValueError`` if it is shorter than two windows.
     """
     view, mel = model.view, mels(clip)
-    n_starts = min(clip.frames, int((mel.shape[1] - 1) * view.fps / 80)) - view.num_frames + 1
+    n_starts = count_windows(view, mel, clip.frames)
     if n_starts < view.num_frames:
         raise ValueError(f"{clip.path} is too short to measure its offset")
     starts = np.unique(np.linspace(0, n_starts - 1, windows).round().astype(int))
-    sound = np.stack([mel_window(mel, start, view.num_frames, view.fps)[None] for start in range(n_starts)])
-    heard = torch.cat(
-        [model.network.audio_encoder(part.to(model.device)) for part in torch.from_numpy(sound).split(EMBED_BATCH)]
-    )
-    seen = torch.cat([_see(model, clip, int(start)) for start in starts])
-    cosines = (seen.float() @ heard.float().T).cpu().numpy()  # (windows, n_starts)
+    heard = hear(model, mel, n_starts)
+    seen = torch.cat([see(model, read_clip_frames(clip, int(start), view.num_frames)) for start in starts])
+    return best_shift((seen @ heard.T).numpy(), starts, max_shift)
+
+
+def count_windows(view: SyncView, mel: np.ndarray, n_frames: int) -> int:
+    """Windows that lie wholly inside ``n_frames`` pictures and the sound of ``mel`` (80, T); less than 1 if none."""
+    return min(n_frames, int((mel.shape[1] - 1) * view.fps / SYNCNET_MEL_RATE)) - view.num_frames + 1
+
+
+@torch.no_grad()
+def hear(model: SyncModel, mel: np.ndarray, n_windows: int) -> Tensor:
+    """(n_windows, E) float32 on the CPU: the sound of the windows that start at frames 0, 1, 2, ..."""
+    view = model.view
+    sound = np.stack([mel_window(mel, start, view.num_frames, view.fps)[None] for start in range(n_windows)])
+    parts = (part.to(model.device, model.dtype) for part in torch.from_numpy(sound).split(EMBED_BATCH))
+    return torch.cat([model.network.audio_encoder(part).float().cpu() for part in parts])
+
+
+@torch.no_grad()
+def see(model: SyncModel, frames: np.ndarray) -> Tensor:
+    """(1, E) float32 on the CPU: the picture window ``frames`` (F, H, W, 3) uint8 of whole faces."""
+    view = model.view
+    faces = fit_frames(frames, view.resolution)
+    faces = faces[:, :, view.resolution // 2 :] if view.lower_half else faces
+    draws = torch.Generator(model.device).manual_seed(0)  # of a codec; equal whatever was drawn before
+    visual = model.visual_input(faces[None].to(model.device), draws).to(model.dtype)
+    return model.network.visual_encoder(visual).float().cpu()
+
+
+def best_shift(cosines: np.ndarray, starts: np.ndarray, max_shift: int) -> ClipOffset:
+    """The shift of the sound with the highest mean cosine.
+
+    ``cosines`` (W, n_windows) of W picture windows, which start at ``starts``, with the sound of all windows.
+    """
     shifts = np.arange(-max_shift, max_shift + 1)
     means = np.full(len(shifts), np.nan)
     for k, shift in enumerate(shifts):
-        inside = (starts + shift >= 0) & (starts + shift < n_starts)
+        inside = (starts + shift >= 0) & (starts + shift < cosines.shape[1])
         if inside.sum() * 3 >= len(starts):  # fewer windows than a third say nothing
             means[k] = cosines[inside, starts[inside] + shift].mean()
     best = int(np.nanargmax(means))
     return ClipOffset(int(shifts[best]), float(means[best] - np.nanmedian(means)))
-
-
-def _see(model: SyncModel, clip: Clip, start: int) -> Tensor:
-    """(1, E) embedding of the picture window at ``start``."""
-    view = model.view
-    frames = fit_frames(read_clip_frames(clip, start, view.num_frames), view.resolution)
-    frames = frames[:, :, view.resolution // 2 :] if view.lower_half else frames
-    return model.network.visual_encoder(model.visual_input(frames[None].to(model.device)))

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentsync.errors import DataError
-from latentsync.metrics.mouth import landmark_distance, mouth_opening, opening_correlation, silence_movement
+from latentsync.metrics.mouth import (
+    landmark_distance,
+    mouth_opening,
+    opening_correlation,
+    opening_lag,
+    opening_leak,
+    silence_movement,
+)
 from tests.metrics.faces import landmarks, turned
 
 POSES = st.tuples(st.floats(-0.6, 0.6), st.floats(0.3, 4), st.tuples(st.floats(-500, 500), st.floats(-500, 500)))
@@ -112,3 +119,37 @@ def test_clips_without_speech() -> None:
 
 def test_opening_of_a_clip() -> None:
     np.testing.assert_allclose(mouth_opening(faces(np.array([0.0, 8.0, 16.0]))), [0, 0.1, 0.2])
+
+
+def walks(count: int, length: int = 4000) -> np.ndarray:
+    """Openings of ``count`` mouths that have nothing to do with one another."""
+    steps = np.random.default_rng(7).normal(size=(count, length))
+    return np.array([np.convolve(row, np.hanning(5), mode="same") for row in steps])
+
+
+def test_a_leak_is_what_the_sound_does_not_explain() -> None:
+    sound, source, noise = walks(3)
+    assert abs(opening_leak(sound + 0.3 * noise, source, sound)) < 0.05
+    assert opening_leak(source, source, sound) == pytest.approx(1, abs=0.01)
+    assert opening_leak(0.8 * sound + 0.6 * source, source, sound) == pytest.approx(0.6, abs=0.04)
+    alike = 0.7 * sound + 0.7 * source  # another sentence that resembles the new one
+    assert opening_correlation(sound, alike) > 0.6
+    assert abs(opening_leak(sound, alike, sound)) < 1e-6
+    assert opening_leak(-sound, source, sound) == pytest.approx(-opening_leak(sound, source, sound), abs=1e-9)
+
+
+def test_a_leak_from_the_same_words_cannot_be_told() -> None:
+    sound, _ = walks(2)
+    with pytest.raises(DataError, match="what the sound says"):
+        opening_leak(sound, sound, sound)
+
+
+@pytest.mark.parametrize("lag", [-10, -1, 0, 3])
+def test_a_lag_is_found(lag: int) -> None:
+    (sound,) = walks(1, 200)
+    assert opening_lag(np.roll(sound, lag), sound) == lag
+
+
+def test_too_short_for_a_lag() -> None:
+    with pytest.raises(ValueError, match="cannot be shifted"):
+        opening_lag(np.arange(20.0), np.arange(20.0))

@@ -40,6 +40,7 @@ class TalkerOptions:
     crossing: bool = False  # a second, silent person walks through the picture in front of the speaker
     music: str = "none"  # one of MUSIC; "instead" also keeps the mouth closed
     av_offset_frames: int = 0  # > 0: the sound comes so many frames after the mouth; < 0: before
+    voice_of: int | None = None  # identity seed of the person whose voice and way of speaking it is; None = who is seen
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def make_talker(
     if options.music not in MUSIC:
         raise ValueError(f"music is one of {', '.join(MUSIC)}, not {options.music!r}")
     times = np.arange(count) / float(fps)
-    voice = make_identity(identity_seed).voice
+    voice = make_identity(identity_seed if options.voice_of is None else options.voice_of).voice
     duration = count / float(fps)
     silences = ((0.0, duration),) if options.music == "instead" else options.silences
     utterance = compose(sentence_seed, voice, duration, silences)

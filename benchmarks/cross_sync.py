@@ -1,0 +1,248 @@
+"""Does the mouth follow the new sound, and only that? Dubs of synthetic talkers, for which the true result is known.
+
+    python -m benchmarks.cross_sync --mesh DIR --clips 8 --output out/cross_sync
+
+Every clip is a person that no training has seen, dubbed by the whole pipeline with what another person says, and held
+against the same person in the same scene saying that. Mouth openings are measured on the pictures by the MediaPipe
+face mesh (``--mesh``: a folder with its file and YuNet's; needed), in the true video as well as in the result. Rows:
+
+- result      the dub
+- truth       the true video itself: what the measurement can see at best
+- codec       the true video through the latent codec and back: what the U-Net can reach at best (fidelity only)
+- source      the unchanged video
+- mean face   the average over time of the unchanged video (fidelity only)
+
+Fidelity is that of the area which is generated, in aligned faces. Flicker is the change from frame to frame in that
+area while nobody speaks, over the true video's. Writes ``cross_sync.json``, ``cross_sync.md`` and ``cross_sync.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from latentsync.audio.mel import syncnet_mel
+from latentsync.checkpoint import load_codec, load_lpips, load_syncnet
+from latentsync.config import load_config
+from latentsync.data.talkers.clip import TalkerClip
+from latentsync.data.talkers.cross import CrossClip, make_cross_clip, speaking
+from latentsync.diffusion.sampler import SamplerSettings
+from latentsync.face.align import FaceAligner, align_face
+from latentsync.face.backends import yunet
+from latentsync.face.detections_file import write_detections
+from latentsync.face.detector import Detection, FaceDetector
+from latentsync.face.mask import load_mask
+from latentsync.face.tracks import FaceTracks
+from latentsync.inference.loading import DEFAULT_DIRECTORY, WeightPaths, load_pipeline, model_settings
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.metrics.cross_sync import MouthTruth, Row, fill_gaps, score_mouth, summarise, table
+from latentsync.metrics.fidelity import psnr, ssim
+from latentsync.metrics.mouth import mouth_opening
+from latentsync.metrics.temporal import frame_changes
+from latentsync.models.codec import LatentCodec
+from latentsync.models.syncnet import SyncNetConfig
+from latentsync.recipe import SyncNetRecipe
+from latentsync.training.contact_sheet import SheetRow, write_sheet
+from latentsync.training.sync_model import SyncModel
+from latentsync.training.sync_trace import SyncTrace
+from latentsync.training.syncnet_data import view_of
+from latentsync.types import Frame, VideoInfo
+
+BUILTIN = DEFAULT_DIRECTORY / "builtin"
+FRAME_PER_CROP = 2  # side of the frames over that of the aligned face
+SHEET_CLIPS, SHEET_TILES = 4, 10
+FIGURES = ("correlation", "leak", "silence", "lag", "psnr", "ssim", "lpips", "flicker", "sync_cosine", "sync_offset")
+
+
+class DrawnVideo:
+    """A talker as a video source."""
+
+    def __init__(self, clip: TalkerClip) -> None:
+        n_frames = clip.n_frames
+        self.info = VideoInfo(Path("talker"), clip.width, clip.height, clip.fps, n_frames, n_frames / clip.fps)
+        self.pixels = clip.pixels()
+
+    def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
+        """See ``types.VideoSource``."""
+        indices = range(self.info.n_frames)[start:stop]
+        for index in reversed(indices) if reverse else indices:
+            yield Frame(index, Fraction(index) / self.info.fps, self.pixels[index])
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What measures, beside pure functions: ``lpips`` and ``sync`` are None without their weights."""
+
+    mesh: FaceDetector
+    codec: LatentCodec
+    keep_mask: np.ndarray  # (1, R, R)
+    lpips: torch.nn.Module | None
+    sync: SyncModel | None
+
+    def openings(self, frames: np.ndarray) -> np.ndarray:
+        """(N,) measured in (N, H, W, 3); frames without a face are interpolated."""
+        found = self.mesh.detect(list(frames))
+        return fill_gaps([mouth_opening(faces[0].landmarks[None])[0] if faces else np.nan for faces in found])
+
+    def align(self, frames: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
+        """(N, R, R, 3) uint8 aligned faces."""
+        side = self.keep_mask.shape[-1]
+        pairs = zip(frames, matrices, strict=True)
+        return to_bytes(np.stack([align_face(frame, matrix, side).pixels for frame, matrix in pairs]))
+
+    @torch.inference_mode()
+    def through_codec(self, faces: np.ndarray) -> np.ndarray:
+        """The faces encoded and decoded."""
+        pixels = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return to_bytes(self.codec.decode(self.codec.encode(pixels)).numpy())
+
+    def fidelity(self, faces: np.ndarray, truth: np.ndarray) -> Row:
+        """Of aligned faces, where they are generated."""
+        hole = 1 - self.keep_mask[0]
+        figures = {"psnr": psnr(faces, truth, hole), "ssim": ssim(faces, truth, hole)}
+        if self.lpips is not None:
+            figures["lpips"] = self._perceptual(faces, truth)
+        return figures
+
+    def flicker(self, faces: np.ndarray, truth: np.ndarray, still: np.ndarray) -> float:
+        """Changes at the ``still`` (N - 1,) steps, over those of the true faces."""
+        hole = self.keep_mask[0] < 0.5
+        mine, true = (frame_changes(clip, hole)[still].mean() for clip in (faces, truth))
+        return float(mine / true)
+
+    def sync_score(self, faces: np.ndarray, waveform: np.ndarray) -> Row:
+        """By the sync network."""
+        if self.sync is None:
+            return {}
+        trace = SyncTrace(self.sync, syncnet_mel(waveform))
+        for face in faces:
+            trace.add(face)
+        fit = trace.finish()
+        return {} if fit is None else {"sync_cosine": fit.cosine, "sync_offset": float(fit.offset.frames)}
+
+    @torch.inference_mode()
+    def _perceptual(self, faces: np.ndarray, truth: np.ndarray) -> float:
+        half = faces.shape[1] // 2  # as in training, the lower half
+        pairs = (torch.from_numpy(x[:, half:]).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in (faces, truth))
+        parts = zip(*(x.split(16) for x in pairs), strict=True)
+        return float(torch.cat([self.lpips(a, b).flatten() for a, b in parts]).mean())
+
+
+def to_bytes(faces: np.ndarray) -> np.ndarray:
+    """(N, 3, R, R) in [-1, 1] -> (N, R, R, 3) uint8."""
+    return np.rint(np.clip((faces.transpose(0, 2, 3, 1) + 1) * 127.5, 0, 255)).astype(np.uint8)
+
+
+def dub(clip: CrossClip, pipeline: LipsyncPipeline, options: SyncOptions) -> np.ndarray:
+    """(N, H, W, 3) uint8, by the pipeline with the drawn landmarks as tracks."""
+    known = {
+        number: [Detection(np.concatenate([points.min(0), points.max(0)]), points, 1.0)]
+        for number, points in enumerate(clip.source.landmarks)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        write_detections(Path(folder) / "faces.npz", known)
+        tracks = FaceTracks.from_file(Path(folder) / "faces.npz")
+    frames = pipeline.sync(DrawnVideo(clip.source), clip.waveform, options, tracks)
+    return np.stack([frame.pixels for frame in frames])
+
+
+def measure(clip: CrossClip, result: np.ndarray, with_: Instruments) -> tuple[dict[str, Row], list[SheetRow]]:
+    """All rows of one clip, and its rows of the contact sheet."""
+    aligner = FaceAligner(with_.keep_mask.shape[-1])
+    matrices = [aligner.matrix(points) for points in clip.source.landmarks]
+    frames = {"result": result, "truth": clip.truth.pixels(), "source": clip.source.pixels()}
+    faces = {kind: with_.align(pixels, matrices) for kind, pixels in frames.items()}
+    talks = speaking(clip.truth)
+    asked = MouthTruth(clip.truth.opening, clip.source.opening, talks)
+    still = ~(talks[1:] | talks[:-1])
+    rows = {}
+    for kind, pixels in frames.items():
+        rows[kind] = score_mouth(with_.openings(pixels), asked) | with_.fidelity(faces[kind], faces["truth"])
+        rows[kind] |= {"flicker": with_.flicker(faces[kind], faces["truth"], still)}
+        rows[kind] |= with_.sync_score(faces[kind], clip.waveform)
+    mean = np.rint(faces["source"].mean(axis=0, keepdims=True)).astype(np.uint8).repeat(len(result), axis=0)
+    for kind, pictures in (("codec", with_.through_codec(faces["truth"])), ("mean face", mean)):
+        rows[kind] = with_.fidelity(pictures, faces["truth"])
+    moments = np.linspace(0, len(result) - 1, SHEET_TILES).round().astype(int)
+    return rows, [SheetRow(kind, faces[kind][moments]) for kind in ("source", "result", "truth")]
+
+
+def load_instruments(options: argparse.Namespace, keep_mask: np.ndarray) -> Instruments:
+    """Raises the ``WeightsError`` family."""
+    missing = yunet.missing_files(options.mesh)
+    if missing:
+        raise SystemExit(f"{options.mesh} lacks {', '.join(missing)}: without them no mouth can be measured.")
+    sync = None
+    if options.syncnet_config is not None:
+        recipe = load_config(options.syncnet_config, SyncNetRecipe, options.syncnet)
+        network = load_syncnet(recipe.ckpt.inference_ckpt_path, SyncNetConfig.from_dict(recipe.model))
+        sync = SyncModel(network.eval(), view_of(recipe.data))
+    return Instruments(
+        mesh=yunet.load(options.mesh, "cpu"),
+        codec=load_codec(options.codec),
+        keep_mask=keep_mask,
+        lpips=None if options.vgg is None else load_lpips(options.vgg),
+        sync=sync,
+    )
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    file = partial(parser.add_argument, type=Path)
+    file("--mesh", required=True, help="folder with the files of the detector 'yunet'")
+    file("--unet", default=BUILTIN / "unet.safetensors")
+    file("--codec", default=BUILTIN / "codec")
+    file("--audio_encoder", default=BUILTIN / "audio_encoder.pt")
+    file("--syncnet_config", help="configuration of a sync network on pixels, for cosine and offset")
+    parser.add_argument("--syncnet", nargs="*", default=[], metavar="section.key=value", help="for that configuration")
+    file("--vgg", help="VGG-16 of LPIPS; without it there is none")
+    file("--output", default=Path("out/cross_sync"), help="folder of the results")
+    parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument("--first", type=int, default=0, help="number of the first clip")
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--guidance", type=float, default=1.5)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    settings = model_settings(options.unet, None)
+    paths = WeightPaths(options.unet, options.codec, options.audio_encoder, options.mesh)
+    pipeline = load_pipeline(paths, settings)
+    with_ = load_instruments(options, load_mask(settings.mask, settings.resolution))
+    wish = SyncOptions(SamplerSettings(steps=options.steps, guidance_scale=options.guidance), check_output=False)
+    clips, sheet, dubbing = [], [], 0.0
+    for number in range(options.first, options.first + options.clips):
+        clip = make_cross_clip(number, options.seconds, FRAME_PER_CROP * settings.resolution)
+        start = time.perf_counter()
+        result = dub(clip, pipeline, wish)
+        dubbing += time.perf_counter() - start
+        rows, pictures = measure(clip, result, with_)
+        clips.append(rows)
+        sheet += pictures if len(sheet) < 3 * SHEET_CLIPS else []
+        print(f"clip {number}: {json.dumps(rows['result'])}", flush=True)
+    summary = summarise(clips)
+    text = table(summary, [name for name in FIGURES if name in summary["result"]])
+    options.output.mkdir(parents=True, exist_ok=True)
+    arguments = {name: str(value) for name, value in vars(options).items()}
+    report = {"arguments": arguments, "seconds_of_dubbing": dubbing, "summary": summary, "clips": clips}
+    (options.output / "cross_sync.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    (options.output / "cross_sync.md").write_text(f"Mean over {len(clips)} clips (worst clip)\n\n{text}\n", "utf-8")
+    write_sheet(options.output / "cross_sync.png", sheet)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

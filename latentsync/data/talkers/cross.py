@@ -1,0 +1,54 @@
+"""A talker, and the same talker in the same scene saying what somebody else says: a dub with its ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from latentsync.data.talkers.clip import TalkerClip, TalkerOptions, make_talker
+
+FIRST_SEED = 50_000_000  # far from the seeds of training and validation clips (``data.talker_crops``)
+SETTLING = 0.16  # s after the last sound until the mouth rests, and before the first one
+_SILENCE = (0.45, 0.65)  # share of the clip in which the new sound pauses
+
+
+@dataclass(frozen=True, slots=True)
+class CrossClip:
+    """``source`` is what gets dubbed, with the sound of ``truth``, which is what the result should look like.
+
+    Both show the same person, scene and movement; frames differ in the mouth only.
+    """
+
+    source: TalkerClip
+    truth: TalkerClip
+
+    @property
+    def waveform(self) -> np.ndarray:
+        """(n,) float32 at 16 kHz: another sentence in another person's voice, with a pause."""
+        return self.truth.waveform
+
+
+def make_cross_clip(number: int, seconds: float, size: int) -> CrossClip:
+    """Clip ``number`` of an endless row: identities, sentences, scenes and voices that no other number has.
+
+    ``size`` is the side of the square frames in pixels.
+    """
+    identity, sentence, scene, new_sentence, speaker = (FIRST_SEED + 5 * number + k for k in range(5))
+    pause = tuple(share * seconds for share in _SILENCE)
+    new = TalkerOptions(silences=(pause,), voice_of=speaker)
+    return CrossClip(
+        source=make_talker(identity, sentence, scene, seconds=seconds, size=size),
+        truth=make_talker(identity, new_sentence, scene, seconds=seconds, size=size, options=new),
+    )
+
+
+def speaking(clip: TalkerClip) -> np.ndarray:
+    """(N,) bool: False in the frames in which the mouth rests, ``SETTLING`` away from every sound."""
+    times = np.arange(clip.n_frames) / float(clip.fps)
+    said = clip.utterance
+    near = np.zeros(clip.n_frames, bool)
+    for phone, start, end in zip(said.phones, said.starts, said.ends, strict=True):
+        if phone != "sil":
+            near |= (times > start - SETTLING) & (times < end + SETTLING)
+    return near
