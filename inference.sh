@@ -10,6 +10,6 @@ export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 if [ $# -eq 0 ]; then
   mkdir -p "$root/output"
   set -- --video_path "$root/assets/sample_video.mp4" --audio_path "$root/assets/sample_audio.wav" \
-    --video_out_path "$root/output/sample.mp4" --overwrite
+    --video_out_path "$root/output/sample.mp4" --detector "$root/assets/sample_faces.npz" --overwrite
 fi
 exec "$python" -m scripts.inference "$@"

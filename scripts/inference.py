@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
-from latentsync.inference.presets import DEEPCACHE_INTERVAL, DEFAULT_PRESET, DEFAULT_SEED, PRESETS
+from latentsync.inference.presets import BUILTIN_PRESET, DEEPCACHE_INTERVAL, DEFAULT_PRESET, DEFAULT_SEED, PRESETS
 from latentsync.inference.timeline import LengthMode
 
 
@@ -35,7 +35,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds sound)")
 
     look = parser.add_argument_group("result")
-    look.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET, help=f"sampler settings ({DEFAULT_PRESET})")
+    look.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help=f"sampler settings ({DEFAULT_PRESET}; {BUILTIN_PRESET} with the built-in models)",
+    )
     look.add_argument("--inference_steps", type=int, help="denoising steps (20)")
     look.add_argument("--guidance_scale", type=float, help="how strongly the mouth follows the sound, 1 to 3 (1.5)")
     look.add_argument("--enable_deepcache", action="store_true", help="reuse deep features at two steps of three")
@@ -70,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     from latentsync.diffusion.sampler import SamplerSettings
     from latentsync.inference.allocator import share_heaps
     from latentsync.inference.job import DubRequest, dub, preflight
+    from latentsync.inference.loading import WeightPaths
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.progress import ProgressBar
     from latentsync.media.writer import EncodingOptions
@@ -77,7 +82,9 @@ def run(arguments: argparse.Namespace) -> None:
     share_heaps()
     changes = {"steps": arguments.inference_steps, "guidance_scale": arguments.guidance_scale}
     changes["cache_interval"] = DEEPCACHE_INTERVAL if arguments.enable_deepcache else None
-    sampler = PRESETS[arguments.preset] | {key: value for key, value in changes.items() if value is not None}
+    weights = WeightPaths.choose(arguments.checkpoint_dir, arguments.inference_ckpt_path)
+    preset = arguments.preset or (BUILTIN_PRESET if weights.are_builtin else DEFAULT_PRESET)
+    sampler = PRESETS[preset] | {key: value for key, value in changes.items() if value is not None}
     request = DubRequest(
         video=arguments.video_path,
         audio=arguments.audio_path,

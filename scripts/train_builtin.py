@@ -1,7 +1,7 @@
 """Train the built-in models on synthetic talkers and put them into checkpoints/builtin. See docs/training.md.
 
     python -m scripts.train_builtin              all steps; those that are complete are passed over
-    python -m scripts.train_builtin unet_stage1  that step only
+    python -m scripts.train_builtin unet_stage1  that step only; further words section.key=value change its settings
 
 Stopped, by Ctrl-C or otherwise, the same command goes on from the last checkpoint.
 """
@@ -12,7 +12,7 @@ import argparse
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from latentsync.config import load_config
@@ -35,37 +35,39 @@ PLACE = f"data.train_output_dir={RUNS}"
 NETWORKS = (f"networks.codec={CODEC}", f"networks.audio_encoder={AUDIO_ENCODER}")
 
 
-def train_codec() -> bool:
+def train_codec(overrides: Sequence[str]) -> bool:
     from latentsync.training.codec import train_codec as train
     from latentsync.training.codec_recipe import CodecRecipe
 
-    return _finished(train(load_config(CONFIGS / "codec" / "talkers.yaml", CodecRecipe, [PLACE]), "codec"))
+    return _finished(train(load_config(CONFIGS / "codec" / "talkers.yaml", CodecRecipe, [PLACE, *overrides]), "codec"))
 
 
-def train_audio_encoder() -> bool:
+def train_audio_encoder(overrides: Sequence[str]) -> bool:
     from latentsync.training.audio_encoder import train_audio_encoder as train
     from latentsync.training.audio_encoder_recipe import AudioEncoderRecipe
 
-    recipe = load_config(CONFIGS / "audio_encoder" / "talkers.yaml", AudioEncoderRecipe, [PLACE])
+    recipe = load_config(CONFIGS / "audio_encoder" / "talkers.yaml", AudioEncoderRecipe, [PLACE, *overrides])
     return _finished(train(recipe, "audio_encoder"))
 
 
-def train_syncnet() -> bool:
+def train_syncnet(overrides: Sequence[str]) -> bool:
     from latentsync.training.syncnet import train_syncnet as train
 
-    place = f"data.train_output_dir={SYNCNET_RUNS}"
-    return _finished(train(load_config(CONFIGS / "syncnet" / "talkers.yaml", SyncNetRecipe, [place]), "talkers"))
+    recipe = load_config(
+        CONFIGS / "syncnet" / "talkers.yaml", SyncNetRecipe, [f"data.train_output_dir={SYNCNET_RUNS}", *overrides]
+    )
+    return _finished(train(recipe, "talkers"))
 
 
-def train_stage_1() -> bool:
-    return _train_unet("talkers_stage1.yaml", "unet_stage1")
+def train_stage_1(overrides: Sequence[str]) -> bool:
+    return _train_unet("talkers_stage1.yaml", "unet_stage1", overrides)
 
 
-def train_stage_2() -> bool:
-    return _train_unet("talkers_stage2.yaml", "unet_stage2", f"ckpt.resume_ckpt_path={STAGE_1}")
+def train_stage_2(overrides: Sequence[str]) -> bool:
+    return _train_unet("talkers_stage2.yaml", "unet_stage2", [f"ckpt.resume_ckpt_path={STAGE_1}", *overrides])
 
 
-def publish() -> bool:
+def publish(_: Sequence[str]) -> bool:
     """Copy the results over the built-in models."""
     (TARGET / "codec").mkdir(parents=True, exist_ok=True)
     copies = {
@@ -80,7 +82,7 @@ def publish() -> bool:
     return True
 
 
-STEPS: dict[str, Callable[[], bool]] = {
+STEPS: dict[str, Callable[[Sequence[str]], bool]] = {
     "codec": train_codec,
     "audio_encoder": train_audio_encoder,
     "syncnet": train_syncnet,
@@ -90,7 +92,7 @@ STEPS: dict[str, Callable[[], bool]] = {
 }
 
 
-def _train_unet(config: str, name: str, *overrides: str) -> bool:
+def _train_unet(config: str, name: str, overrides: Sequence[str]) -> bool:
     from latentsync.training.unet import train_unet
 
     recipe = load_config(CONFIGS / "unet" / config, UNetRecipe, [PLACE, *NETWORKS, *overrides])
@@ -107,7 +109,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 when all steps are complete, 130 when one was stopped and can go on."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(STEPS)}; none = all")
-    chosen = parser.parse_args(arguments).steps or list(STEPS)
+    words = parser.parse_args(arguments).steps
+    overrides = [word for word in words if "=" in word]
+    chosen = [word for word in words if "=" not in word] or list(STEPS)
+    if overrides and len(chosen) != 1:
+        parser.error("settings are for one step: name it")
     unknown = [step for step in chosen if step not in STEPS]
     if unknown:
         parser.error(f"there is no step {unknown[0]}")
@@ -116,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     for step in chosen:
         logging.info("-- %s", step)
         try:
-            if not STEPS[step]():
+            if not STEPS[step](overrides):
                 print("Stopped and saved. The same command goes on from there.", file=sys.stderr)
                 return INTERRUPTED_EXIT_CODE
         except LatentSyncError as error:

@@ -16,18 +16,20 @@ log = logging.getLogger(__name__)
 class ArrayCache:
     """Arrays by content hash in one folder. ``folder`` names what they are and how they were computed.
 
-    Safe for many processes: files appear whole. A damaged file is computed anew, with a warning.
+    Safe for many processes: files appear whole. A damaged file is computed anew, with a warning. ``mapped``: arrays
+    that are there are read-only and loaded as they are looked at, for readers of small parts of large ones.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, mapped: bool = False) -> None:
         self._folder = folder
+        self._mode = "r" if mapped else None
 
     def get(self, content: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """The array of the clip with that content hash; ``compute`` is called if it is not there."""
         path = self._folder / content[:2] / f"{content}.npy"
         if path.is_file():
             try:
-                return np.load(path, allow_pickle=False)
+                return np.load(path, mmap_mode=self._mode, allow_pickle=False)
             except (ValueError, EOFError, OSError) as error:
                 log.warning("Cached array %s is damaged (%s); computing it again.", path, error)
         array = compute()

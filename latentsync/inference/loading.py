@@ -21,16 +21,47 @@ from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.recipe import UNetRecipe
 
 DEFAULT_DIRECTORY = Path(__file__).parents[2] / "checkpoints"
+BUILTIN_DIRECTORY = DEFAULT_DIRECTORY / "builtin"
+BUILTIN_UNET = BUILTIN_DIRECTORY / "unet.safetensors"
+BUILTIN_NOTES = (
+    "without published weights the built-in models are used; "
+    "`python -m scripts.download_checkpoints --for inference` fetches the published ones",
+    "the built-in models have seen drawn faces only, at 128 pixels: on a film of a real person expect a wrong mouth",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class WeightPaths:
-    """The weight files of one pipeline, in the published layout."""
+    """The weight files of one pipeline."""
 
     unet: Path
     codec: Path  # a diffusers folder
     whisper: Path
     auxiliary: Path  # folder of the face detectors
+
+    @classmethod
+    def choose(cls, directory: Path | None = None, unet: Path | None = None) -> WeightPaths:
+        """What a run takes: the files that are named, else the published ones in ``DEFAULT_DIRECTORY``, and where there
+        is none of these the built-in ones."""
+        published = cls.in_directory(directory or DEFAULT_DIRECTORY, unet)
+        if directory is None and unet is None and not any(path.exists() for path in published.networks().values()):
+            return cls.builtin()
+        return published
+
+    @classmethod
+    def builtin(cls) -> WeightPaths:
+        """The small models that come with the repository (checkpoints/builtin/README.md)."""
+        return cls(
+            unet=BUILTIN_UNET,
+            codec=BUILTIN_DIRECTORY / "codec",
+            whisper=BUILTIN_DIRECTORY / "audio_encoder.pt",
+            auxiliary=DEFAULT_DIRECTORY / "auxiliary",
+        )
+
+    @property
+    def are_builtin(self) -> bool:
+        """Whether these are the models that come with the repository."""
+        return self.unet == BUILTIN_UNET
 
     @classmethod
     def in_directory(cls, directory: Path = DEFAULT_DIRECTORY, unet: Path | None = None) -> WeightPaths:
@@ -104,7 +135,8 @@ def model_settings(unet: Path, config_path: Path | None) -> ModelSettings:
             "configs/unet/stage2_512.yaml (512: release 1.6), or bring the file in with "
             "`python -m scripts.download_checkpoints --import`, which writes it down.",
         )
-    return ModelSettings(card.resolution, card.num_frames or WINDOW_FRAMES, card.mask or "mask")
+    notes = BUILTIN_NOTES if unet == BUILTIN_UNET else ()
+    return ModelSettings(card.resolution, card.num_frames or WINDOW_FRAMES, Path(card.mask or "mask").stem, notes)
 
 
 def load_pipeline(
@@ -126,7 +158,14 @@ def load_pipeline(
             f"{unet.config.cross_attention_dim}.",
             remedy="Take whisper/tiny.pt for 384 and whisper/small.pt for 768.",
         )
-    models = LatentModels(unet, load_codec(weights.codec, device=device, dtype=dtype), device, dtype)
+    codec = load_codec(weights.codec, device=device, dtype=dtype)
+    if codec.channels != unet.config.out_channels:
+        raise WeightsMismatchError(
+            f"{weights.codec} gives latents of {codec.channels} channels, {weights.unet} works on "
+            f"{unet.config.out_channels}.",
+            remedy="Take the codec that the U-Net was trained with: checkpoints/vae for all releases.",
+        )
+    models = LatentModels(unet, codec, device, dtype)
     return pipeline_of(models, encoder, settings)
 
 

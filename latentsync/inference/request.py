@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentsync.errors import ConfigError
-from latentsync.inference.loading import DEFAULT_DIRECTORY, WeightPaths
+from latentsync.inference.loading import WeightPaths
 from latentsync.inference.options import SyncOptions
 from latentsync.media.writer import EncodingOptions
 
@@ -38,7 +38,7 @@ class DubRequest:
 
     @property
     def weights(self) -> WeightPaths:
-        return WeightPaths.in_directory(self.checkpoint_dir or DEFAULT_DIRECTORY, self.unet)
+        return WeightPaths.choose(self.checkpoint_dir, self.unet)
 
     def batch_for(self, device_type: str) -> int:
         """Windows per call of the network. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""

@@ -30,6 +30,11 @@ class LatentCodec(nn.Module):
         self.max_batch = max_batch
         self._has_posterior = isinstance(autoencoder, AutoencoderKL)
 
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.autoencoder.config.latent_channels
+
     def encode(self, pixels: Tensor, eps: Tensor | None = None) -> Tensor:
         """pixels (N, 3, R, R) -> latents (N, C, h, w).
 

@@ -54,7 +54,7 @@ class AudioEncoderOptimizer:
     max_grad_norm: float = 1.0
     weight_decay: float = 0.01
     lr_scheduler: str = "cosine"
-    lr_warmup_steps: int = 100
+    lr_warmup_steps: int = 50
 
 
 @dataclass

@@ -39,6 +39,8 @@ MAY_CHANGE = (
     "data.frame_cache_gib", "data.train_output_dir", "ckpt",
 )  # fmt: skip
 
+START_LOG_VARIANCE = -6.0  # of the latents, a deviation of 0.05
+
 
 class TrainedCodec(nn.Module):
     """An autoencoder as the loop calls it: pictures in, pictures and the latents' distribution out."""
@@ -164,12 +166,16 @@ def train_codec(recipe: CodecRecipe, name: str) -> Outcome:
 
 
 def _build(recipe: CodecRecipe) -> AutoencoderKL:
+    """A fresh autoencoder whose latents start with little noise: at the usual start it would drown them."""
     try:
-        return AutoencoderKL(**recipe.model)
+        autoencoder = AutoencoderKL(**recipe.model)
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"model: describes no codec: {error}.", remedy="Its keys are the arguments of diffusers' AutoencoderKL."
         ) from error
+    with torch.no_grad():
+        autoencoder.quant_conv.bias[autoencoder.config.latent_channels :] = START_LOG_VARIANCE
+    return autoencoder
 
 
 def _loop_settings(recipe: CodecRecipe) -> LoopSettings:

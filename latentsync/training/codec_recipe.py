@@ -19,9 +19,9 @@ class CodecData:
     val_fileslist: str | None = None
     val_data_dir: str | None = None
     validation_share: float = 0.05
-    batch_size: int = 16  # pictures
+    batch_size: int = 8  # pictures per device
     num_workers: int = 0
-    num_val_samples: int = 160  # pictures
+    num_val_samples: int = 80  # pictures
     resolution: int = 128
     video_fps: int = int(MODEL_FPS)
     mask_image_path: str = "mask.png"  # what the U-Net will generate
@@ -34,7 +34,7 @@ class CodecData:
 class CodecCheckpointing:
     """How often training saves."""
 
-    save_ckpt_steps: int = 500
+    save_ckpt_steps: int = 250
     keep_checkpoints: int = 2
 
 
@@ -42,26 +42,26 @@ class CodecCheckpointing:
 class CodecRun:
     """Losses and length."""
 
-    max_train_steps: int = 10_000
-    validation_steps: int = 500
+    max_train_steps: int = 2000
+    validation_steps: int = 250
     log_steps: int = 20
     seed: int = 1247
     edge_loss_weight: float = 0.5  # of the differences between neighbouring pixels
     divergence_weight: float = 3e-4  # of the latents from a standard normal distribution
     kept_area_weight: float = 0.3  # of pixels outside the mask's hole, which the result does not take from the codec
     focus_weight: float = 2.0  # of pixels in the focus mask's hole
-    ema_decay: float = 0.999
+    ema_decay: float = 0.998
 
 
 @dataclass
 class CodecOptimizer:
     """AdamW."""
 
-    lr: float = 1e-3
+    lr: float = 1.5e-3
     max_grad_norm: float = 1.0
     weight_decay: float = 0.0
     lr_scheduler: str = "cosine"
-    lr_warmup_steps: int = 200
+    lr_warmup_steps: int = 100
 
 
 @dataclass

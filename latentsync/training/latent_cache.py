@@ -40,7 +40,7 @@ class LatentCache:
             name.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
             name.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         name.update(str(tuple(keep_mask.shape)).encode() + keep_mask.numpy().tobytes())
-        self._arrays = ArrayCache(folder / f"{_VERSION}-{name.hexdigest()[:16]}")
+        self._arrays = ArrayCache(folder / f"{_VERSION}-{name.hexdigest()[:16]}", mapped=True)
         self._keep_mask = keep_mask
 
     def fill(self, clip: Clip, codec: LatentCodec) -> None:
