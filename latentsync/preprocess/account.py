@@ -52,14 +52,14 @@ class StepAccount:
 
 
 def take_account(layout: Layout, steps: Sequence[Step]) -> list[StepAccount]:
-    """One account for each of the eight steps (or as many as ``steps`` has), for the files that are in the input."""
+    """One account for each of the eight steps (or as many as ``steps`` has), for all files in the manifest."""
     accounts = [StepAccount(READABLE), *(StepAccount(step.name) for step in steps)]
     for record in file_records(layout):
-        if not (layout.input_dir / record.name).exists():
-            continue
+        journal = None if record.reason else read_journal(layout, record.content)
+        if journal is not None and journal.file != record.name:
+            continue  # has been given another name since
         kept = (0, 0.0) if record.reason else (1, record.duration)
         accounts[0].add(record.name, record.duration, kept, record.reason, record.seconds)
-        journal = None if record.reason else read_journal(layout, record.content)
         if journal is not None:
             for index, row in rows_in_order(journal, steps):
                 accounts[index + 1].add(row.clip.name, _seconds(row, record), _kept(row), row.reason, row.seconds)

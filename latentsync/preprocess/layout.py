@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from latentsync.errors import ConfigError
 from latentsync.preprocess.clip import Clip
 
+SETTINGS_FILE = "settings.yaml"  # in the manifest folder: of the last run
 _LONGEST_STEM = 150  # bytes of a recording's name that its clips keep; file systems allow 255 in all
 
 

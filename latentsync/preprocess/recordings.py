@@ -10,6 +10,7 @@ from latentsync.preprocess.layout import Layout, recording_name
 from latentsync.preprocess.records import (
     FileRecord,
     Journal,
+    file_records,
     read_file_record,
     read_journal,
     write_file_record,
@@ -62,6 +63,14 @@ def _without_stale_rows(layout: Layout, journal: Journal, steps: Sequence[Step])
     journal = replace(journal, rows=rows)
     write_journal(layout, journal)
     return journal
+
+
+def read_recordings(layout: Layout) -> Iterator[tuple[FileRecord, Journal]]:
+    """All recordings, each with the input file that it is read from."""
+    for record in file_records(layout):
+        journal = None if record.reason else read_journal(layout, record.content)
+        if journal is not None and journal.file == record.name:
+            yield record, journal
 
 
 def rows_in_order(journal: Journal, steps: Sequence[Step]) -> Iterator[tuple[int, Row]]:

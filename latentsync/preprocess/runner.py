@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from latentsync.preprocess.account import StepAccount, account_table, take_accou
 from latentsync.preprocess.clip import Row
 from latentsync.preprocess.commit import recover
 from latentsync.preprocess.flow import Flow, input_files
-from latentsync.preprocess.layout import Layout
+from latentsync.preprocess.layout import SETTINGS_FILE, Layout
 from latentsync.preprocess.pools import CPU, GPU, LocalPool, Pools, RayPools, connect
 from latentsync.preprocess.progress import Progress, size_of
 from latentsync.preprocess.run_lock import alone
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 MakeTools = Callable[[PreprocessSettings, str], Tools]  # from the device of a pool, "cpu" or "cuda"
 
-SETTINGS_FILE = "settings.yaml"  # in the manifest folder: of the last run
 _SHOWN_FAILURES = 3
 
 
@@ -65,6 +64,7 @@ def preprocess(settings: PreprocessSettings, make_tools: MakeTools = LoadedTools
     """
     check_settings(settings)
     layout = Layout.of(settings.input_dir, settings.output_dir)
+    settings = replace(settings, input_dir=str(layout.input_dir), output_dir=str(layout.output_dir))
     steps, lack = _runnable(settings, make_tools(settings, CPU))
     for folder in (layout.scratch, *(layout.output_dir / step.name for step in steps)):
         folder.mkdir(parents=True, exist_ok=True)

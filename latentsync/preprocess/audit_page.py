@@ -1,0 +1,136 @@
+"""The audit as one HTML file that needs nothing besides itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import cv2
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from latentsync.errors import LatentSyncError
+from latentsync.media.video import VideoFile
+from latentsync.preprocess.account import StepAccount
+from latentsync.preprocess.audit import Audit, Example
+from latentsync.preprocess.histogram import Histogram
+
+_EXAMPLE_WIDTH = 240  # pixels
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #222; }
+table { border-collapse: collapse; margin: 1em 0; }
+th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+tr.lost td { color: #a33; border-bottom-color: #f2e4e4; font-size: 90%; }
+.plots, .examples { display: flex; flex-wrap: wrap; gap: 1em; }
+.plots img { width: 340px; } figure { margin: 0; width: 240px; font-size: 80%; overflow-wrap: anywhere; }
+figure img { width: 240px; } .verdict { font-size: 115%; border-left: 4px solid #47a; padding-left: 1em; }
+"""
+
+
+def audit_page(audit: Audit, title: str) -> str:
+    """HTML with the plots and example pictures inside."""
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        '<div class="verdict">' + "".join(f"<p>{escape(line)}</p>" for line in audit.verdict) + "</div>",
+        "<h2>Where the hours went</h2>",
+        _account(audit.accounts),
+        "<h2>The recordings</h2>",
+        f"<p>{audit.recordings} can be read; {audit.variable_rate} have a variable frame rate, {audit.rotated} are "
+        "rotated.</p>",
+        _hours("codec", audit.codecs),
+        _hours("speaker", audit.speakers) if audit.speakers else "<p>Speakers are not known.</p>",
+        '<h2>Figures</h2><div class="plots">',
+        *(_plot(histogram) for histogram in audit.histograms.values() if histogram.n),
+        "</div><h2>Examples of what was dropped</h2>",
+        *_examples(audit.examples),
+    ]
+    body = "\n".join(parts)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _account(accounts: Sequence[StepAccount]) -> str:
+    rows = ["<tr><th>step<th>clips<th>hours<th>kept<th>hours kept<th>hours of work</tr>"]
+    for each in accounts:
+        cells = (
+            each.step,
+            each.clips,
+            f"{each.seconds / 3600:.3f}",
+            each.kept_clips,
+            f"{each.kept_seconds / 3600:.3f}",
+            f"{each.work / 3600:.3f}",
+        )
+        rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}" for cell in cells) + "</tr>")
+        for kind, lost in sorted(each.lost.items(), key=lambda item: -item[1].seconds):
+            rows.append(
+                f'<tr class="lost"><td>&nbsp;&nbsp;{escape(kind)}<td>{lost.clips}<td>{lost.seconds / 3600:.3f}'
+                "<td><td><td></tr>"
+            )
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _hours(what: str, hours: Mapping[str, float]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(name)}<td>{value:.3f}</tr>"
+        for name, value in sorted(hours.items(), key=lambda item: -item[1])
+    )
+    return f"<table><tr><th>{what}<th>hours</tr>{rows}</table>"
+
+
+def _plot(histogram: Histogram) -> str:
+    figure = Figure(figsize=(4.2, 2.6), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    bars = range(len(histogram.counts))
+    axes.bar(bars, histogram.counts, width=0.9, color="#4477aa")
+    every = max(1, len(bars) // 8)
+    labels = [
+        f"{(low + high) / 2 if histogram.unit.startswith('frames at') else low:g}" for low, high in _bins(histogram)
+    ]
+    axes.set_xticks(list(bars)[::every], labels[::every], fontsize=8)
+    axes.set_title(f"{histogram.title} (n = {histogram.n}, mean {histogram.mean:.3g})", fontsize=9)
+    axes.set_xlabel(histogram.unit, fontsize=8)
+    axes.tick_params(axis="y", labelsize=8)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return _image("png", picture.getvalue(), histogram.title)
+
+
+def _bins(histogram: Histogram) -> list[tuple[float, float]]:
+    return list(zip(histogram.edges[:-1], histogram.edges[1:], strict=True))
+
+
+def _examples(examples: Sequence[Example]) -> list[str]:
+    parts, heading = [], None
+    for example in examples:
+        kind = (example.step, example.reason.partition(":")[0])
+        if kind != heading:
+            parts.append(("</div>" if heading else "") + f'<h3>{escape(": ".join(kind))}</h3><div class="examples">')
+            heading = kind
+        caption = f"<figcaption>{escape(example.name)}<br>{escape(example.reason)}</figcaption>"
+        parts.append(f"<figure>{_picture(example)}{caption}</figure>")
+    return [*parts, "</div>"] if parts else ["<p>Nothing was dropped after step 1.</p>"]
+
+
+def _picture(example: Example) -> str:
+    """A frame from the middle; words where there is none."""
+    try:
+        video = VideoFile(example.file)
+        middle = video.info.n_frames // 2
+        (frame,) = video.frames(middle, middle + 1)
+    except LatentSyncError as error:
+        return f"<p>{escape(error.message)}</p>"
+    height, width = frame.pixels.shape[:2]
+    size = (_EXAMPLE_WIDTH, max(1, round(_EXAMPLE_WIDTH * height / width)))
+    small = cv2.resize(frame.pixels, size, interpolation=cv2.INTER_AREA)
+    return _image("jpeg", cv2.imencode(".jpg", small[..., ::-1])[1].tobytes(), example.name)
+
+
+def _image(kind: str, content: bytes, text: str) -> str:
+    return f'<img alt="{escape(text)}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
