@@ -38,6 +38,7 @@ class UNetData:
     # not in the published files
     val_fileslist: str | None = None
     val_data_dir: str | None = None
+    val_detector: str = "auto"  # finds the face in val_video_path; or a file of faces, see face.detections_file
     validation_share: float = 0.05  # of the sources, where no validation clips are named
     num_val_samples: int = 64  # windows that every validation looks at
     gradient_accumulation_steps: int = 1
@@ -71,9 +72,9 @@ class UNetRun:
     sync_loss_weight: float = 0.05
     perceptual_loss_weight: float = 0.1
     recon_loss_weight: float = 1.0
-    guidance_scale: float = 1.5  # of the validation videos
+    guidance_scale: float = 1.5  # of the pictures at validations
     trepa_loss_weight: float = 10.0
-    inference_steps: int = 20  # of the validation videos
+    inference_steps: int = 20  # of the pictures at validations
     trainable_modules: list[str] | None = None  # substrings of parameter names; none = all
     seed: int = 1247
     use_mixed_noise: bool = True
@@ -90,6 +91,7 @@ class UNetRun:
     ema_decay: float = 0.0  # of the averaged weights that are validated and exported; 0 = no average
     log_steps: int = 10
     validation_steps: int = 10_000
+    stop_if_worse: bool = False  # end a run that is worse than its start weights, see training.unet_alarm
 
 
 @dataclass

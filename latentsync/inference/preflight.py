@@ -77,7 +77,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None) -> Preflight
     device = choose_device(request.device)
     request.batch_for(device.type)
     video = VideoFile(request.video)
-    waveform, notes = _listen(request.audio)
+    waveform, notes = read_speech(request.audio)
     weights = request.weights.check()
     settings = model_settings(request.weights.unet, request.unet_config)
     dtype = choose_precision(request.precision, device)
@@ -110,7 +110,11 @@ def preflight(request: DubRequest, clock: StageClock | None = None) -> Preflight
     )
 
 
-def _listen(path: Path) -> tuple[np.ndarray, list[str]]:
+def read_speech(path: Path) -> tuple[np.ndarray, list[str]]:
+    """The sound of a file, (n,) float32 at 16 kHz, and remarks for the user.
+
+    Raises ``AudioError`` and its kin for a sound that cannot be read, is shorter than a frame, or is not finite.
+    """
     waveform = read_audio(path)
     if len(waveform) < AUDIO_RATE // 25:
         raise NoAudioStreamError(

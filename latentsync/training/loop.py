@@ -194,7 +194,7 @@ class Trainer:
         began = time.perf_counter()
         self._network.eval()
         with torch.no_grad():
-            figures = self._task.validate(self._accelerator)
+            figures = self._task.validate(self._accelerator, self._progress.step)
         self._network.train()
         step, score = self._progress.step, figures.pop("score")
         better = score > self._progress.best_score

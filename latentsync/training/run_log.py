@@ -53,7 +53,7 @@ class RunLog:
             self._bar.set_postfix_str(", ".join(f"{name} {value:.4g}" for name, value in means.items()))
             means["seconds_per_step"] = (time.perf_counter() - self._since) / self._steps
             self._journal.add("train", step, means | {"skipped_steps": skipped_steps})
-            self._task.watch(step, self._journal.rows["train"])
+            self._task.watch(step, self._journal.rows)
         self._sums, self._steps, self._since = {}, 0, time.perf_counter()
 
     def validated(self, step: int, figures: Mapping[str, float], pause: float) -> None:
@@ -65,6 +65,7 @@ class RunLog:
             panels = self._task.panels(self._journal.rows)
             draw_charts(panels, f"{self._folder.name}, step {step}", self._folder / "charts.png")
         self._since += pause
+        self._task.watch(step, self._journal.rows)
 
     def report_faults(self, faults: Sequence[ClipFault]) -> None:
         """Write clips_report.json, and say it when there are new entries."""

@@ -40,8 +40,11 @@ class Task(Protocol):
         """
         ...
 
-    def validate(self, accelerator: Accelerator) -> dict[str, float]:
-        """Figures of the validation set, equal on all processes; ``score`` among them is the one that should rise."""
+    def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
+        """Figures of the validation set, equal on all processes; ``score`` among them is the one that should rise.
+
+        Every process calls it at the same ``step``, in eval mode and without gradients.
+        """
         ...
 
     def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
@@ -52,8 +55,9 @@ class Task(Protocol):
         """Write the weights as a file that others can load."""
         ...
 
-    def watch(self, step: int, train_rows: list[Row]) -> None:
-        """Called on the main process after a row was logged: the place for alarms."""
+    def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
+        """Called on the main process after a row was added to a table, ``train`` or ``validation``: the place for
+        alarms."""
         ...
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from latentsync.checkpoint import sha256_file
-from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE
+from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE, WINDOW_FRAMES
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.audio_features import AudioFeatureReader
 from latentsync.data.clip_dataset import SampleKey
@@ -104,10 +104,11 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class UNetWindows:
-    """What the loop trains on and what validation looks at."""
+    """What the loop trains on and what validation looks at; ``shown`` are longer windows, of which it shows some."""
 
     train: SeededWindows
     validation: SeededWindows
+    shown: UNetDataset
 
 
 def cache_folder(recipe: UNetRecipe) -> Path:
@@ -149,7 +150,12 @@ def prepare_windows(
         return SeededWindows(found, seed)
 
     seed = recipe.run.seed
-    return UNetWindows(windows(clips.train, seed), windows(clips.validation, seed + _VALIDATION))
+    stretch = -(-WINDOW_FRAMES // data.num_frames) * data.num_frames
+    return UNetWindows(
+        windows(clips.train, seed),
+        windows(clips.validation, seed + _VALIDATION),
+        UNetDataset(clips.validation, keep_mask, features, None, seed, stretch),
+    )
 
 
 def _fill(clips: RunClips, compute: Callable[[Clip], object], what: str, accelerator: Accelerator) -> None:

@@ -19,7 +19,7 @@ from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.recipe import UNetRecipe
 from latentsync.training.loop import Outcome
 from latentsync.training.run_clips import find_clips
-from latentsync.training.unet import UNetTask, loop_settings, train_unet
+from latentsync.training.unet import loop_settings, train_unet
 from latentsync.training.unet_data import cache_folder, prepare_windows
 from latentsync.training.unet_networks import (
     build_unet,
@@ -31,13 +31,15 @@ from latentsync.training.unet_networks import (
     require_files,
     weight_files,
 )
+from latentsync.training.unet_task import UNetTask
 from tests.models.published import on_meta
 from tests.training.tiny_unet import ROOT, write_networks
 
 CONFIGS = ROOT / "configs" / "unet"
 SMALL = [
     "data.talkers.train_clips=3", "data.talkers.validation_clips=1", "data.talkers.seconds=2.4",
-    "data.num_val_samples=2", "data.batch_size=2", "data.resolution=64", "run.log_steps=1",
+    "data.num_val_samples=2", "data.batch_size=2", "data.resolution=64", "run.log_steps=1", "run.inference_steps=1",
+    "data.num_frames=16", "model.in_channels=13", "model.out_channels=4",  # of the stand-ins
 ]  # fmt: skip
 ALL_LOSSES = ["run.perceptual_loss_weight=0.1", "run.trepa_loss_weight=10"]
 LOSSES = ("recon", "sync", "perceptual", "trepa")
@@ -98,6 +100,8 @@ def test_both_talkers_stages_train_validate_and_export(stages):
         assert all(row["grad_norm"] > 0 for row in train)
         assert {"sync", "perceptual", "trepa"} & set(train[0]) == set(losses) - {"recon"}
         assert (stages / name / "charts.png").stat().st_size > 1000
+        assert (stages / name / "validation" / f"step_{steps:09d}.png").stat().st_size > 1000
+        assert all(0 < row["sync_cosine"] < 1 for row in validation)
         card = read_card(stages / name / "weights" / "last.safetensors")
         assert (card.resolution, card.num_frames, card.global_step) == (64, 16, steps)
     weights = {"recon": 1.0, "sync": 0.05, "perceptual": 0.1, "trepa": 10.0}
@@ -167,20 +171,26 @@ def test_a_sample_has_its_noise_whatever_it_is_batched_with(stages, folder, netw
     assert torch.equal(pair[0][:, 1], single[0][:, 0])
 
 
-def test_one_batch_is_learnt_by_heart(stages, folder, networks):
-    narrow = ["model.block_out_channels=[32,32,32]", "data.num_frames=4", "run.audio_dropout=0"]
-    task = task_of(recipe_of(1, folder, networks, *narrow))
+def learn_by_heart(task: UNetTask, steps: int, learning_rate: float) -> list[dict[str, float]]:
+    """Train on one batch with one draw of noise; the losses of every step."""
     batch = batch_of(task, 0)
-    optimizer = torch.optim.AdamW(task.network.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(40):
-        loss, _ = task.loss(task.network, batch)
+    trained = [parameter for parameter in task.network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=learning_rate)
+    rows = []
+    for _ in range(steps):
+        total, parts = task.loss(task.network, batch)
         optimizer.zero_grad()
-        loss.backward()
+        total.backward()
         optimizer.step()
-        losses.append(loss.item())
-    assert losses[0] == pytest.approx(1.0, abs=0.1)  # a fresh network predicts zero, and noise has variance 1
-    assert losses[-1] < 0.5
+        rows.append({"total": total.item()} | {name: value.item() for name, value in parts.items()})
+    return rows
+
+
+def test_stage_1_learns_one_batch_by_heart(stages, folder, networks):
+    narrow = ["model.block_out_channels=[32,32,32]", "data.num_frames=4", "run.audio_dropout=0"]
+    rows = learn_by_heart(task_of(recipe_of(1, folder, networks, *narrow)), 40, 3e-3)
+    assert rows[0]["recon"] == pytest.approx(1.0, abs=0.1)  # a fresh network predicts zero, and noise has variance 1
+    assert rows[-1]["recon"] < 0.5
 
 
 # -- what a configuration asks for ------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ class ToyTask:
         self.seen.append([int(origin.clip_id) for origin in batch.origins])
         return (network(batch.x) - batch.y).square().mean(), {"size": torch.tensor(float(len(batch.x)))}
 
-    def validate(self, accelerator):
+    def validate(self, accelerator, step):
         x = torch.linspace(-1, 1, 10)[:, None].expand(10, 2)
         loss = float((self.network(x) - 3 * x - 1).square().mean())
         return {"score": -loss, "loss": loss}
@@ -74,5 +74,5 @@ class ToyTask:
     def export(self, path: Path, step: int) -> None:
         self.exported.append((path.name, step))
 
-    def watch(self, step, train_rows) -> None:
+    def watch(self, step, rows) -> None:
         pass
