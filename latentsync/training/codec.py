@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from latentsync.checkpoint import save_codec
+from latentsync.checkpoint import load_codec, save_codec
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import FrameReader
 from latentsync.data.picture_dataset import PictureBatch, PictureDataset
@@ -115,11 +115,14 @@ class CodecTask:
 
     def export(self, path: Path, step: int) -> None:
         """Write a diffusers folder, ``path`` without its suffix, whose latents have mean 0 and deviation 1."""
-        autoencoder = self.network.autoencoder
+        autoencoder, folder = self.network.autoencoder, path.with_suffix("")
         with self._average.applied(), torch.no_grad():
+            if self._recipe.ckpt.resume_ckpt_path:  # has such latents already, and they must stay the same
+                save_codec(folder, autoencoder)
+                return
             pictures = self._validation_pictures(range(self._recipe.data.num_val_samples), autoencoder.device)
             latents = torch.cat([autoencoder.encode(pixels).latent_dist.mean for pixels in pictures])
-            save_codec(path.with_suffix(""), standardised(autoencoder, LatentMoments.of(latents)))
+            save_codec(folder, standardised(autoencoder, LatentMoments.of(latents)))
 
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Nothing to watch."""
@@ -146,7 +149,8 @@ def run_folder(recipe: CodecRecipe, name: str) -> Path:
 def train_codec(recipe: CodecRecipe, name: str) -> Outcome:
     """Train, or go on training, in ``<train_output_dir>/<name>``. ``weights/best`` is what ``load_codec`` reads.
 
-    Raises ``ConfigError``, ``DataError`` if there is nothing to train on, and ``TrainingError``.
+    Raises ``ConfigError``, ``DataError`` if there is nothing to train on, ``TrainingError``, and the ``WeightsError``
+    family for a codec to start from.
     """
     folder = run_folder(recipe, name)
     check_run_folder(folder, recipe, MAY_CHANGE)
@@ -160,20 +164,25 @@ def train_codec(recipe: CodecRecipe, name: str) -> Outcome:
         claim_run_folder(folder, recipe)
         clips.write_report(folder / "clips.json")
         log.info("%s", clips.summary())
-    average = WeightAverage(list(network.parameters()), recipe.run.ema_decay)
+    average = WeightAverage([p for p in network.parameters() if p.requires_grad], recipe.run.ema_decay)
     task = CodecTask(recipe, clips, network, average)
     return Trainer(task, _loop_settings(recipe), folder, accelerator, average).run()
 
 
 def _build(recipe: CodecRecipe) -> AutoencoderKL:
-    """A fresh autoencoder whose latents start with little noise: at the usual start it would drown them."""
+    """A fresh autoencoder, or the one to go on from with its encoder frozen."""
+    if recipe.ckpt.resume_ckpt_path:
+        autoencoder = load_codec(recipe.ckpt.resume_ckpt_path).autoencoder.requires_grad_(True)
+        autoencoder.encoder.requires_grad_(False)
+        autoencoder.quant_conv.requires_grad_(False)
+        return autoencoder
     try:
         autoencoder = AutoencoderKL(**recipe.model)
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"model: describes no codec: {error}.", remedy="Its keys are the arguments of diffusers' AutoencoderKL."
         ) from error
-    with torch.no_grad():
+    with torch.no_grad():  # little noise: the usual start would drown the latents in it
         autoencoder.quant_conv.bias[autoencoder.config.latent_channels :] = START_LOG_VARIANCE
     return autoencoder
 

@@ -32,8 +32,12 @@ class CodecData:
 
 @dataclass
 class CodecCheckpointing:
-    """How often training saves."""
+    """What training starts from and how often it saves.
 
+    From a codec on, only its decoder is trained: a U-Net that knows its latents stays right.
+    """
+
+    resume_ckpt_path: str | None = None  # folder of a codec
     save_ckpt_steps: int = 250
     keep_checkpoints: int = 2
 

@@ -55,6 +55,17 @@ def test_training_writes_a_codec_that_the_loader_reads_and_goes_on_exactly(tmp_p
         train_codec(recipe_of(tmp_path, "run.edge_loss_weight=2"), "whole")
 
 
+def test_going_on_from_a_codec_trains_its_decoder_only(tmp_path):
+    short = ["run.max_train_steps=2", "optimizer.lr_warmup_steps=0"]
+    assert train_codec(recipe_of(tmp_path, *short), "whole") is Outcome.FINISHED
+    start = tmp_path / "whole" / "weights" / "last"
+    assert train_codec(recipe_of(tmp_path, *short, f"ckpt.resume_ckpt_path={start}"), "decoder") is Outcome.FINISHED
+    name = "diffusion_pytorch_model.safetensors"
+    before, after = load_file(start / name), load_file(tmp_path / "decoder" / "weights" / "last" / name)
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"decoder", "post_quant_conv"}
+
+
 def test_a_model_block_that_is_no_autoencoder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="describes no codec"):
         train_codec(recipe_of(tmp_path, "model.layers=3"), "run")
