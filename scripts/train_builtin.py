@@ -25,7 +25,8 @@ RUNS = ROOT / "output" / "builtin"  # the U-Net, the codec and the audio encoder
 SYNCNET_RUNS = ROOT / "output" / "syncnet"
 TARGET = ROOT / "checkpoints" / "builtin"
 
-CODEC = RUNS / "codec" / "weights" / "best"
+CODEC = RUNS / "codec" / "weights" / "best"  # its latents are those that the U-Net learns
+DECODER = RUNS / "decoder" / "weights" / "best"  # the same codec with a better decoder
 AUDIO_ENCODER = RUNS / "audio_encoder" / "weights" / "best.pt"
 SYNCNET = SYNCNET_RUNS / "talkers" / "weights" / "best.safetensors"
 STAGE_1 = RUNS / "unet_stage1" / "weights" / "last.safetensors"
@@ -36,10 +37,12 @@ NETWORKS = (f"networks.codec={CODEC}", f"networks.audio_encoder={AUDIO_ENCODER}"
 
 
 def train_codec(overrides: Sequence[str]) -> bool:
-    from latentsync.training.codec import train_codec as train
-    from latentsync.training.codec_recipe import CodecRecipe
+    return _train_codec("codec", overrides)
 
-    return _finished(train(load_config(CONFIGS / "codec" / "talkers.yaml", CodecRecipe, [PLACE, *overrides]), "codec"))
+
+def train_decoder(overrides: Sequence[str]) -> bool:
+    """The decoder can go on while the U-Net is trained, since the latents stay as they are."""
+    return _train_codec("decoder", [f"ckpt.resume_ckpt_path={CODEC}", "optimizer.lr=1e-3", *overrides])
 
 
 def train_audio_encoder(overrides: Sequence[str]) -> bool:
@@ -68,22 +71,23 @@ def train_stage_2(overrides: Sequence[str]) -> bool:
 
 
 def publish(_: Sequence[str]) -> bool:
-    """Copy the results over the built-in models."""
+    """Put the results, in half precision, in the place of the built-in models."""
+    from latentsync.checkpoint import load_whisper_weights, save_whisper
+
     (TARGET / "codec").mkdir(parents=True, exist_ok=True)
-    copies = {
-        CODEC / "config.json": TARGET / "codec" / "config.json",
-        CODEC / "diffusion_pytorch_model.safetensors": TARGET / "codec" / "diffusion_pytorch_model.safetensors",
-        AUDIO_ENCODER: TARGET / "audio_encoder.pt",
-        SYNCNET: TARGET / "syncnet.safetensors",
-        STAGE_2: TARGET / "unet.safetensors",
-    }
-    for source, target in copies.items():
-        shutil.copyfile(source, target)
+    shutil.copyfile(DECODER / "config.json", TARGET / "codec" / "config.json")
+    name = "diffusion_pytorch_model.safetensors"
+    _halve(DECODER / name, TARGET / "codec" / name)
+    _halve(SYNCNET, TARGET / "syncnet.safetensors")
+    _halve(STAGE_2, TARGET / "unet.safetensors")
+    dims, encoder = load_whisper_weights(AUDIO_ENCODER)
+    save_whisper(TARGET / "audio_encoder.pt", dims, {name: tensor.half() for name, tensor in encoder.items()})
     return True
 
 
 STEPS: dict[str, Callable[[Sequence[str]], bool]] = {
     "codec": train_codec,
+    "decoder": train_decoder,
     "audio_encoder": train_audio_encoder,
     "syncnet": train_syncnet,
     "unet_stage1": train_stage_1,
@@ -92,11 +96,28 @@ STEPS: dict[str, Callable[[Sequence[str]], bool]] = {
 }
 
 
+def _train_codec(name: str, overrides: Sequence[str]) -> bool:
+    from latentsync.training.codec import train_codec as train
+    from latentsync.training.codec_recipe import CodecRecipe
+
+    return _finished(train(load_config(CONFIGS / "codec" / "talkers.yaml", CodecRecipe, [PLACE, *overrides]), name))
+
+
 def _train_unet(config: str, name: str, overrides: Sequence[str]) -> bool:
     from latentsync.training.unet import train_unet
 
     recipe = load_config(CONFIGS / "unet" / config, UNetRecipe, [PLACE, *NETWORKS, *overrides])
     return _finished(train_unet(recipe, name))
+
+
+def _halve(source: Path, target: Path) -> None:
+    """Copy a safetensors file in half precision; the networks are built in single precision whatever a file has."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(source, framework="pt") as archive:
+        tensors = {name: archive.get_tensor(name).half() for name in archive.keys()}  # noqa: SIM118  not a mapping
+        save_file(tensors, target, metadata=archive.metadata())
 
 
 def _finished(outcome: object) -> bool:
