@@ -39,12 +39,15 @@ class EncodingOptions:
     ``codec`` "auto": h264, vp9 in .webm; with alpha prores in .mov, vp9 in .webm, ffv1 in .mkv, png in .avi. ``crf``
     None: near-transparent, see the module's table; lower is better and larger. ``preset`` trades speed for size, hardly
     for quality (h264, hevc, vp9). ``pix_fmt`` None: that of the source, as far as the codec has it.
+
+    ``repeatable``: with one thread (``media.threads``) equal frames give equal bytes, for some more of them (h264).
     """
 
     codec: str = "auto"
     crf: int | None = None
     preset: str = "fast"
     pix_fmt: str | None = None
+    repeatable: bool = False
 
 
 @dataclass(frozen=True)
@@ -258,6 +261,9 @@ def _settings(name: str, encoding: EncodingOptions, pix_fmt: str, suffix: str, v
     in_order = suffix == ".avi" or variable_rate
     if name == "hevc":
         settings["x265-params"] = "log-level=none" + (":bframes=0" if in_order else "")
-    elif in_order:
+        return settings
+    if in_order:
         settings["bf"] = "0"
+    if encoding.repeatable:
+        settings["mbtree"] = "0"  # x264's rate control by macroblock tree gives one of two results (measured)
     return settings

@@ -90,20 +90,14 @@ def _plot(histogram: Histogram) -> str:
     bars = range(len(histogram.counts))
     axes.bar(bars, histogram.counts, width=0.9, color="#4477aa")
     every = max(1, len(bars) // 8)
-    labels = [
-        f"{(low + high) / 2 if histogram.unit.startswith('frames at') else low:g}" for low, high in _bins(histogram)
-    ]
-    axes.set_xticks(list(bars)[::every], labels[::every], fontsize=8)
+    marks = [place - 0.5 for place in range(len(histogram.edges))]  # the edges lie between the bars
+    axes.set_xticks(marks[::every], [f"{edge:g}" for edge in histogram.edges[::every]], fontsize=8)
     axes.set_title(f"{histogram.title} (n = {histogram.n}, mean {histogram.mean:.3g})", fontsize=9)
     axes.set_xlabel(histogram.unit, fontsize=8)
     axes.tick_params(axis="y", labelsize=8)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return _image("png", picture.getvalue(), histogram.title)
-
-
-def _bins(histogram: Histogram) -> list[tuple[float, float]]:
-    return list(zip(histogram.edges[:-1], histogram.edges[1:], strict=True))
 
 
 def _examples(examples: Sequence[Example]) -> list[str]:

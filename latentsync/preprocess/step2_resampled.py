@@ -46,7 +46,7 @@ def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
     cuts: list[int] = []
     keys: set[int] = set()
     frames = at_rate(_square(video.frames(), info), n_frames)
-    encoding = EncodingOptions("h264", settings.encoding.crf, settings.encoding.preset)
+    encoding = EncodingOptions("h264", settings.encoding.crf, settings.encoding.preset, repeatable=True)
     target = job.scratch / "resampled.mp4"
     marked = _with_keys(mark_shots(frames, settings.shots), settings.segment_frames, cuts, keys)
     write_video(target, marked, info, encoding, sound, key_frames=keys)

@@ -30,12 +30,13 @@ def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
     found = read_detections(job.faces) if job.faces.is_file() else {}
     video = VideoFile(job.file)
     target = job.scratch / "aligned.mp4"
+    options = EncodingOptions("h264", encoding.crf, encoding.preset, repeatable=True)
     with closing(video.frames()) as frames:
         tracked = follow(frames, found, tools.detector, settings.faces.stride)
         faces = FaceSelector().select(tracked)
         aligned = _aligned(faces, side)
         info = _square_info(video.info, side, job.clip.frames)
-        write_video(target, aligned, info, EncodingOptions("h264", encoding.crf, encoding.preset), job.file)
+        write_video(target, aligned, info, options, job.file)
     return Outcome((Made(job.clip, target),), figures={"resolution": side})
 
 

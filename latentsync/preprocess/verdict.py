@@ -38,8 +38,8 @@ def verdict(accounts: Sequence[StepAccount], speakers: int, recordings: int, off
         )
         if in_sync < _MIXED_OFFSETS * measured:
             lines.append(
-                f"Only {in_sync / measured:.0%} of {measured} clips were in sync to one frame before they were put right: "
-                "listen to a few of them."
+                f"Only {in_sync / measured:.0%} of {measured} clips were in sync to one frame before they were put "
+                "right: listen to a few of them."
             )
     for each in accounts:
         if each.seconds and each.kept_seconds < (1 - _LARGEST_LOSS) * each.seconds and each.lost:

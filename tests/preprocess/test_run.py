@@ -1,0 +1,392 @@
+"""Whole runs in the drawn world: what becomes of every file, what is never touched, and how runs go on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from latentsync.errors import ConfigError, DataError, DiskFullError, OutputError, WeightsMissingError
+from latentsync.media.audio import read_audio
+from latentsync.media.video import VideoFile
+from latentsync.preprocess import commit
+from latentsync.preprocess.layout import Layout
+from latentsync.preprocess.recordings import read_recordings
+from latentsync.preprocess.records import file_records
+from latentsync.preprocess.run_lock import alone
+from latentsync.preprocess.runner import preprocess
+from latentsync.preprocess.settings import FaceSettings, SyncSettings
+from latentsync.preprocess.steps import steps_of
+from latentsync.preprocess.tools import LoadedTools
+from tests.media.synthetic import tone, write_clip, write_wav
+from tests.preprocess.world import (
+    DrawnDetector,
+    DrawnTools,
+    contents,
+    draw_talk,
+    envelope_score,
+    small_settings,
+    tree_hash,
+)
+
+FINAL = "high_visual_quality"
+ROOT = Path(__file__).parents[2]
+
+
+def rows_of(output: Path, raw: Path) -> list:
+    layout = Layout.of(raw, output)
+    return [row for _, journal in read_recordings(layout) for row in journal.rows.values()]
+
+
+def reasons_of(output: Path, raw: Path) -> dict[str, str]:
+    """Kind of reason by input file; of the first clip that was dropped, "" if none was."""
+    layout = Layout.of(raw, output)
+    found = {record.name: record.reason.partition(":")[0] for record in file_records(layout)}
+    for record, journal in read_recordings(layout):
+        found[record.name] = next((row.kind for row in journal.rows.values() if row.reason), "")
+    return found
+
+
+def require_agreement(output: Path, raw: Path) -> None:
+    """The directories of the steps hold what the manifest says, and nothing else."""
+    rows = rows_of(output, raw)
+    for step in steps_of(small_settings(raw)):
+        said = {clip.name for row in rows if row.step == step.name for clip in row.made}
+        assert set(contents(output / step.name)) == said, step.name
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A folder of everything, run once: (input, output, hash of the input before)."""
+    folder = tmp_path_factory.mktemp("world") / 'it\'s a "test" 数据'
+    raw = folder / "raw"
+    draw_talk(raw / "good.mp4")
+    draw_talk(raw / "人物 'a'" / "same.mkv", seed=1, offset=4)
+    draw_talk(raw / "b" / "same.mkv", seed=2, offset=-6)
+    draw_talk(raw / "b" / "same.mp4", 4.0, seed=3, cuts=(40,))
+    draw_talk(raw / "empty room.mp4", seed=4, faces=0)
+    draw_talk(raw / "two.mp4", seed=5, faces=2)
+    draw_talk(raw / "far.mp4", seed=8, offset=9)
+    draw_talk(raw / "silent.mp4", seed=6, silent=True)
+    draw_talk(raw / "turned.mp4", seed=7, rotation=90)
+    draw_talk(raw / "short.mp4", 0.6, seed=9)
+    draw_talk(raw / "small.mp4", seed=10, size=(48, 28))
+    shaky = [n / 25 + (0.012 if n % 3 else 0.0) for n in range(60)]
+    draw_talk(raw / "variable.mp4", seed=11, times=shaky)
+    write_clip(raw / "mute.mp4", 50)
+    write_wav(raw / "only sound.wav", tone(2.0))
+    (raw / "words.mp4").write_text("this is no video")
+    (raw / "nothing.mp4").touch()
+    (raw / "notes.txt").write_text("notes")
+    broken = (raw / "good.mp4").read_bytes()
+    (raw / "cut off.mp4").write_bytes(broken[: len(broken) // 2])
+    shutil.copy(raw / "good.mp4", raw / "zopy.mp4")
+    before = tree_hash(raw)
+    preprocess(small_settings(raw), DrawnTools)
+    return raw, folder, before
+
+
+def test_every_file_is_accounted_for(mixed):
+    raw, output, _ = mixed
+    assert reasons_of(output, raw) == {
+        "good.mp4": "",
+        "人物 'a'/same.mkv": "",
+        "b/same.mkv": "",
+        "b/same.mp4": "",
+        "empty room.mp4": "no face",
+        "two.mp4": "several faces",
+        "far.mp4": "far out of sync",
+        "silent.mp4": "silent",
+        "turned.mp4": "",
+        "short.mp4": "too short",
+        "small.mp4": "too small",
+        "variable.mp4": "",
+        "mute.mp4": "no sound",
+        "only sound.wav": "unreadable",
+        "words.mp4": "unreadable",
+        "nothing.mp4": "unreadable",
+        "notes.txt": "unreadable",
+        "cut off.mp4": "unreadable",
+        "zopy.mp4": "duplicate",
+    }
+
+
+def test_the_input_is_not_touched(mixed):
+    raw, _, before = mixed
+    assert tree_hash(raw) == before
+
+
+def test_directories_and_manifest_agree(mixed):
+    raw, output, _ = mixed
+    require_agreement(output, raw)
+    assert len(contents(output / FINAL)) == 13
+    assert not list((output / "manifest" / "scratch").iterdir())
+
+
+def test_final_clips_are_what_training_takes(mixed):
+    raw, output, _ = mixed
+    for row in rows_of(output, raw):
+        if row.step != FINAL:
+            continue
+        path = output / FINAL / row.made[0].name
+        info = VideoFile(path).info
+        assert (info.width, info.height, info.fps, info.n_frames) == (96, 96, 25, row.clip.frames)
+        assert info.audio[0].sample_rate == 16_000
+        sound = read_audio(path)
+        assert len(sound) == 640 * row.clip.frames
+        frames = [frame.pixels for frame in VideoFile(path).frames()]
+        score = envelope_score(frames, sound)
+        assert score.offset_frames == 0, path
+        assert score.confidence > 0.4, path
+
+
+def test_filters_link_and_offsets_are_known_exactly(mixed):
+    raw, output, _ = mixed
+    offsets = {}
+    for record, journal in read_recordings(Layout.of(raw, output)):
+        for row in journal.rows.values():
+            for clip in row.made:
+                if row.step in ("high_resolution", FINAL):
+                    before = {"high_resolution": "segmented", FINAL: "av_synced_0.3"}[row.step]
+                    assert (output / row.step / clip.name).samefile(output / before / clip.name)
+            if "offset" in row.figures:
+                offsets.setdefault(record.name, set()).add(row.figures["offset"])
+    assert offsets["人物 'a'/same.mkv"] == {4}
+    assert offsets["b/same.mkv"] == {-6}
+    assert offsets["far.mp4"] == {9}
+    assert offsets["good.mp4"] == {0}
+
+
+def test_a_second_run_does_nothing(mixed, tmp_path):
+    raw, output, _ = mixed
+    journals = contents(output / "manifest" / "clips")
+    accounts = preprocess(small_settings(raw), DrawnTools)
+    assert contents(output / "manifest" / "clips") == journals
+    assert accounts[0].clips == 19
+    assert accounts[-1].kept_clips == 13
+    assert sum(each.clips for each in accounts[0].lost.values()) == 9
+
+
+def test_other_thresholds_redo_only_what_depends_on_them(tmp_path):
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4")
+    draw_talk(raw / "b.mp4", seed=1, offset=3)
+    settings = small_settings(raw)
+    preprocess(settings, DrawnTools)
+    aligned = contents(tmp_path / "affine_transformed")
+    scratches = {row.scratch for row in rows_of(tmp_path, raw) if row.step == "affine_transformed"}
+    stricter = replace(settings, sync=SyncSettings(min_confidence=0.3, max_offset=2))
+    preprocess(stricter, DrawnTools)
+    assert {row.scratch for row in rows_of(tmp_path, raw) if row.step == "affine_transformed"} == scratches
+    assert contents(tmp_path / "affine_transformed") == aligned
+    assert all(name.startswith("a-") for name in contents(tmp_path / FINAL))
+    require_agreement(tmp_path, raw)
+
+
+def test_what_was_removed_comes_back_only_where_it_is_needed(tmp_path):
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4")
+    preprocess(small_settings(raw), DrawnTools)
+    final = contents(tmp_path / FINAL)
+    shutil.rmtree(tmp_path / "resampled")
+    preprocess(small_settings(raw), DrawnTools)
+    assert not contents(tmp_path / "resampled")
+    shutil.rmtree(tmp_path / FINAL)
+    preprocess(small_settings(raw), DrawnTools)
+    assert contents(tmp_path / FINAL) == final
+
+
+def test_a_renamed_file_keeps_its_clips(tmp_path):
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4")
+    preprocess(small_settings(raw), DrawnTools)
+    journals, final = rows_of(tmp_path, raw), contents(tmp_path / FINAL)
+    (raw / "a.mp4").rename(raw / "c.mp4")
+    accounts = preprocess(small_settings(raw), DrawnTools)
+    assert rows_of(tmp_path, raw) == journals
+    assert contents(tmp_path / FINAL) == final
+    assert accounts[1].clips == 1
+
+
+def test_missing_weights_stop_only_the_steps_that_need_them(tmp_path):
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4")
+
+    class WithDetector(LoadedTools):
+        detector = DrawnDetector()
+
+        def missing(self):
+            found = super().missing()
+            del found["detector"]
+            return found
+
+    settings = replace(small_settings(raw), weights_dir=str(tmp_path / "weights"))
+    with pytest.raises(WeightsMissingError) as caught:
+        preprocess(settings, WithDetector)
+    message = str(caught.value)
+    for name in ("sfd_face.pth", "syncnet_v2.model", "koniq_pretrained.pkl", "--for data", "affine_transformed"):
+        assert name in message
+    assert len(contents(tmp_path / "affine_transformed")) == 2
+    aligned = contents(tmp_path / "affine_transformed")
+    preprocess(settings, DrawnTools)
+    assert contents(tmp_path / "affine_transformed") == aligned
+    assert len(contents(tmp_path / FINAL)) == 2
+
+
+def test_no_clip_at_all_is_an_error_with_the_table(tmp_path):
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4", faces=0)
+    (raw / "b.mp4").write_text("no video")
+    with pytest.raises(DataError, match="Not one clip of 2 files") as caught:
+        preprocess(small_settings(raw), DrawnTools)
+    assert "no face" in str(caught.value)
+    assert "unreadable" in str(caught.value)
+
+
+def test_an_empty_folder_is_an_error(tmp_path):
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(DataError, match="0 files"):
+        preprocess(small_settings(tmp_path / "raw"), DrawnTools)
+
+
+def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path, monkeypatch):
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4")
+    draw_talk(raw / "b.mp4", seed=1)
+    before, calls, sync = tree_hash(raw), [], commit._sync
+
+    def full(path):
+        calls.append(path)
+        if len(calls) > 12:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, "_sync", full)
+        with pytest.raises(DiskFullError, match="not enough room"):
+            preprocess(small_settings(raw), DrawnTools)
+    assert tree_hash(raw) == before
+    preprocess(small_settings(raw), DrawnTools)
+    require_agreement(tmp_path, raw)
+    assert len(contents(tmp_path / FINAL)) == 4
+
+
+def test_a_bug_on_one_clip_costs_that_clip_only(tmp_path):
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4", 1.4)
+    draw_talk(raw / "b.mp4", 1.4, seed=1)
+
+    class Failing(DrawnTools):
+        failed: set = set()
+
+        def __init__(self, settings, device):
+            super().__init__(settings, device)
+            self.quality_scorer = self.rate
+
+        def rate(self, frames):
+            if frames[0].mean() not in self.failed and not self.failed:
+                self.failed.add(frames[0].mean())
+                raise ZeroDivisionError("a bug")
+            return 60.0
+
+    with pytest.raises(DataError, match="1 clips could not be processed.*a bug"):
+        preprocess(small_settings(raw), Failing)
+    assert len(contents(tmp_path / FINAL)) == 1
+    preprocess(small_settings(raw), Failing)
+    assert len(contents(tmp_path / FINAL)) == 2
+
+
+def test_results_inside_the_input_are_refused(tmp_path):
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4", 1.4)
+    with pytest.raises(ConfigError, match="written into the input"):
+        preprocess(small_settings(raw, raw / "out"), DrawnTools)
+
+
+def test_two_runs_on_one_folder_are_refused(tmp_path):
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4", 1.4)
+    (tmp_path / "manifest").mkdir()
+    with alone(tmp_path / "manifest"), pytest.raises(OutputError, match="Another run"):
+        preprocess(small_settings(raw), DrawnTools)
+
+
+def test_a_read_only_input_is_enough(tmp_path):
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4", 1.4)
+    (raw / "a.mp4").chmod(0o444)
+    raw.chmod(0o555)
+    try:
+        preprocess(small_settings(raw), DrawnTools)
+    finally:
+        raw.chmod(0o755)
+    assert len(contents(tmp_path / FINAL)) == 1
+
+
+def test_settings_without_sense_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no folder"):
+        preprocess(small_settings(tmp_path / "raw"), DrawnTools)
+    with pytest.raises(ConfigError, match="stride"):
+        preprocess(small_settings(tmp_path, faces=FaceSettings(stride=0)), DrawnTools)
+    with pytest.raises(ConfigError, match="no step 'shots'"):
+        preprocess(small_settings(tmp_path, last_step="shots"), DrawnTools)
+
+
+def _killed_runs(tmp_path: Path, n_files: int, kills: int, longest: float) -> None:
+    raw, calm, killed = tmp_path / "raw", tmp_path / "calm", tmp_path / "killed"
+    for seed in range(n_files):
+        draw_talk(
+            raw / f"folder {seed % 2}" / "talk.mp4", 1.4 + 0.2 * seed, seed=seed, offset=seed % 3
+        ) if seed < 2 else draw_talk(raw / f"{seed}.mp4", 1.4 + 0.1 * (seed % 8), seed=seed, offset=seed % 3)
+    (raw / "bad.mp4").write_text("no video")
+    before = tree_hash(raw)
+    preprocess(small_settings(raw, calm), DrawnTools)
+    command = [sys.executable, "-m", "tests.preprocess.kill_runs", raw, killed, str(kills), str(longest)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert tree_hash(raw) == before
+    for step in steps_of(small_settings(raw)):
+        assert contents(killed / step.name) == contents(calm / step.name), step.name
+    require_agreement(killed, raw)
+    lines = [
+        json.loads(line)
+        for path in (killed / "manifest" / "clips").rglob("*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    keys = [
+        (line["clip"]["source"], line["step"], line["clip"]["start"], line["clip"]["frames"])
+        for line in lines
+        if "step" in line
+    ]
+    assert len(keys) == len(set(keys)), "a clip was processed twice"
+
+
+def test_killed_runs_end_with_the_same_set(tmp_path):
+    _killed_runs(tmp_path, n_files=3, kills=3, longest=0.8)
+
+
+@pytest.mark.slow
+def test_runs_killed_at_twenty_moments_end_with_the_same_set(tmp_path):
+    _killed_runs(tmp_path, n_files=12, kills=20, longest=2.0)
+
+
+def test_nothing_depends_on_the_number_of_threads(tmp_path):
+    import torch
+
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4", 1.4)
+    threads = torch.get_num_threads()
+    preprocess(small_settings(raw, tmp_path / "one"), DrawnTools)
+    torch.set_num_threads(threads + 1)
+    try:
+        preprocess(small_settings(raw, tmp_path / "two"), DrawnTools)
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
+    assert contents(tmp_path / "one" / FINAL) == contents(tmp_path / "two" / FINAL)
