@@ -193,6 +193,17 @@ def test_stage_1_learns_one_batch_by_heart(stages, folder, networks):
     assert rows[-1]["recon"] < 0.5
 
 
+def test_stage_2_learns_one_batch_by_heart(folder, networks):
+    """Through all four losses, decoder and judges included."""
+    narrow = ["model.block_out_channels=[32,32,32]", "data.resolution=32", "data.batch_size=1", "run.audio_dropout=0"]
+    whole = ["ckpt.resume_ckpt_path=null", "run.trainable_modules=null", "run.loss_levels=uniform"]
+    rows = learn_by_heart(task_of(recipe_of(2, folder, networks, *ALL_LOSSES, *narrow, *whole)), 20, 3e-3)
+    assert set(rows[0]) == {"total", *LOSSES}
+    assert rows[-1]["total"] < 0.6 * rows[0]["total"]
+    assert rows[-1]["sync"] < rows[0]["sync"]
+    assert rows[-1]["trepa"] < rows[0]["trepa"]
+
+
 # -- what a configuration asks for ------------------------------------------------------------------------------------
 
 PUBLISHED = {  # what each needs besides codec, audio encoder and the U-Net to start from; trained parameters

@@ -43,3 +43,16 @@ def test_weights_optimiser_and_activations():
     assert (plain.weights, plain.optimizer) == (size, 2 * size)
     assert plain.total == pytest.approx(plain.weights + plain.optimizer + plain.frozen + plain.step)
     assert size < saving.step < plain.step < encoding.step < GIB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "below"),  # GiB that the published runs are said to take at batch size 1, framework included
+    [("stage1", 23), ("stage1_512", 30), ("stage2", 30), ("stage2_512", 55), ("stage2_efficient", 20)],
+)
+def test_published_files_fit_where_they_are_said_to_fit(name, below, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    estimate = estimate_memory(load_config(ROOT / "configs" / "unet" / f"{name}.yaml", UNetRecipe))
+    weights = (849_962_244 if name.startswith("stage1") else 1_000_000_000) * 4
+    assert weights <= estimate.weights
+    assert estimate.total < below * GIB
