@@ -39,7 +39,8 @@ class Piece:
 def cut(source: Path, pieces: Sequence[Piece], fps: Fraction) -> None:
     """Write ``pieces`` of ``source``, which has the constant rate ``fps`` and a whole number of samples to a frame.
 
-    Pieces are in order and do not overlap; each begins at a key frame that was asked for when the file was written.
+    Pieces are in order and do not overlap; each begins at a key frame that was asked for when the file was written,
+    and ends before another one or with the file.
     One pass over the file in constant memory. A file that cannot be finished stays behind, so write to a folder that is
     thrown away then. Raises ``VideoError`` if a piece does not begin at a key frame or is not there to its end, and as
     ``write_video`` does for the files that are written.

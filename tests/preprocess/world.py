@@ -69,7 +69,7 @@ def draw_talk(
 
 
 def _draw(level: float, faces: int, scene: int) -> np.ndarray:
-    hue = np.array([[[(37 * scene) % 180, 200, 150]]], np.uint8)
+    hue = np.array([[[(61 * scene) % 180, 200, 150]]], np.uint8)
     frame = np.empty((HEIGHT, WIDTH, 3), np.uint8)
     frame[:] = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0]
     frame[PATCH] = round(40 + 170 * level)
