@@ -1,0 +1,82 @@
+"""Whole runs of the U-Net's training command: one process and two, with a clip that cannot be decoded."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from latentsync.config import load_config
+from latentsync.recipe import UNetRecipe
+from latentsync.training.loop import Outcome
+from latentsync.training.unet import train_unet
+from tests.data.clips import write_corrupt_clip, write_talking_clips
+from tests.training.tiny_unet import ROOT, write_networks
+
+CONFIG = ROOT / "configs" / "unet" / "talkers_stage1.yaml"
+# A learning rate that hardly moves the weights: Adam's first steps go by the signs of the gradients, and those of
+# gradients near zero are rounding, which two processes do otherwise.
+SMALL = [
+    "data.talkers=null", "data.resolution=32", "data.num_frames=16", "data.num_val_samples=2", "run.max_train_steps=3",
+    "run.validation_steps=2", "run.log_steps=1", "run.inference_steps=1", "optimizer.lr=1e-7", "run.ema_decay=0",
+    "optimizer.lr_warmup_steps=0", "model.block_out_channels=[32,32,32]", "model.in_channels=13",
+    "model.out_channels=4",
+]  # fmt: skip
+
+
+def overrides(folder: Path, networks: list[str], clips: Path, name: str, batch: int) -> list[str]:
+    places = [
+        f"data.train_output_dir={folder / name}",
+        f"data.train_data_dir={clips}",
+        f"data.val_data_dir={clips}/val",
+    ]
+    return [*networks, *SMALL, *places, f"data.batch_size={batch}"]
+
+
+def start(settings: list[str], **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "scripts.train_unet", "--unet_config_path", str(CONFIG), *settings],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def column(folder: Path, name: str, table: str, key: str) -> list[float]:
+    with (folder / name / "talkers_stage1" / f"{table}.csv").open() as file:
+        return [float(row[key]) for row in csv.DictReader(file)]
+
+
+def test_two_processes_with_a_corrupt_clip_train_and_validate_like_one(tmp_path):
+    networks = write_networks(tmp_path / "networks", width=128)
+    paths = write_talking_clips(tmp_path / "clips", 3)
+    write_corrupt_clip(tmp_path / "clips" / "corrupt.mp4", paths[0])
+    write_talking_clips(tmp_path / "clips" / "val", 2, first_seed=20)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    common_settings = (tmp_path, networks, tmp_path / "clips")
+    processes = [
+        start(overrides(*common_settings, "two", batch=1), **common, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")
+    ]
+    alone = load_config(CONFIG, UNetRecipe, overrides(*common_settings, "one", batch=2))
+    assert train_unet(alone, "talkers_stage1") is Outcome.FINISHED
+    for process in processes:
+        messages = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, messages[-3000:]
+    for table, key, steps in (("train", "loss", 3), ("validation", "loss", 3), ("validation", "sync_cosine", 3)):
+        alone, together = (column(tmp_path, name, table, key) for name in ("one", "two"))
+        assert len(alone) == steps, key
+        assert together == pytest.approx(alone, rel=1e-3), key
+    run = tmp_path / "two" / "talkers_stage1"
+    assert sorted(path.name for path in (run / "validation").iterdir()) == [f"step_{n:09d}.png" for n in (0, 2, 3)]
+    replaced = json.loads((run / "replaced_clips.json").read_text())
+    assert [Path(entry["path"]).name for entry in replaced] == ["corrupt.mp4"]
