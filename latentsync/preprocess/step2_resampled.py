@@ -42,7 +42,7 @@ def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
     figures = {"silence": round(1 - loudness, 4)}
     if loudness == 0:
         return Outcome(reason="silent: no sound above -60 dBFS in the whole recording", figures=figures)
-    info = _resampled_info(video.info, n_frames)
+    info = resampled_info(video.info, n_frames)
     cuts: list[int] = []
     keys: set[int] = set()
     frames = at_rate(_square(video.frames(), info), n_frames)
@@ -105,7 +105,7 @@ def _write_sound(video: VideoFile, target: Path, n_samples: int) -> float:
     return loud / total
 
 
-def _resampled_info(info: VideoInfo, n_frames: int) -> VideoInfo:
+def resampled_info(info: VideoInfo, n_frames: int) -> VideoInfo:
     """What the result is, for the writer: 4:2:0 with 8 bits, square pixels, no alpha."""
     width = 2 * round(info.width * info.sample_aspect_ratio / 2) if info.sample_aspect_ratio != 1 else info.width
     return replace(

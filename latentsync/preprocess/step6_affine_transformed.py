@@ -34,13 +34,13 @@ def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
     with closing(video.frames()) as frames:
         tracked = follow(frames, found, tools.detector, settings.faces.stride)
         faces = FaceSelector().select(tracked)
-        aligned = _aligned(faces, side)
-        info = _square_info(video.info, side, job.clip.frames)
+        aligned = aligned_frames(faces, side)
+        info = square_info(video.info, side, job.clip.frames)
         write_video(target, aligned, info, options, job.file)
     return Outcome((Made(job.clip, target),), figures={"resolution": side})
 
 
-def _aligned(faces: Iterable[TargetFrame], side: int) -> Iterator[Frame]:
+def aligned_frames(faces: Iterable[TargetFrame], side: int) -> Iterator[Frame]:
     aligner = FaceAligner(side)
     for target in faces:
         if target.face is None:
@@ -50,5 +50,5 @@ def _aligned(faces: Iterable[TargetFrame], side: int) -> Iterator[Frame]:
         yield Frame(target.frame.index, target.frame.time, pixels)
 
 
-def _square_info(info: VideoInfo, side: int, n_frames: int) -> VideoInfo:
+def square_info(info: VideoInfo, side: int, n_frames: int) -> VideoInfo:
     return replace(info, width=side, height=side, n_frames=n_frames, duration=n_frames / MODEL_FPS)
