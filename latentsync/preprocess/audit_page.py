@@ -90,8 +90,12 @@ def _plot(histogram: Histogram) -> str:
     bars = range(len(histogram.counts))
     axes.bar(bars, histogram.counts, width=0.9, color="#4477aa")
     every = max(1, len(bars) // 8)
-    marks = [place - 0.5 for place in range(len(histogram.edges))]  # the edges lie between the bars
-    axes.set_xticks(marks[::every], [f"{edge:g}" for edge in histogram.edges[::every]], fontsize=8)
+    if all(edge % 1 == 0.5 for edge in histogram.edges):  # a bar for each whole number
+        marks = {place: histogram.edges[place] + 0.5 for place in bars}
+    else:
+        marks = {place - 0.5: edge for place, edge in enumerate(histogram.edges)}  # between the bars
+    axes.set_xticks(list(marks)[::every], [f"{value:g}" for value in marks.values()][::every], fontsize=8)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_title(f"{histogram.title} (n = {histogram.n}, mean {histogram.mean:.3g})", fontsize=9)
     axes.set_xlabel(histogram.unit, fontsize=8)
     axes.tick_params(axis="y", labelsize=8)

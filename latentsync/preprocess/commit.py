@@ -43,11 +43,13 @@ def recover(layout: Layout) -> None:
     """Finish what an earlier run had completed but not put into place, and throw its unfinished work away."""
     for folder in sorted(layout.scratch.iterdir()):
         if (folder / _RESULT).is_file():
-            row = _put_in_place(layout, folder)
-            journal = read_journal(layout, row.clip.source)
-            known = journal.rows.get(key_of(row)) if journal is not None else None
-            if known is None or known.scratch != row.scratch:
-                append_row(layout, row)
+            source = json.loads((folder / _RESULT).read_text("utf-8"))["row"]["clip"]["source"]
+            journal = read_journal(layout, source)
+            if journal is not None:  # else somebody has removed it, and with it what this result belongs to
+                row = _put_in_place(layout, folder)
+                known = journal.rows.get(key_of(row))
+                if known is None or known.scratch != row.scratch:
+                    append_row(layout, row)
         shutil.rmtree(folder)
 
 

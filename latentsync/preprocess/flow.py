@@ -69,7 +69,7 @@ class Flow:
     def done(self, task: Task, record: FileRecord | Row) -> None:
         """A task of ``next`` is finished."""
         if isinstance(task, FileTask):
-            next(each for each in self._examined if each.task is task or each.task == task).record = record
+            next(each for each in self._examined if each.task == task).record = record
             self._open_examined()
             return
         recording = self._recordings[task.clip.source]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from latentsync.errors import ConfigError
 from latentsync.preprocess.run_lock import hold_as_worker
 from latentsync.preprocess.worker import Result, Task, Worker, single_threaded
 
@@ -136,7 +137,7 @@ class _Actor:
 
 def connect(address: str | None, workers: int) -> dict[str, int]:
     """Join the cluster at ``address``, or start Ray on this machine alone for so many ``workers``; what there is of
-    CPUs and GPUs. Neither usage statistics nor a dashboard."""
+    CPUs and GPUs. Neither usage statistics nor a dashboard. Raises ``ConfigError`` if there is no such cluster."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported
     import ray
 
@@ -151,6 +152,11 @@ def connect(address: str | None, workers: int) -> dict[str, int]:
             logging_level="ERROR",
         )
     else:
-        ray.init(address, logging_level="ERROR")
+        try:
+            ray.init(address, logging_level="ERROR")
+        except (ConnectionError, ValueError) as error:
+            raise ConfigError(
+                f"There is no Ray cluster at {address}: {error}.", remedy="Start it with 'ray start', or name another."
+            ) from error
     resources = ray.cluster_resources()
     return {CPU: int(resources.get("CPU", 0)), GPU: int(resources.get("GPU", 0))}
