@@ -105,12 +105,11 @@ def load_unet(
         if note:
             logger.warning("%s: %s", path, note)
     config, state_dict = load_unet_weights(path)
-    usual = UNetConfig()
-    if (config.in_channels, config.out_channels) != (usual.in_channels, usual.out_channels):
+    if config.in_channels != 3 * config.out_channels + 1:
         raise mismatch(
             Path(path),
-            f"is a U-Net with {config.in_channels} input and {config.out_channels} output channels, "
-            f"LatentSync's has {usual.in_channels} and {usual.out_channels}",
+            f"is a U-Net with {config.in_channels} input and {config.out_channels} output channels; LatentSync's takes "
+            "noisy, masked and reference latents and the mask: 13 and 4, or 3 C + 1 and C",
         )
     with torch.device("meta"):
         network = UNet3D(config)
