@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentsync.data.atomic import atomic_file
+from latentsync.errors import DiskFullError, OutputError
 from latentsync.preprocess.clip import Made, Row
 from latentsync.preprocess.layout import Layout
 from latentsync.preprocess.records import append_row, key_of, read_journal
@@ -22,6 +23,21 @@ from latentsync.preprocess.records import append_row, key_of, read_journal
 log = logging.getLogger(__name__)
 
 _RESULT = "row.json"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def no_room(error: OSError) -> bool:
+    """Whether it says that the disk is full."""
+    return error.errno in _NO_ROOM
+
+
+def output_error(folder: Path, error: OSError) -> OutputError:
+    """What to tell about ``error`` while results were written to ``folder``."""
+    if no_room(error):
+        remedy = "Free some space and start again; it goes on."
+        return DiskFullError(f"There is not enough room in {folder}.", remedy=remedy)
+    remedy = "Set output_dir to a folder that can be written."
+    return OutputError(f"Results cannot be written to {folder}: {error}.", remedy=remedy)
 
 
 def commit(layout: Layout, row: Row, made: Sequence[Made], given: Path) -> None:

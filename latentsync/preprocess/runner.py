@@ -17,11 +17,12 @@ from latentsync.errors import DataError, DeviceError, WeightsError, WeightsMissi
 from latentsync.face.detector_choice import choose_detector
 from latentsync.preprocess.account import StepAccount, account_table, take_account
 from latentsync.preprocess.clip import Row
-from latentsync.preprocess.commit import recover
+from latentsync.preprocess.commit import output_error, recover
 from latentsync.preprocess.flow import Flow, input_files
 from latentsync.preprocess.layout import SETTINGS_FILE, Layout
 from latentsync.preprocess.pools import CPU, GPU, LocalPool, Pools, RayPools, connect
 from latentsync.preprocess.progress import Progress, size_of
+from latentsync.preprocess.records import FileRecord
 from latentsync.preprocess.run_lock import alone
 from latentsync.preprocess.settings import PreprocessSettings, check_settings
 from latentsync.preprocess.steps import Step, steps_of, wanted_steps
@@ -66,17 +67,20 @@ def preprocess(settings: PreprocessSettings, make_tools: MakeTools = LoadedTools
     layout = Layout.of(settings.input_dir, settings.output_dir)
     settings = replace(settings, input_dir=str(layout.input_dir), output_dir=str(layout.output_dir))
     steps, lack = _runnable(settings, make_tools(settings, CPU))
-    for folder in (layout.scratch, *(layout.output_dir / step.name for step in steps)):
-        folder.mkdir(parents=True, exist_ok=True)
     failures = _Failures()
-    with alone(layout.manifest):
-        recover(layout)
-        save_config(settings, layout.manifest / SETTINGS_FILE)
-        _run(settings, layout, steps, make_tools, failures)
-        accounts = take_account(layout, steps)
-    table = account_table(accounts)
-    with atomic_file(layout.manifest / "account.txt") as temporary:
-        temporary.write_text(table + "\n", encoding="utf-8")
+    try:
+        for folder in (layout.scratch, *(layout.output_dir / step.name for step in steps)):
+            folder.mkdir(parents=True, exist_ok=True)
+        with alone(layout.manifest):
+            recover(layout)
+            save_config(settings, layout.manifest / SETTINGS_FILE)
+            _run(settings, layout, steps, make_tools, failures)
+            accounts = take_account(layout, steps)
+        table = account_table(accounts)
+        with atomic_file(layout.manifest / "account.txt") as temporary:
+            temporary.write_text(table + "\n", encoding="utf-8")
+    except OSError as error:
+        raise output_error(layout.output_dir, error) from error
     log.info("%s", table)
     failures.check()
     if lack is not None:
@@ -150,7 +154,7 @@ def _drive(
         flow.done(task, record)
 
 
-def _checked(task: Task, result: Result, failures: _Failures, clerk: Worker):
+def _checked(task: Task, result: Result, failures: _Failures, clerk: Worker) -> FileRecord | Row | None:
     """The record of a task; None if it could not be done. Raises the error that ends the run."""
     if result.error is not None:
         raise result.error
@@ -178,7 +182,7 @@ def _pools(
     there = connect(engine.ray_address, engine.workers or os.cpu_count() or 1)
     if settings.device == "cuda" and not there[GPU]:
         raise DeviceError("There is no GPU for device=cuda.", remedy="Set device=auto or device=cpu.")
-    sizes = {CPU: engine.workers or there[CPU]}
+    sizes = {CPU: min(engine.workers or there[CPU], there[CPU])}
     if settings.device != "cpu" and there[GPU]:
         sizes[GPU] = there[GPU] * engine.workers_per_gpu
     log.info("Workers: %s.", ", ".join(f"{count} on {pool.upper()}s" for pool, count in sizes.items()))

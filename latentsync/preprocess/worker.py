@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
 import shutil
@@ -17,11 +16,11 @@ from uuid import uuid4
 import cv2
 import torch
 
-from latentsync.errors import AudioError, DataError, DiskFullError, LatentSyncError, NoFaceError, VideoError
+from latentsync.errors import AudioError, DataError, LatentSyncError, NoFaceError, VideoError
 from latentsync.media.threads import limit_threads, thread_count
 from latentsync.preprocess import step1_readable
 from latentsync.preprocess.clip import Clip, Job, Made, Outcome, Row
-from latentsync.preprocess.commit import commit
+from latentsync.preprocess.commit import commit, no_room, output_error
 from latentsync.preprocess.layout import Layout
 from latentsync.preprocess.records import FileRecord, read_file_record, write_file_record
 from latentsync.preprocess.settings import PreprocessSettings
@@ -73,11 +72,8 @@ class Worker:
         except LatentSyncError as error:
             return Result(error=error)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                room = f"There is not enough room in {self._layout.output_dir}."
-                return Result(
-                    error=DiskFullError(room, remedy="Free some space and start again; it goes on from here.")
-                )
+            if no_room(error):
+                return Result(error=output_error(self._layout.output_dir, error))
             return Result(trace=traceback.format_exc())
         except Exception:  # noqa: BLE001  reported at the end of the run, which goes on with the other clips
             return Result(trace=traceback.format_exc())

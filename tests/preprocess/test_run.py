@@ -309,6 +309,13 @@ def test_results_inside_the_input_are_refused(tmp_path):
         preprocess(small_settings(raw, raw / "out"), DrawnTools)
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    draw_talk(tmp_path / "raw" / "a.mp4", 1.4)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written.*file"):
+        preprocess(small_settings(tmp_path / "raw", tmp_path / "file" / "out"), DrawnTools)
+
+
 def test_two_runs_on_one_folder_are_refused(tmp_path):
     raw = tmp_path / "raw"
     draw_talk(raw / "a.mp4", 1.4)
@@ -341,9 +348,8 @@ def test_settings_without_sense_are_refused(tmp_path):
 def _killed_runs(tmp_path: Path, n_files: int, kills: int, longest: float) -> None:
     raw, calm, killed = tmp_path / "raw", tmp_path / "calm", tmp_path / "killed"
     for seed in range(n_files):
-        draw_talk(
-            raw / f"folder {seed % 2}" / "talk.mp4", 1.4 + 0.2 * seed, seed=seed, offset=seed % 3
-        ) if seed < 2 else draw_talk(raw / f"{seed}.mp4", 1.4 + 0.1 * (seed % 8), seed=seed, offset=seed % 3)
+        name = f"folder {seed}/talk.mp4" if seed < 2 else f"{seed}.mp4"
+        draw_talk(raw / name, 1.4 + 0.1 * (seed % 8), seed=seed, offset=seed % 3)
     (raw / "bad.mp4").write_text("no video")
     before = tree_hash(raw)
     preprocess(small_settings(raw, calm), DrawnTools)
