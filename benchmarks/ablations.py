@@ -1,0 +1,200 @@
+"""What each part of stage 2 contributes: short trainings of equal budget from one stage-1 network, each measured.
+
+    python -m benchmarks.ablations --start STAGE_1 --mesh DIR --syncnet_weights FILE --steps 200 --output out/ablations
+
+Every row is ``configs/unet/talkers_stage2.yaml`` with the changes of ``TRAININGS``, from the same start weights, on the
+same clips, for the same number of steps; then ``benchmarks.cross_sync`` dubs the same unseen talkers with it. Rows of
+``GUIDANCES`` measure the network of the first row at other guidance scales. Rows that are complete are passed over, so
+the same command goes on with what was stopped. Writes ``ablations.md`` and ``ablations.png`` into the output folder,
+from what is there. ``--rows NAME ...`` runs some rows only; ``--list`` names them.
+
+The temporal loss needs the weights of VideoMAE v2 (``--videomae``); without them its row is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+STAGE_2 = ROOT / "configs" / "unet" / "talkers_stage2.yaml"
+SYNCNET = ROOT / "configs" / "syncnet" / "talkers.yaml"
+BUILTIN = ROOT / "checkpoints" / "builtin"
+FIRST = "pixel SyncNet"
+NO_SYNC = ("run.use_syncnet=false", "run.pixel_space_supervise=false")
+TRAININGS: dict[str, tuple[str, ...]] = {  # the first two with three seeds, where time allows
+    FIRST: (),
+    "no SyncNet": NO_SYNC,
+    "shared noise": ("run.use_mixed_noise=false",),
+    "no motion modules": ("model.use_motion_module=false", "run.trainable_modules=null"),
+    "with TREPA": ("run.trepa_loss_weight=10",),
+    "levels weighted alike": ("run.loss_levels=uniform",),
+    f"{FIRST}, seed 2": ("run.seed=2",),
+    "no SyncNet, seed 2": (*NO_SYNC, "run.seed=2"),
+    f"{FIRST}, seed 3": ("run.seed=3",),
+    "no SyncNet, seed 3": (*NO_SYNC, "run.seed=3"),
+}
+START = "stage 1 (the start)"
+GUIDANCES = {f"guidance {scale}": scale for scale in (1.0, 2.0, 2.5)}  # every other row has 1.5
+FIGURES = ("correlation", "leak", "silence", "lag", "psnr", "ssim", "flicker", "sync_cosine", "sync_offset")
+PLOTTED = ("correlation", "leak", "psnr", "flicker", "sync_cosine")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network and how it is measured."""
+
+    name: str
+    unet: Path
+    guidance: float = 1.5
+
+    @property
+    def folder(self) -> str:
+        """A name for files."""
+        return "".join(letter if letter.isalnum() else "_" for letter in self.name.lower())
+
+
+def rows_of(options: argparse.Namespace) -> Iterator[Row]:
+    """All rows that can be had with the weights at hand, in the order of the table."""
+    yield Row(START, options.start)
+    for name in TRAININGS:
+        if "TREPA" not in name or options.videomae is not None:
+            yield Row(name, weights_of(name, options))
+    for name, scale in GUIDANCES.items():
+        yield Row(name, weights_of(FIRST, options), scale)
+
+
+def weights_of(training: str, options: argparse.Namespace) -> Path:
+    """Where the network of a row of ``TRAININGS`` lies when it is trained."""
+    return options.output / "runs" / Row(training, Path()).folder / "weights" / "last.safetensors"
+
+
+def train(row: Row, options: argparse.Namespace) -> None:
+    """Train the row's network, unless it needs no training or is complete."""
+    import yaml
+
+    from latentsync.config import load_config, read_yaml
+    from latentsync.recipe import UNetRecipe
+    from latentsync.training.loop import Outcome
+    from latentsync.training.unet import train_unet
+
+    if row.name not in TRAININGS:
+        return
+    sync = options.output / "syncnet.yaml"
+    content = read_yaml(SYNCNET)
+    content["ckpt"]["inference_ckpt_path"] = str(options.syncnet_weights)
+    sync.write_text(yaml.safe_dump(content), encoding="utf-8")
+    overrides = [
+        f"data.train_output_dir={options.output}/runs", f"data.syncnet_config_path={sync}",
+        f"networks.codec={options.codec}", f"networks.audio_encoder={options.audio_encoder}",
+        f"ckpt.resume_ckpt_path={options.start}", f"run.max_train_steps={options.steps}",
+        f"run.validation_steps={options.steps}", f"ckpt.save_ckpt_steps={options.steps}", "data.num_val_samples=16",
+        "run.inference_steps=4", f"data.batch_size={options.batch}", *options.overrides, *TRAININGS[row.name],
+    ]  # fmt: skip
+    if options.videomae is not None:
+        overrides.append(f"networks.videomae={options.videomae}")
+    if train_unet(load_config(STAGE_2, UNetRecipe, overrides), row.folder) is not Outcome.FINISHED:
+        raise SystemExit("Stopped and saved. The same command goes on from there.")
+
+
+def measure(row: Row, options: argparse.Namespace) -> None:
+    """Dub the talkers with the row's network, unless that has been done."""
+    place = options.output / "measured" / row.folder
+    if (place / "cross_sync.json").exists():
+        return
+    command = [
+        sys.executable, "-m", "benchmarks.cross_sync", "--mesh", options.mesh, "--unet", row.unet,
+        "--codec", options.codec, "--audio_encoder", options.audio_encoder, "--output", place,
+        "--syncnet_config", SYNCNET, "--clips", options.clips, "--seconds", options.seconds,
+        "--steps", options.sampling_steps, "--guidance", row.guidance,
+        "--syncnet", f"ckpt.inference_ckpt_path={options.syncnet_weights}",
+    ]  # fmt: skip
+    subprocess.run([str(word) for word in command], cwd=ROOT, check=True)
+
+
+def report(rows: list[Row], options: argparse.Namespace) -> str:
+    """The table of the rows that have been measured; also drawn."""
+    found = {}
+    for row in rows:
+        path = options.output / "measured" / row.folder / "cross_sync.json"
+        if path.exists():
+            summary = json.loads(path.read_text(encoding="utf-8"))["summary"]
+            found |= {"the true video": summary["truth"]} if not found else {}
+            found[row.name] = summary["result"]
+    if not found:
+        return "Nothing has been measured yet."
+    from latentsync.metrics.cross_sync import table
+
+    draw(found, options.output / "ablations.png")
+    missing = [row.name for row in rows if row.name not in found]
+    text = f"{table(found, FIGURES)}\n\nNot run: {', '.join(missing) or 'nothing'}.\n"
+    (options.output / "ablations.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def draw(found: Mapping[str, Mapping], path: Path) -> None:
+    """One diagram for each figure, a bar for each row, with its worst clip as a mark."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(found)
+    figure = Figure(figsize=(3.2 * len(PLOTTED) + 2, 0.4 * len(names) + 1.2), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(1, len(PLOTTED), sharey=True), PLOTTED, strict=True):
+        for place, row in enumerate(names):
+            values = found[row].get(name, {})
+            if "mean" in values and values["mean"] != float("inf"):
+                axes.barh(place, values["mean"], color="C0")
+                axes.plot(values.get("worst", values["mean"]), place, "k|", markersize=10)
+        axes.set_title(name, fontsize=10)
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.invert_yaxis() if name == PLOTTED[0] else None
+    figure.savefig(path)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--start", type=Path, default=ROOT / "output/builtin/unet_stage1/weights/last.safetensors")
+    parser.add_argument("--codec", type=Path, default=BUILTIN / "codec")
+    parser.add_argument("--audio_encoder", type=Path, default=BUILTIN / "audio_encoder.pt")
+    parser.add_argument("--syncnet_weights", type=Path, default=BUILTIN / "syncnet.safetensors")
+    parser.add_argument("--videomae", type=Path, help="VideoMAE v2 of the temporal loss")
+    parser.add_argument("--mesh", type=Path, required=True, help="folder with the files of the detector 'yunet'")
+    parser.add_argument("--output", type=Path, default=Path("out/ablations"))
+    parser.add_argument("--steps", type=int, default=200, help="of each training")
+    parser.add_argument("--batch", type=int, default=4, help="clips per step")
+    parser.add_argument("--clips", type=int, default=8, help="talkers that are dubbed")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of each")
+    parser.add_argument("--sampling_steps", type=int, default=10)
+    parser.add_argument("--rows", nargs="*", help="only these")
+    parser.add_argument("--list", action="store_true", help="only name the rows")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="for every training")
+    options = parser.parse_args()
+    for name in ("start", "codec", "audio_encoder", "syncnet_weights", "mesh", "output"):
+        setattr(options, name, getattr(options, name).absolute())
+    return options
+
+
+def main() -> None:
+    options = parse_arguments()
+    rows = list(rows_of(options))
+    if options.list:
+        print("\n".join(row.name for row in rows))
+        return
+    options.output.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        if not options.rows or row.name in options.rows:
+            train(row, options)
+            measure(row, options)
+            report(rows, options)
+    print(report(rows, options))
+
+
+if __name__ == "__main__":
+    main()
