@@ -34,6 +34,7 @@ import torch
 from latentsync.audio.mel import syncnet_mel
 from latentsync.checkpoint import load_codec, load_lpips, load_syncnet
 from latentsync.config import load_config
+from latentsync.constants import WINDOW_FRAMES
 from latentsync.data.talkers.clip import TalkerClip
 from latentsync.data.talkers.cross import CrossClip, make_cross_clip, speaking
 from latentsync.diffusion.sampler import SamplerSettings
@@ -222,7 +223,8 @@ def main() -> None:
     paths = WeightPaths(options.unet, options.codec, options.audio_encoder, options.mesh)
     pipeline = load_pipeline(paths, settings)
     with_ = load_instruments(options, load_mask(settings.mask, settings.resolution))
-    wish = SyncOptions(SamplerSettings(steps=options.steps, guidance_scale=options.guidance), check_output=False)
+    sampler = SamplerSettings(steps=options.steps, guidance_scale=options.guidance)
+    wish = SyncOptions(sampler, batch=-(-WINDOW_FRAMES // settings.num_frames), check_output=False)
     clips, sheet, dubbing = [], [], 0.0
     for number in range(options.first, options.first + options.clips):
         clip = make_cross_clip(number, options.seconds, FRAME_PER_CROP * settings.resolution)
