@@ -29,14 +29,20 @@ class Journal:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_at + 1 if resumed_at else None)
 
     def add(self, table: str, step: int, values: Mapping[str, float]) -> None:
-        """Append one row, on disk at once."""
-        row = {"step": step, **values}
-        self.rows[table].append(row)
-        with self._path(table).open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(row))
-            if len(self.rows[table]) == 1:
-                writer.writeheader()
-            writer.writerow(row)
+        """Append one row, on disk at once.
+
+        All rows of a table have the same figures: those that a row lacks, because the run measured other things before
+        or after a restart, are not a number.
+        """
+        rows, row = self.rows[table], {"step": step, **values}
+        if rows and rows[0].keys() == row.keys():
+            rows.append(row)
+            with self._path(table).open("a", newline="", encoding="utf-8") as stream:
+                csv.DictWriter(stream, fieldnames=list(rows[0])).writerow(row)
+        else:
+            names = dict.fromkeys(name for each in (*rows, row) for name in each)
+            rows[:] = [{name: each.get(name, math.nan) for name in names} for each in (*rows, row)]
+            _write(self._path(table), rows)
         for name, value in values.items():
             if not math.isnan(value):
                 self._board.add_scalar(f"{table}/{name}", value, step)

@@ -78,7 +78,7 @@ class UNetAlarm:
             f"WORSE THAN AT THE START: the {NAMES[name]} was {start:.4f} at step 0, the last {PATIENCE} validations "
             f"gave {shown}. {self._facts()} Likely: the learning rate is too high, too few clips (the network forgets "
             "what it knew), sound and picture of the clips are not in sync, or the clips are cut another way than "
-            "those that the start weights know. The weights of step 0 are still the better ones.",
+            "those that the start weights know. The weights of step 0 still do better here.",
             worse_than_start=True,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import pytest
 
@@ -26,6 +28,21 @@ def test_a_resumed_journal_goes_on_without_doubles_or_half_lines(tmp_path):
     ]  # fmt: skip
     third.close()
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_run_that_measures_other_things_after_a_restart_keeps_one_table(tmp_path):
+    first = Journal(tmp_path, 0)
+    first.add("validation", 0, {"loss": 0.5})
+    first.close()
+    second = Journal(tmp_path, 5)
+    second.add("validation", 5, {"loss": 0.4, "sync": 0.7})
+    second.add("validation", 10, {"loss": 0.3})
+    second.close()
+    third = Journal(tmp_path, 10)
+    rows = third.rows["validation"]
+    third.close()
+    assert [(row["step"], row["loss"]) for row in rows] == [(0, 0.5), (5, 0.4), (10, 0.3)]
+    assert [math.isnan(row["sync"]) for row in rows] == [True, False, True]
 
 
 def test_charts_are_drawn_in_one_picture(tmp_path):
