@@ -32,7 +32,7 @@ FACE_WIDTH = 48.0  # pixels
 PATCH = slice(52, 84), slice(44, 84)  # rows and columns of the mouth
 CORNER = slice(0, 16), slice(0, 16)
 FACES_STEP = 60  # grey levels of the corner per face
-REACH = 15
+REACH = 10  # frames; more would leave too little of a short clip to compare
 
 
 def loudness(n_frames: int, seed: int) -> np.ndarray:
