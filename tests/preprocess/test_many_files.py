@@ -33,7 +33,7 @@ def fill(raw: Path) -> Counter:
         add("", raw / f"speaker {k}" / "talk.mp4", seed=10 * k, offset=k % 13 - 6)
         add("", raw / f"speaker {k}" / "talk.mkv", seed=10 * k + 1)
         add("", raw / "variable" / f"{k}.mp4", seed=10 * k + 2, times=[n / 25 + 0.012 * (n % 3 > 0) for n in range(40)])
-        add("", raw / "turned" / f"{k}.mp4", seed=10 * k + 3, rotation=90 * (1 + k % 2))
+        add("", raw / "turned" / f"{k}.mp4", seed=10 * k + 3, rotation=90)
         add("several faces", raw / "两个" / f"{k}.mp4", seed=10 * k + 4, faces=2)
         add("no face", raw / "room's" / f"{k}.mp4", seed=10 * k + 5, faces=0)
         add("silent", raw / "silent" / f"{k}.mp4", seed=10 * k + 6, silent=True)
