@@ -90,8 +90,9 @@ class Worker:
             stat = path.stat()
         except OSError as error:
             return self._keep_file(name, Outcome(reason=f"unreadable: {error.strerror}"))
-        if path.is_dir():
-            return self._keep_file(name, Outcome(reason="unreadable: a folder that may not be listed"))
+        if not path.is_file():
+            what = "a folder that may not be listed" if path.is_dir() else "no regular file"
+            return self._keep_file(name, Outcome(reason=f"unreadable: {what}"))
         known = read_file_record(self._layout, name)
         if known is not None and (known.n_bytes, known.modified) != (stat.st_size, stat.st_mtime_ns):
             known = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -247,6 +248,21 @@ def test_no_clip_at_all_is_an_error_with_the_table(tmp_path):
         preprocess(small_settings(raw), DrawnTools)
     assert "no face" in str(caught.value)
     assert "unreadable" in str(caught.value)
+
+
+def test_what_is_no_file_at_all_is_accounted_for(tmp_path):
+    raw = tmp_path / "raw"
+    draw_talk(raw / "a.mp4", 1.4)
+    os.mkfifo(raw / "pipe.mp4")
+    (raw / "gone.mp4").symlink_to(raw / "nowhere.mp4")
+    (raw / "link.mp4").symlink_to(raw / "a.mp4")
+    preprocess(small_settings(raw), DrawnTools)
+    assert reasons_of(tmp_path, raw) == {
+        "a.mp4": "",
+        "pipe.mp4": "unreadable",
+        "gone.mp4": "unreadable",
+        "link.mp4": "duplicate",
+    }
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
