@@ -9,7 +9,7 @@ PRESETS: dict[str, dict] = {
     "exact": {},
     "balanced": {"cache_interval": 3},
     "fast": {"scheduler": "dpm++", "steps": 10, "cache_interval": 2},
-    "builtin": {"scheduler": "dpm++", "steps": 10},
+    "builtin": {"scheduler": "dpm++", "steps": 6},
 }
 DEFAULT_PRESET = "exact"
 BUILTIN_PRESET = "builtin"  # where nothing is asked for and the built-in models run
