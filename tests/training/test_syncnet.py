@@ -35,22 +35,22 @@ def clips(tmp_path_factory):
 
 
 def test_the_network_leaves_chance_level_and_is_scored_the_same_twice(clips, tmp_path):
-    negatives = {"min_distance": 8, "far_distance": 8, "other_clip_share": 0.5}
+    negatives = {"min_distance": 8, "far_distance": 8, "other_clip_share": 0.5, "windows_per_clip": 4}
     recipe = tiny_recipe(
         tmp_path,
         clips,
         model={name: tower | {"dropout": 0.0} for name, tower in MODEL_8.items()},
-        data={"batch_size": 16, "num_frames": 8, "num_val_samples": 100, "negatives": negatives},
-        run={"max_train_steps": 40, "validation_steps": 40, "log_steps": 10},
+        data={"num_frames": 8, "batch_size": 8, "num_val_samples": 100, "frame_cache_gib": 0.1, "negatives": negatives},
+        run={"max_train_steps": 30, "validation_steps": 30, "log_steps": 10},
         optimizer={"lr": 2e-3, "lr_warmup_steps": 10},
-        ckpt={"save_ckpt_steps": 40, "inference_ckpt_path": str(tmp_path / "tiny/weights/last.safetensors")},
+        ckpt={"save_ckpt_steps": 30, "inference_ckpt_path": str(tmp_path / "tiny/weights/last.safetensors")},
     )
     assert train_syncnet(recipe, "tiny") is Outcome.FINISHED
     first, second = (evaluate_syncnet(recipe, run_folder(recipe, "tiny"), 1, torch.device("cpu")) for _ in range(2))
     assert first == second
-    assert first["loss"] < 0.67
-    assert first["mean_cosine_fit"] > first["mean_cosine_misfit"] + 0.05
-    assert first["accuracy"] > 0.58
+    assert first["loss"] < 0.65  # about 0.5 after 30 steps, whatever the seed
+    assert first["mean_cosine_fit"] > first["mean_cosine_misfit"] + 0.1
+    assert first["accuracy"] > 0.65  # about 0.75
     low, high = first["accuracy_95_percent_interval"]
     assert low < first["accuracy"] < high
     assert first["pairs"] == 100

@@ -87,14 +87,13 @@ def test_killed_and_resumed_gives_the_weights_of_an_undisturbed_run(clips, tmp_p
     load_syncnet(tmp_path / "parts" / "tiny" / "weights" / "best.safetensors")
 
 
-@pytest.mark.slow  # three processes of torch; failed once in three runs on a busy machine, cause not found yet
 def test_two_processes_with_a_corrupt_clip_train_like_one(clips, tmp_path):
     still = {"model": {name: {"dropout": 0.0} for name in ("audio_encoder", "visual_encoder")}}
     one = start(tmp_path, clips, "one", **sections(still, batch_size=4))
     messages = finish(one, *two_processes(tmp_path, clips, "two", **sections(still, batch_size=2)))
-    for table, key in (("train", "loss"), ("train", "grad_norm"), ("validation", "loss")):
+    for table, key, tolerance in (("train", "loss", 1e-3), ("train", "grad_norm", 3e-2), ("validation", "loss", 1e-3)):
         both = [column(tmp_path, name, table, key) for name in ("two", "one")]
-        assert both[0] == pytest.approx(both[1], rel=1e-3), key
+        assert both[0] == pytest.approx(both[1], rel=tolerance), key
     report = json.loads((tmp_path / "two" / "tiny" / "clips.json").read_text())
     assert [Path(entry["path"]).name for entry in report["unusable"]] == ["text.mp4"]
     replaced = json.loads((tmp_path / "two" / "tiny" / "replaced_clips.json").read_text())
@@ -103,9 +102,15 @@ def test_two_processes_with_a_corrupt_clip_train_like_one(clips, tmp_path):
 
 
 def sections(still: dict, batch_size: int) -> dict:
-    """The settings of both sides of the comparison: no dropout, which draws differently for other batches."""
+    """The settings of both sides of the comparison.
+
+    No dropout, which draws differently for other batches. A learning rate that hardly moves the weights, as Adam's
+    first steps go by the signs of the gradients, and those of gradients near zero are rounding. The gradient of a
+    pair's loss is the reciprocal of its similarity, so that a pair near zero enlarges the rounding: the norms of the
+    gradients (37 to 560 here) agree within 0.4 %. Gradients that were summed or not shared would be far outside 3 %.
+    """
     from tests.training.tiny import MODEL
 
     model = {name: MODEL[name] | still["model"][name] for name in MODEL}
     run = {"max_train_steps": 10, "validation_steps": 5}
-    return {"data": {"batch_size": batch_size}, "run": run, "model": model, "optimizer": {"lr": 1e-5}}
+    return {"data": {"batch_size": batch_size}, "run": run, "model": model, "optimizer": {"lr": 1e-7}}
