@@ -7,7 +7,6 @@ its own; validation clips share none of them with training clips.
 from __future__ import annotations
 
 import json
-import wave
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.data.atomic import atomic_file
 from latentsync.data.manifest import TRAIN, VALIDATION, Clip, content_hash, write_manifest
 from latentsync.data.talkers.clip import TalkerClip, make_talker
+from latentsync.data.talkers.files import write_wav
 from latentsync.face.align import FaceAligner
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import Frame, VideoInfo
@@ -75,7 +75,7 @@ def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
     info = VideoInfo(Path(f"talker {seed}"), side, side, MODEL_FPS, talker.n_frames, talker.n_frames / MODEL_FPS)
     with TemporaryDirectory(prefix="talker_") as scratch:
         sound = Path(scratch) / "sound.wav"
-        _write_wav(sound, talker.waveform)
+        write_wav(sound, talker.waveform)
         write_video(
             path,
             _crops(talker, side),
@@ -104,11 +104,3 @@ def _crops(talker: TalkerClip, side: int) -> Iterator[Frame]:
     for index, (pixels, landmarks) in enumerate(zip(talker.frames(), talker.landmarks, strict=True)):
         face = aligner.align(pixels, landmarks).pixels
         yield Frame(index, Fraction(index) / MODEL_FPS, np.rint((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8))
-
-
-def _write_wav(path: Path, waveform: np.ndarray) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(AUDIO_RATE)
-        file.writeframes(np.rint(np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())

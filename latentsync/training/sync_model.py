@@ -19,9 +19,10 @@ from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
 from latentsync.data.manifest import Clip
 from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView, collate_sync
+from latentsync.losses.sync import cosine_similarity
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import StableSyncNet
-from latentsync.training.syncnet_objective import SyncScores, cosine_similarity
+from latentsync.training.syncnet_objective import SyncScores
 from latentsync.types import ClipFault
 
 EMBED_BATCH = 32  # windows that go through a tower at once while a clip's offset is measured

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from latentsync.checkpoint import WeightsCard, load_codec, load_syncnet, save_weights
 from latentsync.data.clip_reader import MelReader
 from latentsync.data.syncnet_dataset import collate_sync
+from latentsync.losses.sync import cosine_similarity
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
 from latentsync.training.chance_alarm import CHANCE_LOSS, ChanceAlarm
@@ -31,7 +32,6 @@ from latentsync.training.syncnet_objective import (
     DECISION_COSINE,
     SyncScores,
     all_pairs_loss,
-    cosine_similarity,
     sync_loss,
 )
 from latentsync.training.task import LoopSettings

@@ -18,11 +18,6 @@ from latentsync.types import SampleOrigin
 DECISION_COSINE = 0.5  # above it a pair is called fitting (the published accuracy)
 
 
-def cosine_similarity(visual_embedding: Tensor, audio_embedding: Tensor) -> Tensor:
-    """Cosines (N,) in [0, 1], float32, of unit-length embeddings (N, E) without negative entries."""
-    return (visual_embedding.float() * audio_embedding.float()).sum(dim=1).clamp(0.0, 1.0)
-
-
 def sync_loss(cosine: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy of cosines (N,) in [0, 1] against labels (N,), mean, float32 (arXiv 2412.09262, eq. 4)."""
     return F.binary_cross_entropy(cosine.float(), labels.float())

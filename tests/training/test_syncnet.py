@@ -29,7 +29,7 @@ MODEL_8 = MODEL | {"visual_encoder": MODEL["visual_encoder"] | {"in_channels": 2
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
+    folder = tmp_path_factory.mktemp("data") / "clips"  # its name decides which clips are for validation
     write_talking_clips(folder, 20, n_frames=80)
     return folder
 

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from latentsync.training.syncnet_objective import SyncScores, all_pairs_loss, cosine_similarity, sync_loss
+from latentsync.losses.sync import cosine_similarity
+from latentsync.training.syncnet_objective import SyncScores, all_pairs_loss, sync_loss
 from latentsync.types import SampleOrigin
 from tests.golden import golden_arrays, relative_error
 

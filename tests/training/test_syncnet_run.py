@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
+    folder = tmp_path_factory.mktemp("data") / "clips"  # its name decides which clips are for validation
     paths = write_talking_clips(folder, 8)
     write_corrupt_clip(folder / "corrupt.mp4", paths[0])
     (folder / "text.mp4").write_text("not a video")
