@@ -23,13 +23,14 @@ from latentsync.face.align import FaceAligner
 from latentsync.face.detector import FaceDetector
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracking import TrackingSettings, track_faces
+from latentsync.media.rate import at_rate
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.preprocess.faces import FaceCount, follow, look_at
 from latentsync.preprocess.runner import preprocess
 from latentsync.preprocess.settings import EngineSettings, FaceSettings, PreprocessSettings
 from latentsync.preprocess.shots import mark_shots
-from latentsync.preprocess.step2_resampled import at_rate, resampled_info
+from latentsync.preprocess.step2_resampled import resampled_info
 from latentsync.preprocess.step6_affine_transformed import aligned_frames, square_info
 from latentsync.preprocess.tools import LoadedTools
 from latentsync.preprocess.worker import single_threaded

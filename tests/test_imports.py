@@ -18,6 +18,7 @@ ALLOWED = {
     "types": {"constants"},
     "config": {"errors"},
     "stream": set(),
+    "html_page": set(),
     "recipe": BASE,
     "models": BASE,
     "diffusion": BASE,
@@ -28,9 +29,11 @@ ALLOWED = {
     "features": BASE | {"models", "audio", "media", "checkpoint"},
     "losses": BASE | {"models"},
     "metrics": BASE | {"face", "audio", "checkpoint"},
+    "evaluation": BASE
+    | {"media", "audio", "face", "metrics", "models", "checkpoint", "data", "recipe", "training", "html_page"},
     "data": BASE | {"media", "audio", "face", "features"},
     "inference": BASE | {"audio", "face", "features", "models", "diffusion", "media", "checkpoint", "recipe"},
-    "preprocess": BASE | {"media", "audio", "face", "metrics", "data", "checkpoint"},
+    "preprocess": BASE | {"media", "audio", "face", "metrics", "data", "checkpoint", "html_page"},
     "training": BASE
     | {"data", "features", "losses", "models", "diffusion", "metrics", "inference", "checkpoint", "recipe", "audio"}
     | {"face"},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -12,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from latentsync.errors import LatentSyncError
+from latentsync.html_page import document, photograph, plot
 from latentsync.media.video import VideoFile
 from latentsync.preprocess.account import StepAccount
 from latentsync.preprocess.audit import Audit, Example
@@ -19,16 +18,7 @@ from latentsync.preprocess.histogram import Histogram
 
 _EXAMPLE_WIDTH = 240  # pixels
 
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #222; }
-table { border-collapse: collapse; margin: 1em 0; }
-th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
-tr.lost td { color: #a33; border-bottom-color: #f2e4e4; font-size: 90%; }
-.plots, .examples { display: flex; flex-wrap: wrap; gap: 1em; }
-.plots img { width: 340px; } figure { margin: 0; width: 240px; font-size: 80%; overflow-wrap: anywhere; }
-figure img { width: 240px; } .verdict { font-size: 115%; border-left: 4px solid #47a; padding-left: 1em; }
-"""
+_STYLE = "tr.lost td { color: #a33; border-bottom-color: #f2e4e4; font-size: 90%; }"
 
 
 def audit_page(audit: Audit, title: str) -> str:
@@ -48,11 +38,7 @@ def audit_page(audit: Audit, title: str) -> str:
         "</div><h2>Examples of what was dropped</h2>",
         *_examples(audit.examples),
     ]
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
+    return document(title, parts, _STYLE)
 
 
 def _account(accounts: Sequence[StepAccount]) -> str:
@@ -99,9 +85,7 @@ def _plot(histogram: Histogram) -> str:
     axes.set_title(f"{histogram.title} (n = {histogram.n}, mean {histogram.mean:.3g})", fontsize=9)
     axes.set_xlabel(histogram.unit, fontsize=8)
     axes.tick_params(axis="y", labelsize=8)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    return _image("png", picture.getvalue(), histogram.title)
+    return plot(figure, histogram.title)
 
 
 def _examples(examples: Sequence[Example]) -> list[str]:
@@ -126,9 +110,4 @@ def _picture(example: Example) -> str:
         return f"<p>{escape(error.message)}</p>"
     height, width = frame.pixels.shape[:2]
     size = (_EXAMPLE_WIDTH, max(1, round(_EXAMPLE_WIDTH * height / width)))
-    small = cv2.resize(frame.pixels, size, interpolation=cv2.INTER_AREA)
-    return _image("jpeg", cv2.imencode(".jpg", small[..., ::-1])[1].tobytes(), example.name)
-
-
-def _image(kind: str, content: bytes, text: str) -> str:
-    return f'<img alt="{escape(text)}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
+    return photograph(cv2.resize(frame.pixels, size, interpolation=cv2.INTER_AREA), example.name)

@@ -9,17 +9,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from latentsync.errors import DataError
 from latentsync.metrics.hyperiqa import load_hyperiqa, quality
-from latentsync.metrics.s3fd import detect_faces, load_s3fd
-from latentsync.metrics.sync_score import mean_score, sync_score
-from latentsync.metrics.sync_tracks import BoxTrack, crop_face, crop_path, link_tracks, sound_of
-from latentsync.metrics.syncnet_v2 import load_syncnet_v2
+from latentsync.metrics.published_sync import PublishedSync
 from latentsync.types import SyncScore
 
-SYNCNET_V2, S3FD, HYPERIQA = "syncnet_v2.model", "sfd_face.pth", "koniq_pretrained.pkl"
-
-_BATCH = 25  # frames that S3FD sees at once
+HYPERIQA = "koniq_pretrained.pkl"
 
 
 class SyncScorer(Protocol):
@@ -40,25 +34,14 @@ class QualityScorer(Protocol):
 
 
 class PublishedSyncScorer:
-    """S3FD finds the face, SyncNet v2 judges it: the published score, with its files from ``folder``."""
+    """The published score, with its files from ``folder``; several faces give their mean, as published."""
 
     def __init__(self, folder: Path, device: str) -> None:
-        self._detector = load_s3fd(folder / S3FD, device)
-        self._network = load_syncnet_v2(folder / SYNCNET_V2, device)
+        self._published = PublishedSync.load(folder, device)
 
     def __call__(self, frames: Sequence[np.ndarray], waveform: np.ndarray) -> SyncScore:
-        """See ``SyncScorer``. Several tracks give their mean, as published."""
-        batches = [frames[start : start + _BATCH] for start in range(0, len(frames), _BATCH)]
-        boxes = [found for batch in batches for found in detect_faces(self._detector, batch)]
-        tracks = link_tracks(boxes)
-        if not tracks:
-            raise DataError("no track: the face detector of the sync score finds no face for longer than two seconds")
-        return mean_score([self._track_score(frames, waveform, track) for track in tracks])
-
-    def _track_score(self, frames: Sequence[np.ndarray], waveform: np.ndarray, track: BoxTrack) -> SyncScore:
-        shown = frames[track.first_frame : track.first_frame + len(track.boxes)]
-        crops = (crop_face(frame, *at) for frame, at in zip(shown, crop_path(track), strict=True))
-        return sync_score(self._network, crops, sound_of(track, waveform))
+        """See ``SyncScorer``."""
+        return self._published.mean_score(lambda: frames, waveform)
 
 
 class PublishedQualityScorer:

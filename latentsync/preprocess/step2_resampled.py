@@ -18,6 +18,7 @@ import numpy as np
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.media.audio import sound_blocks, sound_start
 from latentsync.media.cutting import SoundReader, write_flac
+from latentsync.media.rate import at_rate
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.preprocess.clip import Job, Made, Outcome
@@ -53,19 +54,6 @@ def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
     sound.unlink()
     made = replace(job.clip, frames=n_frames, cuts=tuple(cuts))
     return Outcome((Made(made, target),), figures=figures | {"shots": len(cuts) + 1, "notes": video.notes})
-
-
-def at_rate(frames: Iterable[Frame], n_frames: int, fps: Fraction = MODEL_FPS) -> Iterator[Frame]:
-    """``n_frames`` frames at a constant rate: at each time the source frame that is nearest to it, the earlier one of
-    two equally near."""
-    source = iter(frames)
-    shown = next(source)
-    following = next(source, None)
-    for index in range(n_frames):
-        time = index / fps
-        while following is not None and following.time - time < time - shown.time:
-            shown, following = following, next(source, None)
-        yield Frame(index, time, shown.pixels)
 
 
 def _with_keys(

@@ -10,10 +10,9 @@ from latentsync.checkpoint.files import inspect_file
 from latentsync.errors import WeightsError, WeightsMissingError
 from latentsync.face.detector import FaceDetector
 from latentsync.face.detector_choice import choose_detector, load_detector
+from latentsync.metrics.published_sync import S3FD_FILE, SYNCNET_V2_FILE
 from latentsync.preprocess.scorers import (
     HYPERIQA,
-    S3FD,
-    SYNCNET_V2,
     PublishedQualityScorer,
     PublishedSyncScorer,
     QualityScorer,
@@ -63,7 +62,8 @@ class LoadedTools:
     def missing(self) -> dict[str, WeightsError]:
         """See ``Tools``."""
         own = self._settings.sync.scorer != PUBLISHED_SYNC
-        sync_files = [Path(self._settings.sync.scorer)] if own else [self._weights / S3FD, self._weights / SYNCNET_V2]
+        published = [self._weights / S3FD_FILE, self._weights / SYNCNET_V2_FILE]
+        sync_files = [Path(self._settings.sync.scorer)] if own else published
         wanted = {"sync_scorer": sync_files, "quality_scorer": [self._weights / HYPERIQA]}
         found = {name: error for name, paths in wanted.items() if (error := _look(paths)) is not None}
         try:

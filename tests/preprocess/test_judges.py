@@ -10,7 +10,8 @@ import pytest
 
 from latentsync.errors import DataError
 from latentsync.media.audio import read_audio
-from latentsync.preprocess import scorers, step7_av_synced, step8_high_visual_quality
+from latentsync.metrics import published_sync
+from latentsync.preprocess import step7_av_synced, step8_high_visual_quality
 from latentsync.preprocess.clip import Clip, Job
 from latentsync.preprocess.own_sync_scorer import _best_shift
 from latentsync.preprocess.scorers import PublishedSyncScorer
@@ -88,21 +89,21 @@ def test_the_published_score_is_wired_to_tracks_and_their_sound(monkeypatch):
     frames = [np.full((300, 400, 3), i, np.uint8) for i in range(100)]
     boxes = {i: [[20, 20, 150, 150]] + ([[200, 20, 340, 160]] if i >= 20 else []) for i in range(100)}
     asked = []
-    monkeypatch.setattr(scorers, "load_s3fd", lambda path, device: "detector")
-    monkeypatch.setattr(scorers, "load_syncnet_v2", lambda path, device: "network")
+    monkeypatch.setattr(published_sync, "load_s3fd", lambda path, device: "detector")
+    monkeypatch.setattr(published_sync, "load_syncnet_v2", lambda path, device: "network")
     monkeypatch.setattr(
-        scorers, "detect_faces", lambda network, batch: [np.array(boxes[int(f[0, 0, 0])], float) for f in batch]
+        published_sync, "detect_faces", lambda network, batch: [np.array(boxes[int(f[0, 0, 0])], float) for f in batch]
     )
 
     def score(network, crops, sound):
         asked.append((sum(1 for _ in crops), len(sound) // 640))
         return SyncScore(4.0 + len(asked), 2, 8.0)
 
-    monkeypatch.setattr(scorers, "sync_score", score)
+    monkeypatch.setattr(published_sync, "sync_score", score)
     found = PublishedSyncScorer(Path(), "cpu")(frames, np.zeros(64_000, np.float32))
     assert asked == [(100, 100), (80, 80)]
     assert (found.confidence, found.offset_frames) == (5.5, 2)
-    monkeypatch.setattr(scorers, "detect_faces", lambda network, batch: [np.zeros((0, 5)) for _ in batch])
+    monkeypatch.setattr(published_sync, "detect_faces", lambda network, batch: [np.zeros((0, 5)) for _ in batch])
     with pytest.raises(DataError, match="no track"):
         PublishedSyncScorer(Path(), "cpu")(frames, np.zeros(64_000, np.float32))
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentsync.media.audio import read_audio
+from latentsync.media.rate import at_rate
 from latentsync.media.video import VideoFile
 from latentsync.preprocess import step2_resampled
 from latentsync.preprocess.clip import Clip, Job
-from latentsync.preprocess.step2_resampled import at_rate
 from latentsync.types import Frame
 from tests.media.synthetic import read_number, tone, write_clip
 from tests.preprocess.world import draw_talk, small_settings
