@@ -35,6 +35,9 @@ WHISPER_ADDRESS = "https://openaipublic.azureedge.net/main/whisper/models/{sha25
 FACE_LANDMARKER_ADDRESS = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 )
+INCEPTION_ADDRESS = (
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
+)
 FACE_ALIGNMENT_ADDRESS = "https://www.adrianbulat.com/downloads/python-fan/{name}"
 
 
@@ -164,7 +167,7 @@ KNOWN_FILES: tuple[KnownFile, ...] = (
         licence="MIT",
         commercial=True,
         sources=(HubFile("opencv/face_detection_yunet", "face_detection_yunet_2023mar.onnx"),),
-        purposes=("inference", "data"),
+        purposes=("inference", "data", "eval"),
         size=232_589,
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",  # opencv_zoo's LFS pointer
     ),
@@ -174,7 +177,7 @@ KNOWN_FILES: tuple[KnownFile, ...] = (
         licence="Apache-2.0",
         commercial=True,
         sources=(WebFile(FACE_LANDMARKER_ADDRESS),),
-        purposes=("inference", "data"),
+        purposes=("inference", "data", "eval"),
         sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
     ),
     KnownFile(
@@ -185,13 +188,22 @@ KNOWN_FILES: tuple[KnownFile, ...] = (
             WebFile("https://download.pytorch.org/models/vgg16-397923af.pth"),
             HubFile(AUXILIARY_REPOSITORY, "auxiliary/vgg16-397923af.pth"),
         ),
-        purposes=("training",),
+        purposes=("training", "eval"),
         sha256="397923af",
+    ),
+    KnownFile(
+        target="auxiliary/pt_inception-2015-12-05-6726825d.pth",
+        use="Inception v3: Frechet inception distance",
+        licence="Apache-2.0",
+        commercial=True,
+        sources=(WebFile(INCEPTION_ADDRESS),),
+        purposes=("eval",),
+        sha256="6726825d",
     ),
     _auxiliary("vit_g_hybrid_pt_1200e_ssv2_ft.pth", "VideoMAE v2 of the temporal loss (TREPA)", "training"),
     _auxiliary("syncnet_v2.model", "SyncNet v2: sync confidence and offset", "data", "eval"),
     _auxiliary("sfd_face.pth", "face detector S3FD of the sync score", "data", "eval"),
-    _auxiliary("koniq_pretrained.pkl", "hyperIQA: picture quality", "data"),
+    _auxiliary("koniq_pretrained.pkl", "hyperIQA: picture quality", "data", "eval"),
     _auxiliary("i3d_torchscript.pt", "I3D: Frechet video distance", "eval"),
 )
 

@@ -70,7 +70,14 @@ class FaceTracks:
 
         Raises ``ConfigError`` if the file cannot be used.
         """
-        return cls(_NoDetector(), selector, settings, detections=read_detections(path))
+        return cls.given(read_detections(path), selector, settings)
+
+    @classmethod
+    def given(
+        cls, detections: Detections, selector: FaceSelector | None = None, settings: TrackingSettings | None = None
+    ) -> FaceTracks:
+        """With faces that are known and no detector: other frames have none."""
+        return cls(_NoDetector(), selector, settings, detections=detections)
 
     def follow(self, frames: Iterable[Frame]) -> Iterator[TargetFrame]:
         """The face of each frame, in the order given.

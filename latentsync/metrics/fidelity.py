@@ -22,9 +22,18 @@ def psnr(prediction: np.ndarray, reference: np.ndarray, region: np.ndarray | Non
     A whole clip may be given at once: its errors are pooled before the logarithm. Raises ``ValueError`` for different
     shapes or an empty region.
     """
+    return psnr_of(mean_squared_error(prediction, reference, region))
+
+
+def mean_squared_error(prediction: np.ndarray, reference: np.ndarray, region: np.ndarray | None = None) -> float:
+    """What ``psnr`` is the logarithm of, in grey levels squared; arguments and errors as there."""
     _check(prediction, reference)
     squares = (prediction.astype(np.float64) - reference) ** 2
-    error = _average(squares.mean(axis=-1), region)
+    return _average(squares.mean(axis=-1), region)
+
+
+def psnr_of(error: float) -> float:
+    """dB of a mean squared error; infinite for none."""
     return float("inf") if error == 0 else float(10 * np.log10(WHITE**2 / error))
 
 
