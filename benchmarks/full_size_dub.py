@@ -74,7 +74,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from latentsync.diffusion.sampler import SamplerSettings
+    from latentsync.inference.control import RunControl
     from latentsync.inference.job import dub
+    from latentsync.inference.loading import WeightPaths
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.progress import ProgressBar
     from latentsync.inference.request import DubRequest
@@ -90,11 +92,11 @@ def main() -> None:
             options=SyncOptions(
                 SamplerSettings(steps=arguments.steps, guidance_scale=arguments.guidance), check_output=False
             ),
-            checkpoint_dir=folder / "checkpoints",
+            weights=WeightPaths.choose(folder / "checkpoints"),
             device=arguments.device,
             overwrite=True,
         )
-        report = dub(request, on_progress=bar.update, on_note=bar.write)
+        report = dub(request, control=RunControl(bar.update), on_note=bar.write)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(json.dumps({"benchmark": "full_size_dub", "peak_gb": round(peak, 2)} | json.loads(report.to_json())))
 

@@ -48,7 +48,9 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     video = VideoFile(folder / f"{seconds}.mp4")
     faces = KnownFaces(DrawnVideo(seconds * 25, width, height, face=height / 4))
     pipeline = LipsyncPipeline(
-        lambda options: Identity(), lambda waveform, options: ClockAudio(Fraction(seconds)), load_mask("mask", 256)
+        lambda options, on_pass: Identity(),
+        lambda waveform, options: ClockAudio(Fraction(seconds)),
+        load_mask("mask", 256),
     )
     start = time.perf_counter()
     frames = pipeline.sync(video, read_audio(sound), SyncOptions(check_output=False), FaceTracks(faces))

@@ -6,6 +6,8 @@ Library code raises these; a caller prints ``str(error)`` (one sentence, then th
 
 from __future__ import annotations
 
+INTERRUPTED_EXIT_CODE = 130  # Ctrl-C, as shells report it
+
 
 class LatentSyncError(Exception):
     """Base of all errors that a user can mend.
@@ -138,4 +140,7 @@ class TrainingError(LatentSyncError):
     exit_code = 80
 
 
-INTERRUPTED_EXIT_CODE = 130  # Ctrl-C, as shells report it
+class StoppedError(LatentSyncError):
+    """Whoever started the run has stopped it."""
+
+    exit_code = INTERRUPTED_EXIT_CODE

@@ -93,6 +93,10 @@ class VideoSource(Protocol):
 
     info: VideoInfo
 
+    def times(self) -> list[Fraction]:
+        """When each frame is shown, seconds from the first."""
+        ...
+
     def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
         """Frames ``start`` to ``stop - 1`` in ascending order, or the same ones descending if ``reverse``."""
         ...

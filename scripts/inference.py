@@ -6,10 +6,18 @@ import argparse
 import os
 import signal
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
-from latentsync.inference.presets import BUILTIN_PRESET, DEEPCACHE_INTERVAL, DEFAULT_PRESET, DEFAULT_SEED, PRESETS
+from latentsync.inference.presets import (
+    BUILTIN_PRESET,
+    DEEPCACHE_INTERVAL,
+    DEFAULT_PRESET,
+    DEFAULT_SEED,
+    PRESETS,
+    sampler_values,
+)
 from latentsync.inference.timeline import LengthMode
 
 
@@ -51,6 +59,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         default=LengthMode.PINGPONG.value,
         help="how a video of another length than the sound is fitted (pingpong)",
     )
+    look.add_argument(
+        "--excerpt",
+        nargs=2,
+        type=Fraction,
+        metavar=("FROM", "TO"),
+        help="only these seconds of the result, to try a setting",
+    )
     look.add_argument("--no-output-check", action="store_true", help="keep what the network gives even if it is noise")
     look.add_argument(
         "--compat", choices=["1.0", "1.5", "1.6"], help="reproduce that release instead of improving on it"
@@ -73,18 +88,25 @@ def run(arguments: argparse.Namespace) -> None:
     """Turn arguments into a request and hand it to the package."""
     from latentsync.diffusion.sampler import SamplerSettings
     from latentsync.inference.allocator import share_heaps
-    from latentsync.inference.job import DubRequest, dub, preflight
+    from latentsync.inference.control import RunControl
+    from latentsync.inference.excerpt import Excerpt
+    from latentsync.inference.job import dub
     from latentsync.inference.loading import WeightPaths
     from latentsync.inference.options import SyncOptions
+    from latentsync.inference.preflight import preflight
     from latentsync.inference.progress import ProgressBar
+    from latentsync.inference.request import DubRequest
     from latentsync.media.writer import EncodingOptions
 
     share_heaps()
-    changes = {"steps": arguments.inference_steps, "guidance_scale": arguments.guidance_scale}
-    changes["cache_interval"] = DEEPCACHE_INTERVAL if arguments.enable_deepcache else None
     weights = WeightPaths.choose(arguments.checkpoint_dir, arguments.inference_ckpt_path)
-    preset = arguments.preset or (BUILTIN_PRESET if weights.are_builtin else DEFAULT_PRESET)
-    sampler = PRESETS[preset] | {key: value for key, value in changes.items() if value is not None}
+    sampler = sampler_values(
+        arguments.preset,
+        weights.are_builtin,
+        steps=arguments.inference_steps,
+        guidance_scale=arguments.guidance_scale,
+        cache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else None,
+    )
     request = DubRequest(
         video=arguments.video_path,
         audio=arguments.audio_path,
@@ -96,11 +118,11 @@ def run(arguments: argparse.Namespace) -> None:
             face=arguments.face,
             geometry=arguments.compat or "default",
             check_output=not arguments.no_output_check,
+            excerpt=None if arguments.excerpt is None else Excerpt(*arguments.excerpt),
         ),
         encoding=EncodingOptions(codec=arguments.codec, crf=arguments.crf),
         unet_config=arguments.unet_config_path,
-        unet=arguments.inference_ckpt_path,
-        checkpoint_dir=arguments.checkpoint_dir,
+        weights=weights,
         device=arguments.device,
         precision=arguments.precision,
         detector=arguments.detector,
@@ -113,7 +135,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(preflight(request).describe())
         return
     with ProgressBar(quiet=arguments.quiet) as bar:
-        report = dub(request, on_progress=bar.update, on_note=bar.write)
+        report = dub(request, control=RunControl(bar.update), on_note=bar.write)
     show(report.summary())
 
 

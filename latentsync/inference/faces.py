@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,14 @@ TRACK_SUFFIXES = (".npz", ".json")
 class FaceFinder:
     """A detector, or the faces that a user's file gives; ``detector`` is None for a file."""
 
-    def __init__(self, name: str, auxiliary: Path, device: torch.device, clock: StageClock) -> None:
+    def __init__(
+        self,
+        name: str,
+        auxiliary: Path,
+        device: torch.device,
+        clock: StageClock,
+        load: Callable[[str, Path, str], FaceDetector] = load_detector,
+    ) -> None:
         """``name``: a detector of ``face.detector`` or a track file; ``auxiliary``: the folder of detector weights.
 
         Raises ``ConfigError`` and the ``WeightsError`` family.
@@ -33,7 +41,7 @@ class FaceFinder:
         if self.file is not None:
             read_detections(self.file)  # a damaged file is named now
         else:
-            self.detector = TimedDetector(load_detector(name, auxiliary, str(device)), clock)
+            self.detector = TimedDetector(load(name, auxiliary, str(device)), clock)
 
     def tracks(self, info: VideoInfo, options: SyncOptions) -> FaceTracks:
         """Tracks of one video. Those of a video file are kept for the next run on the same content."""

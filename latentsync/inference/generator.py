@@ -5,6 +5,7 @@ n windows · F frames · R face side · h = w = R/8
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,11 +54,13 @@ class LatentGenerator:
         seed: int,
         *,
         sample_posterior: bool = False,
+        on_pass: Callable[[int], None] = lambda windows: None,
     ) -> None:
-        """``keep_mask`` (1, R, R) float32, 1 = keep."""
+        """``keep_mask`` (1, R, R) float32, 1 = keep. ``on_pass(n)`` is called after each step of n windows."""
         self.resolution = keep_mask.shape[-1]
         self._models = models
         self._settings = settings
+        self._on_pass = on_pass
         self._keep_mask = torch.from_numpy(keep_mask)
         self._random = torch.Generator().manual_seed(seed)  # on the CPU: the same draws for every device
         side = exact_div(self.resolution, LATENT_DOWNSCALE)
@@ -83,7 +86,9 @@ class LatentGenerator:
             reference=by_window(codec.encode(faces, reference_draw)),
         )
         noise = self.noise.to(faces).expand(n, -1, frames, -1, -1)
-        latents = sample(self._models.unet, conditioning, audio, noise, self._settings)
+        latents = sample(
+            self._models.unet, conditioning, audio, noise, self._settings, lambda index, latents: self._on_pass(n)
+        )
         pictures = codec.decode(latents.transpose(1, 2).flatten(0, 1))
         return pictures.unflatten(0, (n, frames)).float().cpu().numpy()
 

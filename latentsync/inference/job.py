@@ -15,10 +15,10 @@ from pathlib import Path
 from latentsync.errors import NoFaceError, OutputError
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracks import FaceTracks
+from latentsync.inference.control import RunControl
+from latentsync.inference.excerpt import Excerpt, excerpt_frames, in_source_order
 from latentsync.inference.faces import tracking_settings
-from latentsync.inference.loading import load_pipeline
-from latentsync.inference.options import SyncOptions
-from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.inference.networks import Networks
 from latentsync.inference.preflight import Preflight, preflight
 from latentsync.inference.report import RunRecord, RunReport
 from latentsync.inference.request import DubRequest
@@ -27,35 +27,38 @@ from latentsync.media.writer import write_video
 from latentsync.stream import prefetch
 from latentsync.types import Frame
 
-OnProgress = Callable[[str, int, int], None]  # stage, frames done, frames in all
 OnNote = Callable[[str], None]
 
 
 def dub(
     request: DubRequest,
     *,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    control: RunControl | None = None,
     on_note: OnNote = lambda text: None,
-    pipeline: LipsyncPipeline | None = None,
+    networks: Networks | None = None,
 ) -> RunReport:
-    """Do one dub from file to file. ``pipeline``: networks that are loaded already, for the next of several files.
+    """Do one dub from file to file. ``networks``: where they come from, for example kept from the job before.
 
     Raises the named errors of ``latentsync.errors``; then nothing is written, and the inputs are as they were.
     """
     start = time.perf_counter()
-    record = RunRecord()
-    checked = preflight(request, record.clock)
+    record, control, networks = RunRecord(), control or RunControl(), networks or Networks()
+    checked = preflight(request, record.clock, networks)
+    control.expect(checked.cost.frames, checked.cost.network_passes)
     on_note(checked.describe())
-    if not checked.face_seen:
-        on_progress("looking for a face", 0, checked.cost.frames)
-        _require_face(checked, request.options)
-    if pipeline is None:
-        on_progress("loading", 0, checked.cost.frames)
-        with record.clock.measure("load"):
-            pipeline = load_pipeline(request.weights, checked.settings, checked.device, checked.dtype)
-    options = replace(request.options, batch=request.batch_for(checked.device.type))
-    frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record)
-    frames = _counted(record.clock.each("wait", frames), checked.cost.frames, on_progress)
+    options = replace(checked.options, batch=request.batch_for(checked.device.type))
+    if options.excerpt is not None:
+        control.enter("looking for a face")
+        _require_face_in_excerpt(checked, options.excerpt, control)
+    elif not checked.face_seen:
+        control.enter("looking for a face")
+        _require_face(checked, control)
+    control.enter("loading")
+    with record.clock.measure("load"):
+        pipeline = networks.pipeline(request.weights, checked.settings, checked.device, checked.dtype)
+    control.enter("dubbing")
+    frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.passed)
+    frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
     write_start = time.perf_counter()
     written = write_video(
         request.output,
@@ -63,8 +66,8 @@ def dub(
         checked.video.info,
         request.encoding,
         audio=request.audio,
-        audio_limit=_audio_limit(checked, options.length),
         overwrite=request.overwrite,
+        **_audio_part(checked),
     )
     checked.tracks.save()
     seconds = record.clock.seconds()
@@ -91,15 +94,18 @@ def dub(
     return report
 
 
-def _counted(frames: Iterator[Frame], total: int, on_progress: OnProgress) -> Iterator[Frame]:
+def _counted(frames: Iterator[Frame], excerpt: Excerpt | None, control: RunControl) -> Iterator[Frame]:
+    """The frames on the clock of the file to be written."""
+    start = excerpt.start if excerpt is not None else 0
     for done, frame in enumerate(frames):
-        on_progress("dubbing", done, total)
-        yield frame
-    on_progress("finishing", total, total)
+        control.written(done)
+        yield replace(frame, time=frame.time - start)
+    control.enter("finishing")
 
 
-def _require_face(checked: Preflight, options: SyncOptions) -> None:
+def _require_face(checked: Preflight, control: RunControl) -> None:
     """Look at every frame that will be shown until one has a usable face; what is found is kept for the run."""
+    options = checked.options
     if checked.finder.detector is not None:
         tracks = FaceTracks(
             checked.finder.detector,
@@ -107,18 +113,44 @@ def _require_face(checked: Preflight, options: SyncOptions) -> None:
             tracking_settings(options),
             detections=checked.tracks.detections,
         )
-        with closing(tracks.follow(prefetch(checked.video.frames(stop=checked.cost.frames)))) as targets:
-            if any(target.face is not None for target in targets):
-                return
-    raise NoFaceError(
-        f"{checked.video.info.path}: no usable face in any frame.",
+        if _shows_a_face(tracks, checked.video.frames(stop=checked.cost.frames), control):
+            return
+    raise _no_face(checked, "in any frame")
+
+
+def _require_face_in_excerpt(checked: Preflight, excerpt: Excerpt, control: RunControl) -> None:
+    """Follow the face through the frames of the excerpt in the order of the source, whatever that of showing is."""
+    shown = excerpt_frames(checked.video, checked.duration, checked.options.length, excerpt)
+    if not _shows_a_face(checked.tracks, in_source_order(checked.video, shown), control, to_the_end=True):
+        raise _no_face(checked, "in this stretch")
+
+
+def _shows_a_face(tracks: FaceTracks, frames: Iterator[Frame], control: RunControl, to_the_end: bool = False) -> bool:
+    seen = False
+    with closing(tracks.follow(prefetch(frames))) as targets:
+        for target in targets:
+            control.check()
+            seen = seen or target.face is not None
+            if seen and not to_the_end:
+                break
+    return seen
+
+
+def _no_face(checked: Preflight, where: str) -> NoFaceError:
+    return NoFaceError(
+        f"{checked.video.info.path}: no usable face {where}.",
         remedy="Choose a clip with a visible face, another --detector, or give tracks in a file.",
     )
 
 
-def _audio_limit(checked: Preflight, mode: LengthMode) -> Fraction | None:
-    """Seconds after which the sound is cut: only where the result is to end with the video."""
-    return min(checked.video.info.duration, checked.duration) if mode is LengthMode.CUT else None
+def _audio_part(checked: Preflight) -> dict[str, Fraction]:
+    """Seconds after which the sound begins and is cut: an excerpt's, or where the result is to end with the video."""
+    if checked.options.excerpt is not None:
+        start = checked.options.excerpt.start
+        return {"audio_start": start, "audio_limit": checked.cost.frames / checked.video.info.fps}
+    if checked.options.length is LengthMode.CUT:
+        return {"audio_limit": min(checked.video.info.duration, checked.duration)}
+    return {}
 
 
 def _write_text(path: Path, text: str) -> None:

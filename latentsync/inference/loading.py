@@ -12,9 +12,10 @@ import torch
 from latentsync.checkpoint import inspect_file, load_codec, load_unet, read_card, require_resolution
 from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
-from latentsync.errors import ConfigError, WeightsMismatchError, WeightsMissingError
+from latentsync.errors import ConfigError, WeightsError, WeightsMismatchError, WeightsMissingError
 from latentsync.face.mask import load_mask
 from latentsync.features.audio_encoder import AudioEncoder
+from latentsync.inference.control import OnPass
 from latentsync.inference.generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
@@ -22,6 +23,7 @@ from latentsync.recipe import UNetRecipe
 
 DEFAULT_DIRECTORY = Path(__file__).parents[2] / "checkpoints"
 BUILTIN_DIRECTORY = DEFAULT_DIRECTORY / "builtin"
+BUILTIN_NAME = "built-in models"
 BUILTIN_UNET = BUILTIN_DIRECTORY / "unet.safetensors"
 BUILTIN_NOTES = (
     "without published weights the built-in models are used; "
@@ -107,6 +109,22 @@ class WeightPaths:
         return described
 
 
+def installed_weights(directory: Path | None = None) -> dict[str, WeightPaths]:
+    """What can be chosen from: every U-Net in ``directory`` (``DEFAULT_DIRECTORY``) by a name for people, and the
+    built-in models."""
+    directory = directory or DEFAULT_DIRECTORY
+    found: dict[str, WeightPaths] = {}
+    for path in sorted([*directory.glob("*.pt"), *directory.glob("*.safetensors")]):
+        try:
+            card = read_card(path)
+        except WeightsError:  # not ours to judge here: whoever chooses it is told
+            card = None
+        if path.name == "latentsync_unet.pt" or (card is not None and card.kind == "unet"):
+            release = f"release {card.release}" if card and card.release else path.stem
+            found[f"{release} ({path.name})"] = WeightPaths.in_directory(directory, path)
+    return found | {BUILTIN_NAME: WeightPaths.builtin()}
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """What the weights do not carry themselves: face side R in pixels, frames per window F, and the mask."""
@@ -173,12 +191,14 @@ def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSett
     """A pipeline over networks that are in memory already."""
     keep_mask = load_mask(settings.mask, settings.resolution)
 
-    def make_generator(options: SyncOptions) -> LatentGenerator:
-        return LatentGenerator(models, keep_mask, options.sampler, options.seed, sample_posterior=options.published)
+    def make_generator(options: SyncOptions, on_pass: OnPass) -> LatentGenerator:
+        return LatentGenerator(
+            models, keep_mask, options.sampler, options.seed, sample_posterior=options.published, on_pass=on_pass
+        )
 
-    def in_full_precision(options: SyncOptions) -> LatentGenerator:
+    def in_full_precision(options: SyncOptions, on_pass: OnPass) -> LatentGenerator:
         models.to_full_precision()
-        return make_generator(options)
+        return make_generator(options, on_pass)
 
     def listen(waveform, options: SyncOptions):
         return encoder.stream(waveform, "published" if options.published else "overlapping")

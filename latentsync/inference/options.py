@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from latentsync.diffusion.sampler import SamplerSettings
 from latentsync.errors import ConfigError
+from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.presets import DEFAULT_SEED
 from latentsync.inference.timeline import LengthMode
 
@@ -16,7 +17,8 @@ class SyncOptions:
 
     ``face``: whom to follow, in the syntax of ``face.selection``. ``geometry``: 'default', or the release whose
     alignment, windows and paste are to be reproduced ('1.0', '1.5', '1.6'). ``batch``: windows generated together.
-    ``ramp``: frames over which the new mouth fades beside a gap. ``check_output``: refuse what is no face.
+    ``ramp``: frames over which the new mouth fades beside a gap. ``check_output``: refuse what is no face. ``excerpt``:
+    only a stretch of the result, with the sound that belongs to it.
     """
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
@@ -27,6 +29,7 @@ class SyncOptions:
     batch: int = 1
     ramp: int = 3
     check_output: bool = True
+    excerpt: Excerpt | None = None
 
     def __post_init__(self) -> None:
         if self.batch < 1:

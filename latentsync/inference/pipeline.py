@@ -13,24 +13,25 @@ from latentsync.face.align import FaceAligner
 from latentsync.face.tracks import FaceTracks, TargetFrame
 from latentsync.inference.clock import StageClock
 from latentsync.inference.compositing import Compositor, frames_of
+from latentsync.inference.control import OnPass
+from latentsync.inference.excerpt import shown_frames
 from latentsync.inference.generation import AdaptiveBatch, GuardedGenerator, OutputGuard, generate_groups
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.report import RunRecord
-from latentsync.inference.timeline import playing_order
 from latentsync.inference.windows import AlignedFrame, WindowPlan, group_frames, ramp_at_gaps
 from latentsync.stream import parallel_map, prefetch
 from latentsync.types import AudioWindows, Frame, VideoSource, Window, WindowGenerator
 
 ALIGN_WORKERS = 2
-MakeGenerator = Callable[[SyncOptions], WindowGenerator]
+MakeGenerator = Callable[[SyncOptions, OnPass], WindowGenerator]
 
 
 class LipsyncPipeline:
     """Networks that are loaded once and any number of videos. One video at a time: ``sync`` is for a single consumer.
 
-    ``make_generator(options)`` gives the network of one run; ``listen(waveform, options)`` the conditioning of a sound;
-    ``keep_mask`` (1, R, R) float32, 1 = keep. ``retry(options)`` gives the network in full precision, for windows that
-    came out broken. Tests and benchmarks put stubs in these places.
+    ``make_generator(options, on_pass)`` gives the network of one run; ``listen(waveform, options)`` the conditioning of
+    a sound; ``keep_mask`` (1, R, R) float32, 1 = keep. ``retry(options, on_pass)`` gives the network in full precision,
+    for windows that came out broken. Tests and benchmarks put stubs in these places.
     """
 
     def __init__(
@@ -56,18 +57,21 @@ class LipsyncPipeline:
         options: SyncOptions,
         tracks: FaceTracks,
         record: RunRecord | None = None,
+        on_pass: OnPass = lambda windows: None,
     ) -> Iterator[Frame]:
-        """The frames of the result, in order, each with its time in the result; as many as the sound is long.
+        """The frames of the result, in order, each with its time in the result; as many as the sound is long, or those
+        of ``options.excerpt``.
 
         ``waveform`` (n,) float32 in [-1, 1] at 16 kHz. ``tracks`` knows or finds the faces of ``video``. ``record`` is
-        filled while the frames come out. Memory does not depend on the length. Raises ``VideoError``, ``AudioError``,
+        filled while the frames come out. ``on_pass(n)`` is called in the network's thread after each step of n windows;
+        what it raises ends the run. Memory does not depend on the length. Raises ``VideoError``, ``AudioError``,
         ``GenerationError`` and ``OutOfMemoryError``; closing the iterator stops all stages.
         """
         record = record if record is not None else RunRecord()
         clock = record.clock
         with clock.measure("audio"):
             audio = TimedAudio(self._listen(waveform, options), clock)
-        batch = AdaptiveBatch(self._network(options, record), options.batch)
+        batch = AdaptiveBatch(self._network(options, record, on_pass), options.batch)
         aligner = FaceAligner(self.resolution, options.geometry)
         compositor = Compositor(self.keep_mask, options.geometry, clock)
 
@@ -92,7 +96,8 @@ class LipsyncPipeline:
 
         # Frames wait between the stages as few as keep them all busy: they are what the memory goes to.
         waiting = max(2, options.batch * self._num_frames // 2)
-        frames = prefetch(clock.each("decode", playing_order(video, audio.duration, options.length)), depth=1)
+        shown = shown_frames(video, audio.duration, options.length, options.excerpt)
+        frames = prefetch(clock.each("decode", shown), depth=1)
         targets = prefetch(tracks.follow(frames), depth=1)
         aligned = ramp_at_gaps(parallel_map(align, matrices(targets), ALIGN_WORKERS), options.ramp)
         groups = group_frames(prefetch(aligned, depth=waiting), audio, self._plan(options, video))
@@ -107,11 +112,11 @@ class LipsyncPipeline:
             return WindowPlan.published(self._num_frames)
         return WindowPlan.for_rate(video.info.fps, self._num_frames)
 
-    def _network(self, options: SyncOptions, record: RunRecord) -> WindowGenerator:
-        network = self._make_generator(options)
+    def _network(self, options: SyncOptions, record: RunRecord, on_pass: OnPass) -> WindowGenerator:
+        network = self._make_generator(options, on_pass)
         if not options.check_output:
             return network
-        retry = None if self._retry is None else partial(self._retry, options)
+        retry = None if self._retry is None else partial(self._retry, options, on_pass)
         return GuardedGenerator(network, OutputGuard(self.keep_mask), retry, on_retry=record.note_retry)
 
 

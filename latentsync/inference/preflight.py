@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,11 @@ from latentsync.face.tracks import FaceTracks
 from latentsync.inference.clock import StageClock
 from latentsync.inference.device import choose_device, choose_precision
 from latentsync.inference.estimate import Estimate, estimate, measure_speed
+from latentsync.inference.excerpt import excerpt_frames
 from latentsync.inference.faces import FaceFinder
 from latentsync.inference.loading import ModelSettings, model_settings
+from latentsync.inference.networks import Networks
+from latentsync.inference.options import SyncOptions
 from latentsync.inference.request import DubRequest
 from latentsync.inference.timeline import expected_frames
 from latentsync.media.audio import read_audio
@@ -37,6 +40,7 @@ class Preflight:
 
     video: VideoFile
     waveform: np.ndarray  # (n,) float32 at 16 kHz
+    options: SyncOptions  # those asked for; an excerpt begins with a frame, so that its sound can begin with it
     settings: ModelSettings
     device: torch.device
     dtype: torch.dtype
@@ -68,28 +72,37 @@ class Preflight:
         )
 
 
-def preflight(request: DubRequest, clock: StageClock | None = None) -> Preflight:
-    """Check the files, the output, the weights, the device and the faces of ``request``; load no network.
+def preflight(request: DubRequest, clock: StageClock | None = None, networks: Networks | None = None) -> Preflight:
+    """Check the files, the output, the weights, the device and the faces of ``request``; load no network but the
+    detector, which ``networks`` may have already.
 
     Raises the named error of the first thing that would make the run fail.
     """
     refuse_unwritable(request.output, (request.video, request.audio), request.overwrite)
     device = choose_device(request.device)
     request.batch_for(device.type)
+    if request.limits is not None:
+        request.limits.check_video(request.video)
+        request.limits.check_audio(request.audio)
     video = VideoFile(request.video)
     waveform, notes = read_speech(request.audio)
     weights = request.weights.check()
     settings = model_settings(request.weights.unet, request.unet_config)
     dtype = choose_precision(request.precision, device)
-    finder = FaceFinder(request.detector, request.weights.auxiliary, device, clock or StageClock())
+    finder = FaceFinder(
+        request.detector, request.weights.auxiliary, device, clock or StageClock(), (networks or Networks()).detector
+    )
+    options = request.options
+    if options.excerpt is not None:
+        options = replace(options, excerpt=options.excerpt.on_frames(video.info.fps))
     plan = check_encoder(request.encoding, video.info, request.output.suffix)
-    tracks = finder.tracks(video.info, request.options)
+    tracks = finder.tracks(video.info, options)
     cost = estimate(
         video.info,
-        expected_frames(video.info, Fraction(len(waveform), AUDIO_RATE), request.options.length),
+        _frames_to_do(video, Fraction(len(waveform), AUDIO_RATE), options),
         settings.num_frames,
         settings.resolution,
-        request.options.sampler,
+        options.sampler,
         weights["unet"]["bytes"],
         measure_speed(device, dtype),
     )
@@ -98,6 +111,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None) -> Preflight
     return Preflight(
         video=video,
         waveform=waveform,
+        options=options,
         settings=settings,
         device=device,
         dtype=dtype,
@@ -108,6 +122,12 @@ def preflight(request: DubRequest, clock: StageClock | None = None) -> Preflight
         cost=cost,
         notes=tuple(notes),
     )
+
+
+def _frames_to_do(video: VideoFile, duration: Fraction, options: SyncOptions) -> int:
+    if options.excerpt is None:
+        return expected_frames(video.info, duration, options.length)
+    return len(excerpt_frames(video, duration, options.length, options.excerpt))
 
 
 def read_speech(path: Path) -> tuple[np.ndarray, list[str]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 # Fields of `diffusion.sampler.SamplerSettings`. `exact` is the plain sampler; `balanced` reuses deep features at two
 # steps of three, as the published shell script does; `fast` takes fewer steps of a higher-order solver; so does
 # `builtin`, for the small built-in models.
-PRESETS: dict[str, dict] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "exact": {},
     "balanced": {"cache_interval": 3},
     "fast": {"scheduler": "dpm++", "steps": 10, "cache_interval": 2},
@@ -15,3 +17,10 @@ DEFAULT_PRESET = "exact"
 BUILTIN_PRESET = "builtin"  # where nothing is asked for and the built-in models run
 DEFAULT_SEED = 1247
 DEEPCACHE_INTERVAL = 3  # what --enable_deepcache means in the published code
+
+
+def sampler_values(preset: str | None, are_builtin: bool, **changes: int | float | None) -> dict[str, Any]:
+    """Fields of ``SamplerSettings``: those of a preset, of the one that suits the models if none is named, with those
+    of ``changes`` that are not None."""
+    values = PRESETS[preset or (BUILTIN_PRESET if are_builtin else DEFAULT_PRESET)]
+    return values | {name: value for name, value in changes.items() if value is not None}

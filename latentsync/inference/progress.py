@@ -3,13 +3,46 @@
 from __future__ import annotations
 
 import sys
+import time
+from dataclasses import dataclass
 from types import TracebackType
 
 from tqdm import tqdm
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. ``done`` and ``total`` count frames; ``seconds_left`` is None until there is a rate."""
+
+    stage: str = "starting"
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return self.done / self.total if self.total else 0.0
+
+
+class ProgressMeter:
+    """Keeps the last of ``control.RunControl``'s reports, with the time left at the average rate of the stage."""
+
+    def __init__(self) -> None:
+        self.reading = Progress()
+        self._since, self._from = time.monotonic(), 0
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """A report: ``done`` of ``total`` frames' worth of work, in ``stage``."""
+        if stage != self.reading.stage:
+            self._since, self._from = time.monotonic(), done
+        gained = done - self._from
+        left = (total - done) * (time.monotonic() - self._since) / gained if gained > 0 else None
+        self.reading = Progress(stage, done, total, left)
+
+
 class ProgressBar:
-    """A terminal bar for ``job.dub``'s callbacks; silent when ``quiet`` or when nobody is watching."""
+    """A terminal bar for ``control.RunControl``; silent when ``quiet`` or when nobody is watching."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -17,7 +50,7 @@ class ProgressBar:
         self._stage = ""
 
     def update(self, stage: str, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` frames are written and ``stage`` is what the run waits for."""
+        """Show that ``done`` of ``total`` frames' worth of work are done, and what the run waits for."""
         if self._quiet:
             return
         if self._bar is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from latentsync.errors import ConfigError
 from latentsync.inference.loading import WeightPaths
 from latentsync.inference.options import SyncOptions
+from latentsync.media.limits import MediaLimits
 from latentsync.media.writer import EncodingOptions
 
 AUTO_BATCH = {
@@ -19,26 +20,25 @@ AUTO_BATCH_GPU = 4
 
 @dataclass(frozen=True, slots=True)
 class DubRequest:
-    """``batch`` is a number or 'auto'; ``detector`` a name of ``face.detector`` or the path of a track file."""
+    """``batch`` is a number or 'auto'; ``detector`` a name of ``face.detector`` or the path of a track file.
+
+    ``limits``: what the files of a stranger must keep to.
+    """
 
     video: Path
     audio: Path
     output: Path
     options: SyncOptions = field(default_factory=SyncOptions)
     encoding: EncodingOptions = field(default_factory=EncodingOptions)
+    weights: WeightPaths = field(default_factory=WeightPaths.choose)
     unet_config: Path | None = None
-    unet: Path | None = None
-    checkpoint_dir: Path | None = None
     device: str = "auto"
     precision: str = "auto"
     detector: str = "auto"
     batch: str = "auto"
     overwrite: bool = False
     report: Path | None = None
-
-    @property
-    def weights(self) -> WeightPaths:
-        return WeightPaths.choose(self.checkpoint_dir, self.unet)
+    limits: MediaLimits | None = None
 
     def batch_for(self, device_type: str) -> int:
         """Windows per call of the network. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""

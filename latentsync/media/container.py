@@ -21,14 +21,16 @@ def file_url(path: Path) -> str:
 
 
 @contextmanager
-def open_input(path: Path, error: type[VideoError] | type[AudioError]) -> Iterator[InputContainer]:
-    """Open a media file for reading; raises ``error`` with the cause if that fails."""
+def open_input(
+    path: Path, error: type[VideoError] | type[AudioError], options: dict[str, str] | None = None
+) -> Iterator[InputContainer]:
+    """Open a media file for reading, with FFmpeg's ``options``; raises ``error`` with the cause if that fails."""
     refuse_unreadable(path, error)
     # FFmpeg reads % in the name of a picture as a pattern for numbers, so pictures come through a file object.
     source = path.open("rb") if path.suffix.lower() in IMAGE_SUFFIXES else file_url(path)
     try:
         try:
-            container = av.open(source)
+            container = av.open(source, options=options)
         except (av.FFmpegError, ValueError) as cause:
             raise _explain(path, error, cause) from cause
         with container:

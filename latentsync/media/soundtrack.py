@@ -36,15 +36,22 @@ _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "
 class Soundtrack:
     """The sound stream of a container that is being written. Add it before anything is muxed.
 
-    ``how`` says what becomes of the sound: "copied", or the new codec (with its bit rate if it is lossy). ``limit``
-    seconds cut it, exactly or, where lossy packets are copied, at the nearest packet boundary. Raises
+    ``how`` says what becomes of the sound: "copied", or the new codec (with its bit rate if it is lossy). It begins
+    after ``start`` seconds of the source's, exactly (then it is always encoded), and lasts ``limit`` seconds, exactly
+    or, where lossy packets are copied, to the nearest packet boundary. Raises
     ``NoAudioStreamError`` for a track without sound, ``EncoderError`` for one that cannot be encoded.
     """
 
     def __init__(
-        self, out: OutputContainer, source: InputContainer, track: AudioStream, path: Path, limit: Fraction | None
+        self,
+        out: OutputContainer,
+        source: InputContainer,
+        track: AudioStream,
+        path: Path,
+        start: Fraction,
+        limit: Fraction | None,
     ) -> None:
-        self._path, self._track, self._limit = path, track, limit
+        self._path, self._track, self._start, self._limit = path, track, start, limit
         packets = source.demux(track)
         first = next(packets)  # if there is none, the empty packet that ends every stream
         packets = chain([first], packets)
@@ -70,7 +77,7 @@ class Soundtrack:
             self._next = next(self._packets, None)
 
     def _is_copied(self, codec: str, container: str, lead_in: bool) -> bool:
-        if codec not in _COPIED[container] or (lead_in and codec not in _LEAD_IN[container]):
+        if self._start > 0 or codec not in _COPIED[container] or (lead_in and codec not in _LEAD_IN[container]):
             return False
         return self._limit is None or codec not in _LOSSLESS  # their packets last 0.1 s: too coarse to cut by
 
@@ -96,11 +103,16 @@ class Soundtrack:
 
     def _encoded(self, packets: Iterable[av.Packet], stream: AudioStream) -> Iterator[tuple[Fraction, av.Packet]]:
         rate = self._track.sample_rate
-        end = None if self._limit is None else round(self._limit * rate)
-        position = 0
+        begin = round(self._start * rate)
+        end = None if self._limit is None else begin + round(self._limit * rate)
+        read = position = 0
         for frame in decode_audio(packets, self._track, self._path):
-            if end is not None and position + frame.samples > end:
-                frame = _first_samples(frame, end - position)
+            first, last = read, read + frame.samples
+            read = last
+            if last <= begin:
+                continue
+            if first < begin or (end is not None and last > end):
+                frame = _samples(frame, max(begin - first, 0), (last if end is None else min(last, end)) - first)
             if frame is None:
                 break
             frame.pts, frame.time_base = position, Fraction(1, rate)
@@ -156,11 +168,11 @@ def _shortened(packet: av.Packet, track: AudioStream, sample_bytes: int, seconds
     return short
 
 
-def _first_samples(frame: av.AudioFrame, n_samples: int) -> av.AudioFrame | None:
-    if n_samples <= 0:
+def _samples(frame: av.AudioFrame, first: int, stop: int) -> av.AudioFrame | None:
+    if stop <= first:
         return None
-    columns = n_samples if frame.format.is_planar else n_samples * frame.layout.nb_channels
-    samples = frame.to_ndarray()[:, :columns].copy()
+    columns = 1 if frame.format.is_planar else frame.layout.nb_channels
+    samples = frame.to_ndarray()[:, first * columns : stop * columns].copy()
     short = av.AudioFrame.from_ndarray(samples, frame.format.name, frame.layout.name)
     short.sample_rate = frame.sample_rate
     return short

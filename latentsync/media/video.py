@@ -41,6 +41,10 @@ class VideoFile:
         timeline = self._clip.timeline
         return int(timeline.pts[0]) * timeline.time_base if timeline.by_time else Fraction(0)
 
+    def times(self) -> list[Fraction]:
+        """When each frame is shown, seconds from the first; nothing is decoded."""
+        return [self._clip.timeline.time(index) for index in range(self.info.n_frames)]
+
     def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
         """Frames ``start`` to ``stop - 1``, upright, in ascending order, or the same ones descending if ``reverse``.
 

@@ -50,8 +50,9 @@ def write_video(
     audio_limit: Fraction | None = None,
     overwrite: bool = False,
     key_frames: Container[int] = (),
+    audio_start: Fraction = Fraction(0),
 ) -> WrittenVideo:
-    """Encode ``frames`` and mux the sound of ``audio``, cut to ``audio_limit`` seconds.
+    """Encode ``frames`` and mux the sound of ``audio`` from ``audio_start`` seconds on, cut to ``audio_limit`` seconds.
 
     ``source`` gives size, rate, colour, shape of pixels and alpha; ``Frame.time`` when each frame is shown. The file is
     written under another name in the same folder and renamed when it is complete; nothing stays behind otherwise. The
@@ -67,7 +68,7 @@ def write_video(
         refuse_unwritable(path, (source.path, audio), overwrite)
         plan = plan_encoding(encoding or EncodingOptions(), source, path.suffix)
         with _appearing(path) as partial:
-            n_frames, how = _encode(partial, path, frames, source, plan, audio, audio_limit, key_frames)
+            n_frames, how = _encode(partial, path, frames, source, plan, audio, (audio_start, audio_limit), key_frames)
             n_bytes = partial.stat().st_size
     finally:
         close = getattr(frames, "close", None)
@@ -114,7 +115,7 @@ def _encode(
     source: VideoInfo,
     plan: EncodingPlan,
     audio: Path | None,
-    audio_limit: Fraction | None,
+    audio_part: tuple[Fraction, Fraction | None],
     key_frames: Container[int],
 ) -> tuple[int, str]:
     """Write the file ``partial`` for ``target``; returns the number of frames and what became of the sound."""
@@ -125,7 +126,7 @@ def _encode(
         with _named_errors(target, plan, source):
             track = VideoTrack(container, plan, source)
             if reader is not None:
-                sound = Soundtrack(container, *reader, audio, audio_limit)
+                sound = Soundtrack(container, *reader, audio, *audio_part)
         for frame, duration in _with_durations(frames, source):
             with _named_errors(target, plan, source):
                 container.mux(track.encode(frame, duration, frame.index in key_frames))

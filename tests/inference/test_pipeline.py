@@ -37,7 +37,7 @@ def sync(video, seconds, generator=None, detector=None, record=None, **options):
     """All frames of a dub of ``video`` with ``seconds`` of sound, through stubs."""
     seconds = Fraction(seconds)
     pipeline = LipsyncPipeline(
-        lambda chosen: generator or Identity(), lambda waveform, chosen: ClockAudio(seconds), MASK
+        lambda chosen, on_pass: generator or Identity(), lambda waveform, chosen: ClockAudio(seconds), MASK
     )
     tracks = FaceTracks(detector or KnownFaces(video))
     waveform = np.zeros(int(seconds * AUDIO_RATE), np.float32)

@@ -28,7 +28,7 @@ def film(tmp_path_factory):
 
 def painting() -> LipsyncPipeline:
     return LipsyncPipeline(
-        lambda options: ColourShift(SIDE),
+        lambda options, on_pass: ColourShift(SIDE),
         lambda waveform, options: ClockAudio(len(waveform) / 16000),
         load_mask("mask", SIDE),
     )

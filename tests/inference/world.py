@@ -83,6 +83,9 @@ class DrawnVideo:
         write_number(pixels, index)
         return pixels
 
+    def times(self):
+        return [index / self.info.fps for index in range(self.info.n_frames)]
+
     def frames(self, start=0, stop=None, *, reverse=False):
         indices = range(self.info.n_frames)[start:stop]
         for index in reversed(indices) if reverse else indices:

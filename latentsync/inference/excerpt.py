@@ -1,0 +1,118 @@
+"""A stretch of a result: the same frames at the same times as in the whole, without decoding what comes before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from latentsync.errors import ConfigError
+from latentsync.inference.timeline import LengthMode, playing_order
+from latentsync.types import Frame, VideoInfo, VideoSource
+
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+_FAR = 25  # frames: a longer jump is quicker by seeking than by decoding what lies between
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Seconds ``start`` to ``stop`` of the result. Raises ``ConfigError`` unless it has a length."""
+
+    start: Fraction
+    stop: Fraction
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop:
+            raise ConfigError(
+                f"From {float(self.start):g} s to {float(self.stop):g} s is no stretch of time.",
+                remedy="Give a start from 0 and a later end.",
+            )
+
+    @classmethod
+    def around(cls, moment: float, seconds: float, duration: Fraction) -> Excerpt:
+        """``seconds`` with ``moment`` in their middle, moved or shortened to lie within ``duration`` seconds."""
+        length = min(Fraction(seconds), duration)
+        start = min(max(Fraction(moment) - length / 2, Fraction(0)), duration - length)
+        return cls(start, start + length)
+
+    def on_frames(self, fps: Fraction) -> Excerpt:
+        """The nearest one that begins with a frame."""
+        start = Fraction(round(self.start * fps)) / fps
+        return Excerpt(start, start + self.stop - self.start)
+
+
+def shown_frames(
+    video: VideoSource, duration: Fraction, mode: LengthMode, excerpt: Excerpt | None = None
+) -> Iterator[Frame]:
+    """``timeline.playing_order``, or those of its frames of which most is shown in ``excerpt``.
+
+    Hardly any others are decoded. Raises ``ConfigError`` if there are none.
+    """
+    if excerpt is None:
+        yield from playing_order(video, duration, mode)
+        return
+    for run in _runs(excerpt_frames(video, duration, mode, excerpt)):
+        yield from _decoded(video, run)
+
+
+def excerpt_frames(video: VideoSource, duration: Fraction, mode: LengthMode, excerpt: Excerpt) -> list[Frame]:
+    """The frames of an excerpt without their pixels. Raises ``ConfigError`` if there are none."""
+    half = 1 / (2 * video.info.fps)
+    frames = []
+    for frame in playing_order(_Undecoded(video), duration, mode):
+        if frame.time + half >= excerpt.stop:
+            break
+        if frame.time + half >= excerpt.start:
+            frames.append(frame)
+    if not frames:
+        raise ConfigError(
+            f"The result ends before {float(excerpt.start):g} s.", remedy="Choose an earlier moment, or a longer sound."
+        )
+    return frames
+
+
+class _Undecoded:
+    """A video whose frames have numbers and times, but no pixels."""
+
+    def __init__(self, video: VideoSource) -> None:
+        self.info: VideoInfo = video.info
+        self._times = video.times()
+
+    def times(self) -> list[Fraction]:
+        return self._times
+
+    def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
+        indices = range(len(self._times))[start:stop]
+        for index in reversed(indices) if reverse else indices:
+            yield Frame(index, self._times[index], _NO_PIXELS)
+
+
+def in_source_order(video: VideoSource, frames: list[Frame]) -> Iterator[Frame]:
+    """``frames`` with their pixels, each once and as the source has them: what ``FaceTracks`` is to see first."""
+    for run in _runs([frame for _, frame in sorted({frame.index: frame for frame in frames}.items())]):
+        yield from _decoded(video, run)
+
+
+def _runs(frames: list[Frame]) -> Iterator[list[Frame]]:
+    """Stretches that are shown forwards, or backwards frame by frame, without a long jump."""
+    run: list[Frame] = []
+    for frame in frames:
+        step = frame.index - run[-1].index if run else 0
+        if step < -1 or step > _FAR or (run and step * (run[-1].index - run[0].index) < 0):
+            yield run
+            run = []
+        run.append(frame)
+    yield run
+
+
+def _decoded(video: VideoSource, run: list[Frame]) -> Iterator[Frame]:
+    first, last = run[0].index, run[-1].index
+    with closing(video.frames(min(first, last), max(first, last) + 1, reverse=last < first)) as source:
+        current = next(source)
+        for wanted in run:
+            while current.index != wanted.index:
+                current = next(source)
+            yield replace(current, time=wanted.time)

@@ -1,0 +1,159 @@
+"""What strangers send: refused in a sentence before a picture is decoded (and what is ordinary is not)."""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from latentsync.errors import AudioError, NoVideoStreamError, VideoError
+from latentsync.media.limits import MediaLimits
+from tests.media.synthetic import tone, write_clip, write_wav
+from tests.memory import peak_megabytes
+
+LIMITS = MediaLimits()
+
+
+def huge_png(path, side=10_000):
+    """A black picture whose file is a thousandth of it."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compress(bytes(side // 8 + 1) * side)
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+    return path
+
+
+def huge_frames(path, side=10_000):
+    """One frame of 10,000 x 10,000 pixels: 150 MB from a file of half a megabyte."""
+    with av.open(str(path), "w", format="mov") as out:
+        stream = out.add_stream("mjpeg", rate=25, options={"strict": "unofficial"})
+        stream.width = stream.height = side
+        stream.pix_fmt = "yuvj420p"
+        out.mux(stream.encode(av.VideoFrame(side, side, "yuvj420p")))
+        out.mux(stream.encode(None))
+    return path
+
+
+def gif_bomb(path, side=4096, frames=1500):
+    """Frames that unpack to 75 GB, none of which changes anything."""
+    screen = b"GIF89a" + struct.pack("<HHBBB", side, side, 0x80, 0, 0) + bytes(6)
+    frame = (
+        b"\x21\xf9\x04\x04\x04\x00\x00\x00" + b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    )
+    path.write_bytes(screen + frame * frames + b"\x3b")
+    return path
+
+
+def ten_hours(path):
+    """A second of video whose header claims ten hours."""
+    write_clip(path, 25)
+    data = bytearray(path.read_bytes())
+    for kind, scale, length in ((b"mvhd", 12, 16), (b"tkhd", None, 20), (b"mdhd", 12, 16)):
+        at = data.index(kind) + 4
+        rate = struct.unpack(">I", data[at + scale : at + scale + 4])[0] if scale else 1000
+        data[at + length : at + length + 4] = struct.pack(">I", min(36_000 * rate, 2**32 - 1))
+    path.write_bytes(data)
+    return path
+
+
+def web_page(path):
+    path.write_bytes(b"<!DOCTYPE html><html><script>alert(1)</script></html>")
+    return path
+
+
+def playlist(path):
+    """What FFmpeg would follow to other files."""
+    path.write_bytes(b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n")
+    return path
+
+
+def concatenation(path):
+    path.write_bytes(b"ffconcat version 1.0\nfile /etc/passwd\n")
+    return path
+
+
+HOSTILE = {
+    "10,000 x 10,000 pixels": (huge_frames, "video.mp4", "far too large"),
+    "the same as PNG": (huge_png, "video.mp4", "not of a kind"),
+    "GIF": (gif_bomb, "video.mp4", "not of a kind"),
+    "GIF by its own name": (gif_bomb, "video.gif", "not of a kind"),
+    "ten hours": (ten_hours, "video.mp4", "more than 10 minutes"),
+    "web page": (web_page, "video.mp4", "web page"),
+    "playlist": (playlist, "video.mp4", "not of a kind|no media file"),
+    "concatenation": (concatenation, "video.mp4", "not of a kind|no media file"),
+}
+
+
+@pytest.mark.parametrize("make, name, words", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_videos(tmp_path, make, name, words):
+    path = make(tmp_path / name)
+    start = time.perf_counter()
+    with pytest.raises(VideoError, match=words) as refused:
+        LIMITS.check_video(path)
+    assert time.perf_counter() - start < 5
+    assert refused.value.remedy
+
+
+def test_nothing_large_is_decoded(tmp_path):
+    huge_frames(tmp_path / "a.mp4"), gif_bomb(tmp_path / "b.mp4"), huge_png(tmp_path / "c.mp4")
+    code = "from pathlib import Path\nfrom latentsync.media.limits import MediaLimits\n"
+    base = peak_megabytes(code)
+    for name in "abc":
+        code += f"try: MediaLimits().check_video(Path({str(tmp_path)!r}) / '{name}.mp4')\nexcept Exception: pass\n"
+    assert peak_megabytes(code) - base < 150
+
+
+def test_sound_where_a_video_belongs(tmp_path):
+    with pytest.raises(VideoError):
+        LIMITS.check_video(write_wav(tmp_path / "sound.wav", tone(1.0)))
+    with pytest.raises(NoVideoStreamError, match="only sound"):
+        LIMITS.check_video(write_wav(tmp_path / "sound.m4a", tone(1.0), codec="aac"))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".avi"])
+def test_ordinary_videos(tmp_path, suffix):
+    path = write_clip(tmp_path / f"video{suffix}", 30, codec="libvpx-vp9" if suffix == ".webm" else "libx264")
+    LIMITS.check_video(path)
+    with pytest.raises(VideoError, match="more than 1 s"):
+        MediaLimits(seconds=1).check_video(path)
+    with pytest.raises(VideoError, match="0 MB"):
+        MediaLimits(bytes=100).check_video(path)
+    with pytest.raises(VideoError, match="96 x 64"):
+        MediaLimits(pixels=6000).check_video(path)
+    with pytest.raises(VideoError, match="30 frames"):
+        MediaLimits(fps=20).check_video(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(".wav", "pcm_s16le"), (".mp3", "libmp3lame"), (".m4a", "aac"), (".flac", "flac"), (".ogg", "libopus")],
+)
+def test_ordinary_sounds(tmp_path, suffix, codec):
+    path = write_wav(tmp_path / f"sound{suffix}", tone(1.5, 48_000), 48_000, codec)
+    LIMITS.check_audio(path)
+    with pytest.raises(AudioError, match="more than 1 s"):
+        MediaLimits(seconds=1).check_audio(path)
+
+
+def test_a_sound_that_claims_ten_hours(tmp_path):
+    path = write_wav(tmp_path / "sound.wav", tone(1.0, 8000), 8000)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = struct.pack("<I", 36_000 * 16_000)
+    path.write_bytes(data)
+    with av.open(str(path)) as container:
+        claimed = Fraction(container.duration or 0, av.time_base)
+    if claimed > 600:  # FFmpeg corrects it by the size of the file otherwise
+        with pytest.raises(AudioError, match="more than 10 minutes"):
+            LIMITS.check_audio(path)
+    silence = np.zeros((700 * 8000, 1), np.int16)
+    with pytest.raises(AudioError, match="more than 10 minutes"):
+        LIMITS.check_audio(write_wav(tmp_path / "long.flac", silence, 8000, "flac"))
