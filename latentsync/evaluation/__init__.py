@@ -1,0 +1,1 @@
+"""Scoring a set of results: pairs of files in, one reproducible table out."""

@@ -1,0 +1,231 @@
+"""All figures of one clip, for the result, the ground truth and the unchanged source."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from latentsync.checkpoint import sha256_file
+from latentsync.constants import AUDIO_RATE
+from latentsync.errors import LatentSyncError
+from latentsync.evaluation import pictures, voices
+from latentsync.evaluation.board import Value
+from latentsync.evaluation.faces import FacePath
+from latentsync.evaluation.instruments import Instruments
+from latentsync.evaluation.pairs import ClipFiles
+from latentsync.evaluation.recording import Recording
+from latentsync.evaluation.scene import Scene, faceless, follow_all, open_all, paths_of, remarks_on
+from latentsync.evaluation.settings import RESULT, ROWS, SOURCE, TRUTH, EvaluationSettings
+from latentsync.metrics.hyperiqa import quality
+from latentsync.metrics.i3d import i3d_features
+from latentsync.metrics.inception import inception_features
+from latentsync.metrics.speech import speaking_frames
+from latentsync.training.contact_sheet import SheetRow, write_sheet
+
+STILLS = 6  # moments of a clip that are kept as pictures
+_OWN_SYNC = ("stablesyncnet_cosine", "stablesyncnet_confidence", "stablesyncnet_offset")
+_PUBLISHED_SYNC = ("lse_c", "lse_d", "av_offset")
+_SOUND = ("sound_lag", "sound_drift")
+_PICTURE = ("picture_lag", "picture_drift")
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScores:
+    """``rows``: kind of row -> figure -> number or reason. ``remarks``: what sets the files apart. ``files``: row ->
+    SHA-256. ``features``: set figure -> row -> (n, D) float32 or the reason."""
+
+    name: str
+    rows: dict[str, dict[str, Value]]
+    remarks: tuple[str, ...]
+    files: dict[str, str]
+    features: dict[str, dict[str, np.ndarray | str]]
+
+
+def score_clip(files: ClipFiles, with_: Instruments, settings: EvaluationSettings, stills: Path) -> ClipScores:
+    """Score one clip and write its pictures to ``stills``. Whatever is wrong with its files becomes a reason."""
+    with tempfile.TemporaryDirectory(prefix="latentsync-") as folder:
+        scene = Scene(files, settings, with_, Path(folder))
+        open_all(scene)
+        follow_all(scene)
+        _score_sound(scene)
+        _score_mouth(scene)
+        _score_pictures(scene)
+        _collect_features(scene)
+        _write_stills(scene, stills)
+        remarks = remarks_on(scene)
+    hashes = {row: sha256_file(path) for row, path in paths_of(files).items() if path is not None}
+    _say_what_does_not_apply(scene)
+    rows = scene.board.finish("needs files that are missing or cannot be used, see the other figures")
+    return ClipScores(files.name, rows, tuple(remarks), hashes, scene.features)
+
+
+def _score_sound(scene: Scene) -> None:
+    board, expected = scene.board, scene.expected
+    for row, recording in scene.recordings.items():
+        _score_sync(scene, row, recording)
+        if expected is not None:
+            board.put(row, {"length": recording.seconds - len(expected) / AUDIO_RATE})
+        if row == SOURCE:
+            board.say(row, ("sound_length", *_SOUND), "is given the sound of the truth")
+        elif recording.sound is None:
+            board.say(row, ("sound_length", *_SOUND), recording.no_sound)
+        else:
+            board.put(row, {"sound_length": len(recording.sound) / AUDIO_RATE - recording.seconds})
+            if row == TRUTH:
+                board.put(row, dict.fromkeys(_SOUND, 0.0))
+            elif expected is not None:
+                board.attempt(row, _SOUND, partial(voices.sound_figures, recording.sound, expected))
+    dubbed = SOURCE if SOURCE in scene.recordings else TRUTH
+    for row in scene.recordings:
+        if row == dubbed or (row != RESULT and not scene.is_dub):
+            board.put(row, dict.fromkeys(_PICTURE, 0.0))
+        elif row == RESULT and dubbed in scene.recordings:
+            board.attempt(row, _PICTURE, lambda: _picture_lag(scene, dubbed))
+
+
+def _picture_lag(scene: Scene, dubbed: str) -> voices.Scores:
+    return voices.picture_figures(scene.recordings[RESULT], scene.recordings[dubbed])
+
+
+def _score_sync(scene: Scene, row: str, recording: Recording) -> None:
+    board, with_, faces = scene.board, scene.with_, scene.placed(row)
+    if isinstance(with_.sync, str):
+        board.say(row, _OWN_SYNC, with_.sync)
+    elif faces is None:
+        board.say(row, _OWN_SYNC, str(board.rows[row].get("faces", "no face")))
+    else:
+        side = scene.settings.resolution
+        board.attempt(row, _OWN_SYNC, lambda: voices.own_sync(with_.sync, recording, faces, scene.sound(row), side))
+    if isinstance(with_.published_sync, str):
+        board.say(row, _PUBLISHED_SYNC, with_.published_sync)
+    else:
+        networks = with_.published_sync
+        board.attempt(row, _PUBLISHED_SYNC, lambda: voices.published_sync(networks, recording, faces, scene.sound(row)))
+
+
+def _score_mouth(scene: Scene) -> None:
+    openings: dict[str, np.ndarray] = {}
+    for row, faces in scene.faces.items():
+        try:
+            openings[row] = voices.opening_of(faces)
+        except LatentSyncError as error:
+            scene.board.say(row, faceless(), error.message)
+    expected = scene.expected
+    if TRUTH not in openings or expected is None:
+        for row in openings:
+            scene.board.say(row, faceless(), "the truth has no mouth or no sound to compare with")
+        return
+    source = openings.get(SOURCE) if scene.is_dub else None
+    for row, opening in openings.items():
+        scene.board.each(row, voices.mouth_figures(opening, openings[TRUTH], source, expected))
+        if scene.settings.setting.truth_is_picture:
+            scene.board.each(row, {"lmd": lambda row=row: voices.lmd(scene.faces[row], scene.faces[TRUTH])})
+
+
+def _score_pictures(scene: Scene) -> None:
+    board, with_, settings = scene.board, scene.with_, scene.settings
+    reference = scene.faces.get(scene.reference)
+    if reference is None:
+        return
+    for row, recording in scene.recordings.items():
+        other_person = row == TRUTH and not settings.setting.truth_is_picture
+        path = scene.faces.get(TRUTH) if other_person else reference
+        if path is not None:
+            own = scene.faces.get(row)
+            scene.strips[row] = pictures.cut_faces(recording, path, own, settings.resolution, scene.folder, row)
+    for name, network in (("hyperiqa", with_.hyperiqa), ("csim", with_.csim)):
+        for row in scene.strips:
+            if isinstance(network, str):
+                board.say(row, [name], network)
+    for row in scene.strips:
+        if isinstance(with_.lpips, str):
+            board.say(row, ("lpips_inside", "lpips_outside"), with_.lpips)
+        board.each(row, _picture_figures(scene, row))
+
+
+def _picture_figures(scene: Scene, row: str) -> dict[str, Callable[[], float]]:
+    """Of one row, still to be computed."""
+    with_, settings, strip = scene.with_, scene.settings, scene.strips[row]
+    reference, source, keep = scene.strips[scene.reference], scene.strips.get(SOURCE), with_.keep_mask
+    figures: dict[str, Callable[[], float]] = {}
+    if scene.expected is not None:
+        speaking = speaking_frames(scene.expected, len(strip.found))
+        figures["flicker"] = lambda: pictures.flicker_in_silence(strip, speaking, keep)
+    if not isinstance(with_.hyperiqa, str):
+        figures["hyperiqa"] = lambda: quality(with_.hyperiqa, _three_faces(strip))
+    if row == TRUTH and scene.reference != TRUTH:  # another person
+        return figures
+    if row == scene.reference or (row == SOURCE and not scene.is_dub):
+        known = {"lpips_inside": with_.lpips, "lpips_outside": with_.lpips, "csim": with_.csim}
+        equal = {name: value for name, value in pictures.EQUAL.items() if not isinstance(known.get(name), str)}
+        scene.board.put(row, equal)
+    else:
+        network = None if isinstance(with_.lpips, str) else with_.lpips
+        figures |= pictures.compared(strip, reference, keep, network, settings.stride)
+        if not isinstance(with_.csim, str):
+            figures["csim"] = lambda: pictures.likeness_of_person(with_.csim, strip, reference, settings.stride)
+    if source is not None:
+        figures["sharpness"] = lambda: pictures.sharpness_of_mouth(strip, source, keep, settings.stride)
+    return figures
+
+
+def _say_what_does_not_apply(scene: Scene) -> None:
+    for row in ROWS:
+        if not scene.is_dub:
+            scene.board.say(row, ("leak", "source_correlation"), "does not apply: the source says the same words")
+        if not scene.settings.setting.truth_is_picture:
+            scene.board.say(row, ("lmd",), "does not apply: the truth shows another person")
+    if scene.reference != TRUTH:
+        scene.board.say(TRUTH, (*pictures.EQUAL, "sharpness"), "does not apply: the truth shows another person")
+
+
+def _three_faces(strip: pictures.FaceStrip) -> list[np.ndarray]:
+    """The first, middle and last."""
+    frames = np.flatnonzero(strip.found)
+    return [strip.faces[frames[place]] for place in (0, len(frames) // 2, -1)] if len(frames) else []
+
+
+def _collect_features(scene: Scene) -> None:
+    with_, settings = scene.with_, scene.settings
+    for row in ROWS:
+        strip, faces = scene.strips.get(row), scene.placed(row)
+        absent = "no face, or no file"
+        fid = fvd = absent
+        if strip is not None:
+            few = np.flatnonzero(strip.found)[:: settings.stride]
+            fid = with_.inception
+            fid = fid if isinstance(fid, str) else inception_features(with_.inception, strip.faces[few])
+        if faces is not None and row in scene.recordings:
+            fvd = with_.i3d if isinstance(with_.i3d, str) else _i3d(scene, row, faces)
+        scene.features["fid"][row], scene.features["fvd"][row] = fid, fvd
+
+
+def _i3d(scene: Scene, row: str, faces: FacePath) -> np.ndarray | str:
+    settings = scene.settings
+    try:
+        cropped = pictures.faces_of_fvd(scene.recordings[row], faces.boxes, settings.fvd_first_frame)
+    except LatentSyncError as error:
+        return error.message
+    return i3d_features(scene.with_.i3d, cropped, settings.fvd_range)[None]
+
+
+def _write_stills(scene: Scene, path: Path) -> None:
+    """The same moments of all rows under one another."""
+    if not scene.strips:
+        return
+    last = max(len(strip.found) for strip in scene.strips.values()) - 1
+    moments = np.linspace(0, last, STILLS + 2)[1:-1].round().astype(int)
+    rows = []
+    for row in (SOURCE, RESULT, TRUTH):
+        strip = scene.strips.get(row)
+        shown = [
+            strip.faces[i] if strip is not None and i < len(strip.found) and strip.found[i] else None for i in moments
+        ]
+        rows.append(SheetRow(row, shown))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_sheet(path, rows)

@@ -1,0 +1,122 @@
+"""The networks of an evaluation; where the weights of one are missing, what to say in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentsync.checkpoint import load_lpips, load_syncnet, read_card, sha256_file
+from latentsync.checkpoint.card import read_config
+from latentsync.config import load_config
+from latentsync.data.syncnet_dataset import SyncView
+from latentsync.errors import ConfigError, WeightsMismatchError, WeightsMissingError
+from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
+from latentsync.face.detector import FaceDetector
+from latentsync.face.detector_choice import choose_detector, load_detector
+from latentsync.face.mask import load_mask
+from latentsync.metrics.hyperiqa import HyperIQA, load_hyperiqa
+from latentsync.metrics.i3d import load_i3d
+from latentsync.metrics.identity import load_face_embedding
+from latentsync.metrics.inception import load_inception
+from latentsync.metrics.published_sync import S3FD_FILE, SYNCNET_V2_FILE, PublishedSync
+from latentsync.models.syncnet import SyncNetConfig
+from latentsync.recipe import SyncNetRecipe
+from latentsync.training.sync_model import SyncModel
+
+VGG, KONIQ, I3D = "vgg16-397923af.pth", "koniq_pretrained.pkl", "i3d_torchscript.pt"
+INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
+FETCH = "fetch with: python -m scripts.download_checkpoints --for eval"
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """A network, or the sentence that stands in its rows. ``keep_mask`` (R, R) float32, 1 = not generated."""
+
+    keep_mask: np.ndarray
+    detector: FaceDetector | str
+    sync: SyncModel | str
+    published_sync: PublishedSync | str
+    lpips: Any
+    hyperiqa: HyperIQA | str
+    inception: Any
+    i3d: Any
+    csim: Any
+
+
+def load_instruments(settings: EvaluationSettings, weights: EvaluationWeights) -> Instruments:
+    """On the CPU, in float32: figures of other devices differ in their last digits.
+
+    A missing file leaves its sentence; raises the other ``WeightsError`` kinds, and ``ConfigError``.
+    """
+    files = weight_files(weights)
+
+    def load(name: str, read: Callable[[Path], Any]) -> Any:
+        missing = [path.name for path in files[name] if not path.is_file()]
+        return f"weights missing: {', '.join(missing)}; {FETCH}" if missing else read(files[name][0])
+
+    return Instruments(
+        keep_mask=load_mask(settings.mask, settings.resolution)[0],
+        detector=_detector(settings, weights),
+        sync=load("syncnet", lambda path: load_sync_model(path, weights.syncnet_config)),
+        published_sync=load("syncnet_v2", lambda path: PublishedSync.load(path.parent)),
+        lpips=load("lpips", load_lpips),
+        hyperiqa=load("hyperiqa", load_hyperiqa),
+        inception=load("inception", load_inception),
+        i3d=load("i3d", load_i3d),
+        csim=load_face_embedding(weights.csim) if weights.csim else "no network given: see --csim",
+    )
+
+
+def weight_files(weights: EvaluationWeights) -> dict[str, tuple[Path, ...]]:
+    """The files of each network but the face detector's."""
+    folder = weights.auxiliary
+    return {
+        "syncnet": (weights.syncnet,),
+        "syncnet_v2": (folder / SYNCNET_V2_FILE, folder / S3FD_FILE),
+        "lpips": (folder / VGG,),
+        "hyperiqa": (folder / KONIQ,),
+        "inception": (folder / INCEPTION,),
+        "i3d": (folder / I3D,),
+    } | ({"csim": (weights.csim,)} if weights.csim else {})
+
+
+def weight_hashes(weights: EvaluationWeights) -> dict[str, str]:
+    """Name of each file that is there -> SHA-256."""
+    present = {path for paths in weight_files(weights).values() for path in paths if path.is_file()}
+    detectors = {path for path in weights.auxiliary.glob("*") if path.suffix in (".onnx", ".task", ".pth", ".tar")}
+    return {path.name: sha256_file(path) for path in sorted(present | detectors)}
+
+
+def load_sync_model(path: Path, config: Path | None) -> SyncModel:
+    """A StableSyncNet on pixels with what it looks at. Raises the ``WeightsError`` family and ``ConfigError``."""
+    card = read_card(path)
+    if read_config(path) is None:
+        if config is None:
+            raise ConfigError(
+                f"{path} does not say which sync network it holds.",
+                remedy="Name its configuration with --syncnet_config, such as "
+                "configs/syncnet/syncnet_16_pixel_attn.yaml.",
+            )
+        recipe = load_config(config, SyncNetRecipe)
+        view = SyncView(recipe.data.num_frames, recipe.data.resolution, recipe.data.lower_half)
+        network = load_syncnet(path, SyncNetConfig.from_dict(recipe.model))
+    else:
+        network = load_syncnet(path)
+        if card is None or card.resolution is None or card.num_frames is None:
+            raise WeightsMismatchError(f"{path} does not say its frames and resolution.", remedy="Train it again.")
+        view = SyncView(card.num_frames, card.resolution)
+    if network.config.visual_encoder.in_channels != 3 * view.num_frames:
+        raise WeightsMismatchError(f"{path} judges latents.", remedy="Take a sync network on pixels.")
+    return SyncModel(network.eval(), view)
+
+
+def _detector(settings: EvaluationSettings, weights: EvaluationWeights) -> FaceDetector | str:
+    try:
+        name = choose_detector(settings.detector, weights.auxiliary, "cpu")
+    except WeightsMissingError:
+        return f"weights missing: those of a face detector; {FETCH}"
+    return load_detector(name, weights.auxiliary, "cpu", threads=1)

@@ -1,0 +1,174 @@
+"""The evaluation as one HTML file that needs nothing besides itself: table, plots, failures, worst cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from latentsync.evaluation.figures import FIGURES, SET_FIGURES, FigureInfo
+from latentsync.evaluation.plots import figure_plot
+from latentsync.evaluation.report import Evaluation
+from latentsync.evaluation.settings import RESULT, ROWS
+from latentsync.evaluation.summary import Failure, Summary
+from latentsync.html_page import document, photograph
+
+_MOST_STILLS = 10
+_MOST_FAILURES = 200
+_EXPLAINED = {
+    "reconstruction": "Reconstruction: the source is the truth; the result should be the same picture.",
+    "cross-sync": "Cross-sync: the source says other words; the truth is the recording that these come from, of "
+    "another person. Pictures are compared with the source.",
+    "cross-sync-truth": "Cross-sync with a known truth: the source says other words; the truth is the very picture "
+    "that should come out.",
+}
+# The worst clip of each of these is shown.
+_SHOWN = ("lse_c", "stablesyncnet_cosine", "stablesyncnet_offset", "opening_correlation", "lmd", "leak",
+          "silence_movement", "lpips_inside", "psnr_inside", "psnr_outside", "flicker", "sharpness",
+          "seam")  # fmt: skip
+_STYLE = """
+td.tells { text-align: left; font-size: 85%; color: #555; max-width: 330px; } td.n { white-space: nowrap; }
+td.reason { text-align: left; color: #a33; font-size: 85%; } .interval { color: #777; font-size: 85%; }
+td.best { font-weight: 600; } .stills { margin: 1.2em 0; } .stills img { max-width: 100%; }
+.stills p { margin: .2em 0; overflow-wrap: anywhere; } .plots img { width: 330px; }
+pre { background: #f5f5f5; padding: .8em; overflow-x: auto; font-size: 80%; } td { vertical-align: top; }
+td.name { text-align: left; overflow-wrap: anywhere; max-width: 300px; }
+"""
+
+
+def evaluation_page(evaluation: Evaluation, stills: Mapping[str, Path]) -> str:
+    """HTML; ``stills``: clip name -> the picture of its moments, which need not exist."""
+    title = f"Evaluation of {len(evaluation.clips)} clips"
+    measured = [name for name in FIGURES if any(evaluation.summary[row][name].measured for row in ROWS)]
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _verdict(evaluation),
+        "<h2>Figures</h2>",
+        "<p>Mean over the clips that could be measured, with its 95 % bootstrap interval. The number beneath says of "
+        "how many clips; where some failed, <i>0</i> gives the mean with these counted as the worst natural value. "
+        "↑ higher is better, ↓ lower, → a certain value is best.</p>",
+        _table(evaluation),
+        '<h2>Clip by clip</h2><p>A point is a clip, the bar the mean.</p><div class="plots">',
+        *(figure_plot(name, FIGURES[name], evaluation.clips) for name in measured),
+        "</div>",
+        "<h2>What could not be measured</h2>",
+        _failures(evaluation.failures),
+        "<h2>What sets the files apart</h2>",
+        _remarks(evaluation),
+        "<h2>Worst cases</h2>",
+        *_worst(evaluation, stills),
+        "<h2>Settings and weights</h2>",
+        _settings(evaluation),
+    ]
+    return document(title, parts, _STYLE)
+
+
+def _verdict(evaluation: Evaluation) -> str:
+    failed = len({failure.clip for failure in evaluation.failures})
+    lines = [
+        _EXPLAINED[evaluation.settings.setting.value],
+        f"{failed} of {len(evaluation.clips)} results lack at least one figure that their truth or source has.",
+        *evaluation.notes,
+        "No single figure is a verdict: a system that was trained against a sync network exceeds real speech in LSE-C.",
+    ]
+    return '<div class="verdict">' + "".join(f"<p>{escape(line)}</p>" for line in lines) + "</div>"
+
+
+def _table(evaluation: Evaluation) -> str:
+    lines = ["<tr><th>figure" + "".join(f"<th>{row}" for row in ROWS) + '<th style="text-align:left">what it tells']
+    for name, info in (FIGURES | SET_FIGURES).items():
+        found = [evaluation.summary[row][name] for row in ROWS]
+        unit = f" <small>({escape(info.unit)})</small>" if info.unit else ""
+        head = f"<tr><td>{escape(info.title)} {info.arrow}{unit}"
+        if not any(each.measured for each in found):
+            lines.append(f'{head}<td class="reason" colspan="3">{escape(found[0].reason)}')
+        else:
+            lines.append(head + "".join(f'<td class="n">{_cell(each)}' for each in found))
+        lines.append(f'<td class="tells">{escape(info.tells)}')
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _cell(found: Summary) -> str:
+    if not found.measured:
+        return f'<span title="{escape(found.reason)}">–</span>'
+    interval = (
+        f' <span class="interval">[{_number(found.low)}, {_number(found.high)}]</span>' if found.low is not None else ""
+    )
+    count = f"{found.measured} of {found.clips}"
+    if found.infinite and found.infinite < found.measured:
+        count += f", {found.infinite} infinite"
+    if found.failed and found.mean_with_failures is not None:
+        count += f"; <i>0: {_number(found.mean_with_failures)}</i>"
+    return f'{_number(found.mean)}{interval}<br><span class="interval">{count}</span>'
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    if math.isinf(value):
+        return "∞"
+    return "0" if abs(value) < 5e-5 else f"{value:.3g}".replace("-", "−")
+
+
+def _failures(found: Sequence[Failure]) -> str:
+    if not found:
+        return "<p>Nothing.</p>"
+    lines = ['<tr><th>clip<th style="text-align:left">reason<th style="text-align:left">figures']
+    for failure in found[:_MOST_FAILURES]:
+        figures = ", ".join(FIGURES[name].title for name in failure.figures)
+        figures = "all" if len(failure.figures) > len(FIGURES) // 2 else figures
+        lines.append(
+            f'<tr><td class="name">{escape(failure.clip)}<td class="reason">{escape(failure.reason)}'
+            f'<td class="tells">{escape(figures)}'
+        )
+    more = f"<p>and {len(found) - _MOST_FAILURES} more in clips.csv</p>" if len(found) > _MOST_FAILURES else ""
+    return f"<table>{''.join(lines)}</table>{more}"
+
+
+def _remarks(evaluation: Evaluation) -> str:
+    lines = [
+        f'<tr><td class="name">{escape(clip.name)}<td class="tells">{escape(remark)}'
+        for clip in evaluation.clips
+        for remark in clip.remarks
+    ]
+    if not lines:
+        return "<p>Nothing: sizes, rates and lengths are equal.</p>"
+    more = f"<p>and {len(lines) - _MOST_FAILURES} more in evaluation.json</p>" if len(lines) > _MOST_FAILURES else ""
+    return f"<table>{''.join(lines[:_MOST_FAILURES])}</table>{more}"
+
+
+def _worst(evaluation: Evaluation, stills: Mapping[str, Path]) -> list[str]:
+    """The worst clip of each figure with its pictures, clips that are worst in several of them first."""
+    worst: dict[str, list[tuple[str, FigureInfo]]] = {}
+    rows = {clip.name: clip.rows[RESULT] for clip in evaluation.clips}
+    for name in _SHOWN:
+        clip, info = evaluation.summary[RESULT][name].worst, FIGURES[name]
+        if clip and not (info.is_target and rows[clip][name] == info.better):
+            worst.setdefault(clip, []).append((name, info))
+    parts = []
+    for clip, figures in sorted(worst.items(), key=lambda item: -len(item[1]))[:_MOST_STILLS]:
+        said = "; ".join(f"{info.title} {_number(float(rows[clip][name]))}" for name, info in figures)
+        parts.append(
+            f'<div class="stills"><p><b>{escape(clip)}</b>: worst in {escape(said)}</p>'
+            f"{_stills(stills[clip], clip)}</div>"
+        )
+    return parts or ["<p>No result could be measured.</p>"]
+
+
+def _stills(path: Path, clip: str) -> str:
+    encoded = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)
+    picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+    if picture is None:
+        return "<p>no pictures</p>"
+    return photograph(picture[..., ::-1], f"six moments of {clip}: source, result, truth")
+
+
+def _settings(evaluation: Evaluation) -> str:
+    settings = "\n".join(f"{name}: {value}" for name, value in asdict(evaluation.settings).items())
+    weights = "\n".join(f"{digest}  {name}" for name, digest in evaluation.weights.items())
+    return f"<pre>{escape(settings)}</pre><p>SHA-256 of the weights:</p><pre>{escape(weights)}</pre>"

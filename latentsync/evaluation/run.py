@@ -1,0 +1,107 @@
+"""One evaluation from folders to a report, clip by clip, in as many processes as are asked for."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import torch
+
+from latentsync.errors import DataError, OutputError
+from latentsync.evaluation.clip import ClipScores, score_clip
+from latentsync.evaluation.instruments import Instruments, load_instruments, weight_hashes
+from latentsync.evaluation.page import evaluation_page
+from latentsync.evaluation.pairs import ClipFiles, find_pairs
+from latentsync.evaluation.report import Evaluation, write_report
+from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights, Setting
+from latentsync.evaluation.summary import failures, summarise
+from latentsync.media.threads import limit_threads
+
+BUILTIN_NOTE = (
+    "The StableSyncNet that judged was trained on drawn faces only: on films of people its figures mean nothing. "
+    "The published one is fetched with: python -m scripts.download_checkpoints --for eval"
+)
+OnClip = Callable[[int, int], None]  # clips done, clips in all
+
+
+def evaluate(
+    results: Path,
+    truth: Path,
+    source: Path | None,
+    output: Path,
+    settings: EvaluationSettings,
+    weights: EvaluationWeights,
+    *,
+    workers: int = 1,
+    notes: Sequence[str] = (),
+    on_clip: OnClip = lambda done, total: None,
+) -> tuple[Evaluation, str]:
+    """Score every clip, write the report to ``output``, return it and the SHA-256 of its JSON.
+
+    The figures do not depend on ``workers``. Raises ``DataError`` if there is nothing to score or the setting needs a
+    source, ``ConfigError`` and the ``WeightsError`` family for networks that cannot be used, and ``OutputError``.
+    """
+    if source is None and settings.setting is not Setting.RECONSTRUCTION:
+        raise DataError(
+            f"The setting {settings.setting.value} needs the videos that were dubbed.", remedy="Add --source DIR."
+        )
+    pairs = find_pairs(results, truth, source)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written: {error}.", remedy="Choose another --output.") from error
+    clips = []
+    for scores in _score_all(pairs, settings, weights, output, workers):
+        clips.append(scores)
+        on_clip(len(clips), len(pairs))
+    evaluation = Evaluation(
+        settings, weight_hashes(weights), clips, summarise(clips, settings.seed), failures(clips), tuple(notes)
+    )
+    page = evaluation_page(evaluation, {clip.name: stills_path(output, clip.name) for clip in clips})
+    try:
+        return evaluation, write_report(evaluation, page, output)
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written: {error}.", remedy="Choose another --output.") from error
+
+
+def stills_path(output: Path, name: str) -> Path:
+    """Where the pictures of a clip are."""
+    return output / "stills" / (name.replace("/", "__") + ".png")
+
+
+def _score_all(
+    pairs: Sequence[ClipFiles], settings: EvaluationSettings, weights: EvaluationWeights, output: Path, workers: int
+) -> Iterator[ClipScores]:
+    """In the order of ``pairs``, a few clips ahead of the consumer."""
+    context = multiprocessing.get_context("spawn")  # networks and codecs do not survive a fork
+    with ProcessPoolExecutor(workers, context, initializer=_start) as pool:
+        jobs = (
+            pool.submit(_score, files, settings, weights, stills_path(output, files.name)) for files in pairs
+        )  # a generator: a clip is submitted when it is asked for
+        pending = deque(islice(jobs, 2 * workers))
+        while pending:
+            yield pending.popleft().result()
+            pending.extend(islice(jobs, 1))
+
+
+def _start() -> None:
+    """In a worker process: one thread, so that figures do not depend on the machine's cores."""
+    limit_threads(1)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def _score(files: ClipFiles, settings: EvaluationSettings, weights: EvaluationWeights, stills: Path) -> ClipScores:
+    """In a worker process; networks are loaded with its first clip, so that their errors reach the caller."""
+    return score_clip(files, _instruments(settings, weights), settings, stills)
+
+
+@cache
+def _instruments(settings: EvaluationSettings, weights: EvaluationWeights) -> Instruments:
+    return load_instruments(settings, weights)
