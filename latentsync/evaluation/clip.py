@@ -82,14 +82,16 @@ def _score_sound(scene: Scene) -> None:
                 board.attempt(row, _SOUND, partial(voices.sound_figures, recording.sound, expected))
     dubbed = SOURCE if SOURCE in scene.recordings else TRUTH
     for row in scene.recordings:
-        if row == dubbed or (row != RESULT and not scene.is_dub):
+        if row == dubbed or (row == TRUTH and not scene.is_dub):
             board.put(row, dict.fromkeys(_PICTURE, 0.0))
-        elif row == RESULT and dubbed in scene.recordings:
-            board.attempt(row, _PICTURE, lambda: _picture_lag(scene, dubbed))
+        elif row == TRUTH and not scene.settings.setting.truth_is_picture:
+            board.say(row, _PICTURE, "does not apply: the truth shows another person")
+        elif dubbed in scene.recordings:
+            board.attempt(row, _PICTURE, partial(_picture_lag, scene, row, dubbed))
 
 
-def _picture_lag(scene: Scene, dubbed: str) -> voices.Scores:
-    return voices.picture_figures(scene.recordings[RESULT], scene.recordings[dubbed])
+def _picture_lag(scene: Scene, row: str, dubbed: str) -> voices.Scores:
+    return voices.picture_figures(scene.recordings[row], scene.recordings[dubbed])
 
 
 def _score_sync(scene: Scene, row: str, recording: Recording) -> None:
@@ -110,7 +112,7 @@ def _score_sync(scene: Scene, row: str, recording: Recording) -> None:
 
 def _score_mouth(scene: Scene) -> None:
     openings: dict[str, np.ndarray] = {}
-    for row, faces in scene.faces.items():
+    for row, faces in scene.mouths.items():
         try:
             openings[row] = voices.opening_of(faces)
         except LatentSyncError as error:
@@ -124,19 +126,19 @@ def _score_mouth(scene: Scene) -> None:
     for row, opening in openings.items():
         scene.board.each(row, voices.mouth_figures(opening, openings[TRUTH], source, expected))
         if scene.settings.setting.truth_is_picture:
-            scene.board.each(row, {"lmd": lambda row=row: voices.lmd(scene.faces[row], scene.faces[TRUTH])})
+            scene.board.each(row, {"lmd": lambda row=row: voices.lmd(scene.mouths[row], scene.mouths[TRUTH])})
 
 
 def _score_pictures(scene: Scene) -> None:
     board, with_, settings = scene.board, scene.with_, scene.settings
-    reference = scene.faces.get(scene.reference)
+    reference = scene.placed(scene.reference)
     if reference is None:
         return
     for row, recording in scene.recordings.items():
         other_person = row == TRUTH and not settings.setting.truth_is_picture
-        path = scene.faces.get(TRUTH) if other_person else reference
+        path = scene.placed(TRUTH) if other_person else reference
         if path is not None:
-            own = scene.faces.get(row)
+            own = scene.mouths.get(row)
             scene.strips[row] = pictures.cut_faces(recording, path, own, settings.resolution, scene.folder, row)
     for name, network in (("hyperiqa", with_.hyperiqa), ("csim", with_.csim)):
         for row in scene.strips:

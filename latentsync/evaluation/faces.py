@@ -69,6 +69,7 @@ def follow_face(
 def given_faces(video: Path) -> Detections | None:
     """The faces in the file of the same name beside a video, ``.npz`` or ``.json`` (``face.detections_file``), or the
     truth that ``scripts.make_talkers`` writes; None if there is no such file. Raises ``ConfigError``."""
+    video = video.resolve()  # beside the video itself, not beside a link to it
     file = next((f for f in (video.with_suffix(".npz"), video.with_suffix(".json")) if f.is_file()), None)
     if file is None:
         return None

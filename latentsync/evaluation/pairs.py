@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,17 +40,23 @@ def find_pairs(results: Path, truth: Path, source: Path | None) -> list[ClipFile
 
 
 def videos_in(folder: Path) -> dict[str, Path]:
-    """Name -> file, by name. Raises ``DataError`` for a folder that does not exist or two files of one name."""
+    """``files_in`` with the suffixes of videos."""
+    return files_in(folder, SUFFIXES)
+
+
+def files_in(folder: Path, suffixes: Set[str]) -> dict[str, Path]:
+    """Name -> file, by name, to any depth. Raises ``DataError`` for a folder that does not exist or two files of one
+    name."""
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.", remedy="Check the path.")
-    videos: dict[str, Path] = {}
+    found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+        if path.suffix.lower() in suffixes and path.is_file():
             name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in videos:
+            if name in found:
                 raise DataError(
-                    f"{path} and {videos[name]} have one name.",
+                    f"{path} and {found[name]} have one name.",
                     remedy="Results and truths are matched by it: move one.",
                 )
-            videos[name] = path
-    return videos
+            found[name] = path
+    return found

@@ -16,6 +16,8 @@ from latentsync.evaluation.pairs import ClipFiles
 from latentsync.evaluation.pictures import FaceStrip
 from latentsync.evaluation.recording import Recording, differences, open_recording
 from latentsync.evaluation.settings import RESULT, SOURCE, TRUTH, EvaluationSettings
+from latentsync.face.detections_file import Detections
+from latentsync.face.detector import FaceDetector
 
 
 @dataclass
@@ -28,7 +30,8 @@ class Scene:
     folder: Path
     board: Board = field(default_factory=Board)
     recordings: dict[str, Recording] = field(default_factory=dict)
-    faces: dict[str, FacePath] = field(default_factory=dict)  # each row's own
+    places: dict[str, FacePath] = field(default_factory=dict)  # from files of faces
+    mouths: dict[str, FacePath] = field(default_factory=dict)  # all of one origin
     strips: dict[str, FaceStrip] = field(default_factory=dict)
     features: dict[str, dict[str, np.ndarray | str]] = field(default_factory=lambda: {n: {} for n in SET_FIGURES})
 
@@ -56,8 +59,12 @@ class Scene:
         return sound
 
     def placed(self, row: str) -> FacePath | None:
-        """Where the face of a row is: its own path, or that of the video that was dubbed."""
-        return self.faces.get(row) or (self.faces.get(self.reference) if row == RESULT else None)
+        """Where the face of a row is: as a file says, of itself or of the picture it should be; else as was found;
+        else as in the video that was dubbed."""
+        places, mouths, reference = self.places, self.mouths, self.reference
+        same_picture = row == RESULT and self.settings.setting.truth_is_picture
+        path = places.get(row) or (places.get(reference) if same_picture else None) or mouths.get(row)
+        return path or (places.get(reference) or mouths.get(reference) if row == RESULT else None)
 
 
 def paths_of(files: ClipFiles) -> dict[str, Path | None]:
@@ -83,7 +90,8 @@ def open_all(scene: Scene) -> None:
 
 
 def follow_all(scene: Scene) -> None:
-    """Find the faces: given ones if all recordings have them, else the detector's; without a detector the given."""
+    """Find the faces. Mouths are only compared if all come from one landmarker: files of faces where all recordings
+    have one, else the detector. A file of faces always says where the face is placed."""
     try:
         given = {row: given_faces(each.video.info.path) for row, each in scene.recordings.items()}
     except LatentSyncError as error:
@@ -91,22 +99,34 @@ def follow_all(scene: Scene) -> None:
             scene.board.say(row, ("faces",), error.message)
         return
     detector = scene.with_.detector
-    use_given = isinstance(detector, str) or all(faces is not None for faces in given.values())
-    for row, recording in scene.recordings.items():
-        if row == SOURCE and not scene.is_dub and TRUTH in scene.faces:
-            scene.faces[SOURCE] = scene.faces[TRUTH]
-        elif use_given and given[row] is None:
-            scene.board.say(row, faceless(), str(detector))
-            continue
-        else:
-            known = given[row] if use_given else None
-            face, side = scene.settings.face, scene.settings.resolution
-            try:
-                scene.faces[row] = follow_face(recording, None if use_given else detector, known, face, side)
-            except LatentSyncError as error:
-                scene.board.say(row, faceless(), error.message)
-                continue
-        scene.board.put(row, {"faces": scene.faces[row].share})
+    all_given = all(faces is not None for faces in given.values())
+    for row in scene.recordings:
+        twin = TRUTH if row == SOURCE and not scene.is_dub else None
+        if given[row] is not None:
+            _follow(scene, scene.places, row, twin, None, given[row])
+        if all_given and row in scene.places:
+            scene.mouths[row] = scene.places[row]
+        elif isinstance(detector, str):
+            scene.board.say(row, faceless(), detector)
+        elif not all_given:
+            _follow(scene, scene.mouths, row, twin, detector, None)
+        if face := scene.mouths.get(row, scene.places.get(row)):
+            scene.board.rows[row]["faces"] = face.share
+
+
+def _follow(
+    scene: Scene, paths: dict[str, FacePath], row: str, twin: str | None, detector: FaceDetector | None,
+    given: Detections | None,
+) -> None:  # fmt: skip
+    """Add the path of a row, which is that of its ``twin`` if it has one, or say why there is none."""
+    if twin in paths:
+        paths[row] = paths[twin]
+        return
+    face, side = scene.settings.face, scene.settings.resolution
+    try:
+        paths[row] = follow_face(scene.recordings[row], detector, given, face, side)
+    except LatentSyncError as error:
+        scene.board.say(row, faceless(), error.message)
 
 
 def faceless() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import chain, repeat
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from latentsync.errors import DataError
 from latentsync.evaluation.faces import FacePath
 from latentsync.evaluation.recording import Recording
 from latentsync.face.align import align_face
+from latentsync.face.similarity import compose
 from latentsync.metrics.cross_sync import fill_gaps
 from latentsync.metrics.drift import picture_lag, sound_lag
 from latentsync.metrics.mouth import (
@@ -34,11 +36,16 @@ Scores = dict[str, float]
 
 
 def own_sync(model: SyncModel, recording: Recording, faces: FacePath, sound: np.ndarray, resolution: int) -> Scores:
-    """By a StableSyncNet. Raises ``DataError`` if no window has picture and sound, ``AudioError``."""
-    trace = SyncTrace(model, syncnet_mel(sound))
+    """By a StableSyncNet, which sees faces cut at its own size; ``faces`` are placed for ``resolution``.
+
+    Raises ``DataError`` if no window has picture and sound, ``AudioError``.
+    """
+    trace, side = SyncTrace(model, syncnet_mel(sound)), model.view.resolution
+    ratio = side / resolution
+    shrink = np.array([[ratio, 0, ratio / 2 - 0.5], [0, ratio, ratio / 2 - 0.5]])  # keeps the outer edges
     with closing(recording.pictures()) as pictures:
-        for picture, matrix in zip(pictures, faces.matrices, strict=True):
-            trace.add(None if matrix is None else face_of(picture, matrix, resolution))
+        for picture, matrix in zip(pictures, chain(faces.matrices, repeat(None)), strict=False):
+            trace.add(None if matrix is None else face_of(picture, compose(shrink, matrix), side))
     fit = trace.finish()
     if fit is None:
         raise DataError("too short: there is no window of 16 frames with face and sound", remedy="Score longer clips.")
