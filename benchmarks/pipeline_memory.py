@@ -35,7 +35,7 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     """The peak of this process in MB, and frames per second."""
     from latentsync.face.mask import load_mask
     from latentsync.face.tracks import FaceTracks
-    from latentsync.inference.allocator import share_heaps
+    from latentsync.heaps import share_heaps
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.pipeline import LipsyncPipeline
     from latentsync.media.audio import read_audio

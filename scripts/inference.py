@@ -87,7 +87,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> None:
     """Turn arguments into a request and hand it to the package."""
     from latentsync.diffusion.sampler import SamplerSettings
-    from latentsync.inference.allocator import share_heaps
+    from latentsync.heaps import share_heaps
     from latentsync.inference.control import RunControl
     from latentsync.inference.excerpt import Excerpt
     from latentsync.inference.job import dub

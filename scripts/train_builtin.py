@@ -17,6 +17,7 @@ from pathlib import Path
 
 from latentsync.config import load_config
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.heaps import keep_freed_memory
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
 
 ROOT = Path(__file__).parents[1]
@@ -138,6 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [step for step in chosen if step not in STEPS]
     if unknown:
         parser.error(f"there is no step {unknown[0]}")
+    keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("accelerate").setLevel(logging.WARNING)
     for step in chosen:

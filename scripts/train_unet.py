@@ -12,6 +12,7 @@ from pathlib import Path
 
 from latentsync.config import dump_config, load_config
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.heaps import keep_freed_memory
 from latentsync.recipe import UNetRecipe
 
 
@@ -27,6 +28,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 when the training is complete, 130 when it was stopped and can go on."""
     options = parse_arguments(arguments)
+    keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         recipe = load_config(options.unet_config_path, UNetRecipe, options.overrides)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from latentsync.diffusion.conditioning import Conditioning, build_unet_input
-from latentsync.diffusion.schedule import SchedulerName, make_scheduler
+from latentsync.diffusion.schedule import SchedulerName, check_scheduler, make_scheduler
 from latentsync.diffusion.step_cache import StepCache
 from latentsync.errors import ConfigError
 from latentsync.types import Denoiser
@@ -35,7 +35,7 @@ class SamplerSettings:
     cache_interval: int = 1
 
     def __post_init__(self) -> None:
-        make_scheduler(self.scheduler)  # refuses an unknown name
+        check_scheduler(self.scheduler)
         if not 1 <= self.steps <= MAX_STEPS:
             raise ConfigError(f"{self.steps} denoising steps are not possible.", remedy=f"Give 1 to {MAX_STEPS}.")
         if not (isfinite(self.guidance_scale) and self.guidance_scale >= 0):

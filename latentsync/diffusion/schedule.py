@@ -23,6 +23,12 @@ _PUBLISHED: dict[str, Any] = {
 }
 
 
+def check_scheduler(name: str) -> None:
+    """Raise ``ConfigError`` unless there is a scheduler of that name, without loading the library that has them."""
+    if name not in SCHEDULERS:
+        raise ConfigError(f"There is no scheduler '{name}'.", remedy=f"Choose one of {', '.join(SCHEDULERS)}.")
+
+
 def make_scheduler(name: SchedulerName) -> SchedulerMixin:
     """A fresh scheduler, whose ``set_timesteps`` is left to the caller. All start from noise of unit variance.
 
@@ -33,12 +39,11 @@ def make_scheduler(name: SchedulerName) -> SchedulerMixin:
     The two fast ones go down to no noise at all, with a first-order last step; ``ddim`` stops at training step 0.
     Raises ``ConfigError`` for any other name.
     """
+    check_scheduler(name)
     import diffusers  # each scheduler is a module of its own there, loaded when it is named: 60 MB for the fast two
 
     if name == "ddim":
         return diffusers.DDIMScheduler(**_PUBLISHED, clip_sample=False, set_alpha_to_one=False)
     if name == "dpm++":
         return diffusers.DPMSolverMultistepScheduler(**_PUBLISHED)
-    if name == "unipc":
-        return diffusers.UniPCMultistepScheduler(**_PUBLISHED)
-    raise ConfigError(f"There is no scheduler '{name}'.", remedy=f"Choose one of {', '.join(SCHEDULERS)}.")
+    return diffusers.UniPCMultistepScheduler(**_PUBLISHED)
