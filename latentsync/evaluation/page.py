@@ -32,9 +32,9 @@ _SHOWN = ("lse_c", "stablesyncnet_cosine", "stablesyncnet_offset", "opening_corr
           "silence_movement", "lpips_inside", "psnr_inside", "psnr_outside", "flicker", "sharpness",
           "seam")  # fmt: skip
 _STYLE = """
-td.tells { text-align: left; font-size: 85%; color: #555; max-width: 330px; } td.n { white-space: nowrap; }
+td.tells { text-align: left; font-size: 85%; color: #555; min-width: 300px; } td.n { white-space: nowrap; }
 td.reason { text-align: left; color: #a33; font-size: 85%; } .interval { color: #777; font-size: 85%; }
-td.best { font-weight: 600; } .stills { margin: 1.2em 0; } .stills img { max-width: 100%; }
+.stills { margin: 1.2em 0; } .stills img { max-width: 100%; }
 .stills p { margin: .2em 0; overflow-wrap: anywhere; } .plots img { width: 330px; }
 pre { background: #f5f5f5; padding: .8em; overflow-x: auto; font-size: 80%; } td { vertical-align: top; }
 td.name { text-align: left; overflow-wrap: anywhere; max-width: 300px; }
@@ -44,17 +44,19 @@ td.name { text-align: left; overflow-wrap: anywhere; max-width: 300px; }
 def evaluation_page(evaluation: Evaluation, stills: Mapping[str, Path]) -> str:
     """HTML; ``stills``: clip name -> the picture of its moments, which need not exist."""
     title = f"Evaluation of {len(evaluation.clips)} clips"
-    measured = [name for name in FIGURES if any(evaluation.summary[row][name].measured for row in ROWS)]
+    plots = (figure_plot(name, info, evaluation.clips) for name, info in FIGURES.items())
     parts = [
         f"<h1>{escape(title)}</h1>",
         _verdict(evaluation),
         "<h2>Figures</h2>",
-        "<p>Mean over the clips that could be measured, with its 95 % bootstrap interval. The number beneath says of "
-        "how many clips; where some failed, <i>0</i> gives the mean with these counted as the worst natural value. "
+        "<p>Mean over the clips that could be measured, with its 95 % bootstrap interval beneath. Where some could "
+        "not, it says of how many it is, and <i>0</i> gives the mean with failures counted as the worst natural value. "
         "↑ higher is better, ↓ lower, → a certain value is best.</p>",
         _table(evaluation),
-        '<h2>Clip by clip</h2><p>A point is a clip, the bar the mean.</p><div class="plots">',
-        *(figure_plot(name, FIGURES[name], evaluation.clips) for name in measured),
+        "<h2>Clip by clip</h2>",
+        "<p>A point is a clip, the bar the mean. Figures that are the same everywhere are left out.</p>",
+        '<div class="plots">',
+        *(each for each in plots if each),
         "</div>",
         "<h2>What could not be measured</h2>",
         _failures(evaluation.failures),
@@ -96,15 +98,16 @@ def _table(evaluation: Evaluation) -> str:
 def _cell(found: Summary) -> str:
     if not found.measured:
         return f'<span title="{escape(found.reason)}">–</span>'
-    interval = (
-        f' <span class="interval">[{_number(found.low)}, {_number(found.high)}]</span>' if found.low is not None else ""
-    )
-    count = f"{found.measured} of {found.clips}"
+    beneath = []
+    if found.low is not None and found.low != found.high:
+        beneath.append(f"[{_number(found.low)}, {_number(found.high)}]")
+    if found.measured < found.clips:
+        beneath.append(f"{found.measured} of {found.clips} clips")
     if found.infinite and found.infinite < found.measured:
-        count += f", {found.infinite} infinite"
+        beneath.append(f"{found.infinite} infinite")
     if found.failed and found.mean_with_failures is not None:
-        count += f"; <i>0: {_number(found.mean_with_failures)}</i>"
-    return f'{_number(found.mean)}{interval}<br><span class="interval">{count}</span>'
+        beneath.append(f"<i>0: {_number(found.mean_with_failures)}</i>")
+    return f'{_number(found.mean)}<br><span class="interval">{"; ".join(beneath)}</span>'
 
 
 def _number(value: float | None) -> str:

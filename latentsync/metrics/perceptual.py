@@ -24,6 +24,6 @@ def lpips_distance(
     distances = []
     for mine, true in zip(prediction, reference, strict=True):
         a, b = (torch.from_numpy(x).to(device).permute(2, 0, 1)[None].float() / 127.5 - 1 for x in (mine, true))
-        a = a if weights is None else b + (a - b) * weights
+        a = a if weights is None else torch.lerp(b, a, weights)
         distances.append(float(network(a, b)))
     return float(np.mean(distances))

@@ -1,0 +1,154 @@
+"""One clip after the other, sound and broken: every figure has a number or a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentsync.evaluation.clip import ClipScores, score_clip
+from latentsync.evaluation.figures import FIGURES
+from latentsync.evaluation.instruments import Instruments
+from latentsync.evaluation.pairs import ClipFiles
+from latentsync.evaluation.settings import RESULT, ROWS, SOURCE, TRUTH, Setting
+from tests.evaluation.world import SETTINGS, instruments, talker, write_talker
+
+CLIP = talker(2)
+NO_WEIGHTS = ("lse_c", "lse_d", "av_offset", "lpips_inside", "lpips_outside", "hyperiqa")
+
+
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory) -> Instruments:
+    return replace(instruments(tmp_path_factory.mktemp("none")), sync="not loaded in this test")
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory) -> Path:
+    return write_talker(tmp_path_factory.mktemp("truth") / "a.mp4", CLIP)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory) -> Path:
+    """The same person in another scene."""
+    return write_talker(tmp_path_factory.mktemp("other") / "a.mp4", talker(3))
+
+
+def score(judges, tmp_path, result, truth, source=None, setting=Setting.RECONSTRUCTION) -> ClipScores:
+    files = ClipFiles("a", result, truth, source or truth)
+    found = score_clip(files, judges, replace(SETTINGS, setting=setting), tmp_path / "stills.png")
+    for row in ROWS:
+        assert list(found.rows[row]) == list(FIGURES)
+        for name, value in found.rows[row].items():
+            assert isinstance(value, str) or not np.isnan(value), name
+            assert value != "", name
+    return found
+
+
+def test_a_copy_of_the_truth_is_perfect(judges, tmp_path, truth) -> None:
+    found = score(judges, tmp_path, truth, truth)
+    row = found.rows[RESULT]
+    assert row["psnr_inside"] == row["psnr_outside"] == float("inf")
+    assert row["ssim_inside"] == pytest.approx(1)
+    perfect = {"lmd": 0, "opening_correlation": 1, "opening_lag": 0, "temporal_error": 0, "sharpness": 1, "faces": 1}
+    perfect |= {"sound_lag": 0, "sound_drift": 0, "picture_lag": 0, "picture_drift": 0}
+    for name, best in perfect.items():
+        assert row[name] == pytest.approx(best, abs=1e-6), name
+    assert row["seam"] < 1e-3
+    assert "same words" in row["leak"]
+    for name in NO_WEIGHTS:
+        assert "download_checkpoints --for eval" in row[name]
+    assert found.features["fid"][RESULT] == found.features["fid"][TRUTH]  # the reason
+    assert found.remarks == ()
+    assert (tmp_path / "stills.png").is_file()
+    assert found.files[RESULT] == found.files[TRUTH]
+
+
+def test_encoding_costs_fidelity_but_nothing_else(judges, tmp_path, truth) -> None:
+    coarse = write_talker(tmp_path / "a.mp4", CLIP, quality=35)
+    row = score(judges, tmp_path, coarse, truth).rows[RESULT]
+    assert 20 < row["psnr_inside"] < 45
+    assert 0.7 < row["ssim_outside"] < 0.999
+    assert row["temporal_error"] > 0.1
+    assert row["opening_correlation"] == pytest.approx(1)
+
+
+def test_an_unchanged_source_leaks_and_a_truth_does_not(judges, tmp_path, truth, other) -> None:
+    found = score(judges, tmp_path, other, truth, other, Setting.CROSS_SYNC_TRUTH)
+    assert found.rows[RESULT]["leak"] == pytest.approx(found.rows[SOURCE]["leak"])
+    assert found.rows[RESULT]["leak"] > 0.8
+    assert found.rows[RESULT]["source_correlation"] == pytest.approx(1)
+    assert abs(found.rows[TRUTH]["leak"]) < 1e-6
+    assert found.rows[RESULT]["sharpness"] == pytest.approx(1)
+
+
+def test_cross_sync_compares_pictures_with_the_source_only(judges, tmp_path, truth, other) -> None:
+    found = score(judges, tmp_path, other, truth, other, Setting.CROSS_SYNC)
+    assert found.rows[RESULT]["psnr_outside"] == float("inf")
+    assert found.rows[SOURCE]["ssim_inside"] == 1
+    assert "another person" in found.rows[TRUTH]["psnr_inside"]
+    assert "another person" in found.rows[RESULT]["lmd"]
+    assert isinstance(found.rows[TRUTH]["opening_correlation"], float)
+    assert isinstance(found.rows[TRUTH]["flicker"], (float, str))
+
+
+@pytest.mark.parametrize(
+    ("changed", "remark"),
+    [
+        ({"frames": 50}, "length: 2.00 instead of 3.00"),
+        ({"size": 96}, "size: 96 x 96 instead of 160 x 160"),
+        ({"fps": 30}, "fps: 30 instead of 25"),
+    ],
+)
+def test_another_form_is_scored_with_a_remark(judges, tmp_path, truth, changed, remark) -> None:
+    result = write_talker(tmp_path / "a.mp4", CLIP, **changed)
+    found = score(judges, tmp_path, result, truth)
+    assert any(remark in each for each in found.remarks)
+    row = found.rows[RESULT]
+    assert isinstance(row["psnr_inside"], float)
+    assert row["psnr_inside"] < 60
+    if "frames" in changed:
+        assert row["length"] == pytest.approx(-1, abs=0.02)
+        assert row["sound_length"] == pytest.approx(1, abs=0.02)
+        assert row["opening_correlation"] > 0.99
+
+
+def test_a_result_without_sound_keeps_its_pictures(judges, tmp_path, truth) -> None:
+    found = score(judges, tmp_path, write_talker(tmp_path / "a.mp4", CLIP, sound=False), truth)
+    assert "no sound track" in found.rows[RESULT]["sound_lag"]
+    assert any("no sound track" in remark for remark in found.remarks)
+    assert found.rows[RESULT]["psnr_inside"] > 40
+    assert found.rows[RESULT]["opening_correlation"] > 0.99
+
+
+def test_a_result_without_a_face_keeps_what_needs_none(judges, tmp_path, truth) -> None:
+    found = score(judges, tmp_path, write_talker(tmp_path / "a.mp4", CLIP, faces=False), truth)
+    row = found.rows[RESULT]
+    assert "no face" in row["opening_correlation"]
+    assert "no face" in row["lmd"]
+    assert row["sound_lag"] == 0
+    assert row["psnr_outside"] > 40  # where the truth's face is
+
+
+def test_a_file_that_is_no_video(judges, tmp_path, truth) -> None:
+    (tmp_path / "a.mp4").write_text("words")
+    found = score(judges, tmp_path, tmp_path / "a.mp4", truth)
+    assert all("unreadable" in value for value in found.rows[RESULT].values())
+    assert isinstance(found.rows[TRUTH]["faces"], float)
+
+
+def test_files_that_are_not_there(judges, tmp_path, truth) -> None:
+    found = score(judges, tmp_path, None, truth)
+    assert all("no file of this name" in value for value in found.rows[RESULT].values())
+    assert RESULT not in found.files
+    found = score(judges, tmp_path, truth, None)
+    assert "no file of this name" in found.rows[TRUTH]["faces"]
+    assert isinstance(found.rows[RESULT]["faces"], float)
+    assert isinstance(found.rows[RESULT]["psnr_inside"], str)
+
+
+def test_a_damaged_file_of_faces_is_named(judges, tmp_path, truth) -> None:
+    result = write_talker(tmp_path / "a.mp4", CLIP)
+    result.with_suffix(".npz").write_text("words")
+    assert "no file of faces" in score(judges, tmp_path, result, truth).rows[RESULT]["faces"]

@@ -1,0 +1,38 @@
+"""A/V offsets that are known: talkers, and a sync network that was trained on talkers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from latentsync.errors import DataError
+from latentsync.evaluation.faces import follow_face, given_faces
+from latentsync.evaluation.instruments import load_sync_model
+from latentsync.evaluation.recording import open_recording
+from latentsync.evaluation.voices import own_sync
+from tests.evaluation.world import SETTINGS, SYNCNET, talker, write_talker
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    path = write_talker(tmp_path_factory.mktemp("shift") / "clip.mp4", talker(1, seconds=4.0, size=192))
+    recording = open_recording(path)
+    faces = follow_face(recording, None, given_faces(path), "largest", SETTINGS.resolution)
+    return load_sync_model(SYNCNET, None), recording, faces
+
+
+@pytest.mark.parametrize("early", range(-5, 6))
+def test_a_known_shift_is_recovered_exactly(scene, early: int) -> None:
+    model, recording, faces = scene
+    gap = np.zeros(abs(early) * 640, np.float32)
+    sound = recording.sound
+    shifted = np.concatenate([sound[len(gap) :], gap] if early > 0 else [gap, sound[: len(sound) - len(gap)]])
+    found = own_sync(model, recording, faces, shifted, SETTINGS.resolution)
+    assert found["stablesyncnet_offset"] == early
+    assert found["stablesyncnet_confidence"] > 0.2
+
+
+def test_a_sound_too_short_is_named(scene) -> None:
+    model, recording, faces = scene
+    with pytest.raises(DataError, match="too short"):
+        own_sync(model, recording, faces, recording.sound[:4000], SETTINGS.resolution)
