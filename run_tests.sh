@@ -2,7 +2,7 @@
 # Sets up whatever is missing, then runs the style check and the tests. Arguments go to pytest (./run_tests.sh --slow).
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-python="$("$root/setup_env.sh" --python)"
+python="$("$root/setup_env.sh" --tests)"
 cd "$root"
 "$python" -m ruff check .
 exec "$python" -m pytest "$@"

@@ -3,6 +3,7 @@
 #
 #   ./setup_env.sh            set up, then say which Python to use
 #   ./setup_env.sh --python   the same, but print only the path of that Python (the other scripts use this)
+#   ./setup_env.sh --tests    the same as --python, and the browser that the tests of the page drive
 #
 # The environment is .venv beside this file, or the one that LATENTSYNC_VENV names. An environment that you have
 # activated yourself (venv or conda) is used as it is: missing packages are added, a torch that is there stays.
@@ -56,27 +57,44 @@ install_packages() {
   printf '%s' "$wanted" >"$stamp"
 }
 
+# apt_install PACKAGE...: fails where there is no apt-get, no right to use it, or no network.
+apt_install() {
+  local as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } || return
+  "${as_root[@]}" apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are there."
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
 # OpenCV's wheel needs three system libraries that a bare machine lacks.
 install_system_libraries() {
   "$python" -c 'import cv2' 2>/dev/null && return
-  local packages=(libgl1 libglib2.0-0 libxcb1) as_root=()
-  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-  if command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
-    say "Installing the system libraries that OpenCV needs: ${packages[*]} ..."
-    "${as_root[@]}" apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are there."
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2 ||
-      die "apt-get could not install ${packages[*]}."
-  fi
+  local packages=(libgl1 libglib2.0-0 libxcb1)
+  say "Installing the system libraries that OpenCV needs: ${packages[*]} ..."
+  apt_install "${packages[@]}" || say "apt-get could not install them."
   "$python" -c 'import cv2' >/dev/null ||
     die "OpenCV does not load (see above). On Debian or Ubuntu run as root: apt-get install ${packages[*]}"
+}
+
+# The tests of the page skip themselves without a browser, so that it cannot be installed is no error here.
+install_browser() {
+  local name
+  for name in chromium chromium-browser google-chrome; do
+    command -v "$name" >/dev/null 2>&1 && return
+  done
+  say "Installing Chromium for the tests of the page ..."
+  apt_install chromium fonts-dejavu-core || say "Chromium could not be installed: the tests that need it are skipped."
 }
 
 make_environment
 install_packages
 install_system_libraries
 
-if [ "${1:-}" = --python ]; then
-  printf '%s\n' "$python"
-else
-  say "Ready. Python: $python"
-fi
+case "${1:-}" in
+  --python) printf '%s\n' "$python" ;;
+  --tests)
+    install_browser
+    printf '%s\n' "$python"
+    ;;
+  *) say "Ready. Python: $python" ;;
+esac

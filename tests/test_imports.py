@@ -33,6 +33,7 @@ ALLOWED = {
     | {"media", "audio", "face", "metrics", "models", "checkpoint", "data", "recipe", "training", "html_page"},
     "data": BASE | {"media", "audio", "face", "features"},
     "inference": BASE | {"audio", "face", "features", "models", "diffusion", "media", "checkpoint", "recipe"},
+    "page": BASE | {"inference", "media", "diffusion"},
     "preprocess": BASE | {"media", "audio", "face", "metrics", "data", "checkpoint", "html_page"},
     "training": BASE
     | {"data", "features", "losses", "models", "diffusion", "metrics", "inference", "checkpoint", "recipe", "audio"}

@@ -1,0 +1,1 @@
+"""The page: components, handlers and words around ``inference``. It decides nothing about how a video is dubbed."""

@@ -1,0 +1,206 @@
+"""What happens when something on the page is touched: from values of components to a job, and back."""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.page import wording
+from latentsync.page.studio import Outcome, Studio, Wish
+from latentsync.page.visitors import VisitorFolders
+
+LARGEST = ("The largest face", "largest")
+log = logging.getLogger(__name__)
+
+
+class Handlers:
+    """One for all visitors: what belongs to a visitor is in the arguments."""
+
+    def __init__(self, studio: Studio, folders: VisitorFolders) -> None:
+        self._studio, self._folders = studio, folders
+
+    def look(self, video: str | None, checkpoint: str):
+        """Thumbnails of the people in a video, and what can be chosen from: (line, gallery, list, values)."""
+        if video is None:
+            return wording.NO_VIDEO_YET, *_nobody()
+        with _in_words(Path(video)) as words:
+            people = self._studio.people(Path(video), checkpoint)
+            names = [(f"Person {n}, from {p.time:.1f} s", p.choice) for n, p in enumerate(people, 1)]
+            pictures = [(p.thumbnail, f"Person {n}") for n, p in enumerate(people, 1)]
+            line, values = wording.people_found(len(people)), [value for _, value in names]
+            return line, gr.Gallery(pictures, visible=bool(people)), _list_of(names), values
+        return words.line, *_nobody()
+
+    def pick(self, people: list[str], event: gr.SelectData) -> str:
+        """The thumbnail that was clicked, as a choice."""
+        return people[event.index]
+
+    def listen(self, audio: str | None):
+        """Let the slider for the moment to try reach to the end of the sound."""
+        if audio is None:
+            return gr.skip()
+        with _in_words(Path(audio)) as words:
+            seconds = self._studio.sound_seconds(Path(audio))
+            return gr.Slider(maximum=max(round(seconds, 1), 0.1), value=round(seconds / 2, 1))
+        raise words.error
+
+    def describe_models(self, checkpoint: str) -> str:
+        """What the chosen checkpoint is."""
+        return wording.models(checkpoint, self._studio.weights[checkpoint].are_builtin)
+
+    def say_stopped(self) -> tuple[str, gr.Button]:
+        """The work was ended by closing its iterator; this is what the visitor sees of it."""
+        return wording.status(wording.STOPPED, kind="idle"), gr.Button(interactive=False)
+
+    def show_dub(self, *values, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """Dub a whole video, for the eyes of a visitor."""
+        video, audio, *choices = values
+        yield from self._show(request, video, audio, None, choices)
+
+    def show_preview(self, *values, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """Dub one second, for the eyes of a visitor."""
+        video, audio, moment, *choices = values
+        yield from self._show(request, video, audio, moment, choices)
+
+    def dub(
+        self,
+        video: str | None,
+        audio: str | None,
+        checkpoint: str,
+        preset: str,
+        steps: float,
+        guidance_scale: float,
+        seed: float,
+        length: str,
+        quality: str,
+        face: str,
+        request: gr.Request,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Dub a whole video. Gives the result, an account in words (at first: how far it is), and one in figures."""
+        choices = [checkpoint, preset, steps, guidance_scale, seed, length, quality, face]
+        yield from self._tell(request, video, audio, None, choices)
+
+    def preview(
+        self,
+        video: str | None,
+        audio: str | None,
+        moment: float,
+        checkpoint: str,
+        preset: str,
+        steps: float,
+        guidance_scale: float,
+        seed: float,
+        length: str,
+        quality: str,
+        face: str,
+        request: gr.Request,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Dub one second around a moment (s) of the result; the rest as for the whole video."""
+        choices = [checkpoint, preset, steps, guidance_scale, seed, length, quality, face]
+        yield from self._tell(request, video, audio, moment, choices)
+
+    def _tell(self, *job) -> Iterator[tuple[Any, ...]]:
+        with _in_words(*_paths(job)) as words, closing(self._perform(*job)) as reports:
+            for report in reports:
+                if isinstance(report, Outcome):
+                    yield str(report.video), wording.report(report.report, report.start), report.figures
+                else:
+                    yield gr.skip(), wording.line(report), gr.skip()
+            return
+        raise words.error
+
+    def _show(self, *job) -> Iterator[tuple[Any, ...]]:
+        with _in_words(*_paths(job)) as words, closing(self._perform(*job)) as reports:
+            for report in reports:
+                yield _finished(report) if isinstance(report, Outcome) else _unfinished(wording.progress(report))
+            return
+        yield _unfinished(wording.status(words.line, kind="failed"), running=False)
+        raise words.error
+
+    def _perform(self, request: gr.Request, video: str | None, audio: str | None, moment: float | None, choices):
+        if video is None or audio is None:
+            raise ConfigError(wording.MISSING_FILE)
+        checkpoint, preset, steps, guidance_scale, seed, length, quality, face = choices
+        wish = Wish(
+            video=Path(video),
+            audio=Path(audio),
+            checkpoint=checkpoint,
+            preset=preset,
+            steps=int(steps) or None,
+            guidance_scale=guidance_scale or None,
+            seed=int(seed),
+            length=length,
+            quality=quality,
+            face=face,
+            moment=moment,
+        )
+        return self._studio.perform(wish, self._folders.new_job(request.session_hash or ""))
+
+
+class _Words:
+    """What went wrong, for the page: a ``line``, and the ``error`` that shows it and tells callers of the API."""
+
+    line = ""
+
+    @property
+    def error(self) -> gr.Error:
+        return _refusal(self.line)
+
+
+@contextmanager
+def _in_words(*paths: Path) -> Iterator[_Words]:
+    """Turn what a visitor can mend into a sentence, and a bug of ours into another one and an entry in the log.
+
+    The block is left in both cases; what comes after it says what has to be said.
+    """
+    words = _Words()
+    try:
+        yield words
+    except LatentSyncError as error:
+        words.line = wording.sentence(error, *paths)
+    except Exception:  # noqa: BLE001  the page lives on, and says so
+        log.exception("a fault of the program")
+        words.line = wording.FAULT
+
+
+def _paths(job: tuple[Any, ...]) -> list[Path]:
+    """The visitor's files in the arguments of ``Handlers._perform``."""
+    return [Path(value) for value in job[1:3] if value is not None]
+
+
+def _refusal(line: str) -> gr.Error:
+    """Gradio shows the message as HTML: names of files must not be read as tags."""
+    return gr.Error(html.escape(line, quote=False), duration=None, title="Not done", print_exception=False)
+
+
+def _nobody() -> tuple[gr.Gallery, gr.Dropdown, list[str]]:
+    return gr.Gallery([], visible=False), _list_of([]), []
+
+
+def _list_of(names: list[tuple[str, str]]) -> gr.Dropdown:
+    return gr.Dropdown(choices=[LARGEST, *names], value=LARGEST[1])
+
+
+def _unfinished(status: str, running: bool = True) -> tuple[Any, ...]:
+    """In the order of the outputs: result, words, figures, status, the two downloads, the button that stops."""
+    nothing = gr.skip()
+    return nothing, nothing, nothing, status, nothing, nothing, gr.Button(interactive=running)
+
+
+def _finished(outcome: Outcome) -> tuple[Any, ...]:
+    return (
+        str(outcome.video),
+        wording.report(outcome.report, outcome.start),
+        outcome.figures,
+        wording.status(wording.DONE, kind="done", start=outcome.start),
+        gr.DownloadButton(value=str(outcome.video), interactive=True),
+        gr.DownloadButton(value=str(outcome.figures_file), interactive=True),
+        gr.Button(interactive=False),
+    )

@@ -1,0 +1,222 @@
+"""The page from top to bottom: files, people, settings, one second, the whole, the comparison."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET, DEFAULT_SEED, PRESETS
+from latentsync.inference.timeline import LengthMode
+from latentsync.page import wording
+from latentsync.page.handlers import LARGEST, Handlers
+from latentsync.page.look import PLAY_BOTH
+from latentsync.page.studio import PREVIEW_SECONDS, QUALITIES, Studio
+from latentsync.page.visitors import VisitorFolders
+
+QUEUE_LENGTH = 16  # jobs that may wait; who comes later is told to come back
+CLEANING_INTERVAL = 600  # s
+
+
+def build_page(studio: Studio, folders: VisitorFolders, keep_seconds: int, preset: str | None = None) -> gr.Blocks:
+    """The page over ``studio``, not yet served. Files are kept for ``keep_seconds``."""
+    return Page(studio, folders, keep_seconds, preset).blocks
+
+
+class Page:
+    """The components, and which handler each of them calls."""
+
+    def __init__(self, studio: Studio, folders: VisitorFolders, keep_seconds: int, preset: str | None) -> None:
+        self._studio = studio
+        self._handlers = Handlers(studio, folders)
+        self._first_checkpoint = next(iter(studio.weights))
+        builtin = studio.weights[self._first_checkpoint].are_builtin
+        self._preset = preset or (BUILTIN_PRESET if builtin else DEFAULT_PRESET)
+        self.blocks = gr.Blocks(
+            title="LatentSync", analytics_enabled=False, delete_cache=(CLEANING_INTERVAL, keep_seconds)
+        )
+        with self.blocks:
+            self._head(keep_seconds)
+            with gr.Row():
+                with gr.Column(min_width=320):
+                    self._files()
+                with gr.Column(min_width=320):
+                    self._people()
+                    self._settings()
+                    self._actions()
+            self._results()
+            self._connect()
+        self.blocks.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
+
+    def _head(self, keep_seconds: int) -> None:
+        gr.Markdown("# LatentSync\nGive a video another sound: the mouth follows it, the rest stays.", elem_id="title")
+        self.models = gr.Markdown(
+            self._handlers.describe_models(self._first_checkpoint), elem_classes="help", elem_id="models"
+        )
+        gr.Markdown(
+            f"{self._studio.limits.describe()} Files stay on this server for {wording.duration(keep_seconds)} at most. "
+            "Use it on people who agreed to it, and say that a video was changed.",
+            elem_classes="help",
+        )
+
+    def _files(self) -> None:
+        self.video = gr.Video(label="1. Video", sources=["upload", "webcam"], elem_id="video")
+        gr.Markdown("Who is to speak: upload a film, or record yourself.", elem_classes="help")
+        self.audio = gr.Audio(
+            label="2. Sound",
+            sources=["upload", "microphone"],
+            type="filepath",
+            editable=False,
+            buttons=[],
+            elem_id="audio",
+        )
+        gr.Markdown("What is to be said. The result lasts as long as this sound.", elem_classes="help")
+        if self._studio.examples:
+            gr.Examples(
+                [[str(example.video), str(example.audio)] for example in self._studio.examples],
+                [self.video, self.audio],
+                example_labels=[example.name for example in self._studio.examples],
+                label="Or take what comes with the page",
+                elem_id="examples",
+                api_visibility="private",
+            )
+
+    def _people(self) -> None:
+        self.people = gr.State([])  # what each thumbnail stands for
+        self.gallery = gr.Gallery(
+            label="3. Who speaks",
+            columns=4,
+            fit_columns=False,
+            object_fit="cover",
+            allow_preview=False,
+            interactive=False,
+            buttons=[],
+            visible=False,
+            elem_id="people",
+        )
+        self.people_line = gr.Markdown(wording.NO_VIDEO_YET, elem_classes="help", elem_id="people-line")
+        self.face = gr.Dropdown(
+            [LARGEST],
+            value=LARGEST[1],
+            label="Who speaks",
+            info="Click a face above or choose here; also X,Y@SECONDS or index:N.",
+            allow_custom_value=True,
+            elem_id="face",
+        )
+
+    def _settings(self) -> None:
+        self.preset = gr.Dropdown(
+            [(wording.PRESETS.get(name, name), name) for name in PRESETS],
+            value=self._preset,
+            label="Preset",
+            info="How much work goes into each frame; more takes longer.",
+        )
+        self.length = gr.Dropdown(
+            [(wording.LENGTHS[mode.value], mode.value) for mode in LengthMode],
+            value=LengthMode.PINGPONG.value,
+            label="If the video is shorter or longer than the sound",
+            info="The last three also say what happens to a longer video.",
+        )
+        with gr.Accordion("More settings", open=False):
+            self.checkpoint = gr.Dropdown(
+                list(self._studio.weights),
+                value=self._first_checkpoint,
+                label="Checkpoint",
+                info="The models; another choice is loaded with the next job and replaces the first in memory.",
+            )
+            with gr.Row():
+                self.steps = gr.Number(
+                    0,
+                    label="Steps",
+                    info="Denoising steps; 0: as the preset says.",
+                    minimum=0,
+                    maximum=200,
+                    precision=0,
+                )
+                self.guidance = gr.Number(
+                    0,
+                    label="Guidance",
+                    info="How strongly the mouth follows the sound, 1 to 3; 0: as the preset says.",
+                    minimum=0,
+                    maximum=10,
+                    step=0.1,
+                )
+            with gr.Row():
+                self.seed = gr.Number(
+                    DEFAULT_SEED, label="Seed", info="The same seed gives the same result.", precision=0, minimum=0
+                )
+                self.quality = gr.Dropdown(
+                    list(QUALITIES),
+                    value=next(iter(QUALITIES)),
+                    label="Quality of the file",
+                    info="Smaller files lose detail everywhere.",
+                )
+
+    def _actions(self) -> None:
+        self.moment = gr.Slider(
+            0,
+            10,
+            value=0,
+            step=0.1,
+            label="Moment to try",
+            info=f"Second of the result around which {PREVIEW_SECONDS:g} s is dubbed first.",
+            elem_id="moment",
+        )
+        with gr.Row():
+            self.try_it = gr.Button("Try one second", min_width=120, elem_id="try")
+            self.run = gr.Button("Dub the video", variant="primary", min_width=120, elem_id="run")
+            self.stop = gr.Button("Stop", variant="stop", interactive=False, min_width=120, elem_id="stop")
+        self.status = gr.HTML(wording.status(wording.IDLE, kind="idle"), elem_id="status")
+
+    def _results(self) -> None:
+        with gr.Row():
+            player = {"interactive": False, "buttons": [], "height": 400, "min_width": 300}
+            self.source = gr.Video(label="Source", elem_id="source", **player)
+            self.result = gr.Video(label="Result", elem_id="result", **player)
+        with gr.Row():
+            self.play = gr.Button("Play both", elem_id="play")
+            self.get_video = gr.DownloadButton("Download the video", interactive=False, elem_id="get-video")
+            self.get_figures = gr.DownloadButton("Download the report", interactive=False, elem_id="get-report")
+        self.words = gr.Markdown(label="Report", elem_id="report")
+        with gr.Accordion("All figures", open=False):
+            self.figures = gr.JSON(label="Figures")
+
+    def _connect(self) -> None:
+        handlers, private = self._handlers, {"api_visibility": "private"}
+        self.video.change(
+            handlers.look,
+            [self.video, self.checkpoint],
+            [self.people_line, self.gallery, self.face, self.people],
+            show_progress_on=self.people_line,
+            concurrency_id="eyes",
+            **private,
+        )
+        self.audio.change(handlers.listen, self.audio, self.moment, show_progress="hidden", **private)
+        self.gallery.select(handlers.pick, self.people, self.face, show_progress="hidden", **private)
+        self.checkpoint.change(handlers.describe_models, self.checkpoint, self.models, **private)
+        self.play.click(None, js=PLAY_BOTH, **private)
+        choices = [self.checkpoint, self.preset, self.steps, self.guidance, self.seed, self.length, self.quality]
+        whole = [self.video, self.audio, *choices, self.face]
+        second = [self.video, self.audio, self.moment, *choices, self.face]
+        results = [self.result, self.words, self.figures]
+        shared = {"concurrency_id": "network", "concurrency_limit": 1}
+        visible = {
+            "outputs": [*results, self.status, self.get_video, self.get_figures, self.stop],
+            "show_progress": "minimal",
+            "show_progress_on": self.status,
+        }
+        jobs = [
+            self.try_it.click(handlers.show_preview, second, **visible, **shared, **private),
+            self.run.click(handlers.show_dub, whole, **visible, **shared, **private),
+        ]
+        for job in jobs:
+            job.success(lambda video: video, self.video, self.source, show_progress="hidden", **private)
+        programs = gr.Button(visible=False)  # what programs call has no other trigger
+        programs.click(handlers.preview, second, results, api_name="preview", **shared)
+        programs.click(handlers.dub, whole, results, api_name="dub", **shared)
+        self.stop.click(
+            handlers.say_stopped,
+            outputs=[self.status, self.stop],
+            cancels=jobs,
+            show_progress="hidden",
+            queue=False,
+            **private,
+        )

@@ -1,0 +1,54 @@
+"""How the page looks: Gradio's theme in quiet colours, and the few rules it has no name for."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+THEME = gr.themes.Default(
+    primary_hue="teal",
+    neutral_hue="slate",
+    radius_size="md",
+    font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+)
+
+CSS = """
+.gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
+#title h1 { margin-bottom: 0; }
+.help p { color: var(--body-text-color-subdued); font-size: var(--text-sm); line-height: 1.45; }
+.help code { font-size: var(--text-xs); overflow-wrap: anywhere; }
+#models { border-left: 3px solid var(--color-accent); padding: 2px 0 2px 12px; }
+#people .grid-wrap { height: auto; min-height: 0; max-height: 280px; padding-top: 32px; }
+#people .grid-container { grid-template-columns: repeat(auto-fill, 104px); padding-top: 0; }
+#people .caption-label { font-weight: 400; font-size: var(--text-xs); }
+#video video { max-height: 340px; }
+#video button:is([aria-label^="Trim"], [aria-label^="Reset"]) { display: none; } /* loads a program from elsewhere */
+#status, #status > div { padding: 0; }
+.status { padding: 10px 14px; border-radius: var(--radius-md); border: 1px solid var(--border-color-primary);
+          background: var(--block-background-fill); color: var(--body-text-color); }
+.status p { margin: 0; }
+.status.done { border-color: var(--color-accent); }
+.status.failed { border-color: var(--error-border-color); color: var(--error-text-color);
+                 background: var(--error-background-fill); }
+.status progress { display: block; appearance: none; width: 100%; height: 8px; margin-top: 8px; border: 0;
+                   border-radius: 4px; overflow: hidden; background: var(--border-color-primary); }
+.status progress::-webkit-progress-bar { background: var(--border-color-primary); }
+.status progress::-webkit-progress-value { background: var(--color-accent); }
+.status progress::-moz-progress-bar { background: var(--color-accent); }
+#report table { border: 0; min-width: min(100%, 320px); }
+#report th, #report td { border: 0; border-bottom: 1px solid var(--border-color-primary); padding: 4px 12px 4px 0; }
+@media (max-width: 640px) { .gradio-container { padding: 8px !important; } }
+"""
+
+# Both players from the start, the source without its sound; a preview is set against the second that it shows.
+PLAY_BOTH = """
+() => {
+  const [source, result] = ["source", "result"].map((id) => document.querySelector(`#${id} video`));
+  if (!source || !result) return;
+  source.currentTime = Number(document.querySelector(".status")?.dataset.start ?? 0);
+  result.currentTime = 0;
+  source.muted = true;
+  source.play();
+  result.play();
+}
+"""

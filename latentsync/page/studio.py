@@ -1,0 +1,187 @@
+"""Jobs of the page: one at a time in a thread of its own, by networks that stay in memory."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from latentsync.constants import AUDIO_RATE
+from latentsync.diffusion.sampler import SamplerSettings
+from latentsync.errors import ConfigError
+from latentsync.inference.control import RunControl
+from latentsync.inference.excerpt import Excerpt
+from latentsync.inference.job import dub
+from latentsync.inference.loading import WeightPaths
+from latentsync.inference.networks import KeptNetworks, Networks
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.people import Person, find_people
+from latentsync.inference.presets import sampler_values
+from latentsync.inference.progress import Progress, ProgressMeter
+from latentsync.inference.report import RunReport
+from latentsync.inference.request import DubRequest
+from latentsync.inference.timeline import LengthMode
+from latentsync.media.audio import read_audio
+from latentsync.media.limits import MediaLimits
+from latentsync.media.writer import EncodingOptions
+
+TICK = 0.25  # s between two looks at a run
+PREVIEW_SECONDS = 1.0
+QUALITIES: Mapping[str, int | None] = {"as the source": None, "smaller file": 26, "draft": 34}  # name -> CRF of H.264
+NAME_KEPT = 60  # characters of the source's name in that of the result
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Files that come with the page. ``faces``: where the face is, so that no detector is needed."""
+
+    name: str
+    video: Path
+    audio: Path
+    faces: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a visitor asks for. ``None`` for what the preset decides; ``moment`` (s) for a preview around it."""
+
+    video: Path
+    audio: Path
+    checkpoint: str
+    preset: str | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int = 0
+    length: str = LengthMode.PINGPONG.value
+    quality: str = "as the source"
+    face: str = "largest"
+    moment: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished job. ``figures``: the account as JSON, also in ``figures_file``; ``start``: second of the whole result
+    that the video begins with."""
+
+    video: Path
+    report: RunReport
+    figures: dict[str, Any]
+    figures_file: Path
+    start: float
+
+
+class Studio:
+    """``weights`` by the names that visitors choose from, the first one by default; ``examples`` come with the page.
+
+    ``make_networks`` gives what keeps networks in memory; tests put stubs there.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, WeightPaths],
+        limits: MediaLimits,
+        examples: Sequence[Example] = (),
+        make_networks: Callable[[], Networks] = KeptNetworks,
+    ) -> None:
+        self.weights, self.limits, self.examples = dict(weights), limits, tuple(examples)
+        self._networks, self._eyes = make_networks(), make_networks()  # faces are looked for beside a running job
+        self._looking = threading.Lock()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="dub")
+        self._running: set[RunControl] = set()
+
+    def people(self, video: Path, checkpoint: str) -> list[Person]:
+        """Who is to be seen. Raises as ``find_people``."""
+        with self._looking:
+            return find_people(
+                video, self._weights(checkpoint), self._detector(video), limits=self.limits, networks=self._eyes
+            )
+
+    def sound_seconds(self, audio: Path) -> float:
+        """The length of a sound. Raises ``AudioError``."""
+        self.limits.check_audio(audio)
+        return len(read_audio(audio)) / AUDIO_RATE
+
+    def perform(self, wish: Wish, folder: Path) -> Iterator[Progress | Outcome]:
+        """Do a job in ``folder``: how far it is now and then, and its ``Outcome`` at the end.
+
+        Closing the iterator ends the work at the next step of the network. Raises as ``job.dub``.
+        """
+        request = self._request(wish, folder)
+        meter = ProgressMeter()
+        control = RunControl(meter.update)
+        self._running.add(control)
+        future = self._worker.submit(dub, request, control=control, networks=self._networks)
+        try:
+            while not future.done():
+                yield meter.reading
+                wait([future], TICK)
+        finally:
+            control.stop()
+            future.cancel()
+            self._running.discard(control)
+        yield _outcome(request, future.result())
+
+    def close(self) -> None:
+        """End all work."""
+        for control in list(self._running):
+            control.stop()
+        self._worker.shutdown(cancel_futures=True)
+
+    def _request(self, wish: Wish, folder: Path) -> DubRequest:
+        weights = self._weights(wish.checkpoint)
+        if wish.quality not in QUALITIES:
+            raise ConfigError(f"There is no quality '{wish.quality}'.", remedy=f"Use one of: {', '.join(QUALITIES)}.")
+        sampler = sampler_values(wish.preset, weights.are_builtin, steps=wish.steps, guidance_scale=wish.guidance_scale)
+        excerpt = None
+        if wish.moment is not None:
+            seconds = Fraction(self.sound_seconds(wish.audio)).limit_denominator(AUDIO_RATE)
+            excerpt = Excerpt.around(wish.moment, PREVIEW_SECONDS, seconds)
+        name = f"{wish.video.stem[:NAME_KEPT]}_{'dubbed' if excerpt is None else 'preview'}"
+        return DubRequest(
+            video=wish.video,
+            audio=wish.audio,
+            output=folder / f"{name}.mp4",
+            options=SyncOptions(
+                sampler=SamplerSettings(**sampler),
+                seed=wish.seed,
+                length=LengthMode(wish.length),
+                face=wish.face,
+                excerpt=excerpt,
+            ),
+            encoding=EncodingOptions(crf=QUALITIES[wish.quality]),
+            weights=weights,
+            detector=self._detector(wish.video),
+            limits=self.limits,
+        )
+
+    def _weights(self, checkpoint: str) -> WeightPaths:
+        if checkpoint not in self.weights:
+            raise ConfigError(
+                f"There is no checkpoint '{checkpoint}'.", remedy=f"Use one of: {', '.join(self.weights)}."
+            )
+        return self.weights[checkpoint]
+
+    def _detector(self, video: Path) -> str:
+        for example in self.examples:
+            if filecmp.cmp(video, example.video, shallow=False):
+                return str(example.faces)
+        return "auto"
+
+
+def _outcome(request: DubRequest, report: RunReport) -> Outcome:
+    figures = json.loads(report.to_json())
+    # Where the server keeps its files is its own business; and to Gradio a "path" is a file to be fetched.
+    figures |= {key: Path(figures[key]).name for key in ("video", "audio", "output")}
+    figures["encoded"].pop("path")
+    for weights in figures["weights"].values():
+        weights["file"] = Path(weights.pop("path")).name
+    file = request.output.with_suffix(".json")
+    file.write_text(json.dumps(figures, indent=2, ensure_ascii=False), encoding="utf-8")
+    excerpt = request.options.excerpt
+    return Outcome(request.output, report, figures, file, 0.0 if excerpt is None else float(excerpt.start))

@@ -1,0 +1,36 @@
+"""One example and one page for the tests that do not change how the page is set up."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.page.stage import StageNetworks, make_example, stage
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory):
+    return make_example(tmp_path_factory.mktemp("stage") / "example")
+
+
+@pytest.fixture(scope="session")
+def page_folder(tmp_path_factory):
+    """Where a page of the tests keeps everything: what appears elsewhere should not have."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def served(example, page_folder):
+    """(address, studio) of a page over stub networks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(page_folder))
+        patch.setenv("LATENTSYNC_CACHE", str(page_folder / "cache"))
+        with stage(example) as both:
+            yield both
+
+
+@pytest.fixture(autouse=True)
+def quick_networks():
+    """Each test begins with networks that take no time."""
+    StageNetworks.seconds = 0.0
+    yield
+    StageNetworks.seconds = 0.0

@@ -1,0 +1,175 @@
+"""The page in a real browser: what a visitor does, from upload to download."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from latentsync.media.video import VideoFile
+from tests.media.test_limits import web_page
+from tests.page.stage import StageNetworks, green_people, wait_until
+
+TIMEOUT = 120_000  # ms; the machine may be busy
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+expect.set_options(timeout=TIMEOUT)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        say = pytest.fail if os.environ.get("LATENTSYNC_BROWSER_REQUIRED") else pytest.skip
+        say("no Chromium here: on Debian or Ubuntu, apt-get install chromium")
+    with sync_playwright() as playwright:
+        # Containers forbid the sandbox; the only page that is opened is our own.
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"], timeout=TIMEOUT)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, served):
+    """Opens the page as a visitor of their own; nothing may be asked of another server."""
+    contexts, elsewhere = [], []
+
+    def open_page(**settings) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
+        context.set_default_timeout(TIMEOUT)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: elsewhere.append(request.url))
+        page.goto(served[0])
+        page.wait_for_selector("#run")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not [url for url in elsewhere if not url.startswith((served[0], "data:", "blob:"))]
+
+
+def bring(page: Page, example):
+    """Upload a video and a sound, and wait for the faces."""
+    page.set_input_files("#video input[type=file]", str(example.video))
+    page.set_input_files("#audio input[type=file]", str(example.audio))
+    expect(page.locator("#people img")).to_have_count(2)
+    expect(page.locator("#audio")).to_contain_text("0:02")
+
+
+def pick(page: Page, number: int):
+    page.locator("#people button.thumbnail-item").nth(number - 1).click()
+    expect(page.locator("#face input")).to_have_value(f"Person {number}, from 0.0 s")
+
+
+def finish(page: Page, button: str, words: str):
+    page.click(button)
+    expect(page.locator("#report")).to_contain_text(words)
+    expect(page.locator(".status.done")).to_be_visible()
+
+
+def download(page: Page, folder: Path) -> Path:
+    with page.expect_download() as waiting:
+        page.click("#get-video")
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path
+
+
+def test_from_upload_to_download(visit, example, tmp_path):
+    page = visit()
+    expect(page.locator("#models")).to_contain_text("Built-in models")
+    bring(page, example)
+    pick(page, 2)
+    finish(page, "#try", "25 frames, 1.0 s")
+    loads = len(StageNetworks.loads)
+    finish(page, "#run", "50 frames, 2.0 s")
+    assert len(StageNetworks.loads) == loads
+    for player in ("#source", "#result"):
+        page.wait_for_function("id => document.querySelector(`${id} video`)?.readyState >= 2", arg=player)
+    page.click("#play")
+    page.wait_for_function("document.querySelector('#result video').currentTime > 0")
+    result = download(page, tmp_path)
+    assert result.name == "two_dubbed.mp4"
+    assert VideoFile(result).info.n_frames == 50 and green_people(result) == {"right"}
+
+
+def test_stop_ends_the_work_and_the_page_goes_on(visit, example, served, page_folder):
+    page = visit()
+    bring(page, example)
+    StageNetworks.seconds, start = 0.3, StageNetworks.steps
+    page.click("#run")
+    wait_until(lambda: StageNetworks.steps > start + 2)
+    expect(page.locator(".status.running")).to_contain_text("Dubbing")
+    page.click("#stop")
+    expect(page.locator("#status")).to_contain_text("Stopped")
+    wait_until(lambda: not served[1]._running)
+    stopped = StageNetworks.steps
+    page.wait_for_timeout(1000)
+    assert StageNetworks.steps - stopped <= 1
+    assert not list(page_folder.rglob("*.part"))
+    expect(page.locator("#stop")).to_be_disabled()
+    StageNetworks.seconds = 0.0
+    finish(page, "#run", "50 frames")
+
+
+def test_an_error_is_a_sentence_and_the_page_lives_on(visit, example, tmp_path):
+    page = visit()
+    page.click("#run")
+    expect(page.locator(".status.failed")).to_contain_text("A video and a sound are needed")
+    page.set_input_files("#video input[type=file]", str(web_page(tmp_path / "film.mp4")))
+    expect(page.locator("#people-line")).to_contain_text("film.mp4 is a web page, not a media file.")
+    page.set_input_files("#audio input[type=file]", str(example.audio))
+    expect(page.locator("#audio")).to_contain_text("0:02")
+    page.click("#run")
+    expect(page.locator(".status.failed")).to_contain_text("Download the file itself.")
+    assert "Traceback" not in page.content()
+    page.get_by_text("Two people").click()
+    expect(page.locator("#people img")).to_have_count(2)
+
+
+def test_two_visitors_at_once(visit, example, tmp_path):
+    pages = [visit(), visit()]
+    for number, page in enumerate(pages, 1):
+        bring(page, example)
+        pick(page, number)
+    StageNetworks.seconds = 0.02
+    for page in pages:
+        page.click("#run")
+    results = []
+    for number, page in enumerate(pages):
+        expect(page.locator(".status.done")).to_be_visible()
+        (tmp_path / str(number)).mkdir()
+        results.append(download(page, tmp_path / str(number)))
+    assert [green_people(result) for result in results] == [{"left"}, {"right"}]
+    addresses = [page.locator("#result video").get_attribute("src") for page in pages]
+    assert Path(addresses[0]).parents[1] != Path(addresses[1]).parents[1]
+
+
+UNNAMED = """() => [...document.querySelectorAll("input, textarea, select, button, [role=button], [role=slider]")]
+  .filter((e) => e.checkVisibility() && e.type !== "file")
+  .filter((e) => !(e.ariaLabel || e.title || e.innerText?.trim() || e.labels?.length))
+  .map((e) => e.outerHTML.slice(0, 200))"""
+
+
+def test_phone_dark_and_keyboard(visit):
+    page = visit(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page.wait_for_function("document.body.classList.contains('dark')")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    page.get_by_text("More settings").click()
+    assert page.evaluate(UNNAMED) == []
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached |= set(
+            page.evaluate("""() => {
+            const ids = [];
+            for (let e = document.activeElement; e; e = e.parentElement) if (e.id) ids.push(e.id);
+            return ids; }""")
+        )
+    assert {"video", "audio", "examples", "face", "moment", "try", "run", "play"} <= reached

@@ -1,0 +1,41 @@
+"""The words of the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latentsync.errors import VideoError
+from latentsync.inference.presets import PRESETS
+from latentsync.inference.progress import Progress
+from latentsync.inference.report import FrameRange, RunRecord, RunReport
+from latentsync.inference.timeline import LengthMode
+from latentsync.page import wording
+
+
+def test_progress_says_stage_share_and_time_left():
+    words = wording.progress(Progress("dubbing", 30, 120, 12.4))
+    assert "Dubbing: 25%, about 12 s left" in words and 'value="0.250"' in words
+    assert "Loading the models" in wording.progress(Progress("loading", 0, 120))
+
+
+def test_an_error_names_files_as_the_visitor_knows_them():
+    path = Path("/srv/secret/abc/film.mp4")
+    error = VideoError(f"{path} is a web page.", remedy="Download the file itself.")
+    assert wording.sentence(error, path) == "film.mp4 is a web page. Download the file itself."
+    assert "<b>" not in wording.status("<b>film</b>")
+
+
+def test_a_report_in_words():
+    record = RunRecord(frames=50, passed_through=[FrameRange(10, 14, "no face")])
+    with record.clock.measure("generate"):
+        pass
+    account = RunReport("v", "a", "o", 2.0, 25.0, 4.0, 0.5, record, "cpu", "float32", {}, {}, {}, {}, ["careful"])
+    words = wording.report(account, start=3.0)
+    assert "Preview from 3.0 s" in words and "2.0 s for a second of video" in words
+    assert "5 frames are as they were: 3.40-3.60 s (no face)." in words
+    assert "| generating the mouth | 0.0 |" in words and "| encoding | 0.5 |" in words and "Note: careful." in words
+
+
+def test_there_are_words_for_every_choice():
+    assert set(wording.PRESETS) == set(PRESETS)
+    assert set(wording.LENGTHS) == {mode.value for mode in LengthMode}
