@@ -35,7 +35,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def serve(arguments: argparse.Namespace) -> None:
     """Serve until Ctrl-C."""
     from latentsync.heaps import share_heaps
-
     from latentsync.inference.loading import WeightPaths, installed_weights
     from latentsync.media.limits import MediaLimits
     from latentsync.page.server import serving

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET
 from latentsync.page import wording
 from latentsync.page.studio import Outcome, Studio, Wish
 from latentsync.page.visitors import VisitorFolders
@@ -52,8 +53,12 @@ class Handlers:
         raise words.error
 
     def describe_models(self, checkpoint: str) -> str:
-        """What the chosen checkpoint is."""
+        """What a checkpoint is, in words."""
         return wording.models(checkpoint, self._studio.weights[checkpoint].are_builtin)
+
+    def suit_preset(self, checkpoint: str) -> str:
+        """The preset that a checkpoint is made for."""
+        return BUILTIN_PRESET if self._studio.weights[checkpoint].are_builtin else DEFAULT_PRESET
 
     def say_stopped(self) -> tuple[str, gr.Button]:
         """The work was ended by closing its iterator; this is what the visitor sees of it."""

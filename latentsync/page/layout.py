@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET, DEFAULT_SEED, PRESETS
+from latentsync.inference.presets import DEFAULT_SEED, PRESETS
 from latentsync.inference.timeline import LengthMode
 from latentsync.page import wording
 from latentsync.page.handlers import LARGEST, Handlers
@@ -28,8 +28,7 @@ class Page:
         self._studio = studio
         self._handlers = Handlers(studio, folders)
         self._first_checkpoint = next(iter(studio.weights))
-        builtin = studio.weights[self._first_checkpoint].are_builtin
-        self._preset = preset or (BUILTIN_PRESET if builtin else DEFAULT_PRESET)
+        self._preset = preset or self._handlers.suit_preset(self._first_checkpoint)
         self.blocks = gr.Blocks(
             title="LatentSync", analytics_enabled=False, delete_cache=(CLEANING_INTERVAL, keep_seconds)
         )
@@ -192,6 +191,7 @@ class Page:
         self.audio.change(handlers.listen, self.audio, self.moment, show_progress="hidden", **private)
         self.gallery.select(handlers.pick, self.people, self.face, show_progress="hidden", **private)
         self.checkpoint.change(handlers.describe_models, self.checkpoint, self.models, **private)
+        self.checkpoint.change(handlers.suit_preset, self.checkpoint, self.preset, **private)
         self.play.click(None, js=PLAY_BOTH, **private)
         choices = [self.checkpoint, self.preset, self.steps, self.guidance, self.seed, self.length, self.quality]
         whole = [self.video, self.audio, *choices, self.face]

@@ -169,7 +169,7 @@ class Studio:
 
     def _detector(self, video: Path) -> str:
         for example in self.examples:
-            if filecmp.cmp(video, example.video, shallow=False):
+            if video.is_file() and filecmp.cmp(video, example.video, shallow=False):
                 return str(example.faces)
         return "auto"
 
