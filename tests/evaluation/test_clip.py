@@ -107,7 +107,7 @@ def test_another_form_is_scored_with_a_remark(judges, tmp_path, truth, changed, 
     assert any(remark in each for each in found.remarks)
     row = found.rows[RESULT]
     assert isinstance(row["psnr_inside"], float)
-    assert row["psnr_inside"] < 60
+    assert row["psnr_inside"] > 15  # at another rate other moments are compared
     if "frames" in changed:
         assert row["length"] == pytest.approx(-1, abs=0.02)
         assert row["sound_length"] == pytest.approx(1, abs=0.02)

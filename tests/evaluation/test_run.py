@@ -19,10 +19,11 @@ from tests.evaluation.world import SYNCNET, talker, write_talker
 def folders(tmp_path_factory) -> Path:
     """Three truths; of the results one is fine, one is no video, one is missing, and one has no truth."""
     root = tmp_path_factory.mktemp("folders")
-    for number, name in enumerate(("a", "sub/b", "c")):
-        write_talker(root / "truth" / f"{name}.mp4", talker(number, seconds=2.0, size=128))
-    write_talker(root / "results" / "a.mp4", talker(0, seconds=2.0, size=128), quality=30)
-    write_talker(root / "results" / "d.mp4", talker(3, seconds=2.0, size=128))
+    clip = talker(0, seconds=1.4, size=96)
+    for name in ("a", "sub/b", "c"):
+        write_talker(root / "truth" / f"{name}.mp4", clip)
+    write_talker(root / "results" / "a.mp4", clip, quality=30)
+    write_talker(root / "results" / "d.mp4", clip)
     (root / "results" / "sub").mkdir()
     (root / "results" / "sub" / "b.mp4").write_text("words")
     return root
