@@ -64,12 +64,12 @@ class Handlers:
         """The work was ended by closing its iterator; this is what the visitor sees of it."""
         return wording.status(wording.STOPPED, kind="idle"), gr.Button(interactive=False)
 
-    def show_dub(self, *values, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def show_dub(self, request: gr.Request, *values) -> Iterator[tuple[Any, ...]]:
         """Dub a whole video, for the eyes of a visitor."""
         video, audio, *choices = values
         yield from self._show(request, video, audio, None, choices)
 
-    def show_preview(self, *values, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def show_preview(self, request: gr.Request, *values) -> Iterator[tuple[Any, ...]]:
         """Dub one second, for the eyes of a visitor."""
         video, audio, moment, *choices = values
         yield from self._show(request, video, audio, moment, choices)
