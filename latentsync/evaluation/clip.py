@@ -138,8 +138,7 @@ def _score_pictures(scene: Scene) -> None:
         other_person = row == TRUTH and not settings.setting.truth_is_picture
         path = scene.placed(TRUTH) if other_person else reference
         if path is not None:
-            own = scene.mouths.get(row)
-            scene.strips[row] = pictures.cut_faces(recording, path, own, settings.resolution, scene.folder, row)
+            _cut(scene, row, recording, path)
     for name, network in (("hyperiqa", with_.hyperiqa), ("csim", with_.csim)):
         for row in scene.strips:
             if isinstance(network, str):
@@ -150,10 +149,18 @@ def _score_pictures(scene: Scene) -> None:
         board.each(row, _picture_figures(scene, row))
 
 
+def _cut(scene: Scene, row: str, recording: Recording, path: FacePath) -> None:
+    own, side = scene.mouths.get(row), scene.settings.resolution
+    try:
+        scene.strips[row] = pictures.cut_faces(recording, path, own, side, scene.folder, row)
+    except LatentSyncError as error:  # damaged in the middle
+        scene.board.say(row, (*pictures.EQUAL, "flicker", "sharpness", "hyperiqa"), error.message)
+
+
 def _picture_figures(scene: Scene, row: str) -> dict[str, Callable[[], float]]:
     """Of one row, still to be computed."""
     with_, settings, strip = scene.with_, scene.settings, scene.strips[row]
-    reference, source, keep = scene.strips[scene.reference], scene.strips.get(SOURCE), with_.keep_mask
+    reference, source, keep = scene.strips.get(scene.reference), scene.strips.get(SOURCE), with_.keep_mask
     figures: dict[str, Callable[[], float]] = {}
     if scene.expected is not None:
         speaking = speaking_frames(scene.expected, len(strip.found))
@@ -166,9 +173,12 @@ def _picture_figures(scene: Scene, row: str) -> dict[str, Callable[[], float]]:
         known = {"lpips_inside": with_.lpips, "lpips_outside": with_.lpips, "csim": with_.csim}
         equal = {name: value for name, value in pictures.EQUAL.items() if not isinstance(known.get(name), str)}
         scene.board.put(row, equal)
-    else:
+    elif reference is not None:
         network = None if isinstance(with_.lpips, str) else with_.lpips
-        figures |= pictures.compared(strip, reference, keep, network, settings.stride)
+        try:
+            figures |= pictures.compared(strip, reference, keep, network, settings.stride)
+        except LatentSyncError as error:
+            scene.board.say(row, pictures.EQUAL, error.message)
         if not isinstance(with_.csim, str):
             figures["csim"] = lambda: pictures.likeness_of_person(with_.csim, strip, reference, settings.stride)
     if source is not None:
@@ -201,7 +211,8 @@ def _collect_features(scene: Scene) -> None:
         if strip is not None:
             few = np.flatnonzero(strip.found)[:: settings.stride]
             fid = with_.inception
-            fid = fid if isinstance(fid, str) else inception_features(with_.inception, strip.faces[few])
+            if not isinstance(fid, str):
+                fid = inception_features(with_.inception, strip.faces[few]) if len(few) else absent
         if faces is not None and row in scene.recordings:
             fvd = with_.i3d if isinstance(with_.i3d, str) else _i3d(scene, row, faces)
         scene.features["fid"][row], scene.features["fvd"][row] = fid, fvd

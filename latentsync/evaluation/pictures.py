@@ -77,7 +77,10 @@ def cut_faces(
 def compared(
     mine: FaceStrip, reference: FaceStrip, keep_mask: np.ndarray, lpips: nn.Module | None, stride: int
 ) -> Figures:
-    """Fidelity and seam of a strip against the reference, aligned in the same way; ``keep_mask`` (R, R)."""
+    """Fidelity and seam of a strip against the reference, aligned in the same way; ``keep_mask`` (R, R).
+
+    Raises ``DataError`` if they have no two frames in common.
+    """
     frames = _common(mine, reference)
     few = frames[::stride]
     hole, kept = 1 - keep_mask, keep_mask

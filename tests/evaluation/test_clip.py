@@ -138,6 +138,16 @@ def test_a_file_that_is_no_video(judges, tmp_path, truth) -> None:
     assert isinstance(found.rows[TRUTH]["faces"], float)
 
 
+def test_a_file_that_is_damaged_in_the_middle(judges, tmp_path, truth) -> None:
+    result = write_talker(tmp_path / "a.mp4", CLIP)
+    content = bytearray(result.read_bytes())
+    edge = len(content) // 6
+    content[edge:-edge] = bytes(len(content) - 2 * edge)
+    result.write_bytes(content)
+    row = score(judges, tmp_path, result, truth).rows[RESULT]
+    assert any(isinstance(value, str) and "a.mp4" in value for value in row.values())
+
+
 def test_files_that_are_not_there(judges, tmp_path, truth) -> None:
     found = score(judges, tmp_path, None, truth)
     assert all("no file of this name" in value for value in found.rows[RESULT].values())
