@@ -35,7 +35,8 @@ CSS = """
 .status progress::-webkit-progress-bar { background: var(--border-color-primary); }
 .status progress::-webkit-progress-value { background: var(--color-accent); }
 .status progress::-moz-progress-bar { background: var(--color-accent); }
-#report table { border: 0; min-width: min(100%, 320px); }
+#report :is(table, thead, tbody, tr) { border: 0; }
+#report table { min-width: min(100%, 320px); }
 #report th, #report td { border: 0; border-bottom: 1px solid var(--border-color-primary); padding: 4px 12px 4px 0; }
 @media (max-width: 640px) { .gradio-container { padding: 8px !important; } }
 """
