@@ -36,17 +36,16 @@ def run(options: argparse.Namespace) -> None:
     """Print the result as JSON."""
     from latentsync.checkpoint import sha256_file
     from latentsync.evaluation.fvd import folder_fvd
-    from latentsync.evaluation.instruments import I3D
+    from latentsync.evaluation.instruments import I3D, find_detector
     from latentsync.evaluation.pairs import videos_in
     from latentsync.evaluation.settings import EvaluationSettings
-    from latentsync.face.detector_choice import load_detector
     from latentsync.metrics.i3d import PixelRange, load_i3d
 
     settings = EvaluationSettings(
         detector=options.detector, fvd_range=PixelRange(options.range), fvd_first_frame=options.first_frame
     )
     weights = options.auxiliary / I3D
-    network, detector = load_i3d(weights), load_detector(options.detector, options.auxiliary, "cpu")
+    network, detector = load_i3d(weights), find_detector(settings, options.auxiliary)
     results, truths = (list(videos_in(folder).values()) for folder in (options.results, options.truth))
     found = asdict(folder_fvd(results, truths, network, detector, settings))
     found |= {"range": options.range, "first_frame": options.first_frame, "weights_sha256": sha256_file(weights)}

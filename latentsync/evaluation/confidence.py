@@ -7,12 +7,11 @@ from pathlib import Path
 
 from latentsync.checkpoint.card import read_config
 from latentsync.errors import LatentSyncError, NoAudioStreamError
-from latentsync.evaluation.faces import follow_face, given_faces
-from latentsync.evaluation.instruments import load_sync_model
+from latentsync.evaluation.faces import known_or_found
+from latentsync.evaluation.instruments import find_detector, load_sync_model
 from latentsync.evaluation.recording import open_recording
 from latentsync.evaluation.settings import EvaluationSettings
 from latentsync.evaluation.voices import own_sync, published_sync
-from latentsync.face.detector_choice import load_detector
 from latentsync.metrics.published_sync import S3FD_FILE, PublishedSync
 from latentsync.metrics.s3fd import load_s3fd
 from latentsync.metrics.syncnet_v2 import load_syncnet_v2
@@ -40,7 +39,7 @@ class ConfidenceScorer:
         self._own = self._published = self._detector = None
         if read_config(model) is not None:
             self._own = load_sync_model(model, None)
-            self._detector = load_detector(settings.detector, auxiliary, "cpu")
+            self._detector = find_detector(settings, auxiliary)
         else:
             self._published = PublishedSync(load_s3fd(auxiliary / S3FD_FILE), load_syncnet_v2(model))
 
@@ -59,7 +58,7 @@ class ConfidenceScorer:
             found = published_sync(self._published, recording, None, recording.sound)
             return SyncScore(found["lse_c"], int(found["av_offset"]), found["lse_d"])
         side = self._settings.resolution
-        faces = follow_face(recording, self._detector, given_faces(path), self._settings.face, side)
+        faces = known_or_found(recording, self._detector, self._settings.face, side)
         found = own_sync(self._own, recording, faces, recording.sound, side)
         offset = int(found["stablesyncnet_offset"])
         return SyncScore(found["stablesyncnet_confidence"], offset, 1 - found["stablesyncnet_cosine"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentsync.errors import ConfigError, NoFaceError
+from latentsync.errors import ConfigError, NoFaceError, WeightsMissingError
 from latentsync.evaluation.recording import Recording
 from latentsync.face.align import FaceAligner
 from latentsync.face.detections_file import Detections, read_detections
@@ -64,6 +64,17 @@ def follow_face(
             remedy="Choose clips with a visible face, or another --face or --detector.",
         )
     return found
+
+
+def known_or_found(recording: Recording, detector: FaceDetector | str, face: str, resolution: int) -> FacePath:
+    """``follow_face`` with the faces in a file beside the video, else with the ``detector``.
+
+    Raises as ``follow_face``, and ``WeightsMissingError`` if there is neither, ``detector`` being the sentence why.
+    """
+    given = given_faces(recording.video.info.path)
+    if given is None and isinstance(detector, str):
+        raise WeightsMissingError(detector, remedy="Or lay a file of faces beside the video.")
+    return follow_face(recording, None if given is not None else detector, given, face, resolution)
 
 
 def given_faces(video: Path) -> Detections | None:

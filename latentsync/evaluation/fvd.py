@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from latentsync.errors import DataError, LatentSyncError
-from latentsync.evaluation.faces import follow_face, given_faces
+from latentsync.evaluation.faces import known_or_found
 from latentsync.evaluation.pictures import faces_of_fvd
 from latentsync.evaluation.recording import open_recording
 from latentsync.evaluation.settings import EvaluationSettings
@@ -30,10 +30,11 @@ class FvdResult:
 
 
 def folder_fvd(
-    results: Sequence[Path], truths: Sequence[Path], network: nn.Module, detector: FaceDetector,
+    results: Sequence[Path], truths: Sequence[Path], network: nn.Module, detector: FaceDetector | str,
     settings: EvaluationSettings,
 ) -> FvdResult:  # fmt: skip
-    """Between two sets of videos, which need not be pairs. Raises ``DataError`` if fewer than two of either can be
+    """Between two sets of videos, which need not be pairs; ``detector`` may be the sentence why there is
+    none, if all have their faces beside them. Raises ``DataError`` if fewer than two of either can be
     used, naming the first reason."""
     failed: dict[str, str] = {}
 
@@ -42,7 +43,7 @@ def folder_fvd(
         for path in paths:
             try:
                 recording = open_recording(path)
-                faces = follow_face(recording, detector, given_faces(path), settings.face, settings.resolution)
+                faces = known_or_found(recording, detector, settings.face, settings.resolution)
                 cropped = faces_of_fvd(recording, faces.boxes, settings.fvd_first_frame)
             except LatentSyncError as error:
                 failed[str(path)] = error.message

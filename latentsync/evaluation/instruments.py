@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from latentsync.data.syncnet_dataset import SyncView
 from latentsync.errors import ConfigError, WeightsMismatchError, WeightsMissingError
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.face.detector import FaceDetector
-from latentsync.face.detector_choice import choose_detector, load_detector
+from latentsync.face.detector_choice import choose_detector, detector_files, load_detector
 from latentsync.face.mask import load_mask
 from latentsync.metrics.hyperiqa import HyperIQA, load_hyperiqa
 from latentsync.metrics.i3d import load_i3d
@@ -60,7 +61,7 @@ def load_instruments(settings: EvaluationSettings, weights: EvaluationWeights) -
 
     return Instruments(
         keep_mask=load_mask(settings.mask, settings.resolution)[0],
-        detector=_detector(settings, weights),
+        detector=find_detector(settings, weights.auxiliary),
         sync=load("syncnet", lambda path: load_sync_model(path, weights.syncnet_config)),
         published_sync=load("syncnet_v2", lambda path: PublishedSync.load(path.parent)),
         lpips=load("lpips", load_lpips),
@@ -84,11 +85,12 @@ def weight_files(weights: EvaluationWeights) -> dict[str, tuple[Path, ...]]:
     } | ({"csim": (weights.csim,)} if weights.csim else {})
 
 
-def weight_hashes(weights: EvaluationWeights) -> dict[str, str]:
+def weight_hashes(settings: EvaluationSettings, weights: EvaluationWeights) -> dict[str, str]:
     """Name of each file that is there -> SHA-256."""
     present = {path for paths in weight_files(weights).values() for path in paths if path.is_file()}
-    detectors = {path for path in weights.auxiliary.glob("*") if path.suffix in (".onnx", ".task", ".pth", ".tar")}
-    return {path.name: sha256_file(path) for path in sorted(present | detectors)}
+    with suppress(WeightsMissingError):  # then nothing is detected
+        present |= set(detector_files(settings.detector, weights.auxiliary, "cpu"))
+    return {path.name: sha256_file(path) for path in sorted(present)}
 
 
 def load_sync_model(path: Path, config: Path | None) -> SyncModel:
@@ -114,9 +116,10 @@ def load_sync_model(path: Path, config: Path | None) -> SyncModel:
     return SyncModel(network.eval(), view)
 
 
-def _detector(settings: EvaluationSettings, weights: EvaluationWeights) -> FaceDetector | str:
+def find_detector(settings: EvaluationSettings, auxiliary: Path) -> FaceDetector | str:
+    """The face detector, or the sentence that stands for it."""
     try:
-        name = choose_detector(settings.detector, weights.auxiliary, "cpu")
+        name = choose_detector(settings.detector, auxiliary, "cpu")
     except WeightsMissingError:
         return f"weights missing: those of a face detector; {FETCH}"
-    return load_detector(name, weights.auxiliary, "cpu", threads=1)
+    return load_detector(name, auxiliary, "cpu", threads=1)

@@ -44,7 +44,8 @@ def evaluate(
 ) -> tuple[Evaluation, str]:
     """Score every clip, write the report to ``output``, return it and the SHA-256 of its JSON.
 
-    The figures do not depend on ``workers``. Raises ``DataError`` if there is nothing to score or the setting needs a
+    The figures do not depend on ``workers``; a single one works in this process, which keeps to one thread from then
+    on. Raises ``DataError`` if there is nothing to score or the setting needs a
     source, ``ConfigError`` and the ``WeightsError`` family for networks that cannot be used, and ``OutputError``.
     """
     if source is None and settings.setting is not Setting.RECONSTRUCTION:
@@ -61,7 +62,12 @@ def evaluate(
         clips.append(scores)
         on_clip(len(clips), len(pairs))
     evaluation = Evaluation(
-        settings, weight_hashes(weights), clips, summarise(clips, settings.seed), failures(clips), tuple(notes)
+        settings,
+        weight_hashes(settings, weights),
+        clips,
+        summarise(clips, settings.seed),
+        failures(clips),
+        tuple(notes),
     )
     page = evaluation_page(evaluation, {clip.name: stills_path(output, clip.name) for clip in clips})
     try:
@@ -78,7 +84,12 @@ def stills_path(output: Path, name: str) -> Path:
 def _score_all(
     pairs: Sequence[ClipFiles], settings: EvaluationSettings, weights: EvaluationWeights, output: Path, workers: int
 ) -> Iterator[ClipScores]:
-    """In the order of ``pairs``, a few clips ahead of the consumer."""
+    """In the order of ``pairs``; with several workers a few clips ahead of the consumer."""
+    if workers == 1:
+        _start()
+        for files in pairs:
+            yield _score(files, settings, weights, stills_path(output, files.name))
+        return
     context = multiprocessing.get_context("spawn")  # networks and codecs do not survive a fork
     with ProcessPoolExecutor(workers, context, initializer=_start) as pool:
         jobs = (
@@ -91,14 +102,14 @@ def _score_all(
 
 
 def _start() -> None:
-    """In a worker process: one thread, so that figures do not depend on the machine's cores."""
+    """One thread, so that figures do not depend on the machine's cores."""
     limit_threads(1)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
 
 def _score(files: ClipFiles, settings: EvaluationSettings, weights: EvaluationWeights, stills: Path) -> ClipScores:
-    """In a worker process; networks are loaded with its first clip, so that their errors reach the caller."""
+    """Networks are loaded with a process's first clip, so that their errors reach the caller."""
     return score_clip(files, _instruments(settings, weights), settings, stills)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from latentsync.errors import ConfigError, WeightsMissingError
-from latentsync.face.detector import DOWNLOAD, FaceDetector
+from latentsync.face.detector import DOWNLOAD, FaceDetector, find_weights
 
 DETECTOR_NAMES = ("auto", "face-alignment", "yunet")
 
@@ -18,6 +18,12 @@ def load_detector(name: str, weights_dir: Path, device: str, threads: int | None
     ``choose_detector``, and ``WeightsCorruptError`` if the files cannot be read.
     """
     return _backends()[choose_detector(name, weights_dir, device)].load(weights_dir, device, threads)
+
+
+def detector_files(name: str, weights_dir: Path, device: str) -> list[Path]:
+    """The files that ``load_detector`` would read; raises as ``choose_detector``."""
+    groups = _backends()[choose_detector(name, weights_dir, device)].FILES
+    return [path for names in groups if (path := find_weights(weights_dir, names)) is not None]
 
 
 def choose_detector(name: str, weights_dir: Path, device: str) -> str:

@@ -20,6 +20,7 @@ from latentsync.face.detector import DOWNLOAD, Detection, find_weights
 S3FD_FILES = ("s3fd-619a316812.pth",)
 # The plain state dict that the package's release 1.5 reads, or the TorchScript archive of its earlier releases.
 FAN_FILES = ("2DFAN4-11f355bf06.pth.tar", "2DFAN4-cd938726ad.zip")
+FILES = (S3FD_FILES, FAN_FILES)  # one of each is needed
 
 DETECTION_SIDE = 640  # longer side of the frame that S3FD sees, px
 MIN_SCORE = 0.5
@@ -34,7 +35,7 @@ FAN_BATCH = 16
 
 def missing_files(weights_dir: Path) -> list[str]:
     """Names of the files that are not there."""
-    return [names[0] for names in (S3FD_FILES, FAN_FILES) if find_weights(weights_dir, names) is None]
+    return [names[0] for names in FILES if find_weights(weights_dir, names) is None]
 
 
 def load(weights_dir: Path, device: str, threads: int | None = None) -> FaceAlignmentDetector:

@@ -25,6 +25,7 @@ from latentsync.face.similarity import invert, transform
 
 DETECTOR_FILES = ("face_detection_yunet_2023mar.onnx", "yunet_n_dynamic.onnx")
 MESH_FILES = ("face_landmarker.task",)
+FILES = (DETECTOR_FILES, MESH_FILES)  # one of each is needed
 MESH_MEMBER = "face_landmarks_detector.tflite"
 
 MAX_WORKERS = 8
@@ -56,7 +57,7 @@ EYE_CORNERS = (33, 263)
 
 def missing_files(weights_dir: Path) -> list[str]:
     """Names of the files that are not there."""
-    return [names[0] for names in (DETECTOR_FILES, MESH_FILES) if find_weights(weights_dir, names) is None]
+    return [names[0] for names in FILES if find_weights(weights_dir, names) is None]
 
 
 def load(weights_dir: Path, device: str, threads: int | None = None) -> YuNetMesh:
