@@ -37,20 +37,20 @@ class Handlers:
             pictures = [(p.thumbnail, f"Person {n}") for n, p in enumerate(people, 1)]
             line, values = wording.people_found(len(people)), [value for _, value in names]
             return line, gr.Gallery(pictures, visible=bool(people)), _list_of(names), values
-        return words.line, *_nobody()
+        return f"**Not taken.** {words.line}", *_nobody()
 
     def pick(self, people: list[str], event: gr.SelectData) -> str:
         """The thumbnail that was clicked, as a choice."""
         return people[event.index]
 
     def listen(self, audio: str | None):
-        """Let the slider for the moment to try reach to the end of the sound."""
+        """Let the slider for the moment to try reach to the end of the sound: (slider, status)."""
         if audio is None:
-            return gr.skip()
+            return gr.skip(), gr.skip()
         with _in_words(Path(audio)) as words:
             seconds = self._studio.sound_seconds(Path(audio))
-            return gr.Slider(maximum=max(round(seconds, 1), 0.1), value=round(seconds / 2, 1))
-        raise words.error
+            return gr.Slider(maximum=max(round(seconds, 1), 0.1), value=round(seconds / 2, 1)), gr.skip()
+        return gr.skip(), wording.status(words.line, kind="failed")
 
     def describe_models(self, checkpoint: str) -> str:
         """What a checkpoint is, in words."""
@@ -127,11 +127,10 @@ class Handlers:
                 yield _finished(report) if isinstance(report, Outcome) else _unfinished(wording.progress(report))
             return
         yield _unfinished(wording.status(words.line, kind="failed"), running=False)
-        raise words.error
 
     def _perform(self, request: gr.Request, video: str | None, audio: str | None, moment: float | None, choices):
         if video is None or audio is None:
-            raise ConfigError(wording.MISSING_FILE)
+            raise ConfigError("A video and a sound are needed.", remedy="Upload both, or take the example.")
         checkpoint, preset, steps, guidance_scale, seed, length, quality, face = choices
         wish = Wish(
             video=Path(video),
@@ -150,13 +149,14 @@ class Handlers:
 
 
 class _Words:
-    """What went wrong, for the page: a ``line``, and the ``error`` that shows it and tells callers of the API."""
+    """What went wrong, as a ``line`` for the page and as an ``error`` for programs that call it."""
 
     line = ""
 
     @property
     def error(self) -> gr.Error:
-        return _refusal(self.line)
+        """Gradio may show the message as HTML: names of files must not be read as tags."""
+        return gr.Error(html.escape(self.line, quote=False), print_exception=False)
 
 
 @contextmanager
@@ -178,11 +178,6 @@ def _in_words(*paths: Path) -> Iterator[_Words]:
 def _paths(job: tuple[Any, ...]) -> list[Path]:
     """The visitor's files in the arguments of ``Handlers._perform``."""
     return [Path(value) for value in job[1:3] if value is not None]
-
-
-def _refusal(line: str) -> gr.Error:
-    """Gradio shows the message as HTML: names of files must not be read as tags."""
-    return gr.Error(html.escape(line, quote=False), duration=None, title="Not done", print_exception=False)
 
 
 def _nobody() -> tuple[gr.Gallery, gr.Dropdown, list[str]]:

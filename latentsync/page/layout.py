@@ -188,7 +188,7 @@ class Page:
             concurrency_id="eyes",
             **private,
         )
-        self.audio.change(handlers.listen, self.audio, self.moment, show_progress="hidden", **private)
+        self.audio.change(handlers.listen, self.audio, [self.moment, self.status], show_progress="hidden", **private)
         self.gallery.select(handlers.pick, self.people, self.face, show_progress="hidden", **private)
         self.checkpoint.change(handlers.describe_models, self.checkpoint, self.models, **private)
         self.checkpoint.change(handlers.suit_preset, self.checkpoint, self.preset, **private)
@@ -207,8 +207,7 @@ class Page:
             self.try_it.click(handlers.show_preview, second, **visible, **shared, **private),
             self.run.click(handlers.show_dub, whole, **visible, **shared, **private),
         ]
-        for job in jobs:
-            job.success(lambda video: video, self.video, self.source, show_progress="hidden", **private)
+        self.result.change(lambda video: video, self.video, self.source, show_progress="hidden", **private)
         programs = gr.Button(visible=False)  # what programs call has no other trigger
         programs.click(handlers.preview, second, results, api_name="preview", **shared)
         programs.click(handlers.dub, whole, results, api_name="dub", **shared)

@@ -31,7 +31,6 @@ IDLE = "Nothing is running."
 DONE = "Done. The result is below."
 STOPPED = "Stopped; nothing was left behind."
 NO_VIDEO_YET = "Bring a video: the people in it appear here."
-MISSING_FILE = "A video and a sound are needed. Upload both, or take the example."
 FAULT = "Something is wrong with the program itself, not with your files. The server's log has the details."
 PRESETS = {
     "builtin": "Built-in (6 steps)",
@@ -84,7 +83,8 @@ def progress(reading: Progress) -> str:
 def status(text: str, share: float | None = None, kind: str = "running", start: float = 0.0) -> str:
     """``kind``: 'idle', 'running', 'done' or 'failed'. ``share`` 0 to 1 adds a bar. ``start``: of a preview, s."""
     bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-label="Progress"></progress>'
-    return f'<div class="status {kind}" role="status" data-start="{start:.3f}"><p>{html.escape(text)}</p>{bar}</div>'
+    role = "alert" if kind == "failed" else "status"
+    return f'<div class="status {kind}" role="{role}" data-start="{start:.3f}"><p>{html.escape(text)}</p>{bar}</div>'
 
 
 def sentence(error: LatentSyncError, *paths: Path) -> str:
