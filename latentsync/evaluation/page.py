@@ -32,6 +32,7 @@ _SHOWN = ("lse_c", "stablesyncnet_cosine", "stablesyncnet_offset", "opening_corr
           "silence_movement", "lpips_inside", "psnr_inside", "psnr_outside", "flicker", "sharpness",
           "seam")  # fmt: skip
 _STYLE = """
+td:first-child { min-width: 190px; }
 td.tells { text-align: left; font-size: 85%; color: #555; min-width: 300px; } td.n { white-space: nowrap; }
 td.reason { text-align: left; color: #a33; font-size: 85%; } .interval { color: #777; font-size: 85%; }
 .stills { margin: 1.2em 0; } .stills img { max-width: 100%; }
@@ -99,7 +100,7 @@ def _cell(found: Summary) -> str:
     if not found.measured:
         return f'<span title="{escape(found.reason)}">–</span>'
     beneath = []
-    if found.low is not None and found.low != found.high:
+    if found.low is not None and _number(found.low) != _number(found.high):
         beneath.append(f"[{_number(found.low)}, {_number(found.high)}]")
     if found.measured < found.clips:
         beneath.append(f"{found.measured} of {found.clips} clips")

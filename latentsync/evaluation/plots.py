@@ -41,6 +41,7 @@ def figure_plot(name: str, info: FigureInfo, clips: Sequence[ClipScores]) -> str
     axes.set_yticks(range(len(_COLOURS)), list(_COLOURS), fontsize=8)
     axes.set_ylim(len(_COLOURS) - 0.5, -0.5)
     axes.tick_params(axis="x", labelsize=8)
+    axes.xaxis.get_major_locator().set_params(nbins=6)
     axes.margins(x=0.08)
     axes.grid(axis="x", alpha=0.25)
     unit = f" ({info.unit})" if info.unit else ""
