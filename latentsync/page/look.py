@@ -38,7 +38,10 @@ CSS = """
 #report :is(table, thead, tbody, tr) { border: 0; }
 #report table { min-width: min(100%, 320px); }
 #report th, #report td { border: 0; border-bottom: 1px solid var(--border-color-primary); padding: 4px 12px 4px 0; }
-@media (max-width: 640px) { .gradio-container { padding: 8px !important; } }
+@media (max-width: 640px) {
+  .gradio-container { padding: 8px !important; }
+  #source, #result { height: 300px !important; }
+}
 """
 
 # Both players from the start, the source without its sound; a preview is set against the second that it shows.
