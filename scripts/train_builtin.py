@@ -13,8 +13,10 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from latentsync.checkpoint.card import CARD_KEY, WeightsCard
 from latentsync.config import load_config
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
 from latentsync.heaps import keep_freed_memory
@@ -73,16 +75,17 @@ def train_stage_2(overrides: Sequence[str]) -> bool:
 
 def publish(_: Sequence[str]) -> bool:
     """Put the results, in half precision, in the place of the built-in models."""
-    from latentsync.checkpoint import load_whisper_weights, save_whisper
+    from latentsync.checkpoint import load_whisper_weights, read_card, save_whisper
 
+    encoder_file = TARGET / "audio_encoder.pt"
     (TARGET / "codec").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(DECODER / "config.json", TARGET / "codec" / "config.json")
     name = "diffusion_pytorch_model.safetensors"
     _halve(DECODER / name, TARGET / "codec" / name)
     _halve(SYNCNET, TARGET / "syncnet.safetensors")
-    _halve(STAGE_2, TARGET / "unet.safetensors")
+    _halve(STAGE_2, TARGET / "unet.safetensors", replace(read_card(STAGE_2), audio_encoder=encoder_file.name))
     dims, encoder = load_whisper_weights(AUDIO_ENCODER)
-    save_whisper(TARGET / "audio_encoder.pt", dims, {name: tensor.half() for name, tensor in encoder.items()})
+    save_whisper(encoder_file, dims, {name: tensor.half() for name, tensor in encoder.items()})
     return True
 
 
@@ -111,14 +114,16 @@ def _train_unet(config: str, name: str, overrides: Sequence[str]) -> bool:
     return _finished(train_unet(recipe, name))
 
 
-def _halve(source: Path, target: Path) -> None:
-    """Copy a safetensors file in half precision; the networks are built in single precision whatever a file has."""
+def _halve(source: Path, target: Path, card: WeightsCard | None = None) -> None:
+    """Copy a safetensors file in half precision, with another ``card`` if one is given; the networks are built in
+    single precision whatever a file has."""
     from safetensors import safe_open
     from safetensors.torch import save_file
 
     with safe_open(source, framework="pt") as archive:
         tensors = {name: archive.get_tensor(name).half() for name in archive.keys()}  # noqa: SIM118  not a mapping
-        save_file(tensors, target, metadata=archive.metadata())
+        metadata = archive.metadata() | ({} if card is None else {CARD_KEY: card.to_json()})
+        save_file(tensors, target, metadata=metadata)
 
 
 def _finished(outcome: object) -> bool:
