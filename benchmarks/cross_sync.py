@@ -47,6 +47,7 @@ from latentsync.face.tracks import FaceTracks
 from latentsync.inference.loading import DEFAULT_DIRECTORY, WeightPaths, load_pipeline, model_settings
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.inference.presets import DEFAULT_PRESET, PRESETS, sampler_values
 from latentsync.metrics.cross_sync import MouthTruth, Row, fill_gaps, score_mouth, summarise, table
 from latentsync.metrics.fidelity import psnr, ssim
 from latentsync.metrics.mouth import mouth_opening
@@ -212,8 +213,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--first", type=int, default=0, help="number of the first clip")
     parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", type=float, default=1.5)
+    parser.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
+    parser.add_argument("--steps", type=int, help="instead of the preset's")
+    parser.add_argument("--guidance", type=float, help="instead of the preset's")
     return parser.parse_args()
 
 
@@ -223,7 +225,9 @@ def main() -> None:
     paths = WeightPaths(options.unet, options.codec, options.audio_encoder, options.mesh)
     pipeline = load_pipeline(paths, settings)
     with_ = load_instruments(options, load_mask(settings.mask, settings.resolution))
-    sampler = SamplerSettings(steps=options.steps, guidance_scale=options.guidance)
+    sampler = SamplerSettings(
+        **sampler_values(options.preset, False, steps=options.steps, guidance_scale=options.guidance)
+    )
     wish = SyncOptions(sampler, batch=-(-WINDOW_FRAMES // settings.num_frames), check_output=False)
     clips, sheet, dubbing = [], [], 0.0
     for number in range(options.first, options.first + options.clips):
