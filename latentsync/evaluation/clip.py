@@ -53,6 +53,7 @@ def score_clip(files: ClipFiles, with_: Instruments, settings: EvaluationSetting
         open_all(scene)
         follow_all(scene)
         _score_sound(scene)
+        _score_place(scene)
         _score_mouth(scene)
         _score_pictures(scene)
         _collect_features(scene)
@@ -76,22 +77,29 @@ def _score_sound(scene: Scene) -> None:
             board.say(row, ("sound_length", *_SOUND), recording.no_sound)
         else:
             board.put(row, {"sound_length": len(recording.sound) / AUDIO_RATE - recording.seconds})
-            if row == TRUTH:
-                board.put(row, dict.fromkeys(_SOUND, 0.0))
-            elif expected is not None:
+            if expected is not None:
                 board.attempt(row, _SOUND, partial(voices.sound_figures, recording.sound, expected))
+
+
+def _score_place(scene: Scene) -> None:
+    """Lag and drift of the pictures against the video that was dubbed."""
     dubbed = SOURCE if SOURCE in scene.recordings else TRUTH
+    if dubbed not in scene.recordings:
+        return
+    small: dict[str, np.ndarray] = {}
+
+    def lag(row: str) -> voices.Scores:
+        row = dubbed if row == TRUTH and not scene.is_dub else row
+        for each in (row, dubbed):
+            if each not in small:
+                small[each] = voices.thumbnails(scene.recordings[each])
+        return voices.picture_figures(small[row], small[dubbed])
+
     for row in scene.recordings:
-        if row == dubbed or (row == TRUTH and not scene.is_dub):
-            board.put(row, dict.fromkeys(_PICTURE, 0.0))
-        elif row == TRUTH and not scene.settings.setting.truth_is_picture:
-            board.say(row, _PICTURE, "does not apply: the truth shows another person")
-        elif dubbed in scene.recordings:
-            board.attempt(row, _PICTURE, partial(_picture_lag, scene, row, dubbed))
-
-
-def _picture_lag(scene: Scene, row: str, dubbed: str) -> voices.Scores:
-    return voices.picture_figures(scene.recordings[row], scene.recordings[dubbed])
+        if row == TRUTH and not scene.settings.setting.truth_is_picture:
+            scene.board.say(row, _PICTURE, "does not apply: the truth shows another person")
+        else:
+            scene.board.attempt(row, _PICTURE, partial(lag, row))
 
 
 def _score_sync(scene: Scene, row: str, recording: Recording) -> None:

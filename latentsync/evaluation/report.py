@@ -1,4 +1,4 @@
-"""The result as JSON and CSV. Neither time nor place is in it, so two runs write the same bytes."""
+"""The result as JSON and CSV. No time is in it, so two runs write the same bytes."""
 
 from __future__ import annotations
 

@@ -116,9 +116,9 @@ def sound_figures(sound: np.ndarray, expected: np.ndarray) -> Scores:
     return {"sound_lag": 1000 * lag.start, "sound_drift": 1000 * lag.drift}
 
 
-def picture_figures(recording: Recording, reference: Recording) -> Scores:
-    """Frames at 25 per second. Raises as ``metrics.drift.picture_lag``."""
-    lag = picture_lag(_thumbnails(recording), _thumbnails(reference))
+def picture_figures(prediction: np.ndarray, reference: np.ndarray) -> Scores:
+    """Frames at 25 per second, of two sets of ``thumbnails``. Raises as ``metrics.drift.picture_lag``."""
+    lag = picture_lag(prediction, reference)
     return {"picture_lag": lag.start, "picture_drift": lag.drift}
 
 
@@ -134,8 +134,8 @@ def _lag(mine: np.ndarray, true: np.ndarray) -> int:
     return opening_lag(mine, true)
 
 
-def _thumbnails(recording: Recording) -> np.ndarray:
-    """(N, 32 * 32) float32 grey levels."""
+def thumbnails(recording: Recording) -> np.ndarray:
+    """(N, 32 * 32) float32 grey levels, in which movement is compared."""
     size = (THUMBNAIL, THUMBNAIL)
     with closing(recording.pictures()) as pictures:
         small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
