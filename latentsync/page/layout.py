@@ -10,10 +10,9 @@ from latentsync.page import wording
 from latentsync.page.handlers import LARGEST, Handlers
 from latentsync.page.look import PLAY_BOTH
 from latentsync.page.studio import PREVIEW_SECONDS, QUALITIES, Studio
-from latentsync.page.visitors import VisitorFolders
+from latentsync.page.visitors import CLEANING_INTERVAL, VisitorFolders
 
 QUEUE_LENGTH = 16  # jobs that may wait; who comes later is told to come back
-CLEANING_INTERVAL = 600  # s
 
 
 def build_page(studio: Studio, folders: VisitorFolders, keep_seconds: int, preset: str | None = None) -> gr.Blocks:
