@@ -16,16 +16,14 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
 import psutil
-import torch
 
 from latentsync.evaluation.clip import score_clip
 from latentsync.evaluation.instruments import load_instruments
 from latentsync.evaluation.pairs import find_pairs
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.inference.loading import BUILTIN_DIRECTORY
-from latentsync.media.threads import limit_threads
+from latentsync.media.threads import single_threaded
 
 CLIPS, WORKERS = 100, 2  # of the time that is extrapolated to
 
@@ -35,14 +33,11 @@ def main() -> None:
     parser.add_argument("--set", type=Path, required=True, help="folder with results/ and truth/")
     parser.add_argument("--auxiliary", type=Path, required=True, help="folder of a face detector's weights")
     options = parser.parse_args()
-    limit_threads(1)
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     settings = EvaluationSettings()
     weights = EvaluationWeights(options.auxiliary, BUILTIN_DIRECTORY / "syncnet.safetensors")
     judges = load_instruments(settings, weights)
     seconds, resident = [], []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, single_threaded():
         os.environ["LATENTSYNC_CACHE"] = folder
         for files in find_pairs(options.set / "results", options.set / "truth", None):
             start = time.process_time()

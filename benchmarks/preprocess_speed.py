@@ -24,6 +24,7 @@ from latentsync.face.detector import FaceDetector
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracking import TrackingSettings, track_faces
 from latentsync.media.rate import at_rate
+from latentsync.media.threads import single_threaded
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.preprocess.faces import FaceCount, follow, look_at
@@ -33,7 +34,6 @@ from latentsync.preprocess.shots import mark_shots
 from latentsync.preprocess.step2_resampled import resampled_info
 from latentsync.preprocess.step6_affine_transformed import aligned_frames, square_info
 from latentsync.preprocess.tools import LoadedTools
-from latentsync.preprocess.worker import single_threaded
 from latentsync.types import Frame
 
 FIRST = EncodingOptions("h264", 14, "veryfast", repeatable=True)

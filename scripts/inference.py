@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 import sys
 from fractions import Fraction
@@ -19,6 +20,11 @@ from latentsync.inference.presets import (
     sampler_values,
 )
 from latentsync.inference.timeline import LengthMode
+
+
+def _seed(text: str) -> int:
+    """A number, or one drawn by the system for -1; the report names it."""
+    return secrets.randbelow(2**32) if int(text) == -1 else int(text)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -51,7 +57,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     look.add_argument("--inference_steps", type=int, help="denoising steps (20)")
     look.add_argument("--guidance_scale", type=float, help="how strongly the mouth follows the sound, 1 to 3 (1.5)")
     look.add_argument("--enable_deepcache", action="store_true", help="reuse deep features at two steps of three")
-    look.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"-1 is random ({DEFAULT_SEED})")
+    look.add_argument("--seed", type=_seed, default=DEFAULT_SEED, help=f"-1: another every time ({DEFAULT_SEED})")
     look.add_argument("--batch", default="auto", help="windows of 16 frames generated together (auto)")
     look.add_argument(
         "--length",

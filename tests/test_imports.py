@@ -18,6 +18,7 @@ ALLOWED = {
     "types": {"constants"},
     "config": {"errors"},
     "stream": set(),
+    "heaps": set(),
     "html_page": set(),
     "recipe": BASE,
     "models": BASE,

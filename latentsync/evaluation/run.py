@@ -10,9 +10,6 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
-import cv2
-import torch
-
 from latentsync.errors import DataError, OutputError
 from latentsync.evaluation.clip import ClipScores, score_clip
 from latentsync.evaluation.instruments import Instruments, load_instruments, weight_hashes
@@ -21,7 +18,7 @@ from latentsync.evaluation.pairs import ClipFiles, find_pairs
 from latentsync.evaluation.report import Evaluation, write_report
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights, Setting
 from latentsync.evaluation.summary import failures, summarise
-from latentsync.media.threads import limit_threads
+from latentsync.media.threads import single_threaded
 
 BUILTIN_NOTE = (
     "The StableSyncNet that judged was trained on drawn faces only: on films of people its figures mean nothing. "
@@ -44,9 +41,9 @@ def evaluate(
 ) -> tuple[Evaluation, str]:
     """Score every clip, write the report to ``output``, return it and the SHA-256 of its JSON.
 
-    The figures do not depend on ``workers``; a single one works in this process, which keeps to one thread from then
-    on. Raises ``DataError`` if there is nothing to score or the setting needs a
-    source, ``ConfigError`` and the ``WeightsError`` family for networks that cannot be used, and ``OutputError``.
+    The figures do not depend on ``workers``; a single one works in this process. Raises ``DataError`` if there is
+    nothing to score or the setting needs a source, ``ConfigError`` and the ``WeightsError`` family for networks that
+    cannot be used, and ``OutputError``.
     """
     if source is None and settings.setting is not Setting.RECONSTRUCTION:
         raise DataError(
@@ -86,12 +83,11 @@ def _score_all(
 ) -> Iterator[ClipScores]:
     """In the order of ``pairs``; with several workers a few clips ahead of the consumer."""
     if workers == 1:
-        _start()
         for files in pairs:
             yield _score(files, settings, weights, stills_path(output, files.name))
         return
     context = multiprocessing.get_context("spawn")  # networks and codecs do not survive a fork
-    with ProcessPoolExecutor(workers, context, initializer=_start) as pool:
+    with ProcessPoolExecutor(workers, context) as pool:
         jobs = (
             pool.submit(_score, files, settings, weights, stills_path(output, files.name)) for files in pairs
         )  # a generator: a clip is submitted when it is asked for
@@ -101,16 +97,11 @@ def _score_all(
             pending.extend(islice(jobs, 1))
 
 
-def _start() -> None:
-    """One thread, so that figures do not depend on the machine's cores."""
-    limit_threads(1)
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-
-
 def _score(files: ClipFiles, settings: EvaluationSettings, weights: EvaluationWeights, stills: Path) -> ClipScores:
-    """Networks are loaded with a process's first clip, so that their errors reach the caller."""
-    return score_clip(files, _instruments(settings, weights), settings, stills)
+    """Networks are loaded with a process's first clip, so that their errors reach the caller. One thread, so that
+    figures do not depend on the machine's cores."""
+    with single_threaded():
+        return score_clip(files, _instruments(settings, weights), settings, stills)
 
 
 @cache

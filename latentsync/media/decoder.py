@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from latentsync.errors import NoVideoStreamError, VideoError
 from latentsync.media.container import open_input
-from latentsync.media.threads import thread_count
+from latentsync.media.threads import codec_threads
 from latentsync.media.timeline import Timeline
 
 NO_VIDEO_REMEDY = "Name a video, a picture or a folder of pictures."
@@ -100,5 +100,5 @@ def _decoder_for(stream: VideoStream) -> av.VideoCodecContext:
         decoder = av.CodecContext.create(_ALPHA_DECODERS[decoder.name], "r")
         decoder.extradata = stream.codec_context.extradata
     decoder.thread_type = "AUTO"
-    decoder.thread_count = thread_count()
+    decoder.thread_count = codec_threads()
     return decoder

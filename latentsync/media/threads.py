@@ -1,19 +1,36 @@
-"""How many threads FFmpeg's decoders and encoders may start, for the whole process."""
+"""How many threads decoders, encoders, OpenCV and PyTorch may start, for the whole process."""
 
 from __future__ import annotations
 
-_threads = 0
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_codec_threads = 0  # one per processor core
 
 
-def limit_threads(count: int) -> None:
-    """At most ``count`` threads for each decoder and encoder that is opened from now on; 0: one per processor core.
+def codec_threads() -> int:
+    """For each decoder and encoder that is opened from now on; 0: one per processor core."""
+    return _codec_threads
 
-    x264's output depends on its number of threads, so work that must not depend on the machine sets 1.
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """One thread for decoding, encoding, OpenCV and PyTorch.
+
+    x264's output and the rounding of sums depend on the number of threads, so work that must not depend on the machine
+    is done inside this; workers that share the cores among them do all of theirs so.
     """
-    global _threads
-    _threads = count
+    import cv2
+    import torch
 
-
-def thread_count() -> int:
-    """What ``limit_threads`` has set."""
-    return _threads
+    global _codec_threads
+    before = _codec_threads, cv2.getNumThreads(), torch.get_num_threads()
+    _codec_threads = 1
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _codec_threads = before[0]
+        cv2.setNumThreads(before[1])
+        torch.set_num_threads(before[2])

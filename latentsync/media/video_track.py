@@ -13,7 +13,7 @@ from av.video.frame import PictureType
 from latentsync.errors import EncoderError
 from latentsync.media.color import RgbToFrame
 from latentsync.media.encoding import EncodingOptions, EncodingPlan, plan_encoding
-from latentsync.media.threads import thread_count
+from latentsync.media.threads import codec_threads
 from latentsync.types import Frame, VideoInfo
 
 _MAX_REORDERING = 60  # seconds between decoding and showing a frame that no encoder means
@@ -35,7 +35,7 @@ class VideoTrack:
         self._stream.width, self._stream.height, self._stream.pix_fmt = source.width, source.height, plan.pix_fmt
         context = self._stream.codec_context
         context.thread_type = "AUTO"
-        context.thread_count = thread_count()
+        context.thread_count = codec_threads()
         context.sample_aspect_ratio = source.sample_aspect_ratio
         context.colorspace, context.color_primaries = plan.color.matrix, plan.color.primaries
         context.color_trc = plan.color.transfer

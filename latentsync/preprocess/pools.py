@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from latentsync.errors import ConfigError
+from latentsync.media.threads import single_threaded
 from latentsync.preprocess.run_lock import hold_as_worker
-from latentsync.preprocess.worker import Result, Task, Worker, single_threaded
+from latentsync.preprocess.worker import Result, Task, Worker
 
 CPU, GPU = "cpu", "gpu"  # pools; also what kind of device their networks run on
 

@@ -7,17 +7,11 @@ import platform
 import shutil
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-import cv2
-import torch
-
 from latentsync.errors import AudioError, DataError, LatentSyncError, NoFaceError, VideoError
-from latentsync.media.threads import limit_threads, thread_count
 from latentsync.preprocess import step1_readable
 from latentsync.preprocess.clip import Clip, Job, Made, Outcome, Row
 from latentsync.preprocess.commit import commit, no_room, output_error
@@ -164,22 +158,6 @@ class Worker:
         )
         write_file_record(self._layout, record)
         return record
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """One thread for everything that a worker does: workers share the cores among them, and results depend neither on
-    how many there are nor on the machine."""
-    before = thread_count(), cv2.getNumThreads(), torch.get_num_threads()
-    limit_threads(1)
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        limit_threads(before[0])
-        cv2.setNumThreads(before[1])
-        torch.set_num_threads(before[2])
 
 
 def _reason(error: LatentSyncError) -> str:

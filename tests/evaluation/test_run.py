@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 
 from eval import eval_sync_conf, evaluate
 from eval.inference_videos import make_pairs
 from latentsync.errors import DataError, WeightsMissingError
 from latentsync.evaluation.pairs import find_pairs
 from latentsync.evaluation.settings import RESULT
+from latentsync.media.threads import codec_threads
 from tests.evaluation.world import SYNCNET, talker, write_talker
 
 
@@ -36,8 +39,10 @@ def command(root: Path, output: Path, *more: str) -> list[str]:
 
 
 def test_two_runs_write_the_same_bytes_and_count_what_failed(folders, tmp_path, capsys) -> None:
+    threads = torch.get_num_threads(), cv2.getNumThreads(), codec_threads()
     for name, workers in (("one", "1"), ("two", "2")):
         assert evaluate.main(command(folders, tmp_path / name, "--workers", workers)) == 0
+    assert (torch.get_num_threads(), cv2.getNumThreads(), codec_threads()) == threads
     for file in ("evaluation.json", "clips.csv", "summary.csv", "evaluation.html"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
     values = json.loads((tmp_path / "one" / "evaluation.json").read_text())

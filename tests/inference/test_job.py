@@ -215,13 +215,22 @@ def test_outputs_that_cannot_be(media, checkpoints, tmp_path, capsys):
     assert main(arguments(media, checkpoints, existing, "--overwrite")) == 0
 
 
-@pytest.mark.parametrize("option", [["--device", "cuda:77"], ["--batch", "none"], ["--face", "him"], ["--mask", "x"]])
+@pytest.mark.parametrize("option", [["--device", "cuda:77"], ["--batch", "none"], ["--face", "him"], ["--mask", "x"], ["--seed", "-2"]])
 def test_options_that_make_no_sense(media, checkpoints, tmp_path, option):
     try:
         code = main(arguments(media, checkpoints, tmp_path / "out.mp4", *option))
     except SystemExit as stop:
         code = stop.code
     assert code in (2, errors.ConfigError.exit_code, errors.DeviceError.exit_code)
+
+
+def test_a_random_seed_is_another_each_time_and_is_told(media, checkpoints, tmp_path):
+    seeds = []
+    for name in ("a", "b"):
+        output, report = tmp_path / f"{name}.mp4", tmp_path / f"{name}.json"
+        assert main(arguments(media, checkpoints, output, "--seed", "-1", "--report", str(report))) == 0
+        seeds.append(json.loads(report.read_text())["options"]["seed"])
+    assert seeds[0] != seeds[1] and min(seeds) >= 0
 
 
 def test_a_full_disk(media, checkpoints, tmp_path, monkeypatch):
