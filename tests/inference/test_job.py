@@ -215,7 +215,9 @@ def test_outputs_that_cannot_be(media, checkpoints, tmp_path, capsys):
     assert main(arguments(media, checkpoints, existing, "--overwrite")) == 0
 
 
-@pytest.mark.parametrize("option", [["--device", "cuda:77"], ["--batch", "none"], ["--face", "him"], ["--mask", "x"], ["--seed", "-2"]])
+@pytest.mark.parametrize(
+    "option", [["--device", "cuda:77"], ["--batch", "none"], ["--face", "him"], ["--mask", "x"], ["--seed", "-2"]]
+)
 def test_options_that_make_no_sense(media, checkpoints, tmp_path, option):
     try:
         code = main(arguments(media, checkpoints, tmp_path / "out.mp4", *option))
