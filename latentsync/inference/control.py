@@ -30,9 +30,14 @@ class RunControl:
         """Ask the run to end; it does at the next frame or step of the network, and leaves nothing behind."""
         self._stopped.set()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the run was asked to end."""
+        return self._stopped.is_set()
+
     def check(self) -> None:
         """Raise ``StoppedError`` if the run was asked to end."""
-        if self._stopped.is_set():
+        if self.stopped:
             raise StoppedError("Stopped; nothing was left behind.")
 
     def expect(self, frames: int, passes: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.errors import ConfigError, LatentSyncError, StoppedError
 from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET
 from latentsync.page import wording
 from latentsync.page.studio import Outcome, Studio, Wish
@@ -60,9 +60,10 @@ class Handlers:
         """The preset that a checkpoint is made for."""
         return BUILTIN_PRESET if self._studio.weights[checkpoint].are_builtin else DEFAULT_PRESET
 
-    def say_stopped(self) -> tuple[str, gr.Button]:
-        """The work was ended by closing its iterator; this is what the visitor sees of it."""
-        return wording.status(wording.STOPPED, kind="idle"), gr.Button(interactive=False)
+    def stop(self, request: gr.Request) -> None:
+        """End the visitor's work. The stream of its progress says so last: another answer here could be overtaken."""
+        if request.session_hash:
+            self._studio.stop(request.session_hash)
 
     def show_dub(self, request: gr.Request, *values) -> Iterator[tuple[Any, ...]]:
         """Dub a whole video, for the eyes of a visitor."""
@@ -126,7 +127,7 @@ class Handlers:
             for report in reports:
                 yield _finished(report) if isinstance(report, Outcome) else _unfinished(wording.progress(report))
             return
-        yield _unfinished(wording.status(words.line, kind="failed"), running=False)
+        yield _unfinished(wording.status(words.line, kind=words.kind), running=False)
 
     def _perform(self, request: gr.Request, video: str | None, audio: str | None, moment: float | None, choices):
         if video is None or audio is None:
@@ -145,13 +146,15 @@ class Handlers:
             face=face,
             moment=moment,
         )
-        return self._studio.perform(wish, self._folders.new_job(request.session_hash or ""))
+        visitor = request.session_hash or ""
+        return self._studio.perform(wish, self._folders.new_job(visitor), visitor)
 
 
 class _Words:
     """What went wrong, as a ``line`` for the page and as an ``error`` for programs that call it."""
 
     line = ""
+    kind = "failed"  # of ``wording.status``
 
     @property
     def error(self) -> gr.Error:
@@ -168,6 +171,8 @@ def _in_words(*paths: Path) -> Iterator[_Words]:
     words = _Words()
     try:
         yield words
+    except StoppedError as error:
+        words.line, words.kind = error.message, "idle"
     except LatentSyncError as error:
         words.line = wording.sentence(error, *paths)
     except Exception:  # noqa: BLE001  the page lives on, and says so

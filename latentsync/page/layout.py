@@ -202,19 +202,10 @@ class Page:
             "show_progress": "minimal",
             "show_progress_on": self.status,
         }
-        jobs = [
-            self.try_it.click(handlers.show_preview, second, **visible, **shared, **private),
-            self.run.click(handlers.show_dub, whole, **visible, **shared, **private),
-        ]
+        self.try_it.click(handlers.show_preview, second, **visible, **shared, **private)
+        self.run.click(handlers.show_dub, whole, **visible, **shared, **private)
         self.result.change(lambda video: video, self.video, self.source, show_progress="hidden", **private)
         programs = gr.Button(visible=False)  # what programs call has no other trigger
         programs.click(handlers.preview, second, results, api_name="preview", **shared)
         programs.click(handlers.dub, whole, results, api_name="dub", **shared)
-        self.stop.click(
-            handlers.say_stopped,
-            outputs=[self.status, self.stop],
-            cancels=jobs,
-            show_progress="hidden",
-            queue=False,
-            **private,
-        )
+        self.stop.click(handlers.stop, show_progress="hidden", queue=False, **private)

@@ -93,7 +93,7 @@ class Studio:
         self._networks, self._eyes = make_networks(), make_networks()  # faces are looked for beside a running job
         self._looking = threading.Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="dub")
-        self._running: set[RunControl] = set()
+        self._running: dict[RunControl, str] = {}  # with the visitor that each is for
 
     def people(self, video: Path, checkpoint: str) -> list[Person]:
         """Who is to be seen. Raises as ``find_people``."""
@@ -107,25 +107,33 @@ class Studio:
         self.limits.check_audio(audio)
         return len(read_audio(audio)) / AUDIO_RATE
 
-    def perform(self, wish: Wish, folder: Path) -> Iterator[Progress | Outcome]:
+    def perform(self, wish: Wish, folder: Path, visitor: str) -> Iterator[Progress | Outcome]:
         """Do a job in ``folder``: how far it is now and then, and its ``Outcome`` at the end.
 
-        Closing the iterator ends the work at the next step of the network. Raises as ``job.dub``.
+        Closing the iterator ends the work at the next step of the network. So does ``stop``, and the iterator raises
+        ``StoppedError`` without waiting for it. Raises as ``job.dub`` besides.
         """
         request = self._request(wish, folder)
         meter = ProgressMeter()
         control = RunControl(meter.update)
-        self._running.add(control)
+        self._running[control] = visitor
         future = self._worker.submit(dub, request, control=control, networks=self._networks)
         try:
             while not future.done():
+                control.check()
                 yield meter.reading
                 wait([future], TICK)
         finally:
             control.stop()
             future.cancel()
-            self._running.discard(control)
+            self._running.pop(control)
         yield _outcome(request, future.result())
+
+    def stop(self, visitor: str) -> None:
+        """End what runs for a visitor."""
+        for control, owner in list(self._running.items()):
+            if owner == visitor:
+                control.stop()
 
     def close(self) -> None:
         """End all work."""

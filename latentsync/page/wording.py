@@ -29,7 +29,6 @@ STAGES_OF_REPORT = {
 SPANS_SHOWN = 8
 IDLE = "Nothing is running."
 DONE = "Done. The result is below."
-STOPPED = "Stopped; nothing was left behind."
 NO_VIDEO_YET = "Bring a video: the people in it appear here."
 FAULT = "Something is wrong with the program itself, not with your files. The server's log has the details."
 PRESETS = {
