@@ -30,6 +30,7 @@ NO_SYNC = ("run.use_syncnet=false", "run.pixel_space_supervise=false")
 TRAININGS: dict[str, tuple[str, ...]] = {  # the first two with three seeds, where time allows
     FIRST: (),
     "no SyncNet": NO_SYNC,
+    "with movement loss": ("run.movement_loss_weight=0.5",),
     "shared noise": ("run.use_mixed_noise=false",),
     "no motion modules": ("model.use_motion_module=false", "run.trainable_modules=null"),
     "with TREPA": ("run.trepa_loss_weight=10",),

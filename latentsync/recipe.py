@@ -87,6 +87,7 @@ class UNetRun:
     mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
     loss_levels: str = "uniform"  # see diffusion.level_weights
     kept_area_weight: float = 1.0  # of latents outside the mask's hole in the reconstruction loss
+    movement_loss_weight: float = 0.0  # of the changes between frames in latent space
     audio_dropout: float = 0.0  # share of the clips that are shown without sound, which is what guidance contrasts with
     ema_decay: float = 0.0  # of the averaged weights that are validated and exported; 0 = no average
     log_steps: int = 10

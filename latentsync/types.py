@@ -310,3 +310,4 @@ class Losses:
     sync: Tensor | None = None
     perceptual: Tensor | None = None
     trepa: Tensor | None = None
+    movement: Tensor | None = None

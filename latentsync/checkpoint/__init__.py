@@ -7,6 +7,7 @@ _HOMES = {
     "WeightsCard": "card",
     "read_card": "card",
     "require_resolution": "card",
+    "count_parameters": "files",
     "inspect_file": "files",
     "sha256_file": "files",
     "save_weights": "tensors",

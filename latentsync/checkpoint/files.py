@@ -6,8 +6,10 @@ Nothing here imports torch: a preflight may look at every file in milliseconds.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
+import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +68,20 @@ def corrupt(path: Path, cause: str, remedy: str = FETCH_AGAIN) -> WeightsCorrupt
     return WeightsCorruptError(f"The weight file {path} {cause}.", remedy=remedy)
 
 
+def count_parameters(path: str | Path) -> int:
+    """How many numbers a weight file holds: as its header says, or as many as fit in single precision if it has none.
+
+    Raises ``WeightsMissingError`` and ``WeightsCorruptError`` as ``inspect_file`` does.
+    """
+    path = Path(path)
+    if inspect_file(path) is not FileKind.SAFETENSORS:
+        return path.stat().st_size // 4
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as archive:
+        return sum(math.prod(archive.get_slice(name).get_shape()) for name in archive.keys())  # noqa: SIM118
+
+
 def sha256_file(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     digest = hashlib.sha256()
@@ -92,13 +108,19 @@ def fingerprint(path: str | Path) -> str:
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A fresh name beside ``target`` to write to; it takes the target's place when the block ends without an error."""
+    """An empty file beside ``target`` to write to; it takes the target's place when the block ends without an error.
+
+    Its permissions are those of any new file, also if a library puts a private one of its own there.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
     try:
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
+        temporary.chmod(mode)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

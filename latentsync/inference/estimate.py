@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,14 +14,24 @@ from latentsync.diffusion.sampler import SamplerSettings
 from latentsync.types import VideoInfo
 
 # Floating-point operations per frame of the full-size networks at 256 pixels, counted with
-# torch.utils.flop_counter on the published configuration; they grow with the area.
-UNET_FLOPS = 253e9
-UNET_BYTES = 5.07e9  # size of that U-Net's file: smaller networks are taken to cost in proportion
-CODEC_FLOPS = 2 * 273e9 + 622e9  # two encodings and one decoding
+# torch.utils.flop_counter on the published configuration; they grow with the area. Smaller networks are taken to cost
+# in proportion to their parameters.
+UNET_FLOPS, UNET_PARAMETERS = 253e9, 1.267e9
+CODEC_FLOPS, CODEC_PARAMETERS = 2 * 273e9 + 622e9, 83.7e6  # two encodings and one decoding
 CACHED_SHARE = 0.15  # of a pass that starts from cached features; the outermost layers are the largest pictures
 UTILISATION = 0.4  # of the matrix-product speed that a probe finds; what convolutions reach
+PIXEL_SECONDS = 70e-9  # of one core, to decode a pixel of the video, paste and encode it (docs/benchmarks.md)
+START_SECONDS = 2.0  # to load small networks and to make the first pictures
 FRAMES_IN_FLIGHT = 110  # frames that the stages and queues hold at most with one window per batch
 BITS_PER_PIXEL = 0.15  # of an encoded result; talking heads at the default quality stay below
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSizes:
+    """Numbers of parameters."""
+
+    unet: int
+    codec: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +59,7 @@ def estimate(
     window_length: int,
     resolution: int,
     sampler: SamplerSettings,
-    unet_bytes: int,
+    networks: NetworkSizes,
     flops_per_second: float,
 ) -> Estimate:
     """The cost of ``frames`` frames of a result; ``flops_per_second`` as ``measure_speed`` finds it."""
@@ -57,14 +68,16 @@ def estimate(
     full = ceil(sampler.steps / sampler.cache_interval)
     effective = full + (sampler.steps - full) * CACHED_SHARE
     area = (resolution / 256) ** 2
-    size = min(1.0, unet_bytes / UNET_BYTES)
-    per_frame = area * (UNET_FLOPS * size * branches * effective + CODEC_FLOPS * size)
+    unet = UNET_FLOPS * networks.unet / UNET_PARAMETERS * branches * effective
+    codec = CODEC_FLOPS * networks.codec / CODEC_PARAMETERS
+    generating = windows * window_length * area * (unet + codec) / (flops_per_second * UTILISATION)
     pixels = info.width * info.height
+    around = frames * pixels * PIXEL_SECONDS / (os.cpu_count() or 1)
     return Estimate(
         frames=frames,
         windows=windows,
         network_passes=windows * sampler.steps,
-        seconds=windows * window_length * per_frame / (flops_per_second * UTILISATION),
+        seconds=START_SECONDS + generating + around,
         memory_bytes=FRAMES_IN_FLIGHT * pixels * 3,
         disk_bytes=int(max(pixels * frames * BITS_PER_PIXEL / 8, _source_bytes(info, frames / info.fps))),
     )

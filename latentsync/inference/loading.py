@@ -75,11 +75,16 @@ class WeightPaths:
             auxiliary=directory / "auxiliary",
         )
 
+    @property
+    def codec_file(self) -> Path:
+        """The weights in the codec's folder."""
+        return self.codec / "diffusion_pytorch_model.safetensors"
+
     def networks(self) -> dict[str, Path]:
         """Name -> file of the networks that every run needs."""
         return {
             "unet": self.unet,
-            "codec": self.codec / "diffusion_pytorch_model.safetensors",
+            "codec": self.codec_file,
             "whisper": self.whisper,
         }
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from latentsync.checkpoint import count_parameters
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import AudioError, DiskFullError, NoAudioStreamError
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.clock import StageClock
 from latentsync.inference.device import choose_device, choose_precision
-from latentsync.inference.estimate import Estimate, estimate, measure_speed
+from latentsync.inference.estimate import Estimate, NetworkSizes, estimate, measure_speed
 from latentsync.inference.excerpt import excerpt_frames
 from latentsync.inference.faces import FaceFinder
 from latentsync.inference.loading import ModelSettings, model_settings
@@ -103,7 +104,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         settings.num_frames,
         settings.resolution,
         options.sampler,
-        weights["unet"]["bytes"],
+        NetworkSizes(*(count_parameters(path) for path in (request.weights.unet, request.weights.codec_file))),
         measure_speed(device, dtype),
     )
     _require_room(request.output, cost.disk_bytes)

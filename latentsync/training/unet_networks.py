@@ -188,6 +188,7 @@ def loss_weights(recipe: UNetRecipe) -> LossWeights:
         trepa=run.trepa_loss_weight,
         levels=levels,
         kept_area=run.kept_area_weight,
+        movement=run.movement_loss_weight,
     )
 
 

@@ -15,6 +15,7 @@ from latentsync.diffusion.forward_process import add_noise, estimate_clean
 from latentsync.diffusion.level_weights import LevelWeighting, level_weights
 from latentsync.diffusion.schedule import make_scheduler
 from latentsync.errors import ConfigError
+from latentsync.losses.movement import movement_loss
 from latentsync.losses.perceptual import PerceptualLoss
 from latentsync.losses.reconstruction import noise_loss
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
@@ -35,6 +36,7 @@ class LossWeights:
     # not in the published recipe
     levels: LevelWeighting = "uniform"  # of the losses on the one-step estimate, by noise level
     kept_area: float = 1.0  # of latent cells outside the area to be generated, in the reconstruction loss
+    movement: float = 0.0  # of the changes between frames
 
 
 class UNetObjective:
@@ -92,6 +94,8 @@ class UNetObjective:
         if self._sync is not None and batch.mel is None:
             raise ValueError("the sync loss needs mel spectrograms, which the batch does not bring")
         losses = {}
+        if self._weights.movement:
+            losses["movement"] = movement_loss(latents, batch.target, batch.conditioning.keep_mask)
         if isinstance(self._sync, LatentSyncLoss):
             losses["sync"] = self._sync(latents, batch.mel)
         if not self._looks_at_pixels:

@@ -37,7 +37,7 @@ from latentsync.types import Losses
 
 log = logging.getLogger(__name__)
 
-LOSSES = ("recon", "sync", "perceptual", "trepa")
+LOSSES = ("recon", "sync", "perceptual", "trepa", "movement")
 SCORES = ("sync_cosine", "lse_c", "lse_d")  # of the pictures that validations show
 
 

@@ -272,6 +272,16 @@ def test_only_the_area_to_be_generated_counts_if_asked():
         assert objective(unet, toy_batch(), draws).recon.item() == pytest.approx(expected, rel=1e-5)
 
 
+@torch.no_grad()
+def test_movement_is_judged_if_asked_and_weighs_by_noise_level():
+    assert toy_losses(LossWeights(), toy_batch()).movement is None
+    losses = toy_losses(LossWeights(movement=0.5), toy_batch())
+    assert losses.movement > 0
+    assert losses.total.item() == pytest.approx((losses.recon + 0.5 * losses.movement).item(), rel=1e-6)
+    weighted = toy_losses(LossWeights(movement=0.5, levels="alpha_bar"), toy_batch())
+    assert weighted.movement != losses.movement
+
+
 @pytest.mark.parametrize(
     ("judge", "missing", "named"),
     [(LatentSyncLoss, "mel", "mel spectrograms"), (PixelSyncLoss, "pixels", "ground truth in pixels")],
