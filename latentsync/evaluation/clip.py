@@ -32,6 +32,7 @@ _OWN_SYNC = ("stablesyncnet_cosine", "stablesyncnet_confidence", "stablesyncnet_
 _PUBLISHED_SYNC = ("lse_c", "lse_d", "av_offset")
 _SOUND = ("sound_lag", "sound_drift")
 _PICTURE = ("picture_lag", "picture_drift")
+_NO_SOUND_OF_ITS_OWN = "is given the sound of the truth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ def score_clip(files: ClipFiles, with_: Instruments, settings: EvaluationSetting
         _write_stills(scene, stills)
         remarks = remarks_on(scene)
     hashes = {row: sha256_file(path) for row, path in paths_of(files).items() if path is not None}
+    if not scene.is_dub:
+        _account_for_the_source(scene, hashes)
     _say_what_does_not_apply(scene)
     rows = scene.board.finish("needs files that are missing or cannot be used, see the other figures")
     return ClipScores(files.name, rows, tuple(remarks), hashes, scene.features)
@@ -72,7 +75,7 @@ def _score_sound(scene: Scene) -> None:
         if expected is not None:
             board.put(row, {"length": recording.seconds - len(expected) / AUDIO_RATE})
         if row == SOURCE:
-            board.say(row, ("sound_length", *_SOUND), "is given the sound of the truth")
+            board.say(row, ("sound_length", *_SOUND), _NO_SOUND_OF_ITS_OWN)
         elif recording.sound is None:
             board.say(row, ("sound_length", *_SOUND), recording.no_sound)
         else:
@@ -83,13 +86,12 @@ def _score_sound(scene: Scene) -> None:
 
 def _score_place(scene: Scene) -> None:
     """Lag and drift of the pictures against the video that was dubbed."""
-    dubbed = SOURCE if SOURCE in scene.recordings else TRUTH
+    dubbed = scene.dubbed
     if dubbed not in scene.recordings:
         return
     small: dict[str, np.ndarray] = {}
 
     def lag(row: str) -> voices.Scores:
-        row = dubbed if row == TRUTH and not scene.is_dub else row
         for each in (row, dubbed):
             if each not in small:
                 small[each] = voices.thumbnails(scene.recordings[each])
@@ -130,7 +132,7 @@ def _score_mouth(scene: Scene) -> None:
         for row in openings:
             scene.board.say(row, faceless(), "the truth has no mouth or no sound to compare with")
         return
-    source = openings.get(SOURCE) if scene.is_dub else None
+    source = openings.get(SOURCE)
     for row, opening in openings.items():
         scene.board.each(row, voices.mouth_figures(opening, openings[TRUTH], source, expected))
         if scene.settings.setting.truth_is_picture:
@@ -168,7 +170,7 @@ def _cut(scene: Scene, row: str, recording: Recording, path: FacePath) -> None:
 def _picture_figures(scene: Scene, row: str) -> dict[str, Callable[[], float]]:
     """Of one row, still to be computed."""
     with_, settings, strip = scene.with_, scene.settings, scene.strips[row]
-    reference, source, keep = scene.strips.get(scene.reference), scene.strips.get(SOURCE), with_.keep_mask
+    reference, source, keep = scene.strips.get(scene.reference), scene.strips.get(scene.dubbed), with_.keep_mask
     figures: dict[str, Callable[[], float]] = {}
     if scene.expected is not None:
         speaking = speaking_frames(scene.expected, len(strip.found))
@@ -177,7 +179,7 @@ def _picture_figures(scene: Scene, row: str) -> dict[str, Callable[[], float]]:
         figures["hyperiqa"] = lambda: quality(with_.hyperiqa, _three_faces(strip))
     if row == TRUTH and scene.reference != TRUTH:  # another person
         return figures
-    if row == scene.reference or (row == SOURCE and not scene.is_dub):
+    if row == scene.reference:
         known = {"lpips_inside": with_.lpips, "lpips_outside": with_.lpips, "csim": with_.csim}
         equal = {name: value for name, value in pictures.EQUAL.items() if not isinstance(known.get(name), str)}
         scene.board.put(row, equal)
@@ -192,6 +194,16 @@ def _picture_figures(scene: Scene, row: str) -> dict[str, Callable[[], float]]:
     if source is not None:
         figures["sharpness"] = lambda: pictures.sharpness_of_mouth(strip, source, keep, settings.stride)
     return figures
+
+
+def _account_for_the_source(scene: Scene, hashes: dict[str, str]) -> None:
+    """Where the truth itself was dubbed, the row of the unchanged source is that of the truth."""
+    rows = scene.board.rows
+    rows[SOURCE] = rows[TRUTH] | dict.fromkeys(("sound_length", *_SOUND), _NO_SOUND_OF_ITS_OWN)
+    for features in scene.features.values():
+        features[SOURCE] = features[TRUTH]
+    if TRUTH in hashes:
+        hashes[SOURCE] = hashes[TRUTH]
 
 
 def _say_what_does_not_apply(scene: Scene) -> None:
@@ -211,19 +223,21 @@ def _three_faces(strip: pictures.FaceStrip) -> list[np.ndarray]:
 
 
 def _collect_features(scene: Scene) -> None:
-    with_, settings = scene.with_, scene.settings
-    for row in ROWS:
+    with_, settings, absent = scene.with_, scene.settings, "no face, or no file"
+    for row in scene.recordings:
         strip, faces = scene.strips.get(row), scene.placed(row)
-        absent = "no face, or no file"
         fid = fvd = absent
         if strip is not None:
             few = np.flatnonzero(strip.found)[:: settings.stride]
             fid = with_.inception
             if not isinstance(fid, str):
                 fid = inception_features(with_.inception, strip.faces[few]) if len(few) else absent
-        if faces is not None and row in scene.recordings:
+        if faces is not None:
             fvd = with_.i3d if isinstance(with_.i3d, str) else _i3d(scene, row, faces)
         scene.features["fid"][row], scene.features["fvd"][row] = fid, fvd
+    for found in scene.features.values():
+        for row in ROWS:
+            found.setdefault(row, absent)
 
 
 def _i3d(scene: Scene, row: str, faces: FacePath) -> np.ndarray | str:
@@ -243,7 +257,7 @@ def _write_stills(scene: Scene, path: Path) -> None:
     moments = np.linspace(0, last, STILLS + 2)[1:-1].round().astype(int)
     rows = []
     for row in (SOURCE, RESULT, TRUTH):
-        strip = scene.strips.get(row)
+        strip = scene.strips.get(scene.dubbed if row == SOURCE else row)
         shown = [
             strip.faces[i] if strip is not None and i < len(strip.found) and strip.found[i] else None for i in moments
         ]

@@ -38,11 +38,16 @@ class Scene:
     @property
     def reference(self) -> str:
         """The row that pictures are compared with."""
-        return TRUTH if self.settings.setting.truth_is_picture else SOURCE
+        return TRUTH if self.settings.setting.truth_is_picture else self.dubbed
+
+    @property
+    def dubbed(self) -> str:
+        """The row of the video that was dubbed."""
+        return SOURCE if self.is_dub else TRUTH
 
     @property
     def is_dub(self) -> bool:
-        """Whether the source says something else than the truth."""
+        """Whether the source says something else than the truth. If not, only the truth is opened and scored."""
         return self.files.source != self.files.truth
 
     @property
@@ -68,8 +73,9 @@ class Scene:
 
 
 def paths_of(files: ClipFiles) -> dict[str, Path | None]:
-    """By row, those first that others are compared with."""
-    return {TRUTH: files.truth, SOURCE: files.source, RESULT: files.result}
+    """By row, those first that others are compared with; a source that is the truth is left out."""
+    paths = {TRUTH: files.truth, SOURCE: files.source, RESULT: files.result}
+    return {row: path for row, path in paths.items() if row != SOURCE or path != files.truth}
 
 
 def open_all(scene: Scene) -> None:
@@ -101,27 +107,22 @@ def follow_all(scene: Scene) -> None:
     detector = scene.with_.detector
     all_given = all(faces is not None for faces in given.values())
     for row in scene.recordings:
-        twin = TRUTH if row == SOURCE and not scene.is_dub else None
         if given[row] is not None:
-            _follow(scene, scene.places, row, twin, None, given[row])
+            _follow(scene, scene.places, row, None, given[row])
         if all_given and row in scene.places:
             scene.mouths[row] = scene.places[row]
         elif isinstance(detector, str):
             scene.board.say(row, faceless(), detector)
         elif not all_given:
-            _follow(scene, scene.mouths, row, twin, detector, None)
+            _follow(scene, scene.mouths, row, detector, None)
         if face := scene.mouths.get(row, scene.places.get(row)):
             scene.board.rows[row]["faces"] = face.share
 
 
 def _follow(
-    scene: Scene, paths: dict[str, FacePath], row: str, twin: str | None, detector: FaceDetector | None,
-    given: Detections | None,
-) -> None:  # fmt: skip
-    """Add the path of a row, which is that of its ``twin`` if it has one, or say why there is none."""
-    if twin in paths:
-        paths[row] = paths[twin]
-        return
+    scene: Scene, paths: dict[str, FacePath], row: str, detector: FaceDetector | None, given: Detections | None
+) -> None:
+    """Add the path of a row, or say why there is none."""
     face, side = scene.settings.face, scene.settings.resolution
     try:
         paths[row] = follow_face(scene.recordings[row], detector, given, face, side)
