@@ -67,7 +67,10 @@ class Trainer:
         self._accelerator = accelerator
         self._parameters = [p for p in task.network.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            self._parameters, lr=settings.learning_rate.peak, weight_decay=settings.weight_decay
+            self._parameters,
+            lr=settings.learning_rate.peak,
+            weight_decay=settings.weight_decay,
+            fused=accelerator.scaler is None,  # with a scaler accelerate could not see which steps it left out
         )
         self._network, self._optimizer = accelerator.prepare(task.network, optimizer)
         self._average = average
