@@ -212,12 +212,13 @@ def _sync_recipe(recipe: UNetRecipe) -> SyncNetRecipe:
             remedy="Name its configuration, such as configs/syncnet/syncnet_16_pixel_attn.yaml.",
         )
     sync, data = load_config(path, SyncNetRecipe), recipe.data
-    channels = sync.data.num_frames * (4 if sync.data.latent_space else 3)
+    latent_channels = UNetConfig.from_dict(recipe.model).out_channels
+    channels = sync.data.num_frames * (latent_channels if sync.data.latent_space else 3)
     problem = None
     if sync.data.num_frames != data.num_frames:
         problem = f"sees windows of {sync.data.num_frames} frames, data.num_frames is {data.num_frames}"
-    elif SyncNetConfig.from_dict(sync.model).visual_encoder.in_channels != channels:
-        problem = f"contradicts itself: its picture tower does not take {channels} channels"
+    elif (seen := SyncNetConfig.from_dict(sync.model).visual_encoder.in_channels) != channels:
+        problem = f"takes {seen} channels of picture, where its windows have {channels}"
     elif sync.data.latent_space and sync.data.resolution != data.resolution:
         problem = f"sees latents of {sync.data.resolution} px, data.resolution is {data.resolution}"
     elif not sync.data.latent_space and not recipe.run.pixel_space_supervise:
