@@ -40,8 +40,8 @@ def write_networks(folder: Path, width: int) -> list[str]:
     dims = ModelDimensions(80, 1500, width, 2, 4, 10, 8, width, 2, 4)
     state = fill_by_rule(WhisperTaps(dims)).state_dict()
     torch.save({"dims": asdict(dims), "model_state_dict": state}, folder / "audio_encoder.pt")
-    _write_syncnet(folder)
-    _write_vgg(folder / "vgg.safetensors")
+    write_syncnet(folder)
+    write_vgg(folder / "vgg.safetensors")
     save_file(fill_by_rule(VideoMAE(VideoMAEConfig(**VIDEOMAE))).state_dict(), folder / "videomae.safetensors")
     return [
         f"data.syncnet_config_path={folder}/syncnet.yaml",
@@ -53,9 +53,9 @@ def write_networks(folder: Path, width: int) -> list[str]:
     ]
 
 
-def _write_syncnet(folder: Path) -> None:
-    """The talkers' sync network, in weights and in a configuration that names them."""
-    block = read_yaml(ROOT / "configs/syncnet/talkers.yaml")
+def write_syncnet(folder: Path, configuration: Path = ROOT / "configs/syncnet/talkers.yaml") -> None:
+    """The sync network of ``configuration`` in weights, and in a configuration that names them (``syncnet.yaml``)."""
+    block = read_yaml(configuration)
     weights = folder / "syncnet.safetensors"
     block["ckpt"]["inference_ckpt_path"] = str(weights)
     (folder / "syncnet.yaml").write_text(yaml.safe_dump(block))
@@ -63,7 +63,7 @@ def _write_syncnet(folder: Path) -> None:
     save_weights(weights, fill_by_rule(StableSyncNet(config)).state_dict(), config, WeightsCard("syncnet"))
 
 
-def _write_vgg(path: Path) -> None:
+def write_vgg(path: Path) -> None:
     """The layers that LPIPS reads of torchvision's file, in its usual scale."""
     draws = torch.Generator().manual_seed(0)
     trunk = {
