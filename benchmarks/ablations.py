@@ -8,7 +8,9 @@ same clips, for the same number of steps; then ``benchmarks.cross_sync`` dubs th
 the same command goes on with what was stopped. Writes ``ablations.md`` and ``ablations.png`` into the output folder,
 from what is there. ``--rows NAME ...`` runs some rows only; ``--list`` names them.
 
-The temporal loss needs the weights of VideoMAE v2 (``--videomae``); without them its row is left out.
+Two rows need a network of their own and are left out without it: the temporal loss a video encoder (``--videomae``,
+from ``scripts/train_builtin.sh video_encoder``), the sync loss on latents a sync network that sees them
+(``--latent_syncnet_weights``, from ``./train_syncnet.sh configs/syncnet/talkers_latent.yaml``).
 """
 
 from __future__ import annotations
@@ -24,22 +26,25 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 STAGE_2 = ROOT / "configs" / "unet" / "talkers_stage2.yaml"
 SYNCNET = ROOT / "configs" / "syncnet" / "talkers.yaml"
+LATENT_SYNCNET = ROOT / "configs" / "syncnet" / "talkers_latent.yaml"
 BUILTIN = ROOT / "checkpoints" / "builtin"
-FIRST = "pixel SyncNet"
+FIRST, NONE, LATENT, TREPA = "pixel SyncNet", "no SyncNet", "latent SyncNet", "with TREPA"
 NO_SYNC = ("run.use_syncnet=false", "run.pixel_space_supervise=false")
-TRAININGS: dict[str, tuple[str, ...]] = {  # the first two with three seeds, where time allows
+TRAININGS: dict[str, tuple[str, ...]] = {
     FIRST: (),
-    "no SyncNet": NO_SYNC,
+    NONE: NO_SYNC,
+    LATENT: ("run.pixel_space_supervise=false",),
+    TREPA: ("run.trepa_loss_weight=10",),
     "with movement loss": ("run.movement_loss_weight=0.5",),
     "shared noise": ("run.use_mixed_noise=false",),
     "no motion modules": ("model.use_motion_module=false", "run.trainable_modules=null"),
-    "with TREPA": ("run.trepa_loss_weight=10",),
     "levels weighted alike": ("run.loss_levels=uniform",),
-    f"{FIRST}, seed 2": ("run.seed=2",),
-    "no SyncNet, seed 2": (*NO_SYNC, "run.seed=2"),
-    f"{FIRST}, seed 3": ("run.seed=3",),
-    "no SyncNet, seed 3": (*NO_SYNC, "run.seed=3"),
+    "areas weighted alike": ("run.kept_area_weight=1",),
+    "no audio dropout": ("run.audio_dropout=0",),
 }
+SEEDS = (2, 3)  # of further trainings of these two rows, where time allows; the configuration's own is the first
+REPEATED = (FIRST, NONE)
+TRAININGS |= {f"{name}, seed {seed}": (*TRAININGS[name], f"run.seed={seed}") for seed in SEEDS for name in REPEATED}
 START = "stage 1 (the start)"
 GUIDANCES = {f"guidance {scale}": scale for scale in (1.0, 2.0, 2.5)}  # every other row has 1.5
 FIGURES = ("correlation", "leak", "silence", "lag", "psnr", "ssim", "flicker", "sync_cosine", "sync_offset")
@@ -63,8 +68,9 @@ class Row:
 def rows_of(options: argparse.Namespace) -> Iterator[Row]:
     """All rows that can be had with the weights at hand, in the order of the table."""
     yield Row(START, options.start)
+    needs = {TREPA: options.videomae, LATENT: options.latent_syncnet_weights}
     for name in TRAININGS:
-        if "TREPA" not in name or options.videomae is not None:
+        if name not in needs or needs[name] is not None:
             yield Row(name, weights_of(name, options))
     for name, scale in GUIDANCES.items():
         yield Row(name, weights_of(FIRST, options), scale)
@@ -77,30 +83,39 @@ def weights_of(training: str, options: argparse.Namespace) -> Path:
 
 def train(row: Row, options: argparse.Namespace) -> None:
     """Train the row's network, unless it needs no training or is complete."""
-    import yaml
-
-    from latentsync.config import load_config, read_yaml
+    from latentsync.config import load_config
     from latentsync.recipe import UNetRecipe
     from latentsync.training.loop import Outcome
     from latentsync.training.unet import train_unet
 
     if row.name not in TRAININGS:
         return
-    sync = options.output / "syncnet.yaml"
-    content = read_yaml(SYNCNET)
-    content["ckpt"]["inference_ckpt_path"] = str(options.syncnet_weights)
-    sync.write_text(yaml.safe_dump(content), encoding="utf-8")
+    latent = row.name == LATENT
     overrides = [
-        f"data.train_output_dir={options.output}/runs", f"data.syncnet_config_path={sync}",
+        f"data.train_output_dir={options.output}/runs",
+        f"data.syncnet_config_path={sync_config(options, latent=latent)}",
         f"networks.codec={options.codec}", f"networks.audio_encoder={options.audio_encoder}",
         f"ckpt.resume_ckpt_path={options.start}", f"run.max_train_steps={options.steps}",
         f"run.validation_steps={options.steps}", f"ckpt.save_ckpt_steps={options.steps}", "data.num_val_samples=16",
         "run.inference_steps=4", f"data.batch_size={options.batch}", *options.overrides, *TRAININGS[row.name],
     ]  # fmt: skip
-    if options.videomae is not None:
+    if row.name == TREPA:
         overrides.append(f"networks.videomae={options.videomae}")
     if train_unet(load_config(STAGE_2, UNetRecipe, overrides), row.folder) is not Outcome.FINISHED:
         raise SystemExit("Stopped and saved. The same command goes on from there.")
+
+
+def sync_config(options: argparse.Namespace, *, latent: bool) -> Path:
+    """The configuration of a sync network with the weights that were given for it, as a file."""
+    from latentsync.config import load_config, save_config
+    from latentsync.recipe import SyncNetRecipe
+
+    weights = options.latent_syncnet_weights if latent else options.syncnet_weights
+    changes = [f"ckpt.inference_ckpt_path={weights}"] + [f"data.codec_path={options.codec}"] * latent
+    recipe = load_config(LATENT_SYNCNET if latent else SYNCNET, SyncNetRecipe, changes)
+    path = options.output / ("latent_syncnet.yaml" if latent else "syncnet.yaml")
+    save_config(recipe, path)
+    return path
 
 
 def measure(row: Row, options: argparse.Namespace) -> None:
@@ -133,9 +148,24 @@ def report(rows: list[Row], options: argparse.Namespace) -> str:
 
     draw(found, options.output / "ablations.png")
     missing = [row.name for row in rows if row.name not in found]
-    text = f"{table(found, FIGURES)}\n\nNot run: {', '.join(missing) or 'nothing'}.\n"
+    text = f"{table(found, FIGURES)}\n\n{over_seeds(found)}Not run: {', '.join(missing) or 'nothing'}.\n"
     (options.output / "ablations.md").write_text(text, encoding="utf-8")
     return text
+
+
+def over_seeds(found: Mapping[str, Mapping]) -> str:
+    """What the rows with several seeds have on average, and how far their seeds lie apart; "" if there are none."""
+    lines = []
+    for name in REPEATED:
+        runs = [found[run] for run in (name, *(f"{name}, seed {seed}" for seed in SEEDS)) if run in found]
+        if len(runs) > 1:
+            means = {figure: [run[figure]["mean"] for run in runs if figure in run] for figure in PLOTTED}
+            cells = [f"{sum(x) / len(x):.3g} ({min(x):.3g} to {max(x):.3g})" if x else "–" for x in means.values()]
+            lines.append(f"| {name}, {len(runs)} seeds | {' | '.join(cells)} |")
+    if not lines:
+        return ""
+    head = f"| mean of the seeds (lowest to highest) | {' | '.join(PLOTTED)} |\n|---{'|---' * len(PLOTTED)}|\n"
+    return head + "\n".join(lines) + "\n\n"
 
 
 def draw(found: Mapping[str, Mapping], path: Path) -> None:
@@ -165,8 +195,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--codec", type=Path, default=BUILTIN / "codec")
     parser.add_argument("--audio_encoder", type=Path, default=BUILTIN / "audio_encoder.pt")
     parser.add_argument("--syncnet_weights", type=Path, default=BUILTIN / "syncnet.safetensors")
-    parser.add_argument("--videomae", type=Path, help="VideoMAE v2 of the temporal loss")
-    parser.add_argument("--mesh", type=Path, required=True, help="folder with the files of the detector 'yunet'")
+    parser.add_argument("--latent_syncnet_weights", type=Path, help="of configs/syncnet/talkers_latent.yaml")
+    parser.add_argument("--videomae", type=Path, help="weights of configs/video_encoder/talkers.yaml")
+    parser.add_argument("--mesh", type=Path, help="folder with the files of the detector 'yunet'")
     parser.add_argument("--output", type=Path, default=Path("out/ablations"))
     parser.add_argument("--steps", type=int, default=200, help="of each training")
     parser.add_argument("--batch", type=int, default=4, help="clips per step")
@@ -177,8 +208,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="only name the rows")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="for every training")
     options = parser.parse_args()
-    for name in ("start", "codec", "audio_encoder", "syncnet_weights", "mesh", "output"):
-        setattr(options, name, getattr(options, name).absolute())
+    if options.mesh is None and not options.list:
+        parser.error("--mesh is needed to measure")
+    unknown = set(options.rows or ()) - {row.name for row in rows_of(options)}
+    if unknown:
+        parser.error(f"there is no row {', '.join(sorted(unknown))} with the weights that were given; see --list")
+    for name, value in vars(options).items():
+        if isinstance(value, Path):
+            setattr(options, name, value.absolute())
     return options
 
 

@@ -65,6 +65,15 @@ def train_syncnet(overrides: Sequence[str]) -> bool:
     return _finished(train(recipe, "talkers"))
 
 
+def train_video_encoder(overrides: Sequence[str]) -> bool:
+    """For the temporal loss, which the built-in models do without; so it is not among the steps that all take."""
+    from latentsync.training.video_encoder import train_video_encoder as train
+    from latentsync.training.video_encoder_recipe import VideoEncoderRecipe
+
+    recipe = load_config(CONFIGS / "video_encoder" / "talkers.yaml", VideoEncoderRecipe, [PLACE, *overrides])
+    return _finished(train(recipe, "video_encoder"))
+
+
 def train_stage_1(overrides: Sequence[str]) -> bool:
     return _train_unet("talkers_stage1.yaml", "unet_stage1", overrides)
 
@@ -98,6 +107,7 @@ STEPS: dict[str, Callable[[Sequence[str]], bool]] = {
     "unet_stage2": train_stage_2,
     "publish": publish,
 }
+ASIDE: dict[str, Callable[[Sequence[str]], bool]] = {"video_encoder": train_video_encoder}  # only when they are named
 
 
 def _train_codec(name: str, overrides: Sequence[str]) -> bool:
@@ -136,14 +146,17 @@ def _finished(outcome: object) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 when all steps are complete, 130 when one was stopped and can go on."""
+    known = STEPS | ASIDE
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(STEPS)}; none = all")
+    parser.add_argument(
+        "steps", nargs="*", metavar="STEP", help=f"of {', '.join(known)}; none = all but {', '.join(ASIDE)}"
+    )
     words = parser.parse_args(arguments).steps
     overrides = [word for word in words if "=" in word]
     chosen = [word for word in words if "=" not in word] or list(STEPS)
     if overrides and len(chosen) != 1:
         parser.error("settings are for one step: name it")
-    unknown = [step for step in chosen if step not in STEPS]
+    unknown = [step for step in chosen if step not in known]
     if unknown:
         parser.error(f"there is no step {unknown[0]}")
     keep_freed_memory()
@@ -152,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     for step in chosen:
         logging.info("-- %s", step)
         try:
-            if not STEPS[step](overrides):
+            if not known[step](overrides):
                 print("Stopped and saved. The same command goes on from there.", file=sys.stderr)
                 return INTERRUPTED_EXIT_CODE
         except LatentSyncError as error:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,12 +22,17 @@ from latentsync.data.atomic import atomic_file
 from latentsync.data.manifest import TRAIN, VALIDATION, Clip, content_hash, write_manifest
 from latentsync.data.talkers.clip import TalkerClip, make_talker
 from latentsync.data.talkers.files import write_wav
+from latentsync.data.talkers.identity import make_identity
+from latentsync.data.talkers.speech import compose, mouth_at, tracks
+from latentsync.errors import DataError
 from latentsync.face.align import FaceAligner
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import Frame, VideoInfo
 
 FRAME_PER_CROP = 2.0  # side of the drawn frame over that of the crop: the face fills about half of it
 CRF = 16  # near-transparent for crops this small
+_SPEAKER = "identity "  # before the identity seed, in a clip's ``speaker``
+_KEPT = 5000  # clips whose mouth stays in memory: 1.4 kB each at 60 frames
 _PLAN = "talkers.json"  # written last: which settings the folder is complete for
 _HELD_OUT = 1_000_000  # added to the seeds of validation clips
 
@@ -67,6 +73,20 @@ def make_talker_crops(crops: TalkerCrops, folder: Path, workers: int) -> Path:
     return manifest
 
 
+@lru_cache(maxsize=_KEPT)
+def true_mouth(clip: Clip) -> np.ndarray:
+    """The mouth in every frame of a clip that ``make_talker_crops`` wrote, from its seeds: (N, 6) float32 in [0, 1], in
+    the order of ``talkers.geometry.Articulation``. Raises ``DataError`` for any other clip."""
+    number = clip.speaker.removeprefix(_SPEAKER)
+    if not clip.speaker.startswith(_SPEAKER) or not number.isdigit():
+        raise DataError(f"{clip.path} shows no synthetic talker.", remedy="Only of those the true mouth is known.")
+    identity, duration = int(number), clip.frames / float(clip.fps)
+    sentence, voice = identity + 1, make_identity(identity).voice
+    speech = tracks(compose(sentence, voice, duration), sentence, voice, duration)
+    mouth = mouth_at(speech.mouth, np.arange(clip.frames) / float(clip.fps))
+    return np.stack(astuple(mouth), axis=-1).astype(np.float32)
+
+
 def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
     talker = make_talker(
         3 * seed, 3 * seed + 1, 3 * seed + 2, seconds=crops.seconds, size=round(FRAME_PER_CROP * crops.resolution)
@@ -94,7 +114,7 @@ def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
         height=side,
         sound_seconds=len(talker.waveform) / AUDIO_RATE,
         split=VALIDATION if held_out else TRAIN,
-        speaker=f"identity {talker.identity_seed}",
+        speaker=f"{_SPEAKER}{talker.identity_seed}",
         source=path.stem,
     )
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from latentsync.constants import MODEL_FPS
 from latentsync.data.atomic import atomic_file
-from latentsync.data.manifest import Clip, Manifest, fault_table, split_by_source, usable_clips
+from latentsync.data.manifest import Clip, Manifest, fault_table, read_manifest, split_by_source, usable_clips
 from latentsync.data.scan import load_clips
 from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
 from latentsync.errors import ConfigError
-from latentsync.recipe import SyncNetData, UNetData
+from latentsync.recipe import SyncNetData, TalkerData, UNetData
 from latentsync.types import ClipFault
 
 
@@ -65,6 +66,12 @@ def find_clips(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> Ru
     return RunClips(left.clips, validation.clips, (*left.faults, *validation.faults))
 
 
+def find_talkers(wish: TalkerData, resolution: int, min_frames: int, output_dir: str) -> RunClips:
+    """Synthetic clips only, drawn into ``output_dir`` if they are not there. Raises ``DataError`` as above."""
+    drawn = usable_clips(read_manifest(_draw(wish, resolution, output_dir)), min_frames, MODEL_FPS)
+    return RunClips(*split_by_source(drawn.clips, 0), drawn.faults)
+
+
 def find_validation_clips(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> RunClips:
     """The same validation clips, without looking at training clips where validation clips are named."""
     validation = _validation_files(data, min_frames, cache)
@@ -76,7 +83,7 @@ def find_validation_clips(data: SyncNetData | UNetData, min_frames: int, cache: 
 def _train_files(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> Manifest:
     source = data.train_fileslist or data.train_data_dir
     if not source and data.talkers is not None:
-        source = _talkers(data)
+        source = _draw(data.talkers, data.resolution, data.train_output_dir)
     if not source:
         raise ConfigError(
             "The configuration names no training clips.",
@@ -90,11 +97,10 @@ def _validation_files(data: SyncNetData | UNetData, min_frames: int, cache: Path
     return None if not source else _usable(load_clips(source, cache / "val_clips.json"), data, min_frames)
 
 
-def _talkers(data: SyncNetData | UNetData) -> Path:
-    """The manifest of the synthetic clips that the configuration asks for; they are made if they are not there."""
-    wish = data.talkers
-    crops = TalkerCrops(wish.train_clips, wish.validation_clips, wish.seconds, data.resolution, wish.seed)
-    return make_talker_crops(crops, Path(data.train_output_dir) / "talker_clips", workers=os.cpu_count() or 1)
+def _draw(wish: TalkerData, resolution: int, output_dir: str) -> Path:
+    """The manifest of the synthetic clips that a configuration asks for; they are made if they are not there."""
+    crops = TalkerCrops(wish.train_clips, wish.validation_clips, wish.seconds, resolution, wish.seed)
+    return make_talker_crops(crops, Path(output_dir) / "talker_clips", workers=os.cpu_count() or 1)
 
 
 def _usable(manifest: Manifest, data: SyncNetData | UNetData, min_frames: int) -> Manifest:

@@ -1,0 +1,185 @@
+"""Training a small video encoder of VideoMAE v2's shape: one vector that tells how a mouth moves through a clip.
+
+B clips · F frames · D width of the feature
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from latentsync.checkpoint.files import atomic_path
+from latentsync.constants import WINDOW_FRAMES
+from latentsync.data.clip_dataset import SampleKey
+from latentsync.data.clip_reader import FrameReader
+from latentsync.data.mouth_dataset import MouthBatch, MouthDataset
+from latentsync.data.speech_dataset import MOUTH_NAMES
+from latentsync.errors import ConfigError
+from latentsync.losses.trepa import encoder_input
+from latentsync.models.videomae import VideoMAE, VideoMAEConfig
+from latentsync.training.charts import Curve, Panel
+from latentsync.training.journal import Row
+from latentsync.training.learning_rate import LearningRate
+from latentsync.training.loop import Outcome, Trainer
+from latentsync.training.run_clips import RunClips, find_talkers
+from latentsync.training.run_folder import check_run_folder, claim_run_folder
+from latentsync.training.task import LoopSettings
+from latentsync.training.video_encoder_recipe import VideoEncoderRecipe
+
+MAY_CHANGE = (
+    "run.max_train_steps", "run.validation_steps", "run.log_steps", "data.num_val_samples", "data.num_workers",
+    "data.frame_cache_gib", "data.train_output_dir", "ckpt",
+)  # fmt: skip
+_OPENING = MOUTH_NAMES.index("opening")
+
+
+class TrainedVideoEncoder(nn.Module):
+    """The encoder as the loop calls it. Its classifier, which the temporal loss does not look at, reads the mouth."""
+
+    def __init__(self, encoder: VideoMAE) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(B, 3, F, R, R) in [0, 1] -> the shape of the mouth in every frame (B, F, 6)."""
+        return self.encoder.head(self.encoder(clips)).unflatten(-1, (clips.shape[2], len(MOUTH_NAMES)))
+
+
+class VideoEncoderTask:
+    """What the loop trains (``task.Task``)."""
+
+    collate = staticmethod(MouthDataset.collate)
+
+    def __init__(self, recipe: VideoEncoderRecipe, clips: RunClips, network: TrainedVideoEncoder) -> None:
+        data, seed = recipe.data, recipe.run.seed
+        self.network = network
+        self._config = network.encoder.config
+        reader = FrameReader(int(data.frame_cache_gib * 2**30))
+        common = (reader, self._config.num_frames, data.resolution)
+        self.dataset = MouthDataset(clips.train, *common, seed)
+        self._validation = MouthDataset(clips.validation, *common, seed + 1)
+        self._recipe = recipe
+
+    def loss(self, network: nn.Module, batch: MouthBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """See ``Task.loss``."""
+        return (self._read(network, batch) - batch.mouth).square().mean(), {}
+
+    def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
+        """The loss on the same windows every time, and how the openings and their changes from frame to frame that
+        are read correlate with the true ones."""
+        data = self._recipe.data
+        own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
+        places = len(self._validation)
+        loader = DataLoader(
+            self._validation,
+            sampler=[SampleKey(number // places, number % places) for number in own],
+            batch_size=data.batch_size,
+            collate_fn=self.collate,
+            generator=torch.Generator(),
+        )
+        rows = []
+        for batch in loader:
+            read = self._read(self.network, batch.to(accelerator.device))
+            rows.append((read.cpu(), batch.mouth))
+        read, true = (torch.cat(column) for column in zip(*gather_object(rows), strict=True))
+        loss = float((read - true).square().mean())
+        opening, asked = read[..., _OPENING], true[..., _OPENING]
+        return {
+            "score": -loss,
+            "loss": loss,
+            "opening_correlation": _correlation(opening, asked),
+            "change_correlation": _correlation(opening.diff(dim=1), asked.diff(dim=1)),
+        }
+
+    def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
+        """The loss of both sides, and the correlations of validation."""
+        steps = [row["step"] for row in rows["validation"]]
+        curves = [
+            Curve(table, [r["step"] for r in rows[table]], [r["loss"] for r in rows[table]], table == "train")
+            for table in ("train", "validation")
+        ]
+        names = ("opening_correlation", "change_correlation")
+        return [
+            Panel("loss", curves),
+            Panel("validation", [Curve(name, steps, [r[name] for r in rows["validation"]]) for name in names]),
+        ]
+
+    def export(self, path: Path, step: int) -> None:
+        """Write the encoder as ``checkpoint.load_videomae`` reads it."""
+        tensors = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in self.network.encoder.state_dict().items()
+        }
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={"format": "pt"})
+
+    def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
+        """Nothing to watch."""
+
+    def _read(self, network: nn.Module, batch: MouthBatch) -> Tensor:
+        """(B, F, 6), of pictures that are given to the encoder as the temporal loss gives them."""
+        return network(encoder_input(batch.pictures.float() / 127.5 - 1, self._config.image_size))
+
+
+def run_folder(recipe: VideoEncoderRecipe, name: str) -> Path:
+    """Where the run ``name`` of this configuration lives."""
+    return Path(recipe.data.train_output_dir) / name
+
+
+def train_video_encoder(recipe: VideoEncoderRecipe, name: str) -> Outcome:
+    """Train, or go on training, in ``<train_output_dir>/<name>``; ``weights/best.safetensors`` is what
+    ``load_videomae`` reads.
+
+    Raises ``ConfigError``, ``DataError`` and ``TrainingError``.
+    """
+    folder = run_folder(recipe, name)
+    check_run_folder(folder, recipe, MAY_CHANGE)
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no")
+    set_seed(recipe.run.seed)
+    network = TrainedVideoEncoder(_build(recipe.model)).to(accelerator.device)
+    data = recipe.data
+    with accelerator.main_process_first():
+        clips = find_talkers(data.talkers, data.resolution, network.encoder.config.num_frames, data.train_output_dir)
+    if accelerator.is_main_process:
+        claim_run_folder(folder, recipe)
+        clips.write_report(folder / "clips.json")
+    return Trainer(VideoEncoderTask(recipe, clips, network), _loop_settings(recipe), folder, accelerator).run()
+
+
+def _build(model: Mapping[str, int]) -> VideoMAE:
+    frames = model.get("num_frames", WINDOW_FRAMES)
+    try:
+        return VideoMAE(VideoMAEConfig(**model, num_classes=frames * len(MOUTH_NAMES)))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"model: describes no video encoder: {error}.",
+            remedy="Its keys are those of models.videomae.VideoMAEConfig but num_classes.",
+        ) from error
+
+
+def _loop_settings(recipe: VideoEncoderRecipe) -> LoopSettings:
+    data, run, optimizer = recipe.data, recipe.run, recipe.optimizer
+    rate = LearningRate(optimizer.lr, optimizer.lr_scheduler, optimizer.lr_warmup_steps, run.max_train_steps)
+    return LoopSettings(
+        max_steps=run.max_train_steps,
+        batch_size=data.batch_size,
+        learning_rate=rate,
+        max_grad_norm=optimizer.max_grad_norm,
+        weight_decay=optimizer.weight_decay,
+        num_workers=data.num_workers,
+        seed=run.seed,
+        log_steps=run.log_steps,
+        validation_steps=run.validation_steps,
+        save_steps=recipe.ckpt.save_ckpt_steps,
+        keep_checkpoints=recipe.ckpt.keep_checkpoints,
+    )
+
+
+def _correlation(read: Tensor, true: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([read.flatten(), true.flatten()]))[0, 1])

@@ -1,0 +1,88 @@
+"""The video encoder's training, what it writes, and the windows that it learns from."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from latentsync.checkpoint import load_videomae
+from latentsync.config import load_config
+from latentsync.data.clip_dataset import SampleKey
+from latentsync.data.clip_reader import FrameReader
+from latentsync.data.manifest import read_manifest
+from latentsync.data.mouth_dataset import MouthDataset
+from latentsync.data.speech_dataset import MOUTH_NAMES
+from latentsync.data.talker_crops import TalkerCrops, make_talker_crops, true_mouth
+from latentsync.data.talkers.clip import make_talker
+from latentsync.errors import ConfigError, DataError
+from latentsync.losses.trepa import TrepaLoss
+from latentsync.models.videomae import VideoMAEConfig
+from latentsync.recipe import UNetRecipe
+from latentsync.training.loop import Outcome
+from latentsync.training.unet_networks import videomae_config
+from latentsync.training.video_encoder import train_video_encoder
+from latentsync.training.video_encoder_recipe import VideoEncoderRecipe
+from tests.training.tiny_unet import ROOT
+
+SMALL = [
+    "data.talkers.train_clips=2", "data.talkers.validation_clips=1", "data.talkers.seconds=0.4", "data.resolution=32",
+    "data.batch_size=2", "data.num_val_samples=3", "run.log_steps=1", "optimizer.lr_scheduler=constant",
+    "optimizer.lr_warmup_steps=0", "optimizer.lr=1e-2", "model.image_size=16", "model.num_frames=4",
+    "model.embed_dim=16", "model.depth=1", "model.num_heads=2", "model.mlp_dim=32",
+]  # fmt: skip
+
+
+def recipe_of(folder, *overrides: str) -> VideoEncoderRecipe:
+    place = f"data.train_output_dir={folder}"
+    return load_config(ROOT / "configs/video_encoder/talkers.yaml", VideoEncoderRecipe, [*SMALL, place, *overrides])
+
+
+def test_training_writes_an_encoder_that_the_temporal_loss_reads_and_goes_on_exactly(tmp_path):
+    for name, lengths in (("whole", [6]), ("parts", [3, 6])):
+        for length in lengths:
+            assert train_video_encoder(recipe_of(tmp_path, f"run.max_train_steps={length}"), name) is Outcome.FINISHED
+    files = [tmp_path / name / "weights/last.safetensors" for name in ("whole", "parts")]
+    whole, parts = map(load_file, files)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    with (tmp_path / "whole" / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["step"]) for row in rows] == [0, 6]
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+    config = VideoMAEConfig(16, 16, 4, 2, 16, 1, 2, 32, num_classes=4 * len(MOUTH_NAMES))
+    loss = TrepaLoss(load_videomae(tmp_path / "whole" / "weights" / "best.safetensors", config))
+    assert loss(torch.zeros(1, 4, 3, 32, 32), torch.ones(1, 4, 3, 32, 32)).shape == (1,)
+
+
+def test_a_model_block_that_is_no_encoder_is_refused(tmp_path):
+    for wrong in ("model.layers=3", "model.patch_size=5", "model.num_classes=7"):
+        with pytest.raises(ConfigError, match="describes no video encoder"):
+            train_video_encoder(recipe_of(tmp_path, wrong), "run")
+
+
+def test_the_u_net_of_the_talkers_knows_the_size_of_their_encoder():
+    encoder = load_config(ROOT / "configs/video_encoder/talkers.yaml", VideoEncoderRecipe)
+    unet = load_config(ROOT / "configs/unet/talkers_stage2.yaml", UNetRecipe)
+    frames = encoder.model["num_frames"]
+    assert frames == unet.data.num_frames
+    assert videomae_config(unet) == VideoMAEConfig(**encoder.model, num_classes=frames * len(MOUTH_NAMES))
+
+
+def test_the_true_mouth_is_that_of_the_drawn_clip(tmp_path):
+    crops = TalkerCrops(train_clips=1, validation_clips=1, seconds=1.6, resolution=32, seed=5)
+    clips = read_manifest(make_talker_crops(crops, tmp_path, workers=1)).clips
+    drawn = make_talker(15, 16, 17, seconds=1.6, size=64)
+    mouth = true_mouth(clips[0])
+    assert mouth.shape == (40, 6)
+    opening = mouth[:, MOUTH_NAMES.index("opening")]
+    np.testing.assert_allclose(opening / opening.max(), drawn.opening / drawn.opening.max(), atol=1e-5)
+    window = MouthDataset(clips, FrameReader(), num_frames=8, resolution=32, seed=0)[SampleKey(0, 0)]
+    start = window[2].start_frame
+    np.testing.assert_array_equal(window[1], mouth[start : start + 8])
+    assert window[0].shape == (8, 3, 32, 32)
+    with pytest.raises(DataError, match="no synthetic talker"):
+        true_mouth(replace(clips[0], speaker="somebody"))
