@@ -38,7 +38,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {_first_line(error)}", remedy="Mend the interpolation in that file.") from error
+        raise ConfigError(f"{path}: {_reason(error)}.", remedy="Mend the interpolation in that file.") from error
 
 
 def load_config(path: str | Path, schema: type[Schema], overrides: Sequence[str] = ()) -> Schema:
@@ -47,9 +47,20 @@ def load_config(path: str | Path, schema: type[Schema], overrides: Sequence[str]
     Raises ``ConfigError`` as ``read_yaml`` does, and for unknown keys, wrong types and missing values.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
-    mapping = OmegaConf.merge(read_yaml(path), OmegaConf.from_dotlist(list(overrides)))
-    return build_config(mapping, schema, source=str(path))
+    mapping = read_yaml(path)
+    if not overrides:
+        return build_config(mapping, schema, source=str(path))
+    given = " ".join(overrides)
+    try:
+        mapping = OmegaConf.merge(mapping, OmegaConf.from_dotlist(list(overrides)))
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(
+            f"{given} cannot be read: {_reason(error)}.", remedy="Give section.key=value, in quotes if it has blanks."
+        ) from error
+    return build_config(mapping, schema, source=f"{path} with {given}")
 
 
 def build_config(mapping: Any, schema: type[Schema], source: str) -> Schema:
@@ -60,9 +71,8 @@ def build_config(mapping: Any, schema: type[Schema], source: str) -> Schema:
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), mapping))
     except OmegaConfBaseException as error:
-        key = f" at '{error.full_key}'" if getattr(error, "full_key", None) else ""
         raise ConfigError(
-            f"{source}: {_first_line(error)}{key}.",
+            f"{source}: {_reason(error)}.",
             remedy="Compare with the files under configs/: keys are checked strictly.",
         ) from error
 
@@ -81,6 +91,7 @@ def save_config(config: object, path: str | Path) -> None:
 
 def _load_mapping(path: Path) -> Any:
     from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     if not path.is_file():
@@ -88,13 +99,18 @@ def _load_mapping(path: Path) -> Any:
     try:
         config = OmegaConf.load(path)
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} is not a YAML file: {_first_line(error)}", remedy="Mend the line it names."
-        ) from error
+        raise ConfigError(f"{path} is not a YAML file: {_reason(error)}.", remedy="Mend it there.") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {_reason(error)}.", remedy="Mend the interpolation in that file.") from error
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{path} holds no mapping of keys to values.", remedy="See the files under configs/.")
     return config
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _reason(error: BaseException) -> str:
+    """What is wrong, in one line, with the key or the line of the file if the library says which."""
+    mark, key = getattr(error, "problem_mark", None), getattr(error, "full_key", None)
+    if mark is not None:
+        return f"line {mark.line + 1}: {error.problem}"
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return f"{text} at '{key}'" if key else text

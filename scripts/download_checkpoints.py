@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from latentsync.checkpoint.adopt import adopt
@@ -25,10 +26,11 @@ from latentsync.checkpoint.registry import (
     PURPOSES,
     RELEASES,
     RESOLUTION,
+    HubFile,
     files_for,
     of_release,
 )
-from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError, OutputError, WeightsCorruptError
+from latentsync.errors import INTERRUPTED_EXIT_CODE, ConfigError, LatentSyncError, OutputError, WeightsCorruptError
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -75,10 +77,22 @@ def run(arguments: argparse.Namespace) -> None:
     wanted = files_for(release, tuple(arguments.purposes or ["inference"]))
     if arguments.only:
         wanted = [known for known in of_release(release) if known.target in arguments.only]
-    pairs = (pin.rpartition("=") for pin in arguments.revision)
-    download(
-        wanted, arguments.dir, {repository or HUB_REPOSITORY[release]: revision for repository, _, revision in pairs}
-    )
+    download(wanted, arguments.dir, pinned_revisions(arguments.revision, HUB_REPOSITORY[release]))
+
+
+def pinned_revisions(pins: Sequence[str], default: str) -> dict[str, str]:
+    """Repository -> revision; a misspelt repository would leave the one that was meant unpinned, so it is refused."""
+    known = sorted({each.repository for file in KNOWN_FILES for each in file.sources if isinstance(each, HubFile)})
+    revisions = {}
+    for pin in pins:
+        repository, _, revision = pin.rpartition("=")
+        if not revision or repository not in ("", *known):
+            raise ConfigError(
+                f"--revision {pin} names no revision of a repository that is known here.",
+                remedy=f"Give REVISION or REPOSITORY=REVISION with one of {', '.join(known)}.",
+            )
+        revisions[repository or default] = revision
+    return revisions
 
 
 def main(argv: list[str] | None = None) -> int:

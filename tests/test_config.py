@@ -59,12 +59,22 @@ def test_overrides_come_last(tmp_path):
         ("a: [1", "not a YAML"),
         ("name: ${nowhere}", "nowhere"),
         ("base: missing.yaml", "missing.yaml"),
+        ("name: ${a", "at 'name'"),
+        ("name: a\nname: b", "line 2: found duplicate key name"),
+        ("run:\n\tsteps: 1", "line 2"),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, named):
     path = write(tmp_path, "wrong.yaml", text)
     with pytest.raises(ConfigError, match=named):
         load_config(path, Sample)
+
+
+@pytest.mark.parametrize("override", ["run.step=7", "run.steps=[1", "run.steps=${x", "run.steps=many", "steps", "=1"])
+def test_a_wrong_override_is_named(tmp_path, override):
+    with pytest.raises(ConfigError) as error:
+        load_config(write(tmp_path, "a.yaml", "run: {steps: 5}"), Sample, [override])
+    assert override in error.value.message
 
 
 def test_a_saved_config_reads_back_equal(tmp_path):

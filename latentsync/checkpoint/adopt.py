@@ -11,10 +11,16 @@ from typing import Any
 from latentsync.checkpoint.card import read_card, write_sidecar
 from latentsync.checkpoint.files import FileKind, atomic_path, inspect_file, sha256_file
 from latentsync.checkpoint.inventory import JSON_ONLY, State, describe, look_up, require_content, set_aside
-from latentsync.checkpoint.registry import DEFAULT_RELEASE, KnownFile, Release, of_release
+from latentsync.checkpoint.registry import (
+    DEFAULT_RELEASE,
+    RELEASES,
+    KnownFile,
+    Release,
+    of_release,
+    releases_with,
+)
 from latentsync.errors import WeightsCorruptError, WeightsError, WeightsMismatchError, WeightsMissingError
 
-SUFFIXES = {".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".onnx", ".pkl", ".model", ".zip", ".tar", ".json"}
 VAE_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 Say = Callable[[str], None]
@@ -29,7 +35,7 @@ def adopt(source: Path, folder: Path, release: Release | None, say: Say = print)
     """
     if not source.exists():
         raise WeightsMissingError(f"There is no {source}.", remedy="Name the file or folder that was copied here.")
-    known_files = of_release(release or DEFAULT_RELEASE)
+    known_files = _that_may_be_meant(release)
     found = {}
     for path in _candidates(source):
         known = _by_name(path, known_files) or (_by_content(path, known_files) if path == source else None)
@@ -49,11 +55,20 @@ def adopt(source: Path, folder: Path, release: Release | None, say: Say = print)
     return [_bring_in(known, path, folder, release, say) for known, path in found.values()]
 
 
+def _that_may_be_meant(release: Release | None) -> list[KnownFile]:
+    """The files of ``release``; of the default one, and what only others have, if none was named."""
+    by_target: dict[str, KnownFile] = {}
+    for each in (release,) if release else (DEFAULT_RELEASE, *RELEASES):
+        for known in of_release(each):
+            by_target.setdefault(known.target, known)
+    return list(by_target.values())
+
+
 def _candidates(source: Path) -> Iterator[Path]:
     if source.is_file():
         yield source
         return
-    yield from (path for path in sorted(source.rglob("*")) if path.suffix in SUFFIXES and path.is_file())
+    yield from (path for path in sorted(source.rglob("*")) if path.is_file())
 
 
 def _by_name(path: Path, known_files: list[KnownFile]) -> KnownFile | None:
@@ -126,9 +141,11 @@ def _bring_in(known: KnownFile, path: Path, folder: Path, release: Release | Non
 
 
 def _release_of(path: Path, known: KnownFile, release: Release | None) -> str | None:
-    """What the user says, otherwise what a card beside the source says; a card of another file says nothing."""
+    """What the user says, or a name that only one release has, or a card beside the source if it is that file's."""
     if known.release is None or release is not None:
         return known.release and release
+    if len(releases_with(known.target)) == 1:
+        return known.release
     try:
         card = read_card(path)
     except WeightsError:

@@ -172,6 +172,14 @@ KNOWN_FILES: tuple[KnownFile, ...] = (
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",  # opencv_zoo's LFS pointer
     ),
     KnownFile(
+        target="auxiliary/yunet_n_dynamic.onnx",
+        use="YuNet as its authors export it; serves in place of the 2023mar file",
+        licence="Apache-2.0",
+        commercial=True,
+        size=322_906,
+        sha256="104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12",
+    ),
+    KnownFile(
         target="auxiliary/face_landmarker.task",
         use="face mesh of 478 points (MediaPipe), landmarks for YuNet's faces",
         licence="Apache-2.0",
@@ -216,3 +224,8 @@ def files_for(release: Release, purposes: tuple[Purpose, ...]) -> list[KnownFile
 def of_release(release: Release) -> list[KnownFile]:
     """All files that go with ``release``; no two of them have the same target."""
     return [each for each in KNOWN_FILES if each.release in (None, release)]
+
+
+def releases_with(target: str) -> list[Release]:
+    """The releases that have a file of their own at ``target``."""
+    return [each.release for each in KNOWN_FILES if each.target == target and each.release]

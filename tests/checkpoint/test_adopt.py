@@ -15,6 +15,7 @@ from latentsync.checkpoint.adopt import adopt
 from latentsync.checkpoint.card import read_card
 from latentsync.checkpoint.files import sha256_file
 from latentsync.errors import WeightsCorruptError, WeightsMismatchError, WeightsMissingError
+from latentsync.face.detector_choice import choose_detector
 from tests.checkpoint.material import LFS_POINTER, SMALL, as_release_1_0, save, small_unet
 from tests.golden import shared_file
 
@@ -59,6 +60,12 @@ def test_release_1_0_shows_in_its_names(downloads: Path, folder: Path) -> None:
     state = small_unet(replace(SMALL, use_motion_module=False)).state_dict()
     adopt(save(downloads / "latentsync_unet.pt", as_release_1_0(state)), folder, None)
     assert read_card(folder / "latentsync_unet.pt").release == "1.0"
+
+
+def test_a_name_that_only_one_release_has_says_which(downloads: Path, folder: Path) -> None:
+    source = save(downloads / "latentsync_syncnet.pt", {"visual_encoder.a": torch.zeros(3)})
+    assert adopt(source, folder, None) == [folder / "latentsync_syncnet.pt"]
+    assert read_card(folder / "latentsync_syncnet.pt").release == "1.0"
 
 
 def test_a_name_that_lies(downloads: Path, folder: Path) -> None:
@@ -108,9 +115,22 @@ def test_a_known_name_with_another_checksum(downloads: Path, folder: Path) -> No
 
 
 @pytest.mark.shared
-def test_a_real_landmark_network(folder: Path) -> None:
-    target = folder / "auxiliary" / "face_landmarker.task"
-    assert adopt(shared_file("weights/face_landmarker.task"), folder, None) == [target]
+def test_a_folder_with_the_files_of_a_detector(folder: Path) -> None:
+    """Whatever a file is called there, the detector that reads it finds it under its own name."""
+    adopt(shared_file("weights/face_landmarker.task").parent, folder, None)
+    assert choose_detector("yunet", folder / "auxiliary", "cpu") == "yunet"
+    assert {"auxiliary/face_landmarker.task", "auxiliary/yunet_n_dynamic.onnx"} <= names(folder)
+
+
+@pytest.mark.parametrize("target", sorted({known.target for known in registry.KNOWN_FILES}))
+def test_every_known_file_is_found_in_a_folder(downloads: Path, folder: Path, target: str) -> None:
+    """By its name alone: here each is a broken one, and named as such."""
+    (downloads / Path(target).name).write_bytes(LFS_POINTER)
+    if target.startswith("vae/"):  # its two names are everybody's: only both together are an autoencoder
+        (downloads / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+        (downloads / "diffusion_pytorch_model.safetensors").write_bytes(LFS_POINTER)
+    with pytest.raises(WeightsCorruptError, match="Git-LFS pointer"):
+        adopt(downloads, folder, None)
 
 
 def test_broken_unknown_ambiguous_and_missing(downloads: Path, folder: Path) -> None:

@@ -43,7 +43,10 @@ def test_import_and_list(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert "OpenRAIL++" in row
 
 
-@pytest.mark.parametrize(("pin", "revision"), [("v2", "v2"), ("ByteDance/LatentSync-1.5=v3", "v3"), ("a/b=v4", "main")])
+@pytest.mark.parametrize(
+    ("pin", "revision"),
+    [("v2", "v2"), ("ByteDance/LatentSync-1.5=v3", "v3"), ("stabilityai/sd-vae-ft-mse=v4", "main")],
+)
 def test_a_refused_download(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture, pin: str, revision: str
 ) -> None:
@@ -55,6 +58,13 @@ def test_a_refused_download(
     error = capsys.readouterr().err
     assert "answers 403 (Forbidden)" in error
     assert "Accept the licence" in error
+
+
+@pytest.mark.parametrize("pin", ["ByteDance/LatentSync1.5=v3", "stabilityai/sd-vae-ft-mse=", ""])
+def test_a_pin_that_would_pin_nothing(mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture, pin: str) -> None:
+    assert script.main(["--dir", str(tmp_path), "--revision", pin]) == 3
+    assert mirror.requests == []
+    assert "ByteDance/LatentSync-1.5" in capsys.readouterr().err
 
 
 def test_purposes_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
