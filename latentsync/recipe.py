@@ -176,12 +176,18 @@ class SyncNetData:
     negatives: SyncNetNegatives = field(default_factory=SyncNetNegatives)
     shuffled_sound: bool = False  # control experiment: no sound fits, accuracy must stay at one half
     codec_path: str = "checkpoints/vae"  # of the latents, if latent_space
+    cache_latents: bool = False  # encode every clip once instead of every window that is looked at
     talkers: TalkerData | None = None
     frame_cache_gib: float = 0.0  # memory for decoded clips, per process; for small data sets
 
     def __post_init__(self) -> None:
         _require_rates(self.audio_sample_rate, self.video_fps)
         _require_counts("data", self, ("num_val_samples", "batch_size", "gradient_accumulation_steps", "num_frames"))
+        if self.cache_latents and not self.latent_space:
+            raise ConfigError(
+                "data.cache_latents is true, but data.latent_space is not.",
+                remedy="A network on pixels has no latents to keep; data.frame_cache_gib keeps its pictures.",
+            )
 
 
 @dataclass

@@ -242,7 +242,8 @@ class SampleOrigin:
 class SyncBatch:
     """Pictures and sounds that belong together (label 1) or not (label 0).
 
-    ``frames`` (B, F, 3, H, R) uint8 RGB, H = R or the lower half R/2; ``mel`` (B, 1, 80, M) float32 in [-4, 4];
+    ``frames`` (B, F, 3, H, R) uint8 RGB, H = R or the lower half R/2, or (B, F, 2, C, h, w) float32, mean and standard
+    deviation of the latents; ``mel`` (B, 1, 80, M) float32 in [-4, 4];
     ``labels`` (B,) float32. ``origins`` name the clip and the start of the pictures.
     """
 

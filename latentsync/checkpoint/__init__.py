@@ -17,6 +17,8 @@ _HOMES = {
     "load_syncnet": "syncnet",
     "load_codec": "codec",
     "build_codec": "codec",
+    "latent_signature": "codec",
+    "require_latents": "codec",
     "save_codec": "codec",
     "load_whisper_weights": "whisper",
     "save_whisper": "whisper",

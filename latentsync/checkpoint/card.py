@@ -30,6 +30,7 @@ class WeightsCard:
     num_frames: int | None = None  # frames per window
     mask: str | None = None  # name of the mask that training used
     audio_encoder: str | None = None  # "whisper-tiny": whose features the U-Net attends to
+    latents: str | None = None  # whose latents a sync network sees, see codec.latent_signature
     global_step: int | None = None
     sha256: str | None = None  # of the whole file; of a file that carries its own card it cannot be stated
     source: str | None = None  # address that the file was fetched from, with the resolved revision, or "hand-copied"

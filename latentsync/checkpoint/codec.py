@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,10 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from safetensors.torch import save_file
 from torch import Tensor
 
+from latentsync.checkpoint.card import read_card
 from latentsync.checkpoint.files import FileKind, atomic_path, corrupt, inspect_file
 from latentsync.checkpoint.tensors import fill, mismatch, read_table, refuse_extras, require_tensors, tensors_under
+from latentsync.errors import WeightsMismatchError
 from latentsync.models.codec import LatentCodec
 
 WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")  # diffusers' names, best first
@@ -61,6 +64,29 @@ def build_codec(path: str | Path) -> LatentCodec:
     """The codec that ``load_codec`` would give, with fresh weights; without config.json that of sd-vae-ft-mse."""
     config = _read_config(_weight_file(Path(path)).with_name("config.json"))
     return LatentCodec(CLASSES[config["_class_name"]].from_config(config)).eval()
+
+
+def latent_signature(codec: LatentCodec) -> str:
+    """What tells apart codecs that give other latents: the same for two that differ in decoder or precision only."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(codec.autoencoder.state_dict().items()):
+        if name.startswith(("encoder.", "quant_conv.")):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().half().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def require_latents(path: str | Path, codec: LatentCodec) -> None:
+    """Hold ``codec`` against the latents that the sync network in ``path`` was trained on, if its card names them.
+
+    Raises ``WeightsMismatchError``: tensors of equal shape fit, but its verdicts would mean nothing.
+    """
+    card = read_card(path)
+    if card is not None and card.latents is not None and card.latents != latent_signature(codec):
+        raise WeightsMismatchError(
+            f"The sync network in {path} was trained on the latents of another codec.",
+            remedy="Name the codec of its training (data.codec_path, networks.codec), or train it again on this one.",
+        )
 
 
 def save_codec(folder: str | Path, autoencoder: AutoencoderKL) -> None:

@@ -31,6 +31,13 @@ class SyncView:
     resolution: int = 256
     lower_half: bool = True
     fps: Fraction = Fraction(25)
+    latent: bool = False  # whether the network sees latents
+
+    @property
+    def cuts_pixels(self) -> bool:
+        """Whether the lower half is taken of the pictures. Latents are cut as such: a cell of a codec also depends on
+        pixels far away, and a U-Net's latents are those of the whole face."""
+        return self.lower_half and not self.latent
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ class SyncNetDataset(ClipDataset[SyncSample]):
             sounds = [self._other_sound(clip, rng) for _ in starts]
         windows = [mel_window(*sound, self.view.num_frames, self.view.fps) for sound in sounds]
         return SyncSample(
-            frames=torch.stack([self._frames(clip, start) for start in starts]),
+            frames=torch.stack([self.faces(clip, start) for start in starts]),
             mel=torch.from_numpy(np.stack(windows))[:, None],
             labels=(float(fits),) * len(starts),
             origins=tuple(SampleOrigin(clip.content, str(clip.path), start, faults) for start in starts),
@@ -118,13 +125,13 @@ class SyncNetDataset(ClipDataset[SyncSample]):
         except DataError as error:
             raise BadClip(clip, error.message) from error
 
-    def _frames(self, clip: Clip, start: int) -> Tensor:
-        """(F, 3, H, R) uint8"""
+    def faces(self, clip: Clip, start: int) -> Tensor:
+        """(F, 3, H, R) uint8 from frame ``start`` on. Raises ``BadClip``."""
         try:
             frames = fit_frames(self._read_frames(clip, start, self.view.num_frames), self.view.resolution)
         except DataError as error:
             raise BadClip(clip, error.message) from error
-        return frames[:, :, self.view.resolution // 2 :] if self.view.lower_half else frames
+        return frames[:, :, self.view.resolution // 2 :] if self.view.cuts_pixels else frames
 
 
 def collate_sync(samples: Sequence[SyncSample]) -> SyncBatch:

@@ -1,6 +1,6 @@
 """Whether the mouth fits the sound, as a frozen sync network judges (arXiv 2412.09262).
 
-B clips · F frames · R face side · h = w = R/8 · M mel frames · E embedding width
+B clips · F frames · C latent channels · R face side · h = w = R/8 · M mel frames · E embedding width
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentsync.models.syncnet import StableSyncNet, select_visual_input
+from latentsync.models.syncnet import StableSyncNet, select_latent_input, select_visual_input
 
 
 class PixelSyncLoss:
@@ -26,15 +26,16 @@ class PixelSyncLoss:
 
 
 class LatentSyncLoss:
-    """For a network that sees latents. Freezes ``syncnet``."""
+    """For a network that sees latents, all of them or the lower half. Freezes ``syncnet``."""
 
-    def __init__(self, syncnet: StableSyncNet) -> None:
+    def __init__(self, syncnet: StableSyncNet, lower_half: bool = False) -> None:
         self._syncnet = syncnet.eval().requires_grad_(False)
+        self._lower_half = lower_half
 
     def __call__(self, latents: Tensor, mel: Tensor) -> Tensor:
-        """latents (B, 4, F, h, w) in the U-Net's scale, mel (B, 1, 80, M) in [-4, 4] -> loss of each clip (B,),
+        """latents (B, C, F, h, w) in the U-Net's scale, mel (B, 1, 80, M) in [-4, 4] -> loss of each clip (B,),
         float32."""
-        return _misfit(self._syncnet, latents.transpose(1, 2).flatten(1, 2), mel)
+        return _misfit(self._syncnet, select_latent_input(latents.transpose(1, 2), self._lower_half), mel)
 
 
 def cosine_similarity(visual_embedding: Tensor, audio_embedding: Tensor) -> Tensor:

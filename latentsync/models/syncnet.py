@@ -168,7 +168,8 @@ class StableSyncNet(nn.Module):
     def forward(self, visual: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
         """visual (N, C, H, W), mel (N, 1, 80, M) -> (visual_embedding (N, E), audio_embedding (N, E)).
 
-        ``visual`` is in [-1, 1] for a pixel network (see ``select_visual_input``), or latents in the U-Net's scale.
+        ``visual`` is in [-1, 1] for a pixel network (see ``select_visual_input``), or latents in the U-Net's scale
+        (see ``select_latent_input``).
         Embeddings have unit length and no negative entry.
         """
         return self.visual_encoder(visual), self.audio_encoder(mel)
@@ -185,6 +186,12 @@ def select_visual_input(pixels: Tensor, side: int = 256, lower_half: bool = True
         faces = F.interpolate(faces, size=(side, side), mode="bicubic")
     seen = faces[:, :, side // 2 :] if lower_half else faces
     return seen.unflatten(0, pixels.shape[:2]).flatten(1, 2)
+
+
+def select_latent_input(latents: Tensor, lower_half: bool = False) -> Tensor:
+    """Fold latents (B, F, C, h, w) of whole faces into a latent network's input (B, F*C, H, w): H = h, or the lower
+    h/2 rows."""
+    return latents[..., latents.shape[-2] // 2 if lower_half else 0 :, :].flatten(1, 2)
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Latents of whole training clips, encoded once: three windows per sample and step are otherwise most of stage 1.
 
-N frames · F frames of a window · R face side · h = w = R/8
+N frames · F frames of a window · C latent channels · R face side · h = w = R/8
 """
 
 from __future__ import annotations
@@ -28,19 +28,24 @@ _ENCODED_AT_ONCE = 64  # frames: 200 MB of pixels at 512 px
 
 
 class LatentCache:
-    """Posterior means and deviations of all frames of a clip, once as they are and once with the mask's hole in grey.
+    """Posterior means and deviations of all frames of a clip, once as they are and, if there is a ``keep_mask``
+    (1, R, R), once with its hole in grey.
 
-    Kept under ``folder`` by the clip's content, the codec's weights and precision, and the mask: nothing stale is ever
-    read. The precision is that of the codec, so training sees what it would see without a cache.
+    Kept under ``folder`` by the clip's content, the codec's weights and precision, R, and the mask: nothing stale is
+    ever read. The precision is that of the codec, so training sees what it would see without a cache.
     """
 
-    def __init__(self, folder: Path, codec: LatentCodec, keep_mask: Tensor) -> None:
+    def __init__(self, folder: Path, codec: LatentCodec, resolution: int, keep_mask: Tensor | None = None) -> None:
         name = hashlib.sha256(_VERSION.encode())
         for key, tensor in sorted(codec.state_dict().items()):
             name.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
             name.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        name.update(str(tuple(keep_mask.shape)).encode() + keep_mask.numpy().tobytes())
+        if keep_mask is None:
+            name.update(str(resolution).encode())
+        else:
+            name.update(str(tuple(keep_mask.shape)).encode() + keep_mask.numpy().tobytes())
         self._arrays = ArrayCache(folder / f"{_VERSION}-{name.hexdigest()[:16]}", mapped=True)
+        self._resolution = resolution
         self._keep_mask = keep_mask
 
     def fill(self, clip: Clip, codec: LatentCodec) -> None:
@@ -48,7 +53,8 @@ class LatentCache:
         self._arrays.get(clip.content, lambda: self._encode(clip, codec))
 
     def read(self, clip: Clip) -> np.ndarray:
-        """(2, N, 2, 4, h, w): as it is and masked; mean and deviation. Raises ``DataError`` if it was not filled."""
+        """(2, N, 2, C, h, w): as it is and masked; mean and deviation. The first is 1 without a mask. Raises
+        ``DataError`` if it was not filled."""
 
         def absent() -> np.ndarray:
             raise DataError("undecodable: its latents are not in the cache, since it could not be read")
@@ -57,14 +63,16 @@ class LatentCache:
 
     @torch.no_grad()
     def _encode(self, clip: Clip, codec: LatentCodec) -> np.ndarray:
-        frames = fit_frames(read_clip_frames(clip, 0, clip.frames), self._keep_mask.shape[-1])
+        frames = fit_frames(read_clip_frames(clip, 0, clip.frames), self._resolution)
         weight = next(codec.parameters())
         moments = []
         for part in frames.split(_ENCODED_AT_ONCE):
             pixels = part.to(weight.device).float() / 127.5 - 1
-            both = torch.stack([pixels, pixels * self._keep_mask.to(weight.device)])
-            mean, deviation = codec.posterior(both.flatten(0, 1).to(weight.dtype))
-            moments.append(torch.stack([mean, deviation], dim=1).unflatten(0, both.shape[:2]).cpu())
+            views = pixels[None]
+            if self._keep_mask is not None:
+                views = torch.stack([pixels, pixels * self._keep_mask.to(weight.device)])
+            mean, deviation = codec.posterior(views.flatten(0, 1).to(weight.dtype))
+            moments.append(torch.stack([mean, deviation], dim=1).unflatten(0, views.shape[:2]).cpu())
         return torch.cat(moments, dim=1).numpy()
 
 

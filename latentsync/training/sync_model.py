@@ -21,7 +21,7 @@ from latentsync.data.manifest import Clip
 from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView, collate_sync
 from latentsync.losses.sync import cosine_similarity
 from latentsync.models.codec import LatentCodec
-from latentsync.models.syncnet import StableSyncNet
+from latentsync.models.syncnet import StableSyncNet, select_latent_input
 from latentsync.training.syncnet_objective import SyncScores
 from latentsync.types import ClipFault
 
@@ -47,20 +47,25 @@ class SyncModel:
         return next(self.network.parameters()).dtype
 
     def visual_input(self, frames: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """frames (N, F, 3, H, R) uint8 -> the picture tower's input, float32.
+        """``frames`` of a batch (see ``types.SyncBatch``) -> the picture tower's input, float32.
 
-        Pixels (N, F*3, H, R) in [-1, 1]; with a codec latents (N, F*4, h, w), drawn from the posterior as published,
-        with ``generator`` (None: the global one).
+        Pixels (N, F*3, H, R) in [-1, 1]; with a codec latents (N, F*C, h, w), drawn from the posterior as published,
+        with ``generator`` (None: the global one), and cut to their lower half if the view asks for it.
         """
-        pixels = frames.float() / 127.5 - 1
         if self.codec is None:
-            return pixels.flatten(1, 2)
-        faces = pixels.flatten(0, 1)
-        with torch.no_grad():
-            shape = self.codec.encode(faces[:1]).shape[1:]
-            eps = torch.randn(len(faces), *shape, generator=generator, device=faces.device)
-            latents = self.codec.encode(faces, eps)
-        return latents.unflatten(0, frames.shape[:2]).flatten(1, 2)
+            return (frames.float() / 127.5 - 1).flatten(1, 2)
+        mean, deviation = self._moments(frames)
+        eps = torch.randn(mean.shape, generator=generator, device=mean.device)
+        return select_latent_input(mean + deviation * eps, self.view.lower_half)
+
+    @torch.no_grad()
+    def _moments(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (N, F, C, h, w) of the latents, as they came or encoded here."""
+        if frames.is_floating_point():
+            return frames.unbind(dim=2)
+        moments = self.codec.posterior(frames.flatten(0, 1).float() / 127.5 - 1)
+        mean, deviation = (part.unflatten(0, frames.shape[:2]) for part in moments)
+        return mean, deviation
 
 
 @torch.no_grad()
@@ -132,7 +137,7 @@ def see(model: SyncModel, frames: np.ndarray) -> Tensor:
     """(1, E) float32 on the CPU: the picture window ``frames`` (F, H, W, 3) uint8 of whole faces."""
     view = model.view
     faces = fit_frames(frames, view.resolution)
-    faces = faces[:, :, view.resolution // 2 :] if view.lower_half else faces
+    faces = faces[:, :, view.resolution // 2 :] if view.cuts_pixels else faces
     draws = torch.Generator(model.device).manual_seed(0)  # of a codec; equal whatever was drawn before
     visual = model.visual_input(faces[None].to(model.device), draws).to(model.dtype)
     return model.network.visual_encoder(visual).float().cpu()

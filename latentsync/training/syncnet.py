@@ -12,20 +12,23 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object, set_seed
 from torch import Tensor, nn
 
-from latentsync.checkpoint import WeightsCard, load_codec, load_syncnet, save_weights
+from latentsync.checkpoint import WeightsCard, latent_signature, load_codec, load_syncnet, save_weights
 from latentsync.data.clip_reader import MelReader
 from latentsync.data.syncnet_dataset import collate_sync
 from latentsync.losses.sync import cosine_similarity
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
+from latentsync.training.cache_filling import fill_cache
 from latentsync.training.chance_alarm import CHANCE_LOSS, ChanceAlarm
 from latentsync.training.charts import Curve, Panel
 from latentsync.training.journal import Row
+from latentsync.training.latent_cache import LatentCache
 from latentsync.training.learning_rate import LearningRate
 from latentsync.training.loop import Outcome, Trainer
 from latentsync.training.run_clips import RunClips
 from latentsync.training.run_folder import check_run_folder, claim_run_folder
 from latentsync.training.sync_facts import measure_facts, require_sync
+from latentsync.training.sync_latents import latent_cache
 from latentsync.training.sync_model import SyncModel, score_pairs
 from latentsync.training.syncnet_data import find_clips, fixed_pairs, mel_reader, pair_set, view_of
 from latentsync.training.syncnet_objective import (
@@ -53,12 +56,19 @@ class SyncNetTask:
 
     collate = staticmethod(collate_sync)
 
-    def __init__(self, recipe: SyncNetRecipe, clips: RunClips, mels: MelReader, model: SyncModel) -> None:
+    def __init__(
+        self,
+        recipe: SyncNetRecipe,
+        clips: RunClips,
+        mels: MelReader,
+        model: SyncModel,
+        latents: LatentCache | None = None,
+    ) -> None:
         self._recipe = recipe
         self._model = model
         self.network = model.network
-        self.dataset = pair_set(clips.train, recipe.data, mels, recipe.run.seed)
-        self._validation = fixed_pairs(clips.validation, recipe.data, mels, recipe.run.seed + 1)
+        self.dataset = pair_set(clips.train, recipe.data, mels, recipe.run.seed, latents)
+        self._validation = fixed_pairs(clips.validation, recipe.data, mels, recipe.run.seed + 1, latents)
         self._alarm = ChanceAlarm(
             recipe.run.alarm_steps, lambda: measure_facts(recipe, clips.train, mels, self._model.device)
         )
@@ -110,8 +120,13 @@ class SyncNetTask:
 
     def export(self, path: Path, step: int) -> None:
         """Write the weights with their card."""
+        view, codec = self._model.view, self._model.codec
         card = WeightsCard(
-            "syncnet", resolution=self._model.view.resolution, num_frames=self._model.view.num_frames, global_step=step
+            "syncnet",
+            resolution=view.resolution,
+            num_frames=view.num_frames,
+            latents=None if codec is None else latent_signature(codec),
+            global_step=step,
         )
         save_weights(path, self.network.state_dict(), self.network.config, card)
 
@@ -147,7 +162,11 @@ def train_syncnet(recipe: SyncNetRecipe, name: str) -> Outcome:
         log.info("%s", clips.summary())
         require_sync(recipe, clips.train, mels, accelerator.device)
     model = build_model(recipe, accelerator.device, recipe.ckpt.resume_ckpt_path)
-    task = SyncNetTask(recipe, clips, mels, model)
+    latents = latent_cache(recipe.data, folder / "cache", model.codec)
+    if latents is not None:
+        fill_cache(clips, lambda clip: latents.fill(clip, model.codec), "encoding the clips", accelerator)
+        accelerator.wait_for_everyone()
+    task = SyncNetTask(recipe, clips, mels, model, latents)
     return Trainer(task, settings, folder, accelerator).run()
 
 

@@ -14,12 +14,14 @@ from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView
 from latentsync.errors import ConfigError
 from latentsync.recipe import SyncNetData
 from latentsync.training import run_clips
+from latentsync.training.latent_cache import LatentCache
 from latentsync.training.run_clips import RunClips
+from latentsync.training.sync_latents import LatentPairs
 
 
 def view_of(data: SyncNetData) -> SyncView:
     """Which part of a clip the network sees."""
-    return SyncView(data.num_frames, data.resolution, data.lower_half, Fraction(data.video_fps))
+    return SyncView(data.num_frames, data.resolution, data.lower_half, Fraction(data.video_fps), data.latent_space)
 
 
 def negatives_of(data: SyncNetData) -> NegativeRule:
@@ -52,18 +54,30 @@ def mel_reader(data: SyncNetData, run_folder: Path) -> MelReader:
     return MelReader(ArrayCache(Path(data.audio_mel_cache_dir or run_folder / "cache") / MEL_VERSION))
 
 
-def pair_set(clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int) -> SyncNetDataset:
-    """The pairs of some clips to train on."""
-    return _pairs(clips, data, mels, seed, negatives_of(data))
+def pair_set(
+    clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int, latents: LatentCache | None = None
+) -> SyncNetDataset:
+    """The pairs of some clips to train on; with ``latents`` they come out of that cache."""
+    return _pairs(clips, data, mels, seed, negatives_of(data), latents)
 
 
-def fixed_pairs(clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int) -> SyncNetDataset:
+def fixed_pairs(
+    clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int, latents: LatentCache | None = None
+) -> SyncNetDataset:
     """The pairs of some clips to score on: negatives as at the end of the curriculum."""
-    return _pairs(clips, data, mels, seed, negatives_of(data).final())
+    return _pairs(clips, data, mels, seed, negatives_of(data).final(), latents)
 
 
 def _pairs(
-    clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int, negatives: NegativeRule
+    clips: Sequence[Clip],
+    data: SyncNetData,
+    mels: MelReader,
+    seed: int,
+    negatives: NegativeRule,
+    latents: LatentCache | None,
 ) -> SyncNetDataset:
     frames = FrameReader(keep_bytes=int(data.frame_cache_gib * 2**30))
-    return SyncNetDataset(clips, view_of(data), frames, mels, negatives, seed, shuffled_sound=data.shuffled_sound)
+    common = (clips, view_of(data), frames, mels, negatives, seed)
+    if latents is None:
+        return SyncNetDataset(*common, shuffled_sound=data.shuffled_sound)
+    return LatentPairs(latents, *common, shuffled_sound=data.shuffled_sound)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import latentsync
-from latentsync.checkpoint import sha256_file
+from latentsync.checkpoint import require_latents, sha256_file
 from latentsync.data.manifest import Clip
 from latentsync.errors import ConfigError
 from latentsync.recipe import SyncNetRecipe
@@ -35,6 +35,8 @@ def evaluate_syncnet(recipe: SyncNetRecipe, folder: Path, seed: int, device: tor
     clips = find_validation_clips(recipe.data, folder / "cache")
     pairs = fixed_pairs(clips.validation, recipe.data, mel_reader(recipe.data, folder), seed)
     model = build_model(recipe, device, weights)
+    if model.codec is not None:
+        require_latents(weights, model.codec)
     model.network.eval()
     scores, replaced = score_pairs(
         model, pairs, range(recipe.data.num_val_samples), recipe.data.batch_size, recipe.data.num_workers

@@ -11,7 +11,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 
+from latentsync.checkpoint import require_latents
 from latentsync.data.unet_dataset import UNetDataset
+from latentsync.errors import ConfigError
 from latentsync.recipe import UNetRecipe
 from latentsync.training.learning_rate import LearningRate
 from latentsync.training.loop import Outcome, Trainer
@@ -76,6 +78,8 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
     codec = load_frozen_codec(recipe, accelerator.device)
     windows = prepare_windows(recipe, clips, judges, codec, accelerator)
     networks = load_judges(recipe, judges, accelerator.device)
+    if judges.sync is not None and judges.sync.data.latent_space:
+        require_latents(judges.sync.ckpt.inference_ckpt_path, codec)
     objective = make_objective(recipe, judges, networks, codec)
     pictures = None
     if accelerator.is_main_process:

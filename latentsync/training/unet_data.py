@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from latentsync.checkpoint import sha256_file
 from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE, WINDOW_FRAMES
@@ -22,11 +21,12 @@ from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import MEL_VERSION, MelReader
 from latentsync.data.manifest import Clip
 from latentsync.data.unet_dataset import UNetDataset
-from latentsync.errors import ConfigError, DataError
+from latentsync.errors import ConfigError
 from latentsync.face.mask import load_mask
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.models.codec import LatentCodec
 from latentsync.recipe import UNetRecipe
+from latentsync.training.cache_filling import fill_cache
 from latentsync.training.latent_batch import PosteriorBatch, StepDraws, draw_posterior, draw_step
 from latentsync.training.latent_cache import CachedWindows, LatentCache
 from latentsync.training.run_clips import RunClips
@@ -134,10 +134,10 @@ def prepare_windows(
             f"{recipe.model.get('cross_attention_dim')}.",
             remedy="Name the right file in networks.audio_encoder, or change model.cross_attention_dim.",
         )
-    latents = LatentCache(folder, codec, torch.from_numpy(keep_mask)) if data.cache_latents else None
-    _fill(clips, AudioFeatureReader(encoder, cache), "hearing the clips", accelerator)
+    latents = LatentCache(folder, codec, data.resolution, torch.from_numpy(keep_mask)) if data.cache_latents else None
+    fill_cache(clips, AudioFeatureReader(encoder, cache), "hearing the clips", accelerator)
     if latents is not None:
-        _fill(clips, lambda clip: latents.fill(clip, codec), "encoding the clips", accelerator)
+        fill_cache(clips, lambda clip: latents.fill(clip, codec), "encoding the clips", accelerator)
     accelerator.wait_for_everyone()
     features = AudioFeatureReader(AudioEncoder.from_file(path), cache)  # on the CPU: it goes to worker processes
     mels = None
@@ -156,14 +156,3 @@ def prepare_windows(
         windows(clips.validation, seed + _VALIDATION),
         UNetDataset(clips.validation, keep_mask, features, None, seed, stretch),
     )
-
-
-def _fill(clips: RunClips, compute: Callable[[Clip], object], what: str, accelerator: Accelerator) -> None:
-    """Call ``compute`` for this process's share of the clips. What fails is reported when a sample asks for it."""
-    both = (*clips.train, *clips.validation)
-    own = both[accelerator.process_index :: accelerator.num_processes]
-    for clip in tqdm(own, desc=what, unit="clip", disable=not accelerator.is_main_process):
-        try:
-            compute(clip)
-        except DataError as error:
-            log.warning("%s: %s", clip.path, error.message)

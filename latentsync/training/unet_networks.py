@@ -124,7 +124,7 @@ def make_objective(recipe: UNetRecipe, judges: Judges, networks: JudgeNetworks, 
     if judges.sync is not None:
         data = judges.sync.data
         if data.latent_space:
-            sync = LatentSyncLoss(networks.sync)
+            sync = LatentSyncLoss(networks.sync, data.lower_half)
         else:
             sync = PixelSyncLoss(networks.sync, data.resolution, data.lower_half)
     if recipe.run.enable_gradient_checkpointing and networks.trepa is not None:

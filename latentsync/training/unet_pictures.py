@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from latentsync.checkpoint import load_syncnet
+from latentsync.checkpoint import load_syncnet, require_latents
 from latentsync.config import load_config
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_reader import MEL_VERSION, MelReader
@@ -122,6 +122,8 @@ def _scoring_network(
             log.info("No sync score at validations: the weights of %s are not there (%s).", path, weights)
             return None
         dtype = frozen_dtype(recipe, device)
+        if sync.data.latent_space:
+            require_latents(weights, codec)
         judge = load_syncnet(weights, SyncNetConfig.from_dict(sync.model), device=device, dtype=dtype)
     return SyncModel(judge.eval(), view_of(sync.data), codec if sync.data.latent_space else None)
 

@@ -66,6 +66,18 @@ def test_latents_are_folded_frame_by_frame():
     assert torch.equal(network.seen[0][1, 4:8], latents[1, :, 1])
 
 
+def test_of_latents_the_lower_half_is_seen_and_taught_if_the_network_was_trained_on_that():
+    network = Recorded(torch.eye(2, 4), torch.eye(2, 4))
+    latents = rule_input("latents", (2, 8, 3, 8, 8))
+    LatentSyncLoss(network, lower_half=True)(latents, MEL)
+    assert network.seen[0].shape == (2, 24, 4, 8)
+    assert torch.equal(network.seen[0][1, 8:16], latents[1, :, 1, 4:])
+    latents = rule_input("latents", (2, 4, 3, 32, 16)).requires_grad_()
+    LatentSyncLoss(small_syncnet(), lower_half=True)(latents, MEL).mean().backward()
+    assert latents.grad[..., 16:, :].abs().sum() > 0
+    assert not latents.grad[..., :16, :].any()
+
+
 def test_the_gradient_reaches_the_latents_and_not_the_network():
     network = small_syncnet()
     latents = rule_input("latents", (2, 4, 3, 16, 16)).requires_grad_()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from latentsync.errors import ConfigError
-from latentsync.models.syncnet import StableSyncNet, SyncNetConfig, select_visual_input
+from latentsync.models.syncnet import StableSyncNet, SyncNetConfig, select_latent_input, select_visual_input
 from tests.golden import golden_arrays, relative_error, rule_input
 from tests.models.published import on_meta, published_shapes, rule_filled, shapes_of
 
@@ -138,6 +138,14 @@ def test_the_face_is_resized_before_it_is_cut():
 def test_the_visual_input_of_a_smaller_network_that_sees_whole_faces():
     pixels = rule_input("faces", (1, 2, 3, 128, 128))
     assert torch.equal(select_visual_input(pixels, side=128, lower_half=False)[0, 3:], pixels[0, 1])
+
+
+def test_a_latent_networks_input_is_the_lower_half_of_the_latents_or_all_of_them():
+    latents = rule_input("latents", (2, 3, 8, 16, 16))
+    assert torch.equal(select_latent_input(latents), latents.flatten(1, 2))
+    lower = select_latent_input(latents, lower_half=True)
+    assert lower.shape == (2, 24, 8, 16)
+    assert torch.equal(lower[1, 8:16], latents[1, 1, :, 8:])
 
 
 @pytest.mark.parametrize("name", BLOCKS)

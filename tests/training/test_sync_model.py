@@ -86,7 +86,7 @@ def test_a_latent_network_sees_folded_latents():
     codec = LatentCodec(AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4,
                                         num_encoder_blocks=(1,) * 4, num_decoder_blocks=(1,) * 4))  # fmt: skip
     frames = torch.randint(0, 256, (2, 5, 3, 32, 32), dtype=torch.uint8)
-    visual = SyncModel(Knowing(), VIEW, codec).visual_input(frames)
+    visual = SyncModel(Knowing(), SyncView(lower_half=False, latent=True), codec).visual_input(frames)
     assert visual.shape == (2, 5 * 4, 4, 4)
     one = codec.encode(frames[1, 2][None].float() / 127.5 - 1)
     torch.testing.assert_close(visual[1, 8:12], one[0])

@@ -13,7 +13,7 @@ import torch
 from latentsync.config import build_config, read_yaml
 from latentsync.errors import ConfigError, DataError
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
-from latentsync.recipe import SyncNetRecipe
+from latentsync.recipe import SyncNetData, SyncNetRecipe
 from latentsync.training.loop import Outcome
 from latentsync.training.sync_facts import measure_facts, require_sync
 from latentsync.training.syncnet import loop_settings, run_folder, train_syncnet
@@ -24,6 +24,7 @@ from tests.media.synthetic import write_clip
 from tests.training.tiny import MODEL, tiny_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "syncnet"
+BUILTIN = CONFIGS.parents[1] / "checkpoints" / "builtin"
 MODEL_8 = MODEL | {"visual_encoder": MODEL["visual_encoder"] | {"in_channels": 24}}  # 8 frames
 
 
@@ -166,7 +167,7 @@ def test_every_shipped_file_describes_a_network_that_fits_its_data(path):
     with torch.device("meta"):
         network = StableSyncNet(SyncNetConfig.from_dict(recipe.model))
         side = data.resolution // 8 if data.latent_space else data.resolution
-        channels = data.num_frames * (4 if data.latent_space else 3)
+        channels = data.num_frames * _picture_channels(data)
         visual = torch.empty(1, channels, side // 2 if data.lower_half else side, side)
         mel = torch.empty(1, 1, 80, -(-80 * data.num_frames // 25))
         seen, heard = network(visual, mel)
@@ -206,6 +207,14 @@ def test_the_talkers_configuration_learns_what_can_be_learnt(tmp_path, shuffled)
     assert train_syncnet(recipe, "talkers") is Outcome.FINISHED
     accuracy = evaluate_syncnet(recipe, tmp_path / "talkers", 1234, torch.device("cpu"))["accuracy"]
     assert abs(accuracy - 0.5) <= 0.05 if shuffled else accuracy >= 0.95
+
+
+def _picture_channels(data: SyncNetData) -> int:
+    """Of a frame: colours, or those of the latents, which are 4 for the codec that is not in the repository."""
+    if not data.latent_space:
+        return 3
+    block = CONFIGS.parents[1] / data.codec_path / "config.json"
+    return json.loads(block.read_text())["latent_channels"] if block.is_relative_to(BUILTIN) else 4
 
 
 def _folder(path: Path) -> Path:

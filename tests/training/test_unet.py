@@ -7,14 +7,25 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from accelerate import Accelerator
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
-from latentsync.checkpoint import load_unet, read_card
-from latentsync.config import load_config
+from latentsync.checkpoint import (
+    WeightsCard,
+    latent_signature,
+    load_codec,
+    load_unet,
+    read_card,
+    save_codec,
+    save_weights,
+)
+from latentsync.config import load_config, read_yaml
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.unet_dataset import UNetDataset
-from latentsync.errors import ConfigError, WeightsMissingError
+from latentsync.errors import ConfigError, WeightsMismatchError, WeightsMissingError
+from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.recipe import UNetRecipe
 from latentsync.training.loop import Outcome
@@ -32,8 +43,9 @@ from latentsync.training.unet_networks import (
     weight_files,
 )
 from latentsync.training.unet_task import UNetTask
+from tests.golden import fill_by_rule
 from tests.models.published import on_meta
-from tests.training.tiny_unet import ROOT, write_networks
+from tests.training.tiny_unet import CODEC, ROOT, write_networks
 
 CONFIGS = ROOT / "configs" / "unet"
 SMALL = [
@@ -262,3 +274,43 @@ def test_published_options_set_the_length_and_the_rate():
     settings = loop_settings(recipe, n_samples=100, n_processes=2)
     assert settings.max_steps == 38  # 300 clips, eight a step
     assert settings.learning_rate(0) == pytest.approx(2e-5)
+
+
+@pytest.fixture
+def latent_sync(folder, networks, tmp_path) -> Path:
+    """A sync network on the lower half of the stand-in codec's latents, that says so."""
+    block = read_yaml(ROOT / "configs/syncnet/talkers_latent.yaml")
+    block["data"] |= {"resolution": 64, "codec_path": f"{folder}/networks/codec"}
+    block["model"]["visual_encoder"] |= {"in_channels": 64, "downsample_factors": [1, 2, 1, [1, 4]]}  # of 4 x 8
+    block["ckpt"]["inference_ckpt_path"] = f"{tmp_path}/syncnet.safetensors"
+    (tmp_path / "syncnet.yaml").write_text(yaml.safe_dump(block))
+    config = SyncNetConfig.from_dict(block["model"])
+    card = WeightsCard("syncnet", latents=latent_signature(load_codec(f"{folder}/networks/codec")))
+    save_weights(tmp_path / "syncnet.safetensors", fill_by_rule(StableSyncNet(config)).state_dict(), config, card)
+    return tmp_path / "syncnet.yaml"
+
+
+def test_a_sync_network_on_latents_supervises_without_decoded_faces(stages, folder, networks, latent_sync):
+    start = f"ckpt.resume_ckpt_path={stages}/stage1/weights/last.safetensors"
+    latent = [f"data.syncnet_config_path={latent_sync}", "run.pixel_space_supervise=false"]
+    short = ["run.max_train_steps=1", "data.batch_size=1", "data.num_val_samples=1", "optimizer.lr_warmup_steps=0"]
+    recipe = recipe_of(2, folder, networks, start, *latent, *short)
+    assert not judges_of(recipe).need_pixels
+    assert train_unet(recipe, "latent") is Outcome.FINISHED
+    (row,) = table(stages / "latent", "train")
+    assert row["sync"] > 0
+    assert 0 < table(stages / "latent", "validation")[0]["sync_cosine"] < 1
+    task = task_of(recipe_of(2, folder, networks, start, *latent, *short, "run.recon_loss_weight=0"))
+    total, _ = task.loss(task.network, batch_of(task, 1))
+    total.backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in task.network.parameters())
+
+
+def test_a_sync_network_of_another_codecs_latents_is_refused(stages, folder, networks, latent_sync, tmp_path):
+    torch.manual_seed(1)
+    save_codec(tmp_path / "codec", AutoencoderKL(**CODEC))
+    start = f"ckpt.resume_ckpt_path={stages}/stage1/weights/last.safetensors"
+    latent = [f"data.syncnet_config_path={latent_sync}", "run.pixel_space_supervise=false"]
+    recipe = recipe_of(2, folder, networks, start, *latent, f"networks.codec={tmp_path}/codec")
+    with pytest.raises(WeightsMismatchError, match="the latents of another codec"):
+        train_unet(recipe, "other_codec")
