@@ -28,6 +28,7 @@ def document(title: str, body: Iterable[str], style: str = "") -> str:
     content = "\n".join(body)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}{style}</style></head>\n<body>\n{content}\n</body></html>\n"
     )
 

@@ -15,7 +15,8 @@ from latentsync.constants import AUDIO_RATE
 from latentsync.errors import LatentSyncError
 from latentsync.evaluation import pictures, voices
 from latentsync.evaluation.board import Value
-from latentsync.evaluation.faces import FacePath
+from latentsync.evaluation.faces import FacePath, faces_beside
+from latentsync.evaluation.figures import DOES_NOT_APPLY
 from latentsync.evaluation.instruments import Instruments
 from latentsync.evaluation.pairs import ClipFiles
 from latentsync.evaluation.recording import Recording
@@ -37,8 +38,8 @@ _NO_SOUND_OF_ITS_OWN = "is given the sound of the truth"
 
 @dataclass(frozen=True, slots=True)
 class ClipScores:
-    """``rows``: kind of row -> figure -> number or reason. ``remarks``: what sets the files apart. ``files``: row ->
-    SHA-256. ``features``: set figure -> row -> (n, D) float32 or the reason."""
+    """``rows``: kind of row -> figure -> number or reason. ``remarks``: what sets the files apart. ``files``: row, or
+    "faces of the" row -> SHA-256. ``features``: set figure -> row -> (n, D) float32 or the reason."""
 
     name: str
     rows: dict[str, dict[str, Value]]
@@ -60,12 +61,23 @@ def score_clip(files: ClipFiles, with_: Instruments, settings: EvaluationSetting
         _collect_features(scene)
         _write_stills(scene, stills)
         remarks = remarks_on(scene)
-    hashes = {row: sha256_file(path) for row, path in paths_of(files).items() if path is not None}
+    hashes = _hashes(files)
     if not scene.is_dub:
         _account_for_the_source(scene, hashes)
     _say_what_does_not_apply(scene)
     rows = scene.board.finish("needs files that are missing or cannot be used, see the other figures")
     return ClipScores(files.name, rows, tuple(remarks), hashes, scene.features)
+
+
+def _hashes(files: ClipFiles) -> dict[str, str]:
+    """SHA-256 of the videos, and of the files of faces beside them."""
+    hashes = {}
+    for row, path in paths_of(files).items():
+        if path is not None:
+            hashes[row] = sha256_file(path)
+            if (faces := faces_beside(path)) is not None:
+                hashes[f"faces of the {row}"] = sha256_file(faces)
+    return hashes
 
 
 def _score_sound(scene: Scene) -> None:
@@ -99,7 +111,7 @@ def _score_place(scene: Scene) -> None:
 
     for row in scene.recordings:
         if row == TRUTH and not scene.settings.setting.truth_is_picture:
-            scene.board.say(row, _PICTURE, "does not apply: the truth shows another person")
+            scene.board.say(row, _PICTURE, f"{DOES_NOT_APPLY}: the truth shows another person")
         else:
             scene.board.attempt(row, _PICTURE, partial(lag, row))
 
@@ -108,7 +120,7 @@ def _score_sync(scene: Scene, row: str, recording: Recording) -> None:
     board, with_, faces = scene.board, scene.with_, scene.placed(row)
     if isinstance(with_.sync, str):
         board.say(row, _OWN_SYNC, with_.sync)
-    elif faces is None:
+    elif faces is None or scene.shows_none(row):
         board.say(row, _OWN_SYNC, str(board.rows[row].get("faces", "no face")))
     else:
         side = scene.settings.resolution
@@ -209,11 +221,11 @@ def _account_for_the_source(scene: Scene, hashes: dict[str, str]) -> None:
 def _say_what_does_not_apply(scene: Scene) -> None:
     for row in ROWS:
         if not scene.is_dub:
-            scene.board.say(row, ("leak", "source_correlation"), "does not apply: the source says the same words")
+            scene.board.say(row, ("leak", "source_correlation"), f"{DOES_NOT_APPLY}: the source says the same words")
         if not scene.settings.setting.truth_is_picture:
-            scene.board.say(row, ("lmd",), "does not apply: the truth shows another person")
+            scene.board.say(row, ("lmd",), f"{DOES_NOT_APPLY}: the truth shows another person")
     if scene.reference != TRUTH:
-        scene.board.say(TRUTH, (*pictures.EQUAL, "sharpness"), "does not apply: the truth shows another person")
+        scene.board.say(TRUTH, (*pictures.EQUAL, "sharpness"), f"{DOES_NOT_APPLY}: the truth shows another person")
 
 
 def _three_faces(strip: pictures.FaceStrip) -> list[np.ndarray]:

@@ -80,11 +80,16 @@ def known_or_found(recording: Recording, detector: FaceDetector | str, face: str
 def given_faces(video: Path) -> Detections | None:
     """The faces in the file of the same name beside a video, ``.npz`` or ``.json`` (``face.detections_file``), or the
     truth that ``scripts.make_talkers`` writes; None if there is no such file. Raises ``ConfigError``."""
-    video = video.resolve()  # beside the video itself, not beside a link to it
-    file = next((f for f in (video.with_suffix(".npz"), video.with_suffix(".json")) if f.is_file()), None)
+    file = faces_beside(video)
     if file is None:
         return None
     return _talker(file) if file.suffix == ".npz" and _is_talker(file) else read_detections(file)
+
+
+def faces_beside(video: Path) -> Path | None:
+    """The file that ``given_faces`` reads."""
+    video = video.resolve()  # beside the video itself, not beside a link to it
+    return next((f for f in (video.with_suffix(".npz"), video.with_suffix(".json")) if f.is_file()), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DOES_NOT_APPLY = "does not apply"  # how reasons begin that are no fault of anybody
+
 
 @dataclass(frozen=True, slots=True)
 class FigureInfo:

@@ -18,7 +18,7 @@ from latentsync.errors import ConfigError, WeightsMismatchError, WeightsMissingE
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.face.detector import FaceDetector
 from latentsync.face.detector_choice import choose_detector, detector_files, load_detector
-from latentsync.face.mask import load_mask
+from latentsync.face.mask import OUTLINES, load_mask
 from latentsync.metrics.hyperiqa import HyperIQA, load_hyperiqa
 from latentsync.metrics.i3d import load_i3d
 from latentsync.metrics.identity import load_face_embedding
@@ -86,8 +86,11 @@ def weight_files(weights: EvaluationWeights) -> dict[str, tuple[Path, ...]]:
 
 
 def weight_hashes(settings: EvaluationSettings, weights: EvaluationWeights) -> dict[str, str]:
-    """Name of each file that is there -> SHA-256."""
-    present = {path for paths in weight_files(weights).values() for path in paths if path.is_file()}
+    """Name of each file that is there -> SHA-256: the networks, the configuration of one, and a mask that is a file."""
+    files = [path for paths in weight_files(weights).values() for path in paths]
+    files += [Path(settings.mask)] if settings.mask.removesuffix(".png") not in OUTLINES else []
+    files += [weights.syncnet_config] if weights.syncnet_config is not None else []
+    present = {path for path in files if path.is_file()}
     with suppress(WeightsMissingError):  # then nothing is detected
         present |= set(detector_files(settings.detector, weights.auxiliary, "cpu"))
     return {path.name: sha256_file(path) for path in sorted(present)}

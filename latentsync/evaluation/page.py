@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from latentsync.evaluation.figures import FIGURES, SET_FIGURES, FigureInfo
+from latentsync.evaluation.figures import DOES_NOT_APPLY, FIGURES, SET_FIGURES, FigureInfo
 from latentsync.evaluation.plots import figure_plot
 from latentsync.evaluation.report import Evaluation
 from latentsync.evaluation.settings import RESULT, ROWS
@@ -34,11 +34,21 @@ _SHOWN = ("lse_c", "stablesyncnet_cosine", "stablesyncnet_offset", "opening_corr
 _STYLE = """
 td:first-child { min-width: 190px; }
 td.tells { text-align: left; font-size: 85%; color: #555; min-width: 300px; } td.n { white-space: nowrap; }
-td.reason { text-align: left; color: #a33; font-size: 85%; } .interval { color: #777; font-size: 85%; }
+td.reason { text-align: left; color: #a33; font-size: 85%; } td.idle { color: #777; }
+.beneath { color: #777; font-size: 85%; } .why { white-space: normal; display: inline-block; max-width: 170px; }
 .stills { margin: 1.2em 0; } .stills img { max-width: 100%; }
-.stills p { margin: .2em 0; overflow-wrap: anywhere; } .plots img { width: 330px; }
+.stills p { margin: .2em 0; overflow-wrap: anywhere; } .plots img { width: 330px; max-width: 100%; }
 pre { background: #f5f5f5; padding: .8em; overflow-x: auto; font-size: 80%; } td { vertical-align: top; }
-td.name { text-align: left; overflow-wrap: anywhere; max-width: 300px; }
+td.name { text-align: left; overflow-wrap: anywhere; max-width: 300px; } td.reason { overflow-wrap: anywhere; }
+@media (max-width: 760px) {
+  .figures tr { display: grid; grid-template-columns: repeat(3, 1fr); border-bottom: 1px solid #ddd; }
+  .figures td, .figures th { border: 0; padding: .15em .3em; } .figures td.n { white-space: normal; }
+  .figures tr > :first-child, .figures tr > :last-child, .figures td.reason { grid-column: 1 / -1; }
+  .figures td:first-child { font-weight: 600; padding-top: .6em; } .figures th:first-child { display: none; }
+  .figures tr:first-child > :last-child { display: none; }
+  .lists tr { display: block; border-bottom: 1px solid #ddd; padding: .4em 0; } .lists th { display: none; }
+  .lists td { display: block; border: 0; max-width: none; padding: .1em 0; }
+}
 """
 
 
@@ -51,8 +61,8 @@ def evaluation_page(evaluation: Evaluation, stills: Mapping[str, Path]) -> str:
         _verdict(evaluation),
         "<h2>Figures</h2>",
         "<p>Mean over the clips that could be measured, with its 95 % bootstrap interval beneath. Where some could "
-        "not, it says of how many it is, and <i>0</i> gives the mean with failures counted as the worst natural value. "
-        "↑ higher is better, ↓ lower, → a certain value is best.</p>",
+        "not, it says of how many it is, and what the mean is with every failure counted as 0, the worst natural "
+        "value. ↑ higher is better, ↓ lower, → a certain value is best.</p>",
         _table(evaluation),
         "<h2>Clip by clip</h2>",
         "<p>A point is a clip, the bar the mean. Figures that are the same everywhere are left out.</p>",
@@ -89,16 +99,17 @@ def _table(evaluation: Evaluation) -> str:
         unit = f" <small>({escape(info.unit)})</small>" if info.unit else ""
         head = f"<tr><td>{escape(info.title)} {info.arrow}{unit}"
         if not any(each.measured for each in found):
-            lines.append(f'{head}<td class="reason" colspan="3">{escape(found[0].reason)}')
+            idle = " idle" if found[0].reason.startswith(DOES_NOT_APPLY) else ""
+            lines.append(f'{head}<td class="reason{idle}" colspan="3">{escape(found[0].reason)}')
         else:
             lines.append(head + "".join(f'<td class="n">{_cell(each)}' for each in found))
         lines.append(f'<td class="tells">{escape(info.tells)}')
-    return f"<table>{''.join(lines)}</table>"
+    return f'<table class="figures">{"".join(lines)}</table>'
 
 
 def _cell(found: Summary) -> str:
     if not found.measured:
-        return f'<span title="{escape(found.reason)}">–</span>'
+        return f'–<br><span class="beneath why">{escape(found.reason)}</span>'
     beneath = []
     if found.low is not None and _number(found.low) != _number(found.high):
         beneath.append(f"[{_number(found.low)}, {_number(found.high)}]")
@@ -107,8 +118,8 @@ def _cell(found: Summary) -> str:
     if found.infinite and found.infinite < found.measured:
         beneath.append(f"{found.infinite} infinite")
     if found.failed and found.mean_with_failures is not None:
-        beneath.append(f"<i>0: {_number(found.mean_with_failures)}</i>")
-    return f'{_number(found.mean)}<br><span class="interval">{"; ".join(beneath)}</span>'
+        beneath.append(f"{_number(found.mean_with_failures)} with failures as 0")
+    return f'{_number(found.mean)}<br><span class="beneath">{"<br>".join(beneath)}</span>'
 
 
 def _number(value: float | None) -> str:
@@ -131,7 +142,7 @@ def _failures(found: Sequence[Failure]) -> str:
             f'<td class="tells">{escape(figures)}'
         )
     more = f"<p>and {len(found) - _MOST_FAILURES} more in clips.csv</p>" if len(found) > _MOST_FAILURES else ""
-    return f"<table>{''.join(lines)}</table>{more}"
+    return f'<table class="lists">{"".join(lines)}</table>{more}'
 
 
 def _remarks(evaluation: Evaluation) -> str:
@@ -143,7 +154,7 @@ def _remarks(evaluation: Evaluation) -> str:
     if not lines:
         return "<p>Nothing: sizes, rates and lengths are equal.</p>"
     more = f"<p>and {len(lines) - _MOST_FAILURES} more in evaluation.json</p>" if len(lines) > _MOST_FAILURES else ""
-    return f"<table>{''.join(lines[:_MOST_FAILURES])}</table>{more}"
+    return f'<table class="lists">{"".join(lines[:_MOST_FAILURES])}</table>{more}'
 
 
 def _worst(evaluation: Evaluation, stills: Mapping[str, Path]) -> list[str]:
@@ -175,4 +186,7 @@ def _stills(path: Path, clip: str) -> str:
 def _settings(evaluation: Evaluation) -> str:
     settings = "\n".join(f"{name}: {value}" for name, value in asdict(evaluation.settings).items())
     weights = "\n".join(f"{digest}  {name}" for name, digest in evaluation.weights.items())
-    return f"<pre>{escape(settings)}</pre><p>SHA-256 of the weights:</p><pre>{escape(weights)}</pre>"
+    return (
+        f"<pre>{escape(settings)}</pre><p>SHA-256 of the weights; those of all videos are in evaluation.json:</p>"
+        f"<pre>{escape(weights)}</pre>"
+    )

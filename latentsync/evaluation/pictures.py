@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from latentsync.evaluation.faces import FacePath
 from latentsync.evaluation.recording import Recording
 from latentsync.evaluation.voices import face_of
 from latentsync.face.similarity import transform
-from latentsync.metrics.fidelity import mean_squared_error, psnr_of, ssim
+from latentsync.metrics.fidelity import average, psnr_of, similarities, squared_errors
 from latentsync.metrics.i3d import FRAMES, face_picture
 from latentsync.metrics.identity import csim, face_square
 from latentsync.metrics.perceptual import lpips_distance
@@ -85,20 +86,22 @@ def compared(
     few = frames[::stride]
     hole, kept = 1 - keep_mask, keep_mask
 
-    def error(region: np.ndarray) -> float:
-        return float(np.mean([mean_squared_error(mine.faces[i], reference.faces[i], region) for i in frames]))
+    @cache
+    def error() -> np.ndarray:  # one look at every frame serves inside and outside
+        return _mean_map(squared_errors, mine, reference, frames)
 
-    def likeness(region: np.ndarray) -> float:
-        return float(np.mean([ssim(mine.faces[i], reference.faces[i], region) for i in few]))
+    @cache
+    def likeness() -> np.ndarray:
+        return _mean_map(similarities, mine, reference, few)
 
     def seams() -> float:
         return float(np.mean([seam_step(mine.faces[i], reference.faces[i], keep_mask) for i in few]))
 
     figures: Figures = {
-        "psnr_inside": lambda: psnr_of(error(hole)),
-        "psnr_outside": lambda: psnr_of(error(kept)),
-        "ssim_inside": lambda: likeness(hole),
-        "ssim_outside": lambda: likeness(kept),
+        "psnr_inside": lambda: psnr_of(average(error(), hole)),
+        "psnr_outside": lambda: psnr_of(average(error(), kept)),
+        "ssim_inside": lambda: average(likeness(), hole),
+        "ssim_outside": lambda: average(likeness(), kept),
         "temporal_error": lambda: _temporal_error(mine, reference, frames, hole > 0.5),
         "seam": seams,
     }
@@ -158,6 +161,16 @@ def _common(mine: FaceStrip, reference: FaceStrip) -> np.ndarray:
     if len(frames) < 2:
         raise DataError("no face in two common frames", remedy="Choose clips with a visible face.")
     return frames
+
+
+def _mean_map(
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray], mine: FaceStrip, reference: FaceStrip, frames: np.ndarray
+) -> np.ndarray:
+    """(R, R) float64: mean over ``frames`` of what ``measure`` says of each pixel."""
+    total = np.zeros(mine.faces.shape[1:3])
+    for i in frames:
+        total += measure(mine.faces[i], reference.faces[i])
+    return total / len(frames)
 
 
 def _temporal_error(mine: FaceStrip, reference: FaceStrip, frames: np.ndarray, region: np.ndarray) -> float:

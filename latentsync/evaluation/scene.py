@@ -32,6 +32,7 @@ class Scene:
     recordings: dict[str, Recording] = field(default_factory=dict)
     places: dict[str, FacePath] = field(default_factory=dict)  # from files of faces
     mouths: dict[str, FacePath] = field(default_factory=dict)  # all of one origin
+    lost: set[str] = field(default_factory=set)  # rows whose face was looked for in vain
     strips: dict[str, FaceStrip] = field(default_factory=dict)
     features: dict[str, dict[str, np.ndarray | str]] = field(default_factory=lambda: {n: {} for n in SET_FIGURES})
 
@@ -62,6 +63,11 @@ class Scene:
         if sound is None:
             raise DataError(self.recordings[row].no_sound or "no sound", remedy="Give files with sound.")
         return sound
+
+    def shows_none(self, row: str) -> bool:
+        """Whether a face was looked for in a row in vain, and no file says that there is one. Its pictures can still be
+        compared where the face should be, but a sync network finds some agreement in anything."""
+        return row in self.lost and row not in self.places
 
     def placed(self, row: str) -> FacePath | None:
         """Where the face of a row is: as a file says, of itself or of the picture it should be; else as was found;
@@ -126,7 +132,9 @@ def _follow(
     face, side = scene.settings.face, scene.settings.resolution
     try:
         paths[row] = follow_face(scene.recordings[row], detector, given, face, side)
+        scene.lost.discard(row)
     except LatentSyncError as error:
+        scene.lost.add(row)
         scene.board.say(row, faceless(), error.message)
 
 

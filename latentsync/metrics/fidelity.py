@@ -27,9 +27,14 @@ def psnr(prediction: np.ndarray, reference: np.ndarray, region: np.ndarray | Non
 
 def mean_squared_error(prediction: np.ndarray, reference: np.ndarray, region: np.ndarray | None = None) -> float:
     """What ``psnr`` is the logarithm of, in grey levels squared; arguments and errors as there."""
+    return average(squared_errors(prediction, reference), region)
+
+
+def squared_errors(prediction: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(..., H, W) float64, mean of the channels, in grey levels squared; arguments and errors as ``psnr``."""
     _check(prediction, reference)
-    squares = (prediction.astype(np.float64) - reference) ** 2
-    return _average(squares.mean(axis=-1), region)
+    squares = np.square(cv2.absdiff(prediction, reference), dtype=np.float32)  # whole numbers, exact up to their sum
+    return (squares[..., 0] + squares[..., 1] + squares[..., 2]) / np.float64(3)
 
 
 def psnr_of(error: float) -> float:
@@ -42,21 +47,30 @@ def ssim(prediction: np.ndarray, reference: np.ndarray, region: np.ndarray | Non
 
     Arguments and errors as for ``psnr``. A pixel of the region is judged with its surroundings of 5 px.
     """
+    return average(similarities(prediction, reference), region)
+
+
+def similarities(prediction: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(..., H, W) float64: what ``ssim`` is the mean of; arguments and errors as there."""
     _check(prediction, reference)
     shape = (-1, *prediction.shape[-3:])
     pairs = zip(prediction.reshape(shape), reference.reshape(shape), strict=True)
-    return _average(np.stack([_similarity(a.astype(np.float64), b.astype(np.float64)) for a, b in pairs]), region)
+    # One channel at a time: what is held at once then fits into the processor's cache.
+    channels = (zip(cv2.split(a), cv2.split(b), strict=True) for a, b in pairs)
+    maps = [np.mean([_similarity(*channel) for channel in picture], axis=0) for picture in channels]
+    return np.stack(maps).reshape(prediction.shape[:-1])
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(H, W), mean of the channels, of two pictures (H, W, 3) float64."""
-    mean_a, mean_b, square_a, square_b, product = (
+    """(H, W) float64 of one channel (H, W) uint8 of two pictures."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    mean_a, mean_b, squares, product = (
         cv2.GaussianBlur(x, (_SIDE, _SIDE), _SIGMA, borderType=cv2.BORDER_REFLECT_101)
-        for x in (a, b, a * a, b * b, a * b)
+        for x in (a, b, a * a + b * b, a * b)
     )
-    variances = square_a - mean_a**2 + square_b - mean_b**2
-    likeness = (2 * mean_a * mean_b + _C1) * (2 * (product - mean_a * mean_b) + _C2)
-    return (likeness / ((mean_a**2 + mean_b**2 + _C1) * (variances + _C2))).mean(axis=-1)
+    means, mean_squares = mean_a * mean_b, mean_a * mean_a + mean_b * mean_b
+    likeness = (2 * means + _C1) * (2 * (product - means) + _C2)
+    return likeness / ((mean_squares + _C1) * (squares - mean_squares + _C2))
 
 
 def _check(prediction: np.ndarray, reference: np.ndarray) -> None:
@@ -66,8 +80,8 @@ def _check(prediction: np.ndarray, reference: np.ndarray) -> None:
         raise ValueError(f"pictures must be uint8, not {prediction.dtype} and {reference.dtype}")
 
 
-def _average(values: np.ndarray, region: np.ndarray | None) -> float:
-    """Mean of (..., H, W) values, weighted by (H, W)."""
+def average(values: np.ndarray, region: np.ndarray | None = None) -> float:
+    """Mean of (..., H, W) values, weighted by (H, W); None = everywhere. Raises ``ValueError`` for an empty region."""
     if region is None:
         return float(values.mean())
     weights = np.broadcast_to(region.astype(np.float64), values.shape)

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latentsync.checkpoint import sha256_file
 from latentsync.evaluation.clip import ClipScores, score_clip
 from latentsync.evaluation.figures import FIGURES
-from latentsync.evaluation.instruments import Instruments
+from latentsync.evaluation.instruments import Instruments, load_sync_model, weight_hashes
 from latentsync.evaluation.pairs import ClipFiles
-from latentsync.evaluation.settings import RESULT, ROWS, SOURCE, TRUTH, Setting
-from tests.evaluation.world import SETTINGS, instruments, talker, write_talker
+from latentsync.evaluation.settings import RESULT, ROWS, SOURCE, TRUTH, EvaluationWeights, Setting
+from tests.evaluation.world import SETTINGS, SYNCNET, instruments, talker, write_talker
 
 CLIP = talker(2)
 NO_WEIGHTS = ("lse_c", "lse_d", "av_offset", "lpips_inside", "lpips_outside", "hyperiqa")
@@ -129,6 +130,28 @@ def test_a_result_without_a_face_keeps_what_needs_none(judges, tmp_path, truth) 
     assert "no face" in row["lmd"]
     assert row["sound_lag"] == 0
     assert row["psnr_outside"] > 40  # where the truth's face is
+
+
+def test_where_no_face_is_found_no_sync_is_judged(judges, tmp_path, truth) -> None:
+    judge = replace(judges, sync=load_sync_model(SYNCNET, None))
+    found = score(judge, tmp_path, write_talker(tmp_path / "a.mp4", CLIP, faces=False), truth)
+    for name in ("stablesyncnet_cosine", "stablesyncnet_confidence", "stablesyncnet_offset"):
+        assert "no face" in found.rows[RESULT][name]
+        assert isinstance(found.rows[TRUTH][name], float)
+
+
+def test_all_that_is_read_is_hashed(judges, tmp_path, truth) -> None:
+    result = write_talker(tmp_path / "a.mp4", CLIP)
+    files = score(judges, tmp_path, result, truth).files
+    assert set(files) == {RESULT, TRUTH, SOURCE, f"faces of the {RESULT}", f"faces of the {TRUTH}"}
+    assert files[f"faces of the {RESULT}"] == sha256_file(result.with_suffix(".npz"))
+    config, mask = tmp_path / "sync.yaml", tmp_path / "own.png"
+    config.write_text("a: 1")
+    mask.write_bytes(b"2")
+    known = EvaluationWeights(tmp_path, SYNCNET, config)
+    hashes = weight_hashes(replace(SETTINGS, mask=str(mask)), known)
+    assert hashes == {path.name: sha256_file(path) for path in (SYNCNET, config, mask)}
+    assert set(weight_hashes(SETTINGS, known)) == {SYNCNET.name, config.name}
 
 
 def test_a_file_that_is_no_video(judges, tmp_path, truth) -> None:

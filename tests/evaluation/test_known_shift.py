@@ -1,10 +1,15 @@
-"""A/V offsets that are known: talkers, and a sync network that was trained on talkers."""
+"""A/V offsets that are known: talkers, and a sync network that was trained on talkers (USERS A25)."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from eval import eval_sync_conf
 from latentsync.errors import DataError
 from latentsync.evaluation.faces import follow_face, given_faces
 from latentsync.evaluation.instruments import load_sync_model
@@ -30,6 +35,17 @@ def test_a_known_shift_is_recovered_exactly(scene, early: int) -> None:
     found = own_sync(model, recording, faces, shifted, SETTINGS.resolution)
     assert found["stablesyncnet_offset"] == early
     assert found["stablesyncnet_confidence"] > 0.2
+
+
+def test_a_known_shift_of_files_is_recovered_by_the_command(tmp_path) -> None:
+    clip = talker(1, seconds=4.0, size=192)
+    for early in (-5, 5):
+        sound = np.roll(clip.waveform, -early * 640)
+        write_talker(tmp_path / "films" / f"{early}.mp4", replace(clip, waveform=sound))
+    arguments = ["--videos_dir", str(tmp_path / "films"), "--initial_model", str(SYNCNET), "--auxiliary", str(tmp_path)]
+    assert eval_sync_conf.main([*arguments, "--json_path", str(tmp_path / "found.json")]) == 0
+    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert {Path(row["video"]).stem: row["offset"] for row in rows} == {"-5": -5, "5": 5}
 
 
 def test_a_sound_too_short_is_named(scene) -> None:

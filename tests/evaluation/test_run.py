@@ -1,4 +1,4 @@
-"""The command: two runs agree to the last byte, whatever is wrong with single files."""
+"""The command: two runs agree to the last byte, whatever is wrong with single files, and failures count (USERS A25)."""
 
 from __future__ import annotations
 
