@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
         ),
         encoding=EncodingOptions(codec=arguments.codec, crf=arguments.crf),
         unet_config=arguments.unet_config_path,
-        weights=weights,
+        weights=weights.for_preset(arguments.preset),
         device=arguments.device,
         precision=arguments.precision,
         detector=arguments.detector,

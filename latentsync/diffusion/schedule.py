@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 SchedulerName = Literal["ddim", "dpm++", "unipc"]
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
+TRAINING_STEPS = 1000  # levels of noise that the networks were trained at; the last has the most
 
 _PUBLISHED: dict[str, Any] = {
-    "num_train_timesteps": 1000,
+    "num_train_timesteps": TRAINING_STEPS,
     "beta_schedule": "scaled_linear",
     "beta_start": 0.00085,
     "beta_end": 0.012,

@@ -64,7 +64,7 @@ def estimate(
 ) -> Estimate:
     """The cost of ``frames`` frames of a result; ``flops_per_second`` as ``measure_speed`` finds it."""
     windows = ceil(frames / window_length)
-    branches = 2 if sampler.guided else 1
+    branches = 1 + sampler.guided_share
     full = ceil(sampler.steps / sampler.cache_interval)
     effective = full + (sampler.steps - full) * CACHED_SHARE
     area = (resolution / 256) ** 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from latentsync.inference.control import OnPass
 from latentsync.inference.generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.inference.presets import PREVIEW_PRESET
 from latentsync.recipe import UNetRecipe
 
 DEFAULT_DIRECTORY = Path(__file__).parents[2] / "checkpoints"
@@ -74,6 +75,14 @@ class WeightPaths:
             whisper=directory / "whisper" / "tiny.pt",
             auxiliary=directory / "auxiliary",
         )
+
+    def for_preset(self, preset: str | None) -> WeightPaths:
+        """These, with the small codec for the preset 'preview' where it is installed beside the codec of all releases.
+
+        The built-in models have a codec of their own, with other latents.
+        """
+        small = replace(self, codec=self.codec.with_name("taesd"))
+        return small if preset == PREVIEW_PRESET and not self.are_builtin and small.codec_file.exists() else self
 
     @property
     def codec_file(self) -> Path:
@@ -188,6 +197,9 @@ def load_pipeline(
             f"{unet.config.out_channels}.",
             remedy="Take the codec that the U-Net was trained with: checkpoints/vae for all releases.",
         )
+    if device.type == "cuda":
+        for network in (unet, codec):  # as cuDNN's half-precision kernels want them, instead of anew at every call
+            network.to(memory_format=torch.channels_last)
     models = LatentModels(unet, codec, device, dtype)
     return pipeline_of(models, encoder, settings)
 

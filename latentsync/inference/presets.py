@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 # Fields of `diffusion.sampler.SamplerSettings`. `exact` is the plain sampler; `balanced` reuses deep features at two
-# steps of three, as the published shell script does; `fast` takes fewer steps of a higher-order solver; so does
-# `builtin`, for the small built-in models.
+# steps of three, as the published shell script does; `fast` takes fewer steps of a higher-order solver; so do
+# `builtin`, for the small built-in models, and `preview`, without guidance and with the small codec if it is installed.
 PRESETS: dict[str, dict[str, Any]] = {
     "exact": {},
     "balanced": {"cache_interval": 3},
     "fast": {"scheduler": "dpm++", "steps": 10, "cache_interval": 2},
+    "preview": {"scheduler": "dpm++", "steps": 4, "guidance_scale": 1.0},
     "builtin": {"scheduler": "dpm++", "steps": 6},
 }
 DEFAULT_PRESET = "exact"
+PREVIEW_PRESET = "preview"
 BUILTIN_PRESET = "builtin"  # where nothing is asked for and the built-in models run
 DEFAULT_SEED = 1247
 DEEPCACHE_INTERVAL = 3  # what --enable_deepcache means in the published code

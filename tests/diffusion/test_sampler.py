@@ -30,6 +30,10 @@ class Spy:
         self.timesteps.append(int(timestep))
         self.audios.append(audio)
         self.caches.append(None if feature_cache is None else feature_cache.reuse)
+        if feature_cache is not None and feature_cache.reuse:
+            assert len(feature_cache.hidden) == len(sample)
+        elif feature_cache is not None:
+            feature_cache.hidden = sample
         sound = audio.mean(dim=(2, 3))[:, None, :, None, None]
         return 0.5 * sample[:, :4] + 0.1 * sample[:, 5:9] * sample[:, 4:5] + 0.1 * sample[:, 9:] + sound
 
@@ -68,6 +72,28 @@ def test_without_guidance_a_step_is_a_single_pass(scale):
     assert [unet_input.shape[0] for unet_input in spy.inputs] == [2] * 4
     assert all(torch.equal(heard, audio) for heard in spy.audios)
     assert torch.equal(result, sample(Spy(), conditioning, audio, noise, SamplerSettings(steps=4, guidance_scale=1.0)))
+
+
+def test_only_steps_in_the_band_run_both_halves():
+    conditioning, audio, noise = _inputs(2)
+    spy = Spy()
+    settings = SamplerSettings(steps=10, guidance_scale=1.5, guidance_band=(300, 601), cache_interval=2)
+    sample(spy, conditioning, audio, noise, settings)
+    assert spy.timesteps == [901, 801, 701, 601, 501, 401, 301, 201, 101, 1]
+    assert [len(each) for each in spy.inputs] == [2, 2, 2, 4, 4, 4, 4, 2, 2, 2]
+    assert all(torch.equal(heard[-2:], audio) for heard in spy.audios)
+    assert spy.caches == [False, True, False, False, False, True, False, True, False, True]
+    assert settings.guided_share == pytest.approx(0.302)
+
+
+def test_the_whole_band_is_the_default_and_an_empty_stretch_of_it_is_no_guidance():
+    conditioning, audio, noise = _inputs(1)
+    whole = sample(Spy(), conditioning, audio, noise, SamplerSettings(steps=4))
+    named = sample(Spy(), conditioning, audio, noise, SamplerSettings(steps=4, guidance_band=(0, 999)))
+    assert torch.equal(whole, named)
+    none = sample(Spy(), conditioning, audio, noise, SamplerSettings(steps=4, guidance_band=(900, 999)))
+    off = sample(Spy(), conditioning, audio, noise, SamplerSettings(steps=4, guidance_scale=1.0))
+    assert torch.equal(none, off)
 
 
 def test_guidance_is_linear_in_the_predictions():
@@ -171,6 +197,9 @@ def test_a_perfect_denoiser_arrives_at_the_picture(scheduler):
         {"guidance_scale": float("nan")},
         {"guidance_scale": -1.0},
         {"cache_interval": 0},
+        {"guidance_band": (-1, 500)},
+        {"guidance_band": (500, 400)},
+        {"guidance_band": (0, 1000)},
     ],
 )
 def test_senseless_settings_are_refused(wrong):
