@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from latentsync.checkpoint import load_syncnet
+from latentsync.checkpoint import load_syncnet, read_card
+from latentsync.checkpoint.card import read_config
 from latentsync.data.clip_reader import MelReader, silent_share
 from latentsync.data.manifest import Clip
-from latentsync.errors import DataError
+from latentsync.errors import ConfigError, DataError
+from latentsync.models.syncnet import SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
 from latentsync.training.chance_alarm import SyncFacts
 from latentsync.training.sync_model import ClipOffset, SyncModel, measure_offset
@@ -54,14 +57,9 @@ def sample_offsets(
     recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader, device: torch.device
 ) -> list[tuple[Clip, ClipOffset]]:
     """Measured A/V offsets of a sample of the clips; empty if the configuration names no trained network."""
-    path = recipe.run.offset_syncnet_path
-    if path is None:
+    if recipe.run.offset_syncnet_path is None:
         return []
-    if recipe.data.latent_space:
-        raise DataError(
-            "run.offset_syncnet_path only takes pixel networks.", remedy="Leave it out when training on latents."
-        )
-    model = SyncModel(load_syncnet(path, device=device), view_of(recipe.data))
+    model = _offset_model(recipe, device)
     measured = []
     for clip in _sample(clips):
         try:
@@ -69,6 +67,25 @@ def sample_offsets(
         except DataError as error:
             log.warning("%s: %s", clip.path, error.message)
     return measured
+
+
+def _offset_model(recipe: SyncNetRecipe, device: torch.device) -> SyncModel:
+    """The network of ``run.offset_syncnet_path``. A file that does not say which network it holds, as a published one,
+    holds that of the configuration. Raises ``ConfigError``, and the ``WeightsError`` family."""
+    path, view = Path(recipe.run.offset_syncnet_path), view_of(recipe.data)
+    if view.latent:
+        raise ConfigError(
+            "run.offset_syncnet_path only takes pixel networks.", remedy="Leave it out when training on latents."
+        )
+    network = load_syncnet(path, None if read_config(path) else SyncNetConfig.from_dict(recipe.model), device=device)
+    seen, card = network.config.visual_encoder.in_channels, read_card(path)
+    if seen != 3 * view.num_frames or (card is not None and card.resolution not in (None, view.resolution)):
+        raise ConfigError(
+            f"The sync network in {path}, of run.offset_syncnet_path, does not see {view.num_frames} frames of "
+            f"{view.resolution} pixels as this configuration does.",
+            remedy="Name one with the view of this configuration, or leave it out.",
+        )
+    return SyncModel(network, view)
 
 
 def require_sync(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader, device: torch.device) -> None:

@@ -19,6 +19,7 @@ from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
 from latentsync.data.manifest import Clip
 from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView, collate_sync
+from latentsync.errors import DataError
 from latentsync.losses.sync import cosine_similarity
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import StableSyncNet, select_latent_input
@@ -106,12 +107,12 @@ class ClipOffset:
 def measure_offset(model: SyncModel, clip: Clip, mels: MelReader, max_shift: int = 15, windows: int = 12) -> ClipOffset:
     """Compare ``windows`` picture windows, evenly spread, with the sound at every shift up to ``max_shift`` frames.
 
-    Raises ``DataError`` if the clip cannot be read, ``ValueError`` if it is shorter than two windows.
+    Raises ``DataError`` if the clip cannot be read or is shorter than two windows.
     """
     view, mel = model.view, mels(clip)
     n_starts = count_windows(view, mel, clip.frames)
     if n_starts < view.num_frames:
-        raise ValueError(f"{clip.path} is too short to measure its offset")
+        raise DataError(f"too short to measure its offset: pictures and sound give {max(0, n_starts)} windows")
     starts = np.unique(np.linspace(0, n_starts - 1, windows).round().astype(int))
     heard = hear(model, mel, n_starts)
     seen = torch.cat([see(model, read_clip_frames(clip, int(start), view.num_frames)) for start in starts])

@@ -13,6 +13,7 @@ from latentsync.data.clip_reader import FrameReader, MelReader
 from latentsync.data.negatives import NegativeRule
 from latentsync.data.scan import load_clips
 from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView
+from latentsync.errors import DataError
 from latentsync.models.codec import LatentCodec
 from latentsync.training.sync_model import SyncModel, measure_offset, score_pairs
 from tests.data.clips import talking_square, write_talking_clips
@@ -67,6 +68,15 @@ def test_an_offset_is_measured_in_frames(tmp_path, mels, late):
     else:
         assert offset.frames == late
         assert offset.confidence > 0.2
+
+
+def test_a_clip_without_two_windows_of_sound_has_no_offset(tmp_path, mels):
+    """Its sound is shorter than the container says, so that no look at the file foresaw it."""
+    frames, sound = talking_square(5, 48)
+    write_clip(tmp_path / "clip.mp4", frames, sound=sound[: 28 * 640])
+    (clip,) = load_clips(tmp_path).clips
+    with pytest.raises(DataError, match="too short to measure its offset"):
+        measure_offset(SyncModel(Knowing(), VIEW), clip, mels)
 
 
 def test_scores_keep_order_and_do_not_depend_on_the_batch(tmp_path, mels):

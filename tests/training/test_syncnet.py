@@ -10,17 +10,22 @@ import numpy as np
 import pytest
 import torch
 
+from latentsync.checkpoint import WeightsCard, save_weights
 from latentsync.config import build_config, read_yaml
+from latentsync.data.scan import load_clips
 from latentsync.errors import ConfigError, DataError
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.recipe import SyncNetData, SyncNetRecipe
+from latentsync.training import sync_facts
 from latentsync.training.loop import Outcome
 from latentsync.training.sync_facts import measure_facts, require_sync
+from latentsync.training.sync_model import ClipOffset, SyncModel
 from latentsync.training.syncnet import loop_settings, run_folder, train_syncnet
 from latentsync.training.syncnet_data import find_clips, mel_reader
 from latentsync.training.syncnet_evaluation import evaluate_syncnet
 from tests.data.clips import talking_square, write_talking_clips
 from tests.media.synthetic import write_clip
+from tests.training.test_sync_model import Knowing
 from tests.training.tiny import MODEL, tiny_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "syncnet"
@@ -146,9 +151,6 @@ def test_the_alarm_is_heard_in_a_run_without_anything_to_learn(clips, tmp_path, 
 
 
 def test_clips_out_of_sync_are_named_and_refused(clips, tmp_path, monkeypatch, caplog):
-    from latentsync.training import sync_facts
-    from latentsync.training.sync_model import ClipOffset
-
     recipe = tiny_recipe(tmp_path, clips)
     found = find_clips(recipe.data, tmp_path / "cache")
     verdicts = [ClipOffset(0, 0.5)] * 6 + [ClipOffset(75, 0.6)] * 8 + [ClipOffset(3, 0.01)]
@@ -157,6 +159,42 @@ def test_clips_out_of_sync_are_named_and_refused(clips, tmp_path, monkeypatch, c
         require_sync(recipe, found.train, None, torch.device("cpu"))
     assert f"{found.train[6].path}: the sound is +75 frames late" in caplog.text
     assert f"{found.train[14].path}: no shift of the sound fits" in caplog.text
+
+
+def test_sound_that_is_three_seconds_late_is_found_before_the_first_step(tmp_path, caplog):
+    """With a file that, as a published one, does not say which network it holds."""
+    for seed in range(6):
+        frames, sound = talking_square(seed, 200)
+        late = sound if seed < 2 else np.roll(sound, 3 * 16_000)
+        write_clip(_folder(tmp_path / "clips") / f"{seed}.mp4", frames, sound=late)
+    weights = tmp_path / "knowing.pt"
+    torch.save({"state_dict": StableSyncNet(SyncNetConfig.from_dict(MODEL)).state_dict()}, weights)
+    recipe = tiny_recipe(tmp_path, tmp_path / "clips", run={"offset_syncnet_path": str(weights)})
+    clips = load_clips(tmp_path / "clips").clips
+    model = sync_facts._offset_model(recipe, torch.device("cpu"))
+    assert not model.network.training
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sync_facts, "_offset_model", lambda *_: SyncModel(Knowing(), model.view))
+        with pytest.raises(DataError, match="Only 33% of 6 clips are in sync"):
+            require_sync(recipe, clips, mel_reader(recipe.data, tmp_path), torch.device("cpu"))
+    named = [clip for clip in clips if f"{clip.path}: " in caplog.text]
+    assert named == list(clips[2:])
+
+
+@pytest.mark.parametrize(
+    ("data", "card", "named"),
+    [
+        ({"latent_space": True}, WeightsCard("syncnet"), "only takes pixel networks"),
+        ({"num_frames": 8}, WeightsCard("syncnet"), "does not see 8 frames of 32 pixels"),
+        ({}, WeightsCard("syncnet", resolution=64), "does not see 16 frames of 32 pixels"),
+    ],
+)
+def test_offsets_are_measured_by_a_network_of_the_same_view_only(tmp_path, data, card, named):
+    config = SyncNetConfig.from_dict(MODEL)
+    save_weights(tmp_path / "other.safetensors", StableSyncNet(config).state_dict(), config, card)
+    run = {"offset_syncnet_path": str(tmp_path / "other.safetensors")}
+    with pytest.raises(ConfigError, match=named):
+        require_sync(tiny_recipe(tmp_path, tmp_path, data=data, run=run), (), None, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -82,8 +82,10 @@ def write_wav(path: Path, waveform: np.ndarray) -> None:
 
 
 def contact_strip(clip: TalkerClip) -> np.ndarray:
-    """(192, W, 3) uint8: a quarter into the clip, the mouth at its widest, and three quarters in, beside each other."""
-    moments = (clip.n_frames // 4, int(np.argmax(clip.opening)), 3 * clip.n_frames // 4)
+    """(192, W, 3) uint8: a quarter into the clip, the mouth at its widest while it is seen, and three quarters in, side
+    by side."""
+    widest = int(np.argmax(np.where(clip.visible, clip.opening, -1.0)))
+    moments = (clip.n_frames // 4, widest, 3 * clip.n_frames // 4)
     tiles = [next(clip.frames(index, index + 1)) for index in moments]
     width = round(_SHEET_TILE * clip.width / clip.height)
     return np.hstack([cv2.resize(tile, (width, _SHEET_TILE), interpolation=cv2.INTER_AREA) for tile in tiles])

@@ -52,6 +52,14 @@ def test_contact_sheet(tmp_path):
     assert cv2.imread(str(tmp_path / "sheet.png")).shape == (2 * 192, 4 * 3 * 384, 3)
 
 
+def test_the_sheet_shows_a_face_of_a_talker_who_is_away_for_a_while(tmp_path):
+    clip = write_talker(tmp_path, 1, 4, "absent", 2.0, (64, 64), Fraction(25), 30)
+    assert not clip.visible[np.argmax(clip.opening)]  # the widest opening is one that nobody sees
+    widest = next(index for index in np.argsort(-clip.opening, kind="stable") if clip.visible[index])
+    expected = cv2.resize(clip.pixels()[widest], (192, 192), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(contact_strip(clip)[:, 192:384], expected)
+
+
 def test_command_line(tmp_path, monkeypatch):
     words = ["make_talkers", "--out", str(tmp_path / "new"), "--count", "2", "--seconds", "0.4", "--size", "64x48"]
     monkeypatch.setattr("sys.argv", [*words, "--case", "mixed"])
