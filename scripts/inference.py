@@ -24,7 +24,24 @@ from latentsync.inference.timeline import LengthMode
 
 def _seed(text: str) -> int:
     """A number, or one drawn by the system for -1; the report names it."""
-    return secrets.randbelow(2**32) if int(text) == -1 else int(text)
+    try:
+        seed = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
+    return secrets.randbelow(2**32) if seed == -1 else seed
+
+
+def _seconds(text: str) -> Fraction:
+    """A time as 1.5 or 3/2."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from error
+
+
+def _printable(text: str) -> str:
+    """With escapes where a file name is no valid text."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -68,7 +85,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     look.add_argument(
         "--excerpt",
         nargs=2,
-        type=Fraction,
+        type=_seconds,
         metavar=("FROM", "TO"),
         help="only these seconds of the result, to try a setting",
     )
@@ -82,7 +99,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     face.add_argument("--detector", default="auto", help="auto, face-alignment, yunet, or a track file (auto)")
 
     encoding = parser.add_argument_group("encoding")
-    encoding.add_argument("--codec", default="auto", help="auto, h264, hevc, vp9, prores, ffv1 (auto: by the suffix)")
+    encoding.add_argument(
+        "--codec", default="auto", help="auto, h264, hevc, vp9, prores, ffv1, png (auto: by the suffix)"
+    )
     encoding.add_argument("--crf", type=int, help="quality of the encoder, lower is better (near the source)")
 
     parser.add_argument("--dry-run", action="store_true", help="only check the files and say what the run will cost")
@@ -138,7 +157,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     show = (lambda text: None) if arguments.quiet else (lambda text: print(text, file=sys.stderr))
     if arguments.dry_run:
-        print(preflight(request).describe())
+        print(_printable(preflight(request).describe()))
         return
     with ProgressBar(quiet=arguments.quiet) as bar:
         report = dub(request, control=RunControl(bar.update), on_note=bar.write)
@@ -152,7 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
         run(parsed)
     except LatentSyncError as error:
         # Commands in remedies name this interpreter, so that they can be copied from the terminal.
-        print(f"Error: {error}".replace("`python -m ", f"`{sys.executable} -m "), file=sys.stderr)
+        print(_printable(f"Error: {error}").replace("`python -m ", f"`{sys.executable} -m "), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("Stopped; nothing was left behind.", file=sys.stderr)
@@ -162,5 +181,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end is cleaned up after like Ctrl-C
+    # A polite end and a closed terminal are cleaned up after like Ctrl-C; what nohup has switched off stays off.
+    for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):  # the latter is not on Windows
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     sys.exit(main())

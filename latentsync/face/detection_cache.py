@@ -2,6 +2,7 @@
 
 They live in ``$LATENTSYNC_CACHE``, or else ``$XDG_CACHE_HOME/latentsync``, or else ``~/.cache/latentsync``. What
 tracking and choosing make of them is cheap and computed anew, so a change of their settings needs no detection.
+A cache that cannot be used costs a note and time, never the run.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from latentsync.face.detections_file import VERSION, Detections, read_detections
 
 
 def cache_folder() -> Path:
-    """Where this user's cache is; it need not exist."""
+    """Where this user's cache is; it need not exist. Raises ``ConfigError`` for a user who has no home."""
     if own := os.environ.get("LATENTSYNC_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latentsync"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latentsync"
+    except RuntimeError as error:
+        raise ConfigError("You have no home folder for a cache.", remedy="Name one with LATENTSYNC_CACHE.") from error
 
 
 def cache_path(video: Path, detector_name: str, folder: Path | None = None) -> Path:
@@ -30,9 +34,9 @@ def cache_path(video: Path, detector_name: str, folder: Path | None = None) -> P
 
 def read_cache(path: Path) -> tuple[Detections, str]:
     """What is cached under ``path``, and a note for the user if a file is there that cannot be read (it is ignored)."""
-    if not path.is_file():
-        return {}, ""
     try:
-        return read_detections(path), ""
+        return (read_detections(path) if path.is_file() else {}), ""
+    except OSError as error:
+        return {}, f"The cached faces cannot be used and are looked for anew. {path}: {error.strerror}."
     except ConfigError as error:
         return {}, f"The cached faces cannot be used and are looked for anew. {error.message}"

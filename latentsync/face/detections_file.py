@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 from latentsync.checkpoint.files import atomic_path
 from latentsync.errors import ConfigError
 from latentsync.face.detector import Detection
+from latentsync.face.similarity import anchor_points
 
 VERSION = 1
 
@@ -32,19 +34,30 @@ def read_detections(path: Path) -> Detections:
         found = _read_json(path) if path.suffix.lower() == ".json" else _read_npz(path)
     except FileNotFoundError as error:
         raise ConfigError(f"There is no file of faces {path}.", remedy="Check the path.") from error
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise ConfigError(
             f"{path} is no file of faces: {error}.",
             remedy="The formats are described in latentsync/face/detections_file.py.",
         ) from error
     for number, faces in found.items():
         for face in faces:
-            if face.landmarks.shape != (68, 2) or face.box.shape != (4,) or not np.isfinite(face.landmarks).all():
+            if not _is_usable(face):
                 raise ConfigError(
-                    f"{path}: a face of frame {number} does not have 68 finite landmarks and a box of 4 numbers.",
+                    f"{path}: a face of frame {number} does not have 68 finite landmarks, brows and nose at different "
+                    "places, and a box of 4 numbers.",
                     remedy="Correct or remove it.",
                 )
     return found
+
+
+def _is_usable(face: Detection) -> bool:
+    if face.landmarks.shape != (68, 2) or face.box.shape != (4,):
+        return False
+    numbers = np.concatenate([face.landmarks.ravel(), face.box, [face.score]])
+    return bool(np.isfinite(numbers).all()) and anchor_points(face.landmarks).std(axis=0).max() > 0
 
 
 def write_detections(path: Path, detections: Mapping[int, list[Detection]]) -> None:

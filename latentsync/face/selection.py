@@ -24,9 +24,11 @@ from statistics import median
 import numpy as np
 
 from latentsync.errors import ConfigError
+from latentsync.face.detector import Detection
 from latentsync.face.tracking import TrackedFrame
 from latentsync.types import FaceObservation, Frame
 
+LARGEST = "largest"  # what is chosen if nothing is said
 LOOK_AHEAD = 8  # frames that a choice is made over
 PATIENCE = 25  # frames that a chosen track may be gone
 MIN_SIZE = 32.0  # px of the box's longer side: below it there is no mouth to speak of
@@ -63,7 +65,7 @@ class FaceChoice:
     @classmethod
     def parse(cls, text: str) -> FaceChoice:
         """From the syntax in the module's text. Raises ``ConfigError`` for anything else."""
-        if text == "largest":
+        if text == LARGEST:
             return cls()
         if match := INDEX.fullmatch(text):
             return cls(index=int(match[1]))
@@ -147,7 +149,12 @@ class _Follower:
         return max(tracks, key=share)
 
 
-def _extent(face: FaceObservation) -> np.ndarray:
+def is_usable(face: Detection) -> bool:
+    """Whether a detection is large and certain enough to be dubbed if it is chosen."""
+    return bool(_extent(face).max() >= MIN_SIZE) and face.score >= MIN_SCORE
+
+
+def _extent(face: FaceObservation | Detection) -> np.ndarray:
     return face.box[2:] - face.box[:2]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentsync.errors import ConfigError
 from latentsync.face.detection_cache import cache_path, read_cache
 from latentsync.face.detections_file import Detections, read_detections, write_detections
 from latentsync.face.detector import Detection, FaceDetector
@@ -58,7 +59,10 @@ class FaceTracks:
         folder: Path | None = None,
     ) -> FaceTracks:
         """With the detections of earlier runs on a video of the same content; ``save`` adds those of this run."""
-        path = cache_path(video, detector.name, folder)
+        try:
+            path = cache_path(video, detector.name, folder)
+        except ConfigError as error:
+            return cls(detector, selector, settings, note=f"Faces are not kept for the next run. {error}")
         detections, note = read_cache(path)
         return cls(detector, selector, settings, detections=detections, cache=path, note=note)
 
@@ -92,11 +96,19 @@ class FaceTracks:
             else:
                 yield from self._follow_new(group)
 
-    def save(self) -> None:
-        """Keep the detections for the next run, if there is a cache and anything new in them."""
-        if self._cache is not None and len(self.detections) > self._cached:
+    def save(self) -> str:
+        """Keep the detections for the next run, if there is a cache and anything new in them.
+
+        Returns a note for the user if they cannot be kept: a run that has come to its end does not fail by that.
+        """
+        if self._cache is None or len(self.detections) <= self._cached:
+            return ""
+        try:
             write_detections(self._cache, self.detections)
-            self._cached = len(self.detections)
+        except OSError as error:
+            return f"The faces could not be kept for the next run: {self._cache.parent}: {error.strerror}."
+        self._cached = len(self.detections)
+        return ""
 
     def _recogniser(self) -> Callable[[Frame], bool]:
         last: tuple[int, bool] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -13,11 +14,12 @@ from importlib import metadata
 from pathlib import Path
 
 from latentsync.errors import NoFaceError, OutputError
-from latentsync.face.selection import FaceSelector
+from latentsync.face.selection import LARGEST, FaceSelector
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.control import RunControl
 from latentsync.inference.excerpt import Excerpt, excerpt_frames, in_source_order
 from latentsync.inference.faces import tracking_settings
+from latentsync.inference.loading import with_checksums
 from latentsync.inference.networks import Networks
 from latentsync.inference.preflight import Preflight, preflight
 from latentsync.inference.report import RunRecord, RunReport
@@ -50,7 +52,7 @@ def dub(
     if options.excerpt is not None:
         control.enter("looking for a face")
         _require_face_in_excerpt(checked, options.excerpt, control)
-    elif not checked.face_seen:
+    elif not checked.face_seen or options.face != LARGEST:
         control.enter("looking for a face")
         _require_face(checked, control)
     control.enter("loading")
@@ -58,7 +60,7 @@ def dub(
         pipeline = networks.pipeline(request.weights, checked.settings, checked.device, checked.dtype)
     control.enter("dubbing")
     frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.passed)
-    frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
+    frames = _dubbed(_counted(record.clock.each("wait", frames), options.excerpt, control), record, checked)
     write_start = time.perf_counter()
     written = write_video(
         request.output,
@@ -69,7 +71,7 @@ def dub(
         overwrite=request.overwrite,
         **_audio_part(checked),
     )
-    checked.tracks.save()
+    not_kept = checked.tracks.save()
     seconds = record.clock.seconds()
     report = RunReport(
         video=str(request.video),
@@ -83,11 +85,11 @@ def dub(
         device=str(checked.device),
         precision=str(checked.dtype).removeprefix("torch."),
         options=asdict(options),
-        weights=checked.weights,
+        weights=checked.weights if request.report is None else with_checksums(checked.weights),
         versions={name: metadata.version(name) for name in ("torch", "diffusers", "av", "numpy")}
         | {"python": platform.python_version()},
         encoded=asdict(written),
-        notes=list(checked.notes),
+        notes=[*checked.notes, *filter(None, [not_kept])],
     )
     if request.report is not None:
         _write_text(request.report, report.to_json())
@@ -103,43 +105,56 @@ def _counted(frames: Iterator[Frame], excerpt: Excerpt | None, control: RunContr
     control.enter("finishing")
 
 
+def _dubbed(frames: Iterator[Frame], record: RunRecord, checked: Preflight) -> Iterator[Frame]:
+    """All ``frames``; raises ``NoFaceError`` at their end if every one of them passed through."""
+    yield from frames
+    if record.frames_passed_through == record.frames:
+        reasons = Counter(span.reason for span in record.passed_through)
+        raise _no_face(checked, "in any frame", reasons)
+
+
 def _require_face(checked: Preflight, control: RunControl) -> None:
     """Look at every frame that will be shown until one has a usable face; what is found is kept for the run."""
     options = checked.options
-    if checked.finder.detector is not None:
-        tracks = FaceTracks(
-            checked.finder.detector,
-            FaceSelector(options.face),
-            tracking_settings(options),
-            detections=checked.tracks.detections,
-        )
-        if _shows_a_face(tracks, checked.video.frames(stop=checked.cost.frames), control):
-            return
-    raise _no_face(checked, "in any frame")
+    selector, settings = FaceSelector(options.face), tracking_settings(options)
+    if checked.finder.detector is None:
+        tracks = FaceTracks.given(checked.tracks.detections, selector, settings)
+    else:
+        tracks = FaceTracks(checked.finder.detector, selector, settings, detections=checked.tracks.detections)
+    reasons = _reasons_against(tracks, checked.video.frames(stop=checked.cost.frames), control)
+    if reasons:
+        raise _no_face(checked, "in any frame", reasons)
 
 
 def _require_face_in_excerpt(checked: Preflight, excerpt: Excerpt, control: RunControl) -> None:
     """Follow the face through the frames of the excerpt in the order of the source, whatever that of showing is."""
     shown = excerpt_frames(checked.video, checked.duration, checked.options.length, excerpt)
-    if not _shows_a_face(checked.tracks, in_source_order(checked.video, shown), control, to_the_end=True):
-        raise _no_face(checked, "in this stretch")
+    reasons = _reasons_against(checked.tracks, in_source_order(checked.video, shown), control, to_the_end=True)
+    if reasons:
+        raise _no_face(checked, "in this stretch", reasons)
 
 
-def _shows_a_face(tracks: FaceTracks, frames: Iterator[Frame], control: RunControl, to_the_end: bool = False) -> bool:
+def _reasons_against(
+    tracks: FaceTracks, frames: Iterator[Frame], control: RunControl, to_the_end: bool = False
+) -> Counter[str]:
+    """Why no frame has a usable face, with the number of frames for each reason; empty if one has."""
+    reasons: Counter[str] = Counter()
     seen = False
     with closing(tracks.follow(prefetch(frames))) as targets:
         for target in targets:
             control.check()
+            reasons[target.reason] += 1
             seen = seen or target.face is not None
             if seen and not to_the_end:
                 break
-    return seen
+    return Counter() if seen else reasons
 
 
-def _no_face(checked: Preflight, where: str) -> NoFaceError:
+def _no_face(checked: Preflight, where: str, reasons: Counter[str]) -> NoFaceError:
+    (reason, _), *_ = reasons.most_common(1)
     return NoFaceError(
-        f"{checked.video.info.path}: no usable face {where}.",
-        remedy="Choose a clip with a visible face, another --detector, or give tracks in a file.",
+        f"{checked.video.info.path}: no usable face {where} ({reason}).",
+        remedy="Choose a clip with a visible face, another --face or --detector, or give tracks in a file.",
     )
 
 
@@ -157,7 +172,8 @@ def _write_text(path: Path, text: str) -> None:
     """Write a small file so that it is there whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        # A file name that is no valid text comes out as the escapes of JSON.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from latentsync.checkpoint import inspect_file, load_codec, load_unet, read_card, require_resolution
+from latentsync.checkpoint import inspect_file, load_codec, load_unet, read_card, require_resolution, sha256_file
 from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
 from latentsync.errors import ConfigError, WeightsError, WeightsMismatchError, WeightsMissingError
@@ -121,6 +121,13 @@ class WeightPaths:
                 "sha256": card.sha256 if card else None,
             }
         return described
+
+
+def with_checksums(described: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """What ``WeightPaths.check`` says, with the SHA-256 of the files whose cards do not state it: a second per GB."""
+    return {
+        name: {**facts, "sha256": facts["sha256"] or sha256_file(facts["path"])} for name, facts in described.items()
+    }
 
 
 def installed_weights(directory: Path | None = None) -> dict[str, WeightPaths]:

@@ -34,8 +34,8 @@ class SyncOptions:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"A batch of {self.batch} windows makes no sense.", remedy="Give 1 or more.")
-        if self.seed < 0:
-            raise ConfigError(f"A seed of {self.seed} makes no sense.", remedy="Give 0 or more.")
+        if not 0 <= self.seed < 2**64:
+            raise ConfigError(f"A seed of {self.seed} makes no sense.", remedy="Give a number from 0 to 2^64 - 1.")
         if self.ramp < 0:
             raise ConfigError(f"A ramp of {self.ramp} frames makes no sense.", remedy="Give 0 or more.")
 

@@ -14,7 +14,8 @@ import torch
 
 from latentsync.checkpoint import count_parameters
 from latentsync.constants import AUDIO_RATE
-from latentsync.errors import AudioError, DiskFullError, NoAudioStreamError
+from latentsync.errors import AudioError, DiskFullError, NoAudioStreamError, OutputError
+from latentsync.face.selection import is_usable
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.clock import StageClock
 from latentsync.inference.device import choose_device, choose_precision
@@ -80,6 +81,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     Raises the named error of the first thing that would make the run fail.
     """
     refuse_unwritable(request.output, (request.video, request.audio), request.overwrite)
+    if request.report is not None:
+        _require_place_for_report(request.report, request)
     device = choose_device(request.device)
     request.batch_for(device.type)
     if request.limits is not None:
@@ -125,6 +128,14 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     )
 
 
+def _require_place_for_report(report: Path, request: DubRequest) -> None:
+    """An older report is replaced; nothing else is."""
+    weights = request.weights.networks().values()
+    refuse_unwritable(report, (request.video, request.audio, request.output, *weights), overwrite=True)
+    if report.absolute() == request.output.absolute():
+        raise OutputError(f"{report} is the name of the result too.", remedy="Name another report.")
+
+
 def _frames_to_do(video: VideoFile, duration: Fraction, options: SyncOptions) -> int:
     if options.excerpt is None:
         return expected_frames(video.info, duration, options.length)
@@ -149,10 +160,12 @@ def read_speech(path: Path) -> tuple[np.ndarray, list[str]]:
 
 
 def _samples_show_a_face(video: VideoFile, finder: FaceFinder, tracks: FaceTracks) -> bool:
-    if any(tracks.detections.values()):
+    if any(is_usable(face) for faces in tracks.detections.values() for face in faces):
         return True
     detector = finder.detector
-    return detector is not None and any(detector.detect([f.pixels])[0] for f in video.sample(SAMPLED_FRAMES))
+    if detector is None:
+        return False
+    return any(is_usable(face) for f in video.sample(SAMPLED_FRAMES) for face in detector.detect([f.pixels])[0])
 
 
 def _require_room(output: Path, needed: int) -> None:

@@ -40,13 +40,23 @@ def open_input(
             source.close()
 
 
+def is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder; not if the system refuses to say, which opening it as a file then explains."""
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
+
+
 def refuse_unreadable(path: Path, error: type[LatentSyncError]) -> None:
     """Raise ``error`` unless ``path`` is a file with at least one byte that may be read."""
-    if not path.exists():
-        raise error(f"There is no file {path}.", remedy="Check the spelling of the path.")
-    if path.is_dir():
-        raise error(f"{path} is a folder, not a media file.", remedy="Name a file in it.")
     try:
+        if not path.exists():
+            raise error(f"There is no file {path}.", remedy="Check the spelling of the path.")
+        if path.is_dir():
+            raise error(f"{path} is a folder, not a media file.", remedy="Name a file in it.")
+        if not path.is_file():  # it could be read once only, and opening it may wait for ever
+            raise error(f"{path} is a pipe or a device, not a file.", remedy="Save what comes out of it to a file.")
         with path.open("rb") as file:
             empty = not file.read(1)
     except OSError as cause:

@@ -14,7 +14,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from latentsync.errors import NoVideoStreamError, VideoError
 from latentsync.media import color
 from latentsync.media.audio import open_audio
-from latentsync.media.container import IMAGE_SUFFIXES, open_input
+from latentsync.media.container import IMAGE_SUFFIXES, is_folder, open_input
 from latentsync.media.decoder import NO_VIDEO_REMEDY, decode_all, is_shown, video_stream
 from latentsync.media.timeline import DEFAULT_RATE, Timeline, counted_timeline, timeline_from_packets
 from latentsync.types import AudioStreamInfo, ColorTags, VideoInfo
@@ -54,7 +54,7 @@ def probe_audio(path: Path | str) -> AudioStreamInfo:
 def inspect_clip(path: Path | str, fps: Fraction | None = None) -> Clip:
     """See ``probe_video``; the result also holds what a decoder needs."""
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         return _inspect_folder(path, fps or DEFAULT_RATE)
     with open_input(path, VideoError) as container:
         stream = video_stream(container, path)

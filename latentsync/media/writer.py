@@ -79,6 +79,10 @@ def write_video(
 
 def refuse_unwritable(path: Path, inputs: Iterable[Path | None], overwrite: bool) -> None:
     """Raise ``OutputError`` unless a file may appear at ``path`` without harm to an existing file or an input."""
+    try:
+        path.exists()
+    except OSError as cause:  # a name that is too long, a folder that may not be entered
+        raise output_error(path, cause) from cause
     if not path.parent.is_dir():
         raise OutputError(f"There is no folder {path.parent} for the result.", remedy="Create it first.")
     if path.is_dir():

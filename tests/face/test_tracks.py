@@ -1,5 +1,6 @@
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +101,39 @@ def test_nothing_new_is_not_written(video, tmp_path):
     assert hashlib.sha256(video.read_bytes()).hexdigest() not in str(list(tmp_path.iterdir()))
 
 
+@pytest.mark.parametrize("where", ["a file", "x" * 300])
+def test_a_cache_that_cannot_be_written_costs_a_note(video, tmp_path, where):
+    (tmp_path / "a file").write_text("mine")
+    tracks = FaceTracks.cached(video, TruthfulDetector(moving), folder=tmp_path / where)
+    assert len(list(tracks.follow(blank_frames(5)))) == 5
+    assert "could not be kept" in tracks.save()
+    assert (tmp_path / "a file").read_text() == "mine"
+
+
+def test_a_user_without_a_home_is_told(video, monkeypatch):
+    for name in ("LATENTSYNC_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(cls):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", classmethod(nobody))
+    tracks = FaceTracks.cached(video, TruthfulDetector(moving))
+    assert "LATENTSYNC_CACHE" in tracks.note
+    assert len(list(tracks.follow(blank_frames(5)))) == 5 and tracks.save() == ""
+
+
+def test_a_damaged_compressed_file_is_named(tmp_path):
+    path = tmp_path / "faces.npz"
+    np.savez_compressed(path, version=np.array([1]), frames=np.arange(9999))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 40] = b"\xff" * 40
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"faces\.npz"):
+        read_detections(path)
+
+
 def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.delenv("LATENTSYNC_CACHE", raising=False)
@@ -141,6 +175,7 @@ def test_a_users_json_and_no_detector(tmp_path):
         ("list.json", b"[]"),
         ("points.json", b'{"version": 1, "frames": {"4": [{"landmarks": [[1, 2], [3, 4]]}]}}'),
         ("nan.json", b'{"version": 1, "frames": {"4": [{"landmarks": [' + b", ".join([b"[NaN, 1]"] * 68) + b"]}]}}"),
+        ("point.json", b'{"version": 1, "frames": {"4": [{"landmarks": [' + b", ".join([b"[7, 1]"] * 68) + b"]}]}}"),
     ],
 )
 def test_useless_files_are_named(tmp_path, name, content):

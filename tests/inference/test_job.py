@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -90,6 +91,8 @@ def test_dub(media, checkpoints, tmp_path):
     account = json.loads(report.read_text())
     assert account["frames"] == 35 and account["frames_passed_through"] == 0
     assert account["weights"]["unet"]["release"] == "1.5"
+    for facts in account["weights"].values():
+        assert facts["sha256"] == hashlib.sha256(Path(facts["path"]).read_bytes()).hexdigest()
     assert {"decode", "align", "generate", "paste", "audio", "load"} <= account["seconds_by_stage"].keys()
 
 
@@ -109,6 +112,27 @@ def test_any_name(media, checkpoints, tmp_path, monkeypatch, name):
     line[line.index("--video_out_path") : line.index("--video_out_path") + 2] = [f"--video_out_path={name}"]
     assert main(line) == 0
     assert VideoFile(Path(name)).info.n_frames == 35
+
+
+def test_a_name_that_is_no_text(media, checkpoints, tmp_path, capsys):
+    """Names in an older Chinese encoding come so out of archives; the report is JSON all the same."""
+    video, output = (Path(os.fsdecode(os.fsencode(tmp_path) + name)) for name in (b"/\xca\xd3.mp4", b"/\xc6\xb5.mp4"))
+    shutil.copy(media / "video.mp4", video)
+    report = tmp_path / "report.json"
+    assert main(arguments(media, checkpoints, output, "--dry-run", video=video)) == 0
+    assert main(arguments(media, checkpoints, output, "--report", str(report), video=video)) == 0
+    assert VideoFile(output).info.n_frames == 35
+    assert json.loads(report.read_text(encoding="utf-8"))["video"] == str(video)
+
+
+def test_faces_that_cannot_be_kept_cost_a_note(media, checkpoints, tmp_path, monkeypatch):
+    drawn = DrawnVideo(FRAMES, 200, 200, face=90)
+    monkeypatch.setattr("latentsync.inference.networks.load_detector", lambda *_: KnownFaces(drawn))
+    monkeypatch.setenv("LATENTSYNC_CACHE", str(media / "sound.wav"))  # a file where a folder should be
+    report = tmp_path / "report.json"
+    line = arguments(media, checkpoints, tmp_path / "out.mp4", "--report", str(report), faces="auto")
+    assert main(line) == 0
+    assert any("could not be kept" in note for note in json.loads(report.read_text())["notes"])
 
 
 def test_dry_run_writes_nothing(media, checkpoints, tmp_path, capsys):
@@ -163,6 +187,25 @@ def test_no_face_in_any_frame(media, checkpoints, tmp_path, capsys):
     assert "no usable face" in capsys.readouterr().err and not (tmp_path / "out.mp4").exists()
 
 
+def test_a_choice_that_nobody_fits_is_no_dub(media, checkpoints, tmp_path, capsys):
+    """It is found out before a network is loaded, and the reason is told."""
+    assert main(arguments(media, checkpoints, tmp_path / "out.mp4", "--face", "index:1")) == 40
+    message = capsys.readouterr().err
+    assert "not the chosen face" in message and "--face" in message and list(tmp_path.glob("*.mp4")) == []
+    assert main(arguments(media, checkpoints, tmp_path / "out.mp4", "--face", "index:0")) == 0
+
+
+def test_a_face_that_is_too_small_in_every_frame_is_no_dub(checkpoints, tmp_path, capsys):
+    drawn = DrawnVideo(8, 200, 200, face=25)
+    write_video(tmp_path / "in.mkv", drawn.frames(), drawn.info)
+    faces = KnownFaces(drawn)
+    write_detections(tmp_path / "faces.npz", {k: faces.detect([drawn.draw(k)])[0] for k in range(8)})
+    write_wav(tmp_path / "sound.wav", tone(0.32), 16_000)
+    inputs = {"video": tmp_path / "in.mkv", "audio": tmp_path / "sound.wav", "faces": tmp_path / "faces.npz"}
+    assert main(arguments(None, checkpoints, tmp_path / "out.mp4", **inputs)) == errors.NoFaceError.exit_code
+    assert "too small" in capsys.readouterr().err and not (tmp_path / "out.mp4").exists()
+
+
 def test_what_untrained_networks_give_is_refused(media, checkpoints, tmp_path, capsys):
     line = arguments(media, checkpoints, tmp_path / "out.mp4")
     line.remove("--no-output-check")
@@ -211,12 +254,26 @@ def test_outputs_that_cannot_be(media, checkpoints, tmp_path, capsys):
     cases = [existing, tmp_path / "no folder" / "out.mp4", media / "video.mp4", tmp_path / "out.xyz"]
     for output in cases:
         assert main(arguments(media, checkpoints, output)) in (50, 52), output
+    before = digest(media), digest(checkpoints)
+    weights = checkpoints / "latentsync_unet.pt"
+    for report in (media / "video.mp4", weights, tmp_path / "no folder" / "r.json", tmp_path, tmp_path / "new.mp4"):
+        assert main(arguments(media, checkpoints, tmp_path / "new.mp4", "--report", str(report))) == 50, report
+    assert (digest(media), digest(checkpoints)) == before and not (tmp_path / "new.mp4").exists()
     assert existing.read_bytes() == b"mine"
     assert main(arguments(media, checkpoints, existing, "--overwrite")) == 0
 
 
 @pytest.mark.parametrize(
-    "option", [["--device", "cuda:77"], ["--batch", "none"], ["--face", "him"], ["--mask", "x"], ["--seed", "-2"]]
+    "option",
+    [
+        ["--device", "cuda:77"],
+        ["--batch", "none"],
+        ["--face", "him"],
+        ["--mask", "x"],
+        ["--seed", "-2"],
+        ["--seed", str(2**64)],
+        ["--excerpt", "0", "1/0"],
+    ],
 )
 def test_options_that_make_no_sense(media, checkpoints, tmp_path, option):
     try:
@@ -250,7 +307,7 @@ def test_the_network_is_not_needed(media, checkpoints, tmp_path, monkeypatch):
     assert main(arguments(media, checkpoints, tmp_path / "out.mp4")) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_leaves_nothing(media, checkpoints, tmp_path, number):
     write_wav(tmp_path / "long.wav", tone(60.0), 16_000)
     output = tmp_path / "out" / "result.mp4"

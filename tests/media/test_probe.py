@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -107,6 +108,21 @@ def test_missing_file_and_folder(tmp_path):
         probe_video(tmp_path)
     with pytest.raises(AudioError, match="folder"):
         probe_audio(tmp_path)
+
+
+def test_pipes_devices_and_names_that_cannot_be(tmp_path):
+    """Opening a pipe would wait for ever; what came out of it could be read once only."""
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    for path, words in (
+        (pipe, "a pipe or a device"),
+        (Path("/dev/zero"), "a pipe or a device"),
+        (tmp_path / ("n" * 300), "cannot be read"),
+    ):
+        for probe, error in ((probe_video, VideoError), (probe_audio, AudioError)):
+            with pytest.raises(error, match=words) as caught:
+                probe(path)
+            assert str(path) in caught.value.message and caught.value.remedy
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

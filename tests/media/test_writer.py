@@ -405,6 +405,8 @@ def test_places_that_cannot_be_written(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
         write_video(tmp_path / "folder.mp4", frames_of(info), info)
+    with pytest.raises(OutputError, match="too long"):
+        write_video(tmp_path / ("n" * 300 + ".mp4"), frames_of(info), info)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
