@@ -46,7 +46,7 @@ def serve(arguments: argparse.Namespace) -> None:
     installed = installed_weights(arguments.checkpoint_dir)
     weights = dict(sorted(installed.items(), key=lambda item: item[1] != chosen))
     sample = Example(
-        "A drawn speaker and another sentence, 10 s",
+        "A drawn speaker and a sentence, 10 s",
         ASSETS / "sample_video.mp4",
         ASSETS / "sample_audio.wav",
         ASSETS / "sample_faces.npz",

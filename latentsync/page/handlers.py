@@ -37,20 +37,21 @@ class Handlers:
             pictures = [(p.thumbnail, f"Person {n}") for n, p in enumerate(people, 1)]
             line, values = wording.people_found(len(people)), [value for _, value in names]
             return line, gr.Gallery(pictures, visible=bool(people)), _list_of(names), values
-        return f"**Not taken.** {words.line}", *_nobody()
+        return wording.not_taken(words.line), *_nobody()
 
     def pick(self, people: list[str], event: gr.SelectData) -> str:
         """The thumbnail that was clicked, as a choice."""
         return people[event.index]
 
     def listen(self, audio: str | None):
-        """Let the slider for the moment to try reach to the end of the sound: (slider, status)."""
+        """Let the slider for the moment to try reach to the end of the sound: (line, slider)."""
         if audio is None:
-            return gr.skip(), gr.skip()
+            return wording.SOUND_HELP, gr.skip()
         with _in_words(Path(audio)) as words:
             seconds = self._studio.sound_seconds(Path(audio))
-            return gr.Slider(maximum=max(round(seconds, 1), 0.1), value=round(seconds / 2, 1)), gr.skip()
-        return gr.skip(), wording.status(words.line, kind="failed")
+            slider = gr.Slider(maximum=max(round(seconds, 1), 0.1), value=round(seconds / 2, 1))
+            return wording.SOUND_HELP, slider
+        return wording.not_taken(words.line), gr.skip()
 
     def describe_models(self, checkpoint: str) -> str:
         """What a checkpoint is, in words."""
@@ -194,9 +195,9 @@ def _list_of(names: list[tuple[str, str]]) -> gr.Dropdown:
 
 
 def _unfinished(status: str, running: bool = True) -> tuple[Any, ...]:
-    """In the order of the outputs: result, words, figures, status, the two downloads, the button that stops."""
+    """In the order of the outputs: result, words, figures, status, button that stops, the two downloads."""
     nothing = gr.skip()
-    return nothing, nothing, nothing, status, nothing, nothing, gr.Button(interactive=running)
+    return nothing, nothing, nothing, status, gr.Button(interactive=running), nothing, nothing
 
 
 def _finished(outcome: Outcome) -> tuple[Any, ...]:
@@ -205,7 +206,7 @@ def _finished(outcome: Outcome) -> tuple[Any, ...]:
         wording.report(outcome.report, outcome.start),
         outcome.figures,
         wording.status(wording.DONE, kind="done", start=outcome.start),
-        gr.DownloadButton(value=str(outcome.video), interactive=True),
-        gr.DownloadButton(value=str(outcome.figures_file), interactive=True),
         gr.Button(interactive=False),
+        gr.DownloadButton(value=str(outcome.video)),
+        gr.DownloadButton(value=str(outcome.figures_file)),
     )

@@ -8,11 +8,9 @@ from latentsync.inference.presets import DEFAULT_SEED, PRESETS
 from latentsync.inference.timeline import LengthMode
 from latentsync.page import wording
 from latentsync.page.handlers import LARGEST, Handlers
-from latentsync.page.look import PLAY_BOTH
-from latentsync.page.studio import PREVIEW_SECONDS, QUALITIES, Studio
+from latentsync.page.look import FORGET_FAILURE, PLAY_BOTH
+from latentsync.page.studio import PREVIEW_SECONDS, QUALITIES, QUEUE_LENGTH, RANDOM_SEED, Studio
 from latentsync.page.visitors import CLEANING_INTERVAL, VisitorFolders
-
-QUEUE_LENGTH = 16  # jobs that may wait; who comes later is told to come back
 
 
 def build_page(studio: Studio, folders: VisitorFolders, keep_seconds: int, preset: str | None = None) -> gr.Blocks:
@@ -57,7 +55,7 @@ class Page:
 
     def _files(self) -> None:
         self.video = gr.Video(label="1. Video", sources=["upload", "webcam"], elem_id="video")
-        gr.Markdown("Who is to speak: upload a film, or record yourself.", elem_classes="help")
+        gr.Markdown(wording.VIDEO_HELP, elem_classes="help")
         self.audio = gr.Audio(
             label="2. Sound",
             sources=["upload", "microphone"],
@@ -66,7 +64,8 @@ class Page:
             buttons=[],
             elem_id="audio",
         )
-        gr.Markdown("What is to be said. The result lasts as long as this sound.", elem_classes="help")
+        self.sound_line = gr.Markdown(wording.SOUND_HELP, elem_classes="help", elem_id="sound-line")
+        self.film = gr.UploadButton("Take the sound of a film", file_types=["video"], size="sm", elem_id="film")
         if self._studio.examples:
             gr.Examples(
                 [[str(example.video), str(example.audio)] for example in self._studio.examples],
@@ -80,7 +79,7 @@ class Page:
     def _people(self) -> None:
         self.people = gr.State([])  # what each thumbnail stands for
         self.gallery = gr.Gallery(
-            label="3. Who speaks",
+            label="People in the video",
             columns=4,
             fit_columns=False,
             object_fit="cover",
@@ -94,58 +93,69 @@ class Page:
         self.face = gr.Dropdown(
             [LARGEST],
             value=LARGEST[1],
-            label="Who speaks",
-            info="Click a face above or choose here; also X,Y@SECONDS or index:N.",
+            label="3. Who speaks",
+            info="Click a face, or choose here; X,Y@SECONDS names a point in the picture.",
             allow_custom_value=True,
             elem_id="face",
         )
 
     def _settings(self) -> None:
         self.preset = gr.Dropdown(
-            [(wording.PRESETS.get(name, name), name) for name in PRESETS],
+            [(wording.preset(name), name) for name in PRESETS],
             value=self._preset,
             label="Preset",
             info="How much work goes into each frame; more takes longer.",
+            elem_id="preset",
         )
         self.length = gr.Dropdown(
             [(wording.LENGTHS[mode.value], mode.value) for mode in LengthMode],
             value=LengthMode.PINGPONG.value,
             label="If the video is shorter or longer than the sound",
-            info="The last three also say what happens to a longer video.",
+            info="A longer video ends with the sound, except with the last two.",
+            elem_id="length",
         )
-        with gr.Accordion("More settings", open=False):
+        with gr.Accordion("More settings", open=False, elem_id="more"):
             self.checkpoint = gr.Dropdown(
                 list(self._studio.weights),
                 value=self._first_checkpoint,
-                label="Checkpoint",
-                info="The models; another choice is loaded with the next job and replaces the first in memory.",
+                label="Models",
+                info="Another choice is loaded with the next job, in place of the last.",
+                elem_id="checkpoint",
             )
             with gr.Row():
                 self.steps = gr.Number(
                     0,
                     label="Steps",
-                    info="Denoising steps; 0: as the preset says.",
+                    info="More take longer; 0: as the preset says.",
                     minimum=0,
                     maximum=200,
                     precision=0,
+                    elem_id="steps",
                 )
                 self.guidance = gr.Number(
                     0,
-                    label="Guidance",
-                    info="How strongly the mouth follows the sound, 1 to 3; 0: as the preset says.",
+                    label="Guidance (hold of the sound)",
+                    info="1 to 3; 0: as the preset says.",
                     minimum=0,
                     maximum=10,
                     step=0.1,
+                    elem_id="guidance",
                 )
             with gr.Row():
                 self.seed = gr.Number(
-                    DEFAULT_SEED, label="Seed", info="The same seed gives the same result.", precision=0, minimum=0
+                    DEFAULT_SEED,
+                    label="Seed",
+                    info=f"Changes the result; {RANDOM_SEED} draws one.",
+                    precision=0,
+                    minimum=RANDOM_SEED,
+                    elem_id="seed",
                 )
                 self.quality = gr.Dropdown(
                     list(QUALITIES),
                     value=next(iter(QUALITIES)),
                     label="Quality of the file",
                     info="Smaller files lose detail everywhere.",
+                    elem_id="quality",
                 )
 
     def _actions(self) -> None:
@@ -158,24 +168,29 @@ class Page:
             info=f"Second of the result around which {PREVIEW_SECONDS:g} s is dubbed first.",
             elem_id="moment",
         )
-        with gr.Row():
+        with gr.Row(elem_classes="actions"):
             self.try_it = gr.Button("Try one second", min_width=120, elem_id="try")
             self.run = gr.Button("Dub the video", variant="primary", min_width=120, elem_id="run")
             self.stop = gr.Button("Stop", variant="stop", interactive=False, min_width=120, elem_id="stop")
         self.status = gr.HTML(wording.status(wording.IDLE, kind="idle"), elem_id="status")
 
     def _results(self) -> None:
-        with gr.Row():
-            player = {"interactive": False, "buttons": [], "height": 400, "min_width": 300}
-            self.source = gr.Video(label="Source", elem_id="source", **player)
-            self.result = gr.Video(label="Result", elem_id="result", **player)
-        with gr.Row():
-            self.play = gr.Button("Play both", elem_id="play")
-            self.get_video = gr.DownloadButton("Download the video", interactive=False, elem_id="get-video")
-            self.get_figures = gr.DownloadButton("Download the report", interactive=False, elem_id="get-report")
-        self.words = gr.Markdown(label="Report", elem_id="report")
-        with gr.Accordion("All figures", open=False):
-            self.figures = gr.JSON(label="Figures")
+        with gr.Column(elem_id="results"):
+            with gr.Row():
+                player = {"interactive": False, "buttons": [], "height": 400, "min_width": 300}
+                self.source = gr.Video(label="Source", elem_id="source", **player)
+                self.result = gr.Video(label="Result", elem_id="result", **player)
+            with gr.Row(elem_classes="actions"):
+                self.play = gr.Button("Play both", elem_id="play")
+                self.get_video = gr.DownloadButton("Download the video", elem_id="get-video")
+                self.get_figures = gr.DownloadButton("Download the report", elem_id="get-report")
+            gr.Markdown(
+                "Both play from the start of what was dubbed, with the sound of the result. The report is a JSON file.",
+                elem_classes="help",
+            )
+            self.words = gr.Markdown(label="Report", elem_id="report")
+            with gr.Accordion("All figures", open=False):
+                self.figures = gr.JSON(label="Figures")
 
     def _connect(self) -> None:
         handlers, private = self._handlers, {"api_visibility": "private"}
@@ -187,7 +202,11 @@ class Page:
             concurrency_id="eyes",
             **private,
         )
-        self.audio.change(handlers.listen, self.audio, [self.moment, self.status], show_progress="hidden", **private)
+        heard = [self.sound_line, self.moment]
+        self.audio.change(handlers.listen, self.audio, heard, show_progress="hidden", **private)
+        brought = [self.video.change, self.audio.change]
+        gr.on(brought, None, self.status, self.status, js=FORGET_FAILURE, **private)
+        self.film.upload(lambda film: film, self.film, self.audio, show_progress="hidden", **private)
         self.gallery.select(handlers.pick, self.people, self.face, show_progress="hidden", **private)
         self.checkpoint.change(handlers.describe_models, self.checkpoint, self.models, **private)
         self.checkpoint.change(handlers.suit_preset, self.checkpoint, self.preset, **private)
@@ -196,9 +215,9 @@ class Page:
         whole = [self.video, self.audio, *choices, self.face]
         second = [self.video, self.audio, self.moment, *choices, self.face]
         results = [self.result, self.words, self.figures]
-        shared = {"concurrency_id": "network", "concurrency_limit": 1}
+        shared = {"concurrency_id": "network", "concurrency_limit": None}  # the studio has a queue of its own
         visible = {
-            "outputs": [*results, self.status, self.get_video, self.get_figures, self.stop],
+            "outputs": [*results, self.status, self.stop, self.get_video, self.get_figures],
             "show_progress": "minimal",
             "show_progress_on": self.status,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import json
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -14,7 +15,7 @@ from typing import Any
 
 from latentsync.constants import AUDIO_RATE
 from latentsync.diffusion.sampler import SamplerSettings
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.inference.control import RunControl
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.job import dub
@@ -33,8 +34,14 @@ from latentsync.media.writer import EncodingOptions
 
 TICK = 0.25  # s between two looks at a run
 PREVIEW_SECONDS = 1.0
+QUEUE_LENGTH = 16  # jobs that may wait; who comes later is told to come back
+RANDOM_SEED = -1  # one is drawn
 QUALITIES: Mapping[str, int | None] = {"as the source": None, "smaller file": 26, "draft": 34}  # name -> CRF of H.264
 NAME_KEPT = 60  # characters of the source's name in that of the result
+
+
+class BusyError(LatentSyncError):
+    """As many jobs wait as may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,8 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a visitor asks for. ``None`` for what the preset decides; ``moment`` (s) for a preview around it."""
+    """What a visitor asks for. ``None`` for what the preset decides, ``RANDOM_SEED`` for one that is drawn; ``moment``
+    (s) for a preview around it."""
 
     video: Path
     audio: Path
@@ -62,6 +70,13 @@ class Wish:
     quality: str = "as the source"
     face: str = "largest"
     moment: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that has not begun, because ``ahead`` others come first."""
+
+    ahead: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,7 @@ class Outcome:
 class Studio:
     """``weights`` by the names that visitors choose from, the first one by default; ``examples`` come with the page.
 
-    ``make_networks`` gives what keeps networks in memory; tests put stubs there.
+    ``queue_length`` jobs may wait. ``make_networks`` gives what keeps networks in memory; tests put stubs there.
     """
 
     def __init__(
@@ -88,12 +103,14 @@ class Studio:
         limits: MediaLimits,
         examples: Sequence[Example] = (),
         make_networks: Callable[[], Networks] = KeptNetworks,
+        queue_length: int = QUEUE_LENGTH,
     ) -> None:
         self.weights, self.limits, self.examples = dict(weights), limits, tuple(examples)
         self._networks, self._eyes = make_networks(), make_networks()  # faces are looked for beside a running job
         self._looking = threading.Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="dub")
-        self._running: dict[RunControl, str] = {}  # with the visitor that each is for
+        self._queue_length, self._queueing = queue_length, threading.Lock()
+        self._jobs: dict[RunControl, str] = {}  # in the order in which they came; with the visitor that each is for
 
     def people(self, video: Path, checkpoint: str) -> list[Person]:
         """Who is to be seen. Raises as ``find_people``."""
@@ -107,37 +124,45 @@ class Studio:
         self.limits.check_audio(audio)
         return len(read_audio(audio)) / AUDIO_RATE
 
-    def perform(self, wish: Wish, folder: Path, visitor: str) -> Iterator[Progress | Outcome]:
+    def perform(self, wish: Wish, folder: Path, visitor: str) -> Iterator[Progress | Waiting | Outcome]:
         """Do a job in ``folder``: how far it is now and then, and its ``Outcome`` at the end.
 
-        Closing the iterator ends the work at the next step of the network. So does ``stop``, and the iterator raises
-        ``StoppedError`` without waiting for it. Raises as ``job.dub`` besides.
+        Closing the iterator takes the job out of the queue or ends the work at the next step of the network. So does
+        ``stop``, and the iterator raises ``StoppedError`` without waiting for it. Raises ``BusyError``, and as
+        ``job.dub`` besides.
         """
         request = self._request(wish, folder)
         meter = ProgressMeter()
         control = RunControl(meter.update)
-        self._running[control] = visitor
-        future = self._worker.submit(dub, request, control=control, networks=self._networks)
+        with self._queueing:
+            if len(self._jobs) > self._queue_length:
+                raise BusyError(
+                    f"{self._queue_length} jobs are waiting already; no more are taken.",
+                    remedy="Come back in a few minutes.",
+                )
+            self._jobs[control] = visitor
+            future = self._worker.submit(dub, request, control=control, networks=self._networks)
         try:
             while not future.done():
                 control.check()
-                yield meter.reading
+                ahead = list(self._jobs).index(control)
+                yield Waiting(ahead) if ahead and not future.running() else meter.reading
                 wait([future], TICK)
         finally:
             control.stop()
             future.cancel()
-            self._running.pop(control)
+            self._jobs.pop(control)
         yield _outcome(request, future.result())
 
     def stop(self, visitor: str) -> None:
-        """End what runs for a visitor."""
-        for control, owner in list(self._running.items()):
+        """End what runs or waits for a visitor."""
+        for control, owner in list(self._jobs.items()):
             if owner == visitor:
                 control.stop()
 
     def close(self) -> None:
         """End all work."""
-        for control in list(self._running):
+        for control in list(self._jobs):
             control.stop()
         self._worker.shutdown(cancel_futures=True)
 
@@ -157,7 +182,7 @@ class Studio:
             output=folder / f"{name}.mp4",
             options=SyncOptions(
                 sampler=SamplerSettings(**sampler),
-                seed=wish.seed,
+                seed=secrets.randbelow(2**32) if wish.seed == RANDOM_SEED else wish.seed,
                 length=LengthMode(wish.length),
                 face=wish.face,
                 excerpt=excerpt,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
+from latentsync.diffusion.sampler import SamplerSettings
 from latentsync.errors import LatentSyncError
+from latentsync.inference.presets import BUILTIN_PRESET, PRESETS
 from latentsync.inference.progress import Progress
 from latentsync.inference.report import RunReport
+from latentsync.page.studio import Waiting
 
 STAGES = {
     "starting": "Checking the files",
@@ -30,13 +33,9 @@ SPANS_SHOWN = 8
 IDLE = "Nothing is running."
 DONE = "Done. The result is below."
 NO_VIDEO_YET = "Bring a video: the people in it appear here."
+VIDEO_HELP = "Who is to speak: upload a film, or record yourself."
+SOUND_HELP = "What is to be said. The result lasts as long as this sound."
 FAULT = "Something is wrong with the program itself, not with your files. The server's log has the details."
-PRESETS = {
-    "builtin": "Built-in (6 steps)",
-    "exact": "Exact (20 steps, as published)",
-    "balanced": "Balanced (20 steps, most of them abridged)",
-    "fast": "Fast (10 steps)",
-}
 LENGTHS = {
     "pingpong": "Play forwards and backwards",
     "loop": "Start again",
@@ -47,14 +46,25 @@ LENGTHS = {
 }
 BUILTIN_MODELS = (
     "**Built-in models.** They were trained on drawn faces at 128 pixels and show that everything works; on a film of "
-    "a real person expect a wrong mouth. The published models are fetched with "
-    "`python -m scripts.download_checkpoints --for inference`; then start the page again."
+    "a real person expect a wrong mouth. To have the published models, start the page again after this command: "
+    "`python -m scripts.download_checkpoints --for inference`"
 )
 
 
 def models(name: str, are_builtin: bool) -> str:
     """What the page runs on, in Markdown."""
-    return BUILTIN_MODELS if are_builtin else f"**Published models:** {name}."
+    return BUILTIN_MODELS if are_builtin else f"**Models:** {name}."
+
+
+def preset(name: str) -> str:
+    """A preset and what it costs."""
+    settings = SamplerSettings(**PRESETS[name])
+    costs = [f"{settings.steps} steps"]
+    if settings.cache_interval > 1:
+        costs.append(f"1 in {settings.cache_interval} in full")
+    if settings == SamplerSettings():
+        costs.append("as published")
+    return f"{'Built-in' if name == BUILTIN_PRESET else name.capitalize()} ({', '.join(costs)})"
 
 
 def people_found(count: int) -> str:
@@ -64,8 +74,15 @@ def people_found(count: int) -> str:
     return "One person was found." if count == 1 else f"{count} people were found. Click the one who is to speak."
 
 
-def line(reading: Progress) -> str:
+def not_taken(reason: str) -> str:
+    """Beside a file that was refused, in Markdown."""
+    return f"**Not taken.** {reason}"
+
+
+def line(reading: Progress | Waiting) -> str:
     """The stage, and how far it is where that is known."""
+    if isinstance(reading, Waiting):
+        return "Waiting for another job to end" if reading.ahead == 1 else f"Waiting for {reading.ahead} other jobs"
     text = STAGES.get(reading.stage, reading.stage)
     if reading.stage == "dubbing":
         text += f": {reading.share:.0%}"
@@ -74,9 +91,9 @@ def line(reading: Progress) -> str:
     return text
 
 
-def progress(reading: Progress) -> str:
+def progress(reading: Progress | Waiting) -> str:
     """The line and a bar, in HTML that a screen reader follows."""
-    return status(line(reading), reading.share)
+    return status(line(reading), None if isinstance(reading, Waiting) else reading.share)
 
 
 def status(text: str, share: float | None = None, kind: str = "running", start: float = 0.0) -> str:
@@ -100,7 +117,8 @@ def report(account: RunReport, start: float = 0.0) -> str:
     kind = f"Preview from {start:.1f} s: " if start else ""
     lines = [
         f"{kind}**{record.frames} frames, {account.output_seconds:.1f} s**, done in {duration(account.wall_seconds)} "
-        f"({account.realtime_factor:.1f} s for a second of video; {account.device}, {account.precision})."
+        f"({account.realtime_factor:.1f} s for a second of video; {account.device}, {account.precision}, "
+        f"seed {account.options['seed']})."
     ]
     if record.passed_through:
         spans = [

@@ -124,8 +124,8 @@ def green_people(path: Path) -> set[str]:
 
 
 @contextmanager
-def stage(example: Example, limits: MediaLimits | None = None):
-    """The address of a page over stub networks, and its studio."""
+def stage(example: Example, limits: MediaLimits | None = None, **settings):
+    """The address of a page over stub networks, and its studio; ``settings`` are the studio's."""
     builtin = WeightPaths.builtin()
     weights = {
         "built-in models": builtin,
@@ -133,7 +133,7 @@ def stage(example: Example, limits: MediaLimits | None = None):
     }
     weights[SECOND_CHECKPOINT] = WeightPaths(builtin.unet, builtin.codec, builtin.whisper, builtin.auxiliary / "other")
     StageNetworks.loads, StageNetworks.seconds, StageNetworks.steps = [], 0.0, 0
-    studio = Studio(weights, limits or MediaLimits(), [example], StageNetworks)
+    studio = Studio(weights, limits or MediaLimits(), [example], StageNetworks, **settings)
     with serving(studio) as address:
         yield address, studio
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import httpx
@@ -11,13 +12,14 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from latentsync.inference.loading import WeightPaths
+from latentsync.inference.presets import PRESETS
 from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
-from latentsync.page import layout
 from tests.media.synthetic import tone, write_clip, write_wav
 from tests.media.test_limits import gif_bomb, huge_frames, huge_png, playlist, ten_hours, web_page
 from tests.page.stage import SECOND_CHECKPOINT, STEPS, StageNetworks, green_people, stage, wait_until
 
+README = Path(__file__).parents[2] / "README.md"
 TIMEOUT = 120  # s; the machine may be busy
 
 
@@ -63,6 +65,30 @@ def test_the_api_is_what_the_readme_says(client):
         "face",
     ]
     assert [value["label"] for value in named["/dub"]["returns"]] == ["Result", "Report", "Figures"]
+    assert all(endpoint["description"] for endpoint in named.values())
+    (presets,) = [each["type"] for each in named["/dub"]["parameters"] if each["parameter_name"] == "preset"]
+    assert presets["enum"] == list(PRESETS)
+
+
+def test_the_example_of_the_readme_runs_as_it_is(served, example, tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(from gradio_client.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert code.count("http://127.0.0.1:7860") == 1
+    (tmp_path / "in.mp4").write_bytes(example.video.read_bytes())
+    (tmp_path / "speech.wav").write_bytes(example.audio.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code.replace("http://127.0.0.1:7860", served[0]), names)  # noqa: S102  our own text
+    assert Path(names["video"]).name == "in_dubbed.mp4" and VideoFile(names["video"]).info.n_frames == 50
+    assert "50 frames" in names["report"] and names["figures"]["frames"] == 50
+
+
+def test_a_seed_may_be_drawn_and_is_told(client, example):
+    given = call(client, example, seed=5)
+    drawn = [call(client, example, seed=-1) for _ in range(2)]
+    assert given[2]["options"]["seed"] == 5 and "seed 5" in given[1]
+    seeds = {figures["options"]["seed"] for _, _, figures in drawn}
+    assert len(seeds) == 2 and min(seeds) >= 0
+    assert all(f"seed {figures['options']['seed']}" in words for _, words, figures in drawn)
 
 
 def test_networks_are_loaded_once_and_again_for_another_checkpoint(client, example):
@@ -81,7 +107,7 @@ def test_a_job_that_is_cancelled_stops_working(served, client, example):
     job = client.submit(handle_file(str(example.video)), handle_file(str(example.audio)), api_name="/dub")
     wait_until(lambda: StageNetworks.steps > start + 3)
     job.cancel()
-    wait_until(lambda: not served[1]._running)
+    wait_until(lambda: not served[1]._jobs)
     stopped = StageNetworks.steps
     StageNetworks.seconds = 0.0
     result, _, _ = call(client, example)  # after the one that was stopped
@@ -157,17 +183,17 @@ def test_the_page_binds_to_this_machine_and_says_its_limits_at_once(served):
 
 
 def test_a_queue_with_an_end_and_files_with_a_limit(example, tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "QUEUE_LENGTH", 2)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with stage(example, MediaLimits(bytes=10**6)) as (address, studio):
+    with stage(example, MediaLimits(bytes=10**6), queue_length=2) as (address, studio):
         StageNetworks.seconds = 0.2
         client = Client(address, verbose=False, download_files=False)
         files = [handle_file(str(example.video)), handle_file(str(example.audio))]
         jobs = [client.submit(*files, api_name="/dub") for _ in range(5)]
         wait_until(lambda: any(job.done() for job in jobs))
         (refused, *_) = [job for job in jobs if job.done()]
-        with pytest.raises(Exception, match="[Qq]ueue is full"):
+        with pytest.raises(AppError, match="2 jobs are waiting already; no more are taken. Come back"):
             refused.result()
+        wait_until(lambda: any("Waiting for" in str(job.outputs()) for job in jobs if not job.done()))
         answer = httpx.post(
             f"{address}gradio_api/upload", files={"files": ("a.mp4", bytes(2 * 10**6))}, timeout=TIMEOUT
         )

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from latentsync.media.video import VideoFile
+from tests.media.synthetic import tone, write_clip
 from tests.media.test_limits import web_page
 from tests.page.stage import STEPS, StageNetworks, green_people, wait_until
 
@@ -107,7 +108,7 @@ def test_stop_ends_the_work_and_the_page_goes_on(visit, example, served, page_fo
     expect(page.locator(".status.running")).to_contain_text("Dubbing")
     page.click("#stop")
     expect(page.locator("#status")).to_contain_text("Stopped")
-    wait_until(lambda: not served[1]._running)
+    wait_until(lambda: not served[1]._jobs)
     stopped = StageNetworks.steps
     page.wait_for_timeout(1000)
     assert StageNetworks.steps - stopped <= 1
@@ -124,7 +125,7 @@ def test_the_work_of_a_visitor_who_leaves_ends(visit, example, served):
     page.click("#run")
     wait_until(lambda: StageNetworks.steps > start + 2)
     page.close()
-    wait_until(lambda: not served[1]._running)
+    wait_until(lambda: not served[1]._jobs)
     assert StageNetworks.steps - start < 4 * STEPS
 
 
@@ -141,6 +142,43 @@ def test_an_error_is_a_sentence_and_the_page_lives_on(visit, example, tmp_path):
     assert "Traceback" not in page.content()
     page.get_by_text("Two people").click()
     expect(page.locator("#people img")).to_have_count(2)
+    expect(page.locator(".status.failed")).to_have_count(0)  # it was about another file
+
+
+def test_a_sound_that_is_none_is_said_beside_it(visit, tmp_path):
+    page = visit()
+    page.set_input_files("#audio input[type=file]", str(web_page(tmp_path / "sound.wav")))
+    expect(page.locator("#sound-line")).to_contain_text("Not taken. sound.wav is a web page")
+    page.get_by_text("Two people").click()
+    expect(page.locator("#sound-line")).to_contain_text("What is to be said.")
+
+
+def test_the_sound_of_a_film(visit, example, tmp_path):
+    film = write_clip(tmp_path / "film.mp4", 50, sound=tone(2.0))
+    page = visit()
+    page.set_input_files("#video input[type=file]", str(example.video))
+    with page.expect_file_chooser() as waiting:
+        page.click("#film")
+    waiting.value.set_files(str(film))
+    expect(page.locator("#audio")).to_contain_text("0:02")
+    expect(page.locator("#people img")).to_have_count(2)
+    finish(page, "#run", "50 frames, 2.0 s")
+
+
+def test_who_waits_is_told_and_may_stop(visit, example, served):
+    first, second = visit(), visit()
+    for page in (first, second):
+        bring(page, example)
+    StageNetworks.seconds = 0.3
+    first.click("#run")
+    expect(first.locator(".status.running")).to_contain_text("Dubbing")
+    second.click("#run")
+    expect(second.locator(".status.running")).to_contain_text("Waiting for another job to end")
+    second.click("#stop")
+    expect(second.locator("#status")).to_contain_text("Stopped")
+    assert len(served[1]._jobs) == 1
+    StageNetworks.seconds = 0.0
+    expect(first.locator(".status.done")).to_be_visible()
 
 
 def test_two_visitors_at_once(visit, example, tmp_path):
@@ -161,19 +199,57 @@ def test_two_visitors_at_once(visit, example, tmp_path):
     assert Path(addresses[0]).parents[1] != Path(addresses[1]).parents[1]
 
 
+# Texts whose contrast with what they stand on is below 4.5 : 1; what cannot be used now is left out (WCAG 2.2, 1.4.3).
+PALE = """() => {
+  const light = (colour) => {
+    const [r, g, b] = colour.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const pale = [];
+  for (const e of document.querySelectorAll("body *")) {
+    if (!e.checkVisibility() || e.closest("[disabled], script, style")) continue;
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())) continue;
+    let ground = e;
+    while (ground && numbers(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
+    const under = ground ? numbers(getComputedStyle(ground).backgroundColor).slice(0, 3) : [255, 255, 255];
+    const two = [light(numbers(getComputedStyle(e).color).slice(0, 3)), light(under)];
+    if ((Math.max(...two) + 0.05) / (Math.min(...two) + 0.05) < 4.5) pale.push(e.outerHTML.slice(0, 200));
+  }
+  return pale; }"""
 UNNAMED = """() => [...document.querySelectorAll("input, textarea, select, button, [role=button], [role=slider]")]
   .filter((e) => e.checkVisibility() && e.type !== "file")
   .filter((e) => !(e.ariaLabel || e.title || e.innerText?.trim() || e.labels?.length))
   .map((e) => e.outerHTML.slice(0, 200))"""
 
 
-def test_phone_dark_and_keyboard(visit):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_is_legible(visit, example, scheme):
+    page = visit(color_scheme=scheme)
+    page.wait_for_function("dark => document.body.classList.contains('dark') === dark", arg=scheme == "dark")
+    assert page.evaluate(PALE) == []
+    bring(page, example)
+    page.get_by_text("More settings").click()
+    finish(page, "#try", "25 frames")
+    assert page.evaluate(PALE) == []
+
+
+def test_phone_dark_and_keyboard(visit, example):
     page = visit(viewport={"width": 390, "height": 844}, color_scheme="dark")
     page.wait_for_function("document.body.classList.contains('dark')")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
     page.get_by_text("More settings").click()
     assert page.evaluate(UNNAMED) == []
+    expect(page.locator("#play")).to_be_hidden()  # there is nothing to compare yet
+    bring(page, example)
+    page.locator("#people button.thumbnail-item").nth(1).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#face input")).to_have_value("Person 2, from 0.0 s")
+    page.locator("#try").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".status.done")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     reached = set()
     for _ in range(60):
         page.keyboard.press("Tab")
@@ -183,4 +259,6 @@ def test_phone_dark_and_keyboard(visit):
             for (let e = document.activeElement; e; e = e.parentElement) if (e.id) ids.push(e.id);
             return ids; }""")
         )
-    assert {"video", "audio", "examples", "face", "moment", "try", "run", "play"} <= reached
+    settings = {"people", "face", "preset", "length", "more", "checkpoint", "steps", "guidance", "seed", "quality"}
+    assert settings | {"video", "audio", "film", "examples", "moment", "try", "run"} <= reached
+    assert {"play", "get-video", "get-report"} <= reached
