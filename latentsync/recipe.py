@@ -85,6 +85,7 @@ class UNetRun:
     max_train_epochs: int = -1  # -1 = no limit
     # not in the published files; the defaults are what the published code does
     mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
+    sharded: bool = False  # weights, gradients and optimiser shared out among the processes (FSDP)
     loss_levels: str = "uniform"  # see diffusion.level_weights
     kept_area_weight: float = 1.0  # of latents outside the mask's hole in the reconstruction loss
     movement_loss_weight: float = 0.0  # of the changes between frames in latent space

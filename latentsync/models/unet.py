@@ -5,6 +5,8 @@ B clips · F frames · N = B*F pictures · C channels · h, w latent · S audio 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -44,6 +46,12 @@ class UNet3D(nn.Module):
         """Keep only the inputs of residual blocks, transformers and motion modules for the backward pass."""
         for stage in (*self.down_blocks, self.mid_block, *self.up_blocks):
             stage.gradient_checkpointing = True
+
+    def layers(self) -> Iterator[nn.Module]:
+        """The parts that run one after another, but the first and the last convolution."""
+        for stage in (*self.down_blocks, self.mid_block, *self.up_blocks):
+            for part in (stage.resnets, stage.attentions, stage.motion_modules, stage.downsamplers, stage.upsamplers):
+                yield from part
 
     def forward(
         self, sample: Tensor, timestep: Tensor, audio: Tensor | None, *, feature_cache: FeatureCache | None = None

@@ -16,9 +16,11 @@ from pickle import UnpicklingError
 from accelerate import Accelerator
 
 from latentsync.errors import TrainingError
+from latentsync.training.sharding import Shards
 
 _PREFIX, _PARTIAL = "step_", ".partial"
 _PROGRESS = "progress.json"
+_SHARDS = "shards"
 
 
 @dataclass(slots=True)
@@ -34,11 +36,12 @@ class Progress:
 
 
 class CheckpointStore:
-    """The checkpoints of one run; the newest ``keep`` of them stay."""
+    """The checkpoints of one run; the newest ``keep`` of them stay. ``shards`` is what the accelerator does not see."""
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(self, folder: Path, keep: int, shards: Shards | None = None) -> None:
         self._folder = folder
         self._keep = keep
+        self._shards = shards
 
     def newest(self) -> Path | None:
         """The complete checkpoint with the highest step."""
@@ -54,6 +57,8 @@ class CheckpointStore:
             partial.mkdir(parents=True)
         accelerator.wait_for_everyone()
         accelerator.save_state(str(partial))
+        if self._shards is not None:
+            self._shards.save(partial / _SHARDS)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             (partial / _PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
@@ -72,9 +77,16 @@ class CheckpointStore:
         path = self.newest()
         if path is None:
             return None
+        if (path / _SHARDS).is_dir() != (self._shards is not None):
+            raise TrainingError(
+                f"The checkpoint {path} is {'not ' * (self._shards is not None)}of a sharded network.",
+                remedy="run.sharded must stay as it was at the start of the run.",
+            )
         try:
             progress = Progress(**json.loads((path / _PROGRESS).read_text(encoding="utf-8")))
             accelerator.load_state(str(path))
+            if self._shards is not None:
+                self._shards.load(path / _SHARDS)
         except (OSError, EOFError, UnpicklingError, LookupError, ValueError, TypeError, RuntimeError) as error:
             raise TrainingError(
                 f"The checkpoint {path} cannot be read: {error!r}",
@@ -90,7 +102,7 @@ class CheckpointStore:
 
 def _flush(folder: Path) -> None:
     """Force files and folder to the disk, so that a power cut cannot leave a complete name on incomplete data."""
-    for path in (*folder.iterdir(), folder):
+    for path in (*folder.rglob("*"), folder):
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -26,6 +26,7 @@ from latentsync.errors import TrainingError
 from latentsync.training.checkpoints import CheckpointStore, Progress
 from latentsync.training.data_order import StepBatches
 from latentsync.training.run_log import RunLog
+from latentsync.training.sharding import Shards, gathered, is_sharded
 from latentsync.training.stop_signals import StopSignals
 from latentsync.training.task import Batch, LoopSettings, Task
 from latentsync.training.weight_average import WeightAverage
@@ -72,11 +73,16 @@ class Trainer:
             weight_decay=settings.weight_decay,
             fused=accelerator.scaler is None,  # with a scaler accelerate could not see which steps it left out
         )
-        self._network, self._optimizer = accelerator.prepare(task.network, optimizer)
         self._average = average
-        if average is not None:
-            accelerator.register_for_checkpointing(average)
-        self._store = CheckpointStore(folder / "checkpoints", settings.keep_checkpoints)
+        self._shards: Shards | None = None
+        if is_sharded(task.network):  # its hooks do what the accelerator's wrapper would
+            self._network, self._optimizer = task.network, optimizer
+            self._shards = Shards(task.network, optimizer, average)
+        else:
+            self._network, self._optimizer = accelerator.prepare(task.network, optimizer)
+            if average is not None:
+                accelerator.register_for_checkpointing(average)
+        self._store = CheckpointStore(folder / "checkpoints", settings.keep_checkpoints, self._shards)
         self._progress = Progress()
         self._faults: dict[str, ClipFault] = {}
         self._bad_in_a_row = 0
@@ -126,7 +132,7 @@ class Trainer:
             group["lr"] = rate
         own = self._gradients(batches)
         norm = self._accelerator.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
-        own |= {"grad_norm": norm, "stop": torch.tensor(float(stop_here), device=self._accelerator.device)}
+        own |= {"grad_norm": gathered(norm), "stop": torch.tensor(float(stop_here), device=self._accelerator.device)}
         packed = torch.stack([value.detach().float() for value in own.values()])
         figures = dict(zip(own, self._accelerator.reduce(packed, "mean").tolist(), strict=True))
         stop = figures.pop("stop") > 0
@@ -203,17 +209,22 @@ class Trainer:
         better = score > self._progress.best_score
         if better:
             self._progress.best_score, self._progress.best_step = score, step
+        if better:
+            self._export("best.safetensors")
         if self._log is not None:
-            if better:
-                self._task.export(self._folder / "weights" / "best.safetensors", step)
             self._log.validated(step, figures, pause=time.perf_counter() - began)
 
     def _save(self) -> None:
         self._store.save(self._accelerator, self._progress)
         faults = gather_object(list(self._faults.values()))
+        self._export("last.safetensors")
         if self._log is not None:
-            self._task.export(self._folder / "weights" / "last.safetensors", self._progress.step)
             self._log.report_faults(faults)
+
+    def _export(self, name: str) -> None:
+        """On the main process; sharded weights need all of them."""
+        if self._log is not None or self._shards is not None:
+            self._task.export(self._folder / "weights" / name, self._progress.step)
 
     def _steps(self) -> Iterator[list[Batch]]:
         """The batches of this process, those of one step together, from the current step on."""

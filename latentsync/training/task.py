@@ -52,7 +52,10 @@ class Task(Protocol):
         ...
 
     def export(self, path: Path, step: int) -> None:
-        """Write the weights as a file that others can load."""
+        """Write the weights as a file that others can load.
+
+        Called on the main process; with a sharded network on every process, of which only the main one writes.
+        """
         ...
 
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:

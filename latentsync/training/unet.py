@@ -19,6 +19,7 @@ from latentsync.training.learning_rate import LearningRate
 from latentsync.training.loop import Outcome, Trainer
 from latentsync.training.run_clips import find_clips
 from latentsync.training.run_folder import check_run_folder, claim_run_folder
+from latentsync.training.sharding import shard
 from latentsync.training.task import LoopSettings
 from latentsync.training.unet_data import cache_folder, prepare_windows
 from latentsync.training.unet_memory import estimate_memory
@@ -42,7 +43,7 @@ MAY_CHANGE = (
     "run.max_train_steps", "run.max_train_epochs", "run.validation_steps", "run.log_steps", "run.inference_steps",
     "run.guidance_scale", "run.enable_gradient_checkpointing", "data.num_val_samples", "data.num_workers",
     "data.audio_mel_cache_dir", "data.audio_embeds_cache_dir", "data.cache_latents", "data.train_output_dir",
-    "data.val_video_path", "data.val_audio_path", "data.val_detector", "run.stop_if_worse", "ckpt",
+    "data.val_video_path", "data.val_audio_path", "data.val_detector", "run.stop_if_worse", "run.sharded", "ckpt",
 )  # fmt: skip
 LONGEST_WAIT = timedelta(hours=6)  # of a process for the first one: it opens all clips, and dubs the validation video
 
@@ -69,6 +70,9 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
     if accelerator.is_main_process and accelerator.device.type != "cpu":
         log.info("Memory: %s", estimate_memory(recipe))
     network = build_unet(recipe).to(accelerator.device)
+    if recipe.run.sharded:
+        dtype = sharded_dtype(recipe, accelerator.device, accelerator.num_processes)
+        shard(network, network.layers(), accelerator.device, dtype)
     with accelerator.main_process_first():  # the others find its cache
         clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
     if accelerator.is_main_process:
@@ -106,8 +110,30 @@ def make_accelerator(recipe: UNetRecipe) -> Accelerator:
     """Devices and precision: half precision only on an accelerator, where it is quicker."""
     on_cpu = not torch.accelerator.is_available()
     half = recipe.run.mixed_precision if recipe.run.mixed_precision_training and not on_cpu else "no"
+    if recipe.run.sharded:
+        half = "no"  # see sharded_dtype
     patience = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
     return Accelerator(cpu=on_cpu, mixed_precision=half, kwargs_handlers=[patience])
+
+
+def sharded_dtype(recipe: UNetRecipe, device: torch.device, processes: int) -> torch.dtype | None:
+    """What the layers of a sharded network compute in; None = float32. Raises ``ConfigError`` if that cannot be, or if
+    there is one process only."""
+    run = recipe.run
+    if processes == 1:
+        raise ConfigError(
+            "run.sharded is true, but there is one process to hold the network.",
+            remedy="Set it to false, or start one process per GPU, as ./train_unet.sh does.",
+        )
+    if not run.mixed_precision_training:
+        return None
+    if run.mixed_precision != "bf16":
+        raise ConfigError(
+            f"run.sharded is true and run.mixed_precision {run.mixed_precision}, whose gradients would need a factor "
+            "that all processes agree on.",
+            remedy="Set run.mixed_precision to bf16, or run.mixed_precision_training to false for float32.",
+        )
+    return None if device.type == "cpu" else torch.bfloat16
 
 
 def loop_settings(recipe: UNetRecipe, n_samples: int, n_processes: int) -> LoopSettings:

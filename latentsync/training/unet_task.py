@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -27,6 +27,7 @@ from latentsync.recipe import UNetRecipe
 from latentsync.training.charts import Curve, Panel
 from latentsync.training.journal import Row
 from latentsync.training.latent_batch import PosteriorBatch, draw_latents, encode_batch, silence
+from latentsync.training.sharding import is_sharded, whole
 from latentsync.training.unet_alarm import UNetAlarm
 from latentsync.training.unet_data import Noise, SeededBatch, UNetWindows
 from latentsync.training.unet_networks import audio_encoder_path
@@ -87,7 +88,10 @@ class UNetTask:
         """The losses on the same windows with the same noise every time, of which every process takes its share; then
         the main process renders the pictures, for which the others wait."""
         data = self._recipe.data
-        own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
+        windows, processes = data.num_val_samples, accelerator.num_processes
+        if is_sharded(self.network):  # all processes must call it equally often
+            windows = -(-windows // processes) * processes
+        own = range(accelerator.process_index, windows, processes)
         loader = DataLoader(
             self._validation,
             sampler=[SampleKey(0, index) for index in own],
@@ -105,25 +109,26 @@ class UNetTask:
         rows = gather_object(rows)
         count = sum(size for size, _ in rows)
         means = {name: sum(size * figures[name] for size, figures in rows) / count for name in rows[0][1]}
-        shown = [self._render(step) if accelerator.is_main_process else {}]
+        with self._averaged():
+            weights = whole(self.network.state_dict())
+            shown = [self._render(weights, step) if accelerator.is_main_process else {}]
         broadcast_object_list(shown)
         return {"score": -means["loss"], **means, **shown[0]}
 
-    def _render(self, step: int) -> dict[str, float]:
+    def _render(self, weights: Mapping[str, Tensor], step: int) -> dict[str, float]:
         """Figures of the pictures. What goes wrong with them is reported and costs the run nothing else."""
         if self._pictures is None:
             return {}
         device = next(self.network.parameters()).device
         dtype = next(self._codec.parameters()).dtype
-        with self._averaged():
-            with torch.device("meta"):
-                copy = UNet3D(self.network.config)  # in the precision of inference; shares the weights where it can
-            unet = fill(copy, self.network.state_dict(), device, dtype)
-            try:
-                return self._pictures.render(LatentModels(unet, self._codec, device, dtype), step)
-            except LatentSyncError as error:
-                log.warning("Step %d has no pictures: %s", step, error)
-                return dict.fromkeys(self._pictures.figures, math.nan)
+        with torch.device("meta"):
+            copy = UNet3D(self.network.config)  # in the precision of inference; shares the weights where it can
+        unet = fill(copy, weights, device, dtype)
+        try:
+            return self._pictures.render(LatentModels(unet, self._codec, device, dtype), step)
+        except LatentSyncError as error:
+            log.warning("Step %d has no pictures: %s", step, error)
+            return dict.fromkeys(self._pictures.figures, math.nan)
 
     def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
         """Every loss in training and validation, and what the weights scored that the run began with; then what sync
@@ -164,7 +169,9 @@ class UNetTask:
             global_step=step,
         )
         with self._averaged():
-            save_weights(path, self.network.state_dict(), self.network.config, card)
+            weights = whole(self.network.state_dict())
+            if PartialState().is_main_process:
+                save_weights(path, weights, self.network.config, card)
 
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Say what goes wrong. Raises ``TrainingError`` if the run is to stop when it is worse than at its start."""

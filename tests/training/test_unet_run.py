@@ -11,11 +11,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from latentsync.checkpoint import load_unet
 from latentsync.config import load_config
+from latentsync.errors import ConfigError, TrainingError
 from latentsync.recipe import UNetRecipe
 from latentsync.training.loop import Outcome
-from latentsync.training.unet import train_unet
+from latentsync.training.unet import sharded_dtype, train_unet
 from tests.data.clips import write_corrupt_clip, write_talking_clips
 from tests.training.tiny_unet import ROOT, write_networks
 
@@ -55,23 +59,61 @@ def column(folder: Path, name: str, table: str, key: str) -> list[float]:
         return [float(row[key]) for row in csv.DictReader(file)]
 
 
+def run_two(settings: list[str]) -> None:
+    """Two processes with ``settings``, to their end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    processes = [start(settings, **common, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
+    for process in processes:
+        messages = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, messages[-3000:]
+
+
+def test_two_processes_that_share_a_network_train_like_one_and_go_on_exactly(tmp_path):
+    networks = write_networks(tmp_path / "networks", width=128)
+    write_talking_clips(tmp_path / "clips", 3)
+    write_talking_clips(tmp_path / "clips" / "val", 2, first_seed=20)
+    moving = ["optimizer.lr=1e-3", "optimizer.lr_scheduler=constant", "run.ema_decay=0.9", "data.num_val_samples=3"]
+
+    def wish(name: str, batch: int, *further: str) -> list[str]:
+        return [*overrides(tmp_path, networks, tmp_path / "clips", name, batch), *moving, *further]
+
+    shared = ("run.sharded=true", "run.mixed_precision=bf16")
+    run_two(wish("whole", 1, *shared))
+    for steps in (2, 3):
+        run_two(wish("parts", 1, *shared, f"run.max_train_steps={steps}"))
+    alone = load_config(CONFIG, UNetRecipe, wish("one", 2, "data.num_val_samples=4"))
+    assert train_unet(alone, "talkers_stage1") is Outcome.FINISHED
+    for table in ("train", "validation"):
+        one, whole, parts = (column(tmp_path, name, table, "loss") for name in ("one", "whole", "parts"))
+        assert whole == pytest.approx(one, rel=1e-3), table
+        assert parts == whole, table
+    files = {name: tmp_path / name / "talkers_stage1" / "weights" / "last.safetensors" for name in ("whole", "parts")}
+    whole, parts = (load_file(path) for path in files.values())
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert load_unet(files["whole"], resolution=32).config.block_out_channels == (32, 32, 32)
+    with pytest.raises(TrainingError, match="of a sharded network"):
+        wrong = wish("whole", 2, "run.mixed_precision=bf16", "run.max_train_steps=4")
+        train_unet(load_config(CONFIG, UNetRecipe, wrong), "talkers_stage1")
+
+
+@pytest.mark.parametrize(("override", "named"), [("bf16", "one process"), ("fp16", "mixed_precision fp16")])
+def test_a_network_that_cannot_be_shared_is_refused(override, named):
+    recipe = load_config(CONFIG, UNetRecipe, ["run.sharded=true", f"run.mixed_precision={override}"])
+    with pytest.raises(ConfigError, match=named):
+        sharded_dtype(recipe, torch.device("cuda"), processes=1 if named == "one process" else 2)
+
+
 def test_two_processes_with_a_corrupt_clip_train_and_validate_like_one(tmp_path):
     networks = write_networks(tmp_path / "networks", width=128)
     paths = write_talking_clips(tmp_path / "clips", 3)
     write_corrupt_clip(tmp_path / "clips" / "corrupt.mp4", paths[0])
     write_talking_clips(tmp_path / "clips" / "val", 2, first_seed=20)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
     common_settings = (tmp_path, networks, tmp_path / "clips")
-    processes = [
-        start(overrides(*common_settings, "two", batch=1), **common, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")
-    ]
+    run_two(overrides(*common_settings, "two", batch=1))
     alone = load_config(CONFIG, UNetRecipe, overrides(*common_settings, "one", batch=2))
     assert train_unet(alone, "talkers_stage1") is Outcome.FINISHED
-    for process in processes:
-        messages = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, messages[-3000:]
     for table, key, steps in (("train", "loss", 3), ("validation", "loss", 3), ("validation", "sync_cosine", 3)):
         alone, together = (column(tmp_path, name, table, key) for name in ("one", "two"))
         assert len(alone) == steps, key
