@@ -123,7 +123,12 @@ class VideoMAE(nn.Module):
         self.gradient_checkpointing = True
 
     def forward(self, clips: Tensor) -> Tensor:
-        """clips (B, 3, F, R, R) in [0, 1] -> features (B, D): the layer norm of the mean over all tokens.
+        """clips (B, 3, F, R, R) in [0, 1] -> features (B, D): the layer norm of the mean over all tokens. See
+        ``tokens``."""
+        return self.fc_norm(self.tokens(clips).mean(dim=1))
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """clips (B, 3, F, R, R) in [0, 1] -> what the last block makes of their tokens (B, N, D), time-major.
 
         A clip of another number of frames than ``config.num_frames`` has its positions interpolated over time.
         Raises ``ValueError`` if the frames do not fill whole tokens, or are of another size.
@@ -139,7 +144,7 @@ class VideoMAE(nn.Module):
                 tokens = checkpoint(block, tokens, use_reentrant=False)
             else:
                 tokens = block(tokens)
-        return self.fc_norm(tokens.mean(dim=1))
+        return tokens
 
     def _positions(self, steps: int) -> Tensor:
         """The position table for ``steps`` tokens over time: (N, D)."""

@@ -52,7 +52,7 @@ def test_training_writes_an_encoder_that_the_temporal_loss_reads_and_goes_on_exa
     with (tmp_path / "whole" / "validation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["step"]) for row in rows] == [0, 6]
-    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+    assert float(rows[1]["from_feature"]) < float(rows[0]["from_feature"])
     config = VideoMAEConfig(16, 16, 4, 2, 16, 1, 2, 32, num_classes=4 * len(MOUTH_NAMES))
     loss = TrepaLoss(load_videomae(tmp_path / "whole" / "weights" / "best.safetensors", config))
     assert loss(torch.zeros(1, 4, 3, 32, 32), torch.ones(1, 4, 3, 32, 32)).shape == (1,)
