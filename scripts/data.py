@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         ("audit.html", audit_page(found, f"Data audit of {layout.input_dir.name}")),
     ):
         with atomic_file(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may be any bytes
         print(folder / name)
     print("\n".join(found.verdict))
 

@@ -23,7 +23,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, help="processes without a GPU; 0: everything in one process")
     parser.add_argument("--ray-address", metavar="ADDRESS", help="a running Ray cluster, such as auto or HOST:6379")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values that replace the file's")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)  # options may stand between key=value pairs
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,8 +14,8 @@ from latentsync.preprocess.final_clips import speaker_of
 from latentsync.preprocess.histogram import Histogram, even_edges
 from latentsync.preprocess.layout import Layout
 from latentsync.preprocess.recordings import read_recordings, rows_in_order
-from latentsync.preprocess.records import FileRecord
-from latentsync.preprocess.steps import Step
+from latentsync.preprocess.records import FileRecord, file_records
+from latentsync.preprocess.steps import READABLE, Step
 from latentsync.preprocess.verdict import verdict
 
 _EXAMPLES = 3  # dropped clips of each reason that are shown
@@ -23,7 +23,7 @@ _EXAMPLES = 3  # dropped clips of each reason that are shown
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A clip that was dropped, and the file that shows it."""
+    """A file or clip that was dropped, and the file that shows it."""
 
     step: str
     name: str
@@ -58,7 +58,7 @@ def audit(layout: Layout, steps: Sequence[Step], speakers_by_folder: bool = Fals
     speakers: Counter[str] = Counter()
     codecs: Counter[str] = Counter()
     recordings = variable = rotated = 0
-    examples: dict[tuple[str, str], list[Example]] = {}
+    examples = _examples_of_files(layout)
     for record, journal in read_recordings(layout):
         recordings += 1
         variable += bool(record.figures["variable_rate"])
@@ -90,6 +90,17 @@ def audit(layout: Layout, steps: Sequence[Step], speakers_by_folder: bool = Fals
         examples=[each for shown in examples.values() for each in shown],
         verdict=verdict(accounts, len(known), recordings, histograms["offset"]),
     )
+
+
+def _examples_of_files(layout: Layout) -> dict[tuple[str, str], list[Example]]:
+    """Input files that no clip can come from, by step and kind of reason."""
+    found: dict[tuple[str, str], list[Example]] = {}
+    for record in file_records(layout):
+        if record.reason:
+            shown = found.setdefault((READABLE, record.reason.partition(":")[0]), [])
+            if len(shown) < _EXAMPLES:
+                shown.append(Example(READABLE, record.name, record.reason, layout.input_dir / record.name))
+    return found
 
 
 def _empty_histograms() -> dict[str, Histogram]:

@@ -97,11 +97,13 @@ def _examples(examples: Sequence[Example]) -> list[str]:
             heading = kind
         caption = f"<figcaption>{escape(example.name)}<br>{escape(example.reason)}</figcaption>"
         parts.append(f"<figure>{_picture(example)}{caption}</figure>")
-    return [*parts, "</div>"] if parts else ["<p>Nothing was dropped after step 1.</p>"]
+    return [*parts, "</div>"] if parts else ["<p>Nothing was dropped.</p>"]
 
 
 def _picture(example: Example) -> str:
     """A frame from the middle; words where there is none."""
+    if not example.file.is_file():  # opening a pipe would wait for ever
+        return "<p>There is no such file.</p>"
     try:
         video = VideoFile(example.file)
         middle = video.info.n_frames // 2

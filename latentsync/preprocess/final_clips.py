@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from latentsync.constants import MODEL_FPS
 from latentsync.data import manifest as training
 from latentsync.errors import DataError
-from latentsync.preprocess.layout import Layout
+from latentsync.preprocess.layout import Layout, as_text
 from latentsync.preprocess.recordings import read_recordings, rows_in_order
 from latentsync.preprocess.settings import PreprocessSettings
 from latentsync.preprocess.steps import Step
@@ -17,7 +17,7 @@ from latentsync.preprocess.steps import Step
 def speaker_of(name: str, first_folder: bool) -> str:
     """The first sub-folder of an input file, where folders stand for speakers; "" if nothing is known."""
     folders = PurePosixPath(name).parts[:-1]
-    return folders[0] if first_folder and folders else ""
+    return as_text(folders[0]) if first_folder and folders else ""
 
 
 def make_manifest(

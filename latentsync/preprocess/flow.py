@@ -139,9 +139,9 @@ def _key(step: Step, clip: Clip) -> RowKey:
 
 def input_files(folder: Path) -> Iterator[str]:
     """Names of all files below ``folder``, relative to it, folder by folder in a fixed order; of a folder that may not
-    be listed its own name. Links to folders are not followed."""
+    be listed, and of a link to a folder, which is not followed, its own name."""
     entries = sorted(folder.iterdir(), key=lambda path: path.name)
-    yield from (path.name for path in entries if not path.is_dir())
+    yield from (path.name for path in entries if path.is_symlink() or not path.is_dir())
     for path in entries:
         if path.is_dir() and not path.is_symlink():
             try:

@@ -66,12 +66,17 @@ class Layout:
         return self.manifest / "faces" / clip.source[:2] / clip.source / f"{clip.start}_{clip.frames}.npz"
 
 
+def as_text(name: str) -> str:
+    """``name`` with a mark for bytes that are no text: those of a file's name need not be UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def recording_name(file: str, source: str) -> str:
     """The name of a recording's clips, without the numbers of shot and segment: sub-folder, stem, and eight digits of
-    the content hash, so that ``a.mp4`` and ``a.mov`` do not meet."""
+    the content hash, so that ``a.mp4`` and ``a.mov`` do not meet. It is text, whatever bytes the file's name has."""
     path = PurePosixPath(file)
     stem = path.stem.encode("utf-8", "surrogateescape")[:_LONGEST_STEM].decode("utf-8", "ignore")
-    return str(path.parent / f"{stem}-{source[:8]}.mp4")
+    return str(PurePosixPath(as_text(str(path.parent))) / f"{stem}-{source[:8]}.mp4")
 
 
 def numbered(name: str, mark: str) -> str:

@@ -75,7 +75,11 @@ class _Running:
 
 
 class RayPools:
-    """Ray actors; ``sizes`` by pool. A worker whose process dies is replaced, and its task tried once more."""
+    """Ray actors; ``sizes`` by pool. A worker whose process dies is replaced, and its task tried once more.
+
+    If that dies too, the task is to blame (``Result.crash``), unless Ray ended it because the machine was short of
+    memory: that need not be the clip's fault, so it counts as not done (``Result.trace``).
+    """
 
     def __init__(
         self, sizes: Mapping[str, int], workers_per_gpu: int, make_worker: MakeWorker, lock_folder: Path
@@ -86,6 +90,9 @@ class RayPools:
         self._make = make_worker, lock_folder
         self._shares = {CPU: {"num_cpus": 1}, GPU: {"num_cpus": 0, "num_gpus": 1 / workers_per_gpu}}
         self._actor_class = ray.remote(_Actor)
+        errors = ray.exceptions
+        self._no_memory = errors.OutOfMemoryError  # for Ray no kind of RayActorError
+        self._death = (errors.RayActorError, errors.NodeDiedError, errors.OutOfMemoryError)
         self._idle = {pool: [self._start(pool) for _ in range(size)] for pool, size in sizes.items()}
         self._running: dict[Any, _Running] = {}
         self._deaths: Counter[Task] = Counter()
@@ -103,13 +110,14 @@ class RayPools:
             running = self._running.pop(reference)
             try:
                 result = self._ray.get(reference)
-            except self._ray.exceptions.RayActorError as error:
+            except self._death as error:
                 self._idle[running.pool].append(self._start(running.pool))
                 self._deaths[running.task] += 1
                 if self._deaths[running.task] < _TRIES:
                     self.submit(running.pool, running.task)
                     continue
-                result = Result(crash=str(error).strip().splitlines()[0])
+                cause = str(error).strip().splitlines()[0]
+                result = Result(trace=cause) if isinstance(error, self._no_memory) else Result(crash=cause)
             else:
                 self._idle[running.pool].append(running.actor)
             self._deaths.pop(running.task, None)

@@ -24,7 +24,7 @@ from latentsync.preprocess.pools import CPU, GPU, LocalPool, Pools, RayPools, co
 from latentsync.preprocess.progress import Progress, size_of
 from latentsync.preprocess.records import FileRecord
 from latentsync.preprocess.run_lock import alone
-from latentsync.preprocess.settings import PreprocessSettings, check_settings
+from latentsync.preprocess.settings import PUBLISHED_SYNC, PreprocessSettings, check_settings
 from latentsync.preprocess.steps import Step, steps_of, wanted_steps
 from latentsync.preprocess.tools import LoadedTools, Tools
 from latentsync.preprocess.worker import Result, Task, Worker
@@ -65,7 +65,7 @@ def preprocess(settings: PreprocessSettings, make_tools: MakeTools = LoadedTools
     """
     check_settings(settings)
     layout = Layout.of(settings.input_dir, settings.output_dir)
-    settings = replace(settings, input_dir=str(layout.input_dir), output_dir=str(layout.output_dir))
+    settings = _with_whole_paths(settings, layout)
     steps, lack = _runnable(settings, make_tools(settings, CPU))
     failures = _Failures()
     try:
@@ -78,7 +78,7 @@ def preprocess(settings: PreprocessSettings, make_tools: MakeTools = LoadedTools
             accounts = take_account(layout, steps)
         table = account_table(accounts)
         with atomic_file(layout.manifest / "account.txt") as temporary:
-            temporary.write_text(table + "\n", encoding="utf-8")
+            temporary.write_text(table + "\n", encoding="utf-8", errors="backslashreplace")  # names may be any bytes
     except OSError as error:
         raise output_error(layout.output_dir, error) from error
     log.info("%s", table)
@@ -93,6 +93,20 @@ def preprocess(settings: PreprocessSettings, make_tools: MakeTools = LoadedTools
             remedy="See which step dropped them; thresholds are in configs/preprocess.yaml, explained in docs/data.md.",
         )
     return accounts
+
+
+def _with_whole_paths(settings: PreprocessSettings, layout: Layout) -> PreprocessSettings:
+    """The settings with paths that mean the same in any working directory: that of a cluster's worker is not ours."""
+    sync = settings.sync
+    if sync.scorer != PUBLISHED_SYNC:
+        sync = replace(sync, scorer=str(Path(sync.scorer).resolve()))
+    return replace(
+        settings,
+        input_dir=str(layout.input_dir),
+        output_dir=str(layout.output_dir),
+        weights_dir=str(settings.weights.resolve()),
+        sync=sync,
+    )
 
 
 def _runnable(settings: PreprocessSettings, tools: Tools) -> tuple[tuple[Step, ...], WeightsError | None]:
@@ -193,7 +207,7 @@ def _gpu_tools(settings: PreprocessSettings, steps: Sequence[Step]) -> set[str]:
     """The networks of ``steps`` that run on a GPU where there is one."""
     tools = {step.tool for step in steps} - {""}
     if "detector" in tools:
-        name = choose_detector(settings.faces.detector, Path(settings.weights_dir), "cuda")
+        name = choose_detector(settings.faces.detector, settings.weights, "cuda")
         tools -= {"detector"} if name == "yunet" else set()
     return tools
 

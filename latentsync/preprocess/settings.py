@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,9 @@ from latentsync.constants import MODEL_FPS
 from latentsync.errors import ConfigError
 
 FINAL_STEP = "high_visual_quality"
+PUBLISHED_SYNC = "syncnet_v2"  # value of sync.scorer
+
+_WEIGHTS = Path(__file__).parents[2] / "checkpoints" / "auxiliary"
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class SyncSettings:
     (0 to 2) instead of distances. ``max_silence``: share of a clip below -60 dBFS above which it is not judged.
     """
 
-    scorer: str = "syncnet_v2"
+    scorer: str = PUBLISHED_SYNC
     min_confidence: float = 3.0
     max_offset: int = 6
     max_silence: float = 0.95
@@ -78,14 +82,15 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class PreprocessSettings:
-    """A run of the data pipeline. ``output_dir``: none = the folder that ``input_dir`` lies in.
+    """A run of the data pipeline. ``output_dir``: none = the folder that ``input_dir`` lies in. ``weights_dir``: none =
+    ``checkpoints/auxiliary`` of this repository, from wherever the run is started.
 
     ``last_step``: the directory name of the last step to run. ``device``: of the networks, "auto", "cpu" or "cuda".
     """
 
     input_dir: str = ""
     output_dir: str | None = None
-    weights_dir: str = "checkpoints/auxiliary"
+    weights_dir: str | None = None
     device: str = "auto"
     last_step: str = FINAL_STEP
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
@@ -96,6 +101,11 @@ class PreprocessSettings:
     sync: SyncSettings = field(default_factory=SyncSettings)
     min_quality: float = 40.0  # hyperIQA, 0 to 100
     engine: EngineSettings = field(default_factory=EngineSettings)
+
+    @property
+    def weights(self) -> Path:
+        """The folder of the networks' files."""
+        return _WEIGHTS if self.weights_dir is None else Path(self.weights_dir)
 
     @property
     def segment_frames(self) -> int:
@@ -122,3 +132,5 @@ def check_settings(settings: PreprocessSettings) -> None:
         raise ConfigError(f"{'; '.join(broken)}.", remedy="Compare with configs/preprocess.yaml, or see docs/data.md.")
     if not Path(settings.input_dir).is_dir():
         raise ConfigError(f"There is no folder {settings.input_dir}.", remedy="Set input_dir to a folder of videos.")
+    if not os.access(settings.input_dir, os.R_OK | os.X_OK):
+        raise ConfigError(f"The folder {settings.input_dir} may not be read.", remedy="Ask for the right to read it.")

@@ -18,9 +18,8 @@ from latentsync.preprocess.scorers import (
     QualityScorer,
     SyncScorer,
 )
-from latentsync.preprocess.settings import PreprocessSettings
+from latentsync.preprocess.settings import PUBLISHED_SYNC, PreprocessSettings
 
-PUBLISHED_SYNC = "syncnet_v2"  # value of sync.scorer
 _DOWNLOAD = "python -m scripts.download_checkpoints --for data"
 
 
@@ -41,7 +40,7 @@ class LoadedTools:
 
     def __init__(self, settings: PreprocessSettings, device: str) -> None:
         self._settings, self._device = settings, device
-        self._weights = Path(settings.weights_dir)
+        self._weights = settings.weights
 
     @cached_property
     def detector(self) -> FaceDetector:

@@ -85,8 +85,7 @@ class Worker:
         except OSError as error:
             return self._keep_file(name, Outcome(reason=f"unreadable: {error.strerror}"))
         if not path.is_file():
-            what = "a folder that may not be listed" if path.is_dir() else "no regular file"
-            return self._keep_file(name, Outcome(reason=f"unreadable: {what}"))
+            return self._keep_file(name, Outcome(reason=f"unreadable: {_what_it_is(path)}"))
         known = read_file_record(self._layout, name)
         if known is not None and (known.n_bytes, known.modified) != (stat.st_size, stat.st_mtime_ns):
             known = None
@@ -158,6 +157,13 @@ class Worker:
         )
         write_file_record(self._layout, record)
         return record
+
+
+def _what_it_is(path: Path) -> str:
+    """Of an entry of the input that is no file."""
+    if not path.is_dir():
+        return "no regular file"
+    return "a link to a folder, which is not followed" if path.is_symlink() else "a folder that may not be listed"
 
 
 def _reason(error: LatentSyncError) -> str:

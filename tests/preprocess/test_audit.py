@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from fractions import Fraction
 
@@ -16,10 +17,9 @@ from latentsync.preprocess.clip import Clip, Row
 from latentsync.preprocess.histogram import Histogram, even_edges
 from latentsync.preprocess.progress import Progress
 from latentsync.preprocess.records import FileRecord
-from latentsync.preprocess.runner import preprocess
 from latentsync.preprocess.verdict import verdict
 from scripts.data import main
-from tests.preprocess.world import DrawnTools, contents, draw_talk, small_settings
+from tests.preprocess.world import DrawnTools, contents, draw_talk, preprocess, small_settings
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,7 @@ def result(tmp_path_factory):
     draw_talk(raw / "Bob" / "b.mp4", 3.4, seed=1, offset=3)
     draw_talk(raw / "Bob" / "<none>.mp4", 2.0, seed=2, faces=0)
     (raw / "words.txt").write_text("words")
+    draw_talk(raw / "Bob" / "short.mp4", 0.6, seed=3)
     preprocess(small_settings(raw), DrawnTools)
     return folder
 
@@ -61,7 +62,8 @@ def test_an_audit_is_a_page_of_its_own_and_json(result, capsys):
     page = (result / "manifest" / "audit.html").read_text()
     assert not re.search(r"https?://|<script|<link", page)
     assert page.count("data:image/png") >= 6
-    assert page.count("data:image/jpeg") == 2  # the two pieces without a face
+    assert page.count("data:image/jpeg") == 3  # the two pieces without a face, and the short one
+    assert "words.txt<br>unreadable: " in page
     assert "&lt;none&gt;" in page
     assert "<none>" not in page
     values = json.loads((result / "manifest" / "audit.json").read_text())
@@ -73,6 +75,24 @@ def test_an_audit_is_a_page_of_its_own_and_json(result, capsys):
     assert sum(values["histograms"]["offset"]["counts"]) == 5
     assert values["recordings"] == 3
     assert "2 speakers" in capsys.readouterr().out
+
+
+def test_names_may_be_any_bytes(tmp_path, capsys):
+    raw = tmp_path / "raw"
+    for number, folder in enumerate((b"caf\xe9", b"b")):
+        draw_talk(raw / os.fsdecode(folder) / f"{number}.mp4", 1.4, seed=number)
+    draw_talk(raw / os.fsdecode(b"gar\xe7on.mp4"), 0.6)
+    preprocess(small_settings(raw), DrawnTools)
+    assert "gar\\udce7on.mp4" in (tmp_path / "manifest" / "account.txt").read_text("utf-8")
+    assert main(["audit", str(tmp_path)]) == 0
+    assert "gar\\udce7on.mp4" in (tmp_path / "manifest" / "audit.html").read_text("utf-8")
+    examples = json.loads((tmp_path / "manifest" / "audit.json").read_text("utf-8"))["examples"]
+    assert [each["name"] for each in examples] == [os.fsdecode(b"gar\xe7on.mp4")]
+    assert main(["make_manifest", str(tmp_path), "--validation_share", "0.5", "--speakers", "folder"]) == 0
+    clips = read_manifest(tmp_path / "clips.jsonl")
+    assert {clip.speaker for clip in clips.clips} == {"caf\ufffd", "b"}
+    for clip in clips.clips:
+        assert FrameReader()(clip, 0, clip.frames).shape == (35, 96, 96, 3)
 
 
 def test_hours_add_up(result):

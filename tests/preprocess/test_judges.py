@@ -8,16 +8,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
 from latentsync.errors import DataError
 from latentsync.media.audio import read_audio
+from latentsync.media.video import VideoFile
 from latentsync.metrics import published_sync
 from latentsync.preprocess import step7_av_synced, step8_high_visual_quality
 from latentsync.preprocess.clip import Clip, Job
-from latentsync.preprocess.own_sync_scorer import _best_shift
+from latentsync.preprocess.own_sync_scorer import OwnSyncScorer, _best_shift
 from latentsync.preprocess.scorers import PublishedSyncScorer
 from latentsync.preprocess.step7_av_synced import shifted
 from latentsync.types import SyncScore
 from tests.preprocess.world import draw_talk, envelope_score, small_settings
+
+BUILTIN = Path(__file__).parents[2] / "checkpoints" / "builtin" / "syncnet.safetensors"
 
 
 def job(tmp_path, **drawn) -> Job:
@@ -106,6 +110,21 @@ def test_the_published_score_is_wired_to_tracks_and_their_sound(monkeypatch):
     monkeypatch.setattr(published_sync, "detect_faces", lambda network, batch: [np.zeros((0, 5)) for _ in batch])
     with pytest.raises(DataError, match="no track"):
         PublishedSyncScorer(Path(), "cpu")(frames, np.zeros(64_000, np.float32))
+
+
+def test_our_own_network_finds_offsets_to_the_frame(tmp_path):
+    """On drawn people whom it has not been trained on, aligned as the pipeline does."""
+    make_talker_crops(TalkerCrops(0, 2, 3.2, 64, seed=4_000_000), tmp_path, workers=1)
+    judge = OwnSyncScorer(BUILTIN, "cpu")
+    films = sorted(tmp_path.glob("*.mp4"))
+    assert len(films) == 2
+    for film in films:
+        frames = [frame.pixels for frame in VideoFile(film).frames()]
+        sound = np.rint(read_audio(film) * 32767).astype(np.int16)
+        for offset in (-6, -1, 0, 3, 6):
+            score = judge(frames, shifted(sound, -offset).astype(np.float32) / 32768)
+            assert score.offset_frames == offset, film
+            assert score.confidence > 0.1, (film, offset)
 
 
 @pytest.mark.parametrize("shift", [-6, 0, 5])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from latentsync.config import load_config
 from latentsync.errors import ConfigError, DataError, DiskFullError, OutputError, WeightsMissingError
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
@@ -21,8 +22,7 @@ from latentsync.preprocess.layout import Layout
 from latentsync.preprocess.recordings import read_recordings
 from latentsync.preprocess.records import file_records
 from latentsync.preprocess.run_lock import alone
-from latentsync.preprocess.runner import preprocess
-from latentsync.preprocess.settings import FaceSettings, SyncSettings
+from latentsync.preprocess.settings import FaceSettings, PreprocessSettings, SyncSettings
 from latentsync.preprocess.steps import steps_of
 from latentsync.preprocess.tools import LoadedTools
 from tests.media.synthetic import tone, write_clip, write_wav
@@ -32,6 +32,7 @@ from tests.preprocess.world import (
     contents,
     draw_talk,
     envelope_score,
+    preprocess,
     small_settings,
     tree_hash,
 )
@@ -256,13 +257,18 @@ def test_what_is_no_file_at_all_is_accounted_for(tmp_path):
     os.mkfifo(raw / "pipe.mp4")
     (raw / "gone.mp4").symlink_to(raw / "nowhere.mp4")
     (raw / "link.mp4").symlink_to(raw / "a.mp4")
+    draw_talk(tmp_path / "other" / "b.mp4", 1.4)
+    (raw / "folder").symlink_to(tmp_path / "other")
     preprocess(small_settings(raw), DrawnTools)
     assert reasons_of(tmp_path, raw) == {
         "a.mp4": "",
         "pipe.mp4": "unreadable",
         "gone.mp4": "unreadable",
         "link.mp4": "duplicate",
+        "folder": "unreadable",
     }
+    (folder,) = (record for record in file_records(Layout.of(raw, tmp_path)) if record.name == "folder")
+    assert folder.reason == "unreadable: a link to a folder, which is not followed"
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
@@ -350,6 +356,24 @@ def test_a_read_only_input_is_enough(tmp_path):
     finally:
         raw.chmod(0o755)
     assert len(contents(tmp_path / FINAL)) == 1
+
+
+def test_an_input_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "raw").mkdir()
+    monkeypatch.setattr("latentsync.preprocess.settings.os.access", lambda path, mode: False)
+    with pytest.raises(ConfigError, match="raw may not be read"):
+        preprocess(small_settings(tmp_path / "raw"))
+
+
+def test_paths_of_a_run_mean_the_same_in_any_folder(tmp_path, monkeypatch):
+    draw_talk(tmp_path / "raw" / "a.mp4", 1.4)
+    monkeypatch.chdir(tmp_path)
+    sync = SyncSettings(scorer="own.safetensors", min_confidence=0.3)
+    preprocess(small_settings(Path("raw"), Path("out"), sync=sync, weights_dir="weights"), DrawnTools)
+    found = load_config(tmp_path / "out" / "manifest" / "settings.yaml", PreprocessSettings)
+    places = (found.input_dir, found.output_dir, found.weights_dir, found.sync.scorer)
+    assert places == tuple(str(tmp_path / name) for name in ("raw", "out", "weights", "own.safetensors"))
+    assert small_settings(Path("raw")).weights == ROOT / "checkpoints" / "auxiliary"
 
 
 def test_settings_without_sense_are_refused(tmp_path):

@@ -45,9 +45,9 @@ def test_a_setting_changes_its_own_step_and_all_after_it():
 
 def test_the_command_runs_up_to_what_has_no_weights(tmp_path, capsys):
     draw_talk(tmp_path / "raw" / "a.mp4")
-    command = ["--config_path", str(CONFIG), "--workers", "0", f"input_dir={tmp_path / 'raw'}"]
-    options = [f"weights_dir={tmp_path}", "segment_seconds=1", "faces.min_side=30"]
-    assert main([*command, *options]) == WeightsMissingError.exit_code
+    command = ["--config_path", str(CONFIG), f"input_dir={tmp_path / 'raw'}", "--workers", "0"]
+    values = [f"weights_dir={tmp_path}", "segment_seconds=1", "faces.min_side=30"]
+    assert main([*command, *values]) == WeightsMissingError.exit_code
     message = capsys.readouterr().err
     for part in ("high_resolution", "face_landmarker.task", "koniq_pretrained.pkl", "scripts.download_checkpoints"):
         assert part in message

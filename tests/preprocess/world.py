@@ -7,6 +7,7 @@ as bright as the sound of that frame is loud, so lips and sound agree exactly. A
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import numpy as np
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import WeightsError
 from latentsync.face.detector import Detection
+from latentsync.preprocess import runner
+from latentsync.preprocess.account import StepAccount
 from latentsync.preprocess.settings import (
     AlignmentSettings,
     EngineSettings,
@@ -140,12 +143,23 @@ def small_settings(raw: Path, output: Path | None = None, **changes) -> Preproce
     return PreprocessSettings(**{**values, **changes})
 
 
+def preprocess(settings: PreprocessSettings, make_tools: runner.MakeTools = DrawnTools) -> list[StepAccount]:
+    """A run, whose input has to stay as it is whatever becomes of the run."""
+    raw = Path(settings.input_dir)
+    before = tree_hash(raw)
+    try:
+        return runner.preprocess(settings, make_tools)
+    finally:
+        assert tree_hash(raw) == before, "the input was changed"
+
+
 def tree_hash(folder: Path) -> str:
     """Of names, contents, sizes and times of change of everything below a folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         stat = path.lstat()
-        digest.update(f"{path.relative_to(folder)} {stat.st_mode} {stat.st_mtime_ns} {stat.st_size}".encode())
+        digest.update(os.fsencode(path.relative_to(folder)))  # names may be any bytes
+        digest.update(f" {stat.st_mode} {stat.st_mtime_ns} {stat.st_size}".encode())
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
