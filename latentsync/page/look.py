@@ -29,7 +29,7 @@ THEME = gr.themes.Default(
 
 CSS = """
 .gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
-.gradio-container > .main { padding: 16px clamp(12px, 2.5vw, 32px) !important; }
+.gradio-container > .main { max-width: 1200px !important; padding: 16px clamp(12px, 2.5vw, 32px) !important; }
 #title h1 { margin-bottom: 0; }
 .help p { color: var(--body-text-color-subdued); font-size: var(--text-sm); line-height: 1.45; }
 .help code { font-size: var(--text-xs); overflow-wrap: anywhere; }
@@ -44,6 +44,7 @@ footer .divider { display: none; } /* between links that are not there */
 #people .caption-label { font-weight: 400; font-size: var(--text-xs); }
 #video video { max-height: 340px; }
 #video button:is([aria-label^="Trim"], [aria-label^="Reset"]) { display: none; } /* loads a program from elsewhere */
+.actions > button { padding-inline: 8px; }
 #status, #status > div { padding: 0; }
 .status { padding: 10px 14px; border-radius: var(--radius-md); border: 1px solid var(--border-color-primary);
           background: var(--block-background-fill); color: var(--body-text-color); }
