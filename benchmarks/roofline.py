@@ -1,0 +1,110 @@
+"""What the networks must compute, and how long that takes at best: python -m benchmarks.roofline --output out/roof.json
+
+Operations are counted by torch on tensors without values, so nothing is computed and no weights are needed; a multiply
+and an add are two. Rows, one for every model and preset, per second of video at 25 fps: TFLOP of the U-Net, of the two
+encodings and of the decoding; floors in seconds at ``--utilisation`` of the peak of an H200 (989 TFLOP/s, dense fp16 or
+bf16) and of this machine's processor, whose peak is that of a matrix product in float32, the best of several.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.networks import BUILTIN, TOPOLOGIES, load_networks
+from benchmarks.report import publish
+from latentsync.constants import LATENT_DOWNSCALE, MODEL_FPS, WINDOW_FRAMES
+from latentsync.diffusion.conditioning import Conditioning
+from latentsync.diffusion.sampler import SamplerSettings, sample
+from latentsync.inference.estimate import measure_speed
+from latentsync.inference.presets import PRESETS
+from latentsync.models.codec import LatentCodec
+from latentsync.models.unet import UNet3D
+from tests.models.published import on_meta
+
+MODELS = ("1.5", "1.6", BUILTIN)
+H200_TFLOPS = 989.0
+AUDIO_TOKENS = 50
+
+
+class Counted:
+    """The networks of a model without values; ``resolution`` is the face side R."""
+
+    def __init__(self, model: str) -> None:
+        if model == BUILTIN:
+            networks = load_networks(model, torch.device("cpu"), torch.float32)
+            self.unet, self.codec = networks.models.unet.to("meta"), networks.models.codec.to("meta")
+            self.resolution = networks.settings.resolution
+            return
+        topology = TOPOLOGIES[model]
+        self.unet = on_meta(lambda: UNet3D(topology.unet)).eval()
+        self.codec = LatentCodec(on_meta(lambda: AutoencoderKL.from_config(topology.codec))).eval()
+        self.resolution = topology.resolution
+
+    def codec_flops(self) -> tuple[float, float]:
+        """Of encoding one picture and of decoding one."""
+        side = self.resolution // LATENT_DOWNSCALE
+        picture = torch.empty(1, 3, self.resolution, self.resolution, device="meta")
+        latents = torch.empty(1, self.unet.config.out_channels, side, side, device="meta")
+        return _flops(lambda: self.codec.encode(picture)), _flops(lambda: self.codec.decode(latents))
+
+    def unet_flops(self, sampler: SamplerSettings) -> float:
+        """Of all steps of one window."""
+        side, channels = self.resolution // LATENT_DOWNSCALE, self.unet.config.out_channels
+        latents = torch.empty(1, channels, WINDOW_FRAMES, side, side, device="meta")
+        conditioning = Conditioning(latents[:, :1], latents, latents)
+        audio = torch.empty(1, WINDOW_FRAMES, AUDIO_TOKENS, self.unet.config.cross_attention_dim, device="meta")
+        return _flops(lambda: sample(self.unet, conditioning, audio, latents, sampler))
+
+
+@torch.no_grad()
+def _flops(work) -> float:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def measure(model: str, presets: list[str], utilisation: float, processor_tflops: float) -> list[dict]:
+    """A row for each preset."""
+    networks = Counted(model)
+    encode, decode = (MODEL_FPS * flops / 1e12 for flops in networks.codec_flops())
+    once = networks.unet_flops(SamplerSettings(steps=1, guidance_scale=1.0)) / WINDOW_FRAMES
+    rows = []
+    for preset in presets:
+        unet = networks.unet_flops(SamplerSettings(**PRESETS[preset])) * MODEL_FPS / WINDOW_FRAMES / 1e12
+        whole = unet + 2 * encode + decode
+        rows.append(
+            {
+                "model": model,
+                "resolution": networks.resolution,
+                "preset": preset,
+                "unet_pass_gflop_per_frame": once / 1e9,
+                "tflop": {"unet": unet, "encode": 2 * encode, "decode": decode, "all": whole},
+                "h200_floor_seconds": whole / (utilisation * H200_TFLOPS),
+                "processor_floor_seconds": whole / (utilisation * processor_tflops),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(MODELS), help="some of %(default)s, efficient, tiny (these)")
+    parser.add_argument("--presets", default=",".join(PRESETS), help="some of %(default)s (all)")
+    parser.add_argument("--utilisation", type=float, default=0.4, help="share of the peak (%(default)s)")
+    parser.add_argument("--output", type=Path, help="also write the JSON to this file")
+    options = parser.parse_args()
+    speed = max(measure_speed(torch.device("cpu"), torch.float32, 2048) for _ in range(3)) / 1e12
+    rows = []
+    for model in options.models.split(","):
+        rows += measure(model, options.presets.split(","), options.utilisation, speed)
+    figures = {"utilisation": options.utilisation, "h200_tflops": H200_TFLOPS, "processor_tflops": speed, "rows": rows}
+    publish("roofline", figures, output=options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Samples per second of a training step, by stage: the plain step against the product's.
+
+    python -m benchmarks.training_speed --output out/training_cpu.json
+    python -m benchmarks.training_speed --full --device cuda --stages stage1,stage2 --output out/training_gpu.json
+
+The plain step encodes its pictures anew and lets AdamW go through the parameters one by one; the product's takes the
+latents from its cache and updates all parameters in one pass. Both get the same samples, and their steps (sample, loss,
+backward, clipping, AdamW) take turns in one process. ``cached`` is the product's cache with the plain AdamW.
+
+Codec and U-Net have the published shape with a quarter of the published widths, at 128 pixels, so that both cost 1/64
+of theirs and keep their proportion; ``--full`` takes the published sizes. Rule weights. Judges of stage 2: LPIPS's VGG
+at its own size; sync network and VideoMAE are small stand-ins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+from whisper.model import ModelDimensions
+
+from benchmarks.networks import WHISPER_TINY, write_audio_encoder, write_codec
+from benchmarks.report import PeakMemory, publish
+from latentsync.checkpoint.codec import SD_VAE_CONFIG
+from latentsync.config import load_config
+from latentsync.data.clip_dataset import SampleKey
+from latentsync.data.unet_dataset import UNetDataset
+from latentsync.models.videomae import VideoMAE, VideoMAEConfig
+from latentsync.recipe import UNetRecipe
+from latentsync.training.run_clips import find_clips
+from latentsync.training.unet_data import cache_folder, prepare_windows
+from latentsync.training.unet_networks import build_unet, judges_of, load_frozen_codec, load_judges, make_objective
+from latentsync.training.unet_task import UNetTask
+from tests.golden import fill_by_rule
+from tests.training.tiny_unet import VIDEOMAE, write_syncnet, write_vgg
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "unet"
+STAGES = ("stage1", "stage2")
+CLIPS = 4
+CLIP_SETTINGS = [
+    f"data.talkers.train_clips={CLIPS}", "data.talkers.validation_clips=1", "data.talkers.seconds=2.4",
+    "ckpt.resume_ckpt_path=null",
+]  # fmt: skip
+QUARTER = ["data.resolution=128", "model.block_out_channels=[80,160,320,320]", "model.norm_num_groups=16"]
+TINY = [
+    "data.resolution=128", "model.block_out_channels=[16,16,16,16]", "model.norm_num_groups=4", "data.num_frames=4",
+]  # fmt: skip
+WAYS = {"plain": (False, False), "cached": (True, False), "product": (True, True)}  # latents cached, AdamW in one pass
+
+
+def write_networks(folder: Path, size: str) -> list[str]:
+    """Codec, audio encoder and judges as ``key=value`` of a U-Net configuration."""
+    shrink = {"full": 1, "quarter": 4, "tiny": 16}[size]
+    widths = [width // shrink for width in SD_VAE_CONFIG["block_out_channels"]]
+    groups = SD_VAE_CONFIG["norm_num_groups"] // shrink
+    codec = write_codec(folder / "vae", SD_VAE_CONFIG | {"block_out_channels": widths, "norm_num_groups": groups})
+    dims = WHISPER_TINY if size == "full" else ModelDimensions(80, 1500, 384, 6, 4, 10, 8, 384, 6, 4)
+    write_syncnet(folder)
+    write_vgg(folder / "vgg.safetensors")
+    save_file(fill_by_rule(VideoMAE(VideoMAEConfig(**VIDEOMAE))).state_dict(), folder / "videomae.safetensors")
+    return [
+        f"networks.codec={codec}",
+        f"networks.audio_encoder={write_audio_encoder(folder / 'audio.pt', dims)}",
+        f"data.syncnet_config_path={folder}/syncnet.yaml",
+        f"networks.vgg={folder}/vgg.safetensors",
+        f"networks.videomae={folder}/videomae.safetensors",
+        *(f"networks.videomae_model.{key}={value}" for key, value in VIDEOMAE.items()),
+    ]
+
+
+class Run:
+    """A training; ``fill_seconds`` is what opening the clips and making the cache took."""
+
+    def __init__(
+        self, config: Path, settings: list[str], accelerator: Accelerator, *, cached: bool, fused: bool
+    ) -> None:
+        recipe = load_config(config, UNetRecipe, [*settings, f"data.cache_latents={cached}"])
+        judges, device = judges_of(recipe), accelerator.device
+        clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
+        codec = load_frozen_codec(recipe, device)
+        start = time.perf_counter()
+        windows = prepare_windows(recipe, clips, judges, codec, accelerator)
+        self.fill_seconds = time.perf_counter() - start
+        network = build_unet(recipe).to(device)
+        objective = make_objective(recipe, judges, load_judges(recipe, judges, device), codec)
+        self._task = UNetTask(recipe, network, codec, objective, windows, None)
+        self._trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        one_by_one = {"fused": False, "foreach": False}
+        optimizer = torch.optim.AdamW(self._trained, lr=1e-5, **({"fused": True} if fused else one_by_one))
+        self._network, self._optimizer = accelerator.prepare(network, optimizer)
+        self._accelerator = accelerator
+        self._recipe = recipe
+        self.batch = recipe.data.batch_size
+        self._done = 0
+
+    def step(self) -> float:
+        """Seconds of one step."""
+        device = self._accelerator.device
+        start = time.perf_counter()
+        keys = [SampleKey(self._done, number % CLIPS) for number in range(self.batch)]
+        batch = self._task.collate([self._task.dataset[key] for key in keys])
+        loss, _ = self._task.loss(self._network, batch.to(device))
+        self._accelerator.backward(loss)
+        self._accelerator.clip_grad_norm_(self._trained, self._recipe.optimizer.max_grad_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        self._done += 1
+        return time.perf_counter() - start
+
+
+def measure(stage: str, size: str, batch: int, steps: int, accelerator: Accelerator, folder: Path) -> dict:
+    """One row."""
+    smaller = {"full": [], "quarter": QUARTER, "tiny": TINY}[size]
+    settings = [*write_networks(folder, size), *CLIP_SETTINGS, *smaller, f"data.batch_size={batch}"]
+    settings.append(f"data.train_output_dir={folder / 'out'}")
+    config = CONFIGS / f"{stage}.yaml"
+    runs = {
+        way: Run(config, settings, accelerator, cached=cached, fused=fused) for way, (cached, fused) in WAYS.items()
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    with PeakMemory() as memory:
+        for number in range(steps + 1):
+            for way, run in runs.items():
+                taken = run.step()
+                if number > 0:  # the first one warms up
+                    seconds[way].append(taken)
+    speed = {way: batch / statistics.median(each) for way, each in seconds.items()}
+    return {
+        "stage": stage,
+        "batch": batch,
+        "samples_per_second": speed,
+        "gain": speed["product"] / speed["plain"],
+        "gain_of_cache": speed["cached"] / speed["plain"],
+        "fill_seconds_per_clip": (runs["cached"].fill_seconds - runs["plain"].fill_seconds) / (CLIPS + 1),
+        **memory.figures(),  # of all three together
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stages", default=",".join(STAGES), help="some of %(default)s (all)")
+    parser.add_argument("--size", choices=("tiny", "quarter"), default="quarter", help="of the networks (%(default)s)")
+    parser.add_argument("--full", action="store_true", help="the published sizes; for a GPU")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("no", "fp16", "bf16"), help="on CUDA (fp16, as published)")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="also write the JSON to this file")
+    options = parser.parse_args()
+    on_cpu = options.device == "cpu"
+    precision = options.precision or ("no" if on_cpu else "fp16")
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision)
+    size = "full" if options.full else options.size
+    rows = []
+    for stage in options.stages.split(","):
+        with tempfile.TemporaryDirectory() as name:
+            rows.append(measure(stage, size, options.batch, options.steps, accelerator, Path(name)))
+    figures = {"size": size, "precision": precision, "steps": options.steps, "rows": rows}
+    publish("training_speed", figures, str(accelerator.device), options.output)
+
+
+if __name__ == "__main__":
+    main()
