@@ -9,10 +9,12 @@ bf16) and of this machine's processor, whose peak is that of a matrix product in
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.networks import BUILTIN, TOPOLOGIES, load_networks
@@ -24,6 +26,7 @@ from latentsync.inference.estimate import measure_speed
 from latentsync.inference.presets import PRESETS
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
+from latentsync.types import FeatureCache
 from tests.models.published import on_meta
 
 MODELS = ("1.5", "1.6", BUILTIN)
@@ -52,17 +55,36 @@ class Counted:
         latents = torch.empty(1, self.unet.config.out_channels, side, side, device="meta")
         return _flops(lambda: self.codec.encode(picture)), _flops(lambda: self.codec.decode(latents))
 
-    def unet_flops(self, sampler: SamplerSettings) -> float:
-        """Of all steps of one window."""
-        side, channels = self.resolution // LATENT_DOWNSCALE, self.unet.config.out_channels
-        latents = torch.empty(1, channels, WINDOW_FRAMES, side, side, device="meta")
-        conditioning = Conditioning(latents[:, :1], latents, latents)
-        audio = torch.empty(1, WINDOW_FRAMES, AUDIO_TOKENS, self.unet.config.cross_attention_dim, device="meta")
-        return _flops(lambda: sample(self.unet, conditioning, audio, latents, sampler))
+    def unet_pass_flops(self) -> tuple[float, float]:
+        """Of one window in one pass: of the whole network, and of what remains when deep features are reused."""
+        config, cache = self.unet.config, FeatureCache()
+        side = self.resolution // LATENT_DOWNSCALE
+        seen = torch.empty(1, config.in_channels, WINDOW_FRAMES, side, side, device="meta")
+        audio = torch.empty(1, WINDOW_FRAMES, AUDIO_TOKENS, config.cross_attention_dim, device="meta")
+        time = torch.zeros((), device="meta")
+        whole = _flops(lambda: self.unet(seen, time, audio, feature_cache=cache))
+        cache.reuse = True
+        return whole, _flops(lambda: self.unet(seen, time, audio, feature_cache=cache))
+
+
+def passes(sampler: SamplerSettings) -> tuple[int, int]:
+    """What the sampler asks of the network for one window: passes of the whole, and passes that reuse features."""
+    counts = {False: 0, True: 0}
+
+    def denoiser(unet_input: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: FeatureCache | None) -> Tensor:
+        reuse = feature_cache is not None and feature_cache.reuse
+        counts[reuse] += len(unet_input)
+        if feature_cache is not None and not reuse:
+            feature_cache.hidden = unet_input
+        return unet_input[:, :1]
+
+    one = torch.zeros(1, 1, 1, 1, 1)
+    sample(denoiser, Conditioning(one, one, one), torch.zeros(1, 1, 1, 1), one, sampler)
+    return counts[False], counts[True]
 
 
 @torch.no_grad()
-def _flops(work) -> float:
+def _flops(work: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter:
         work()
     return float(counter.get_total_flops())
@@ -72,17 +94,19 @@ def measure(model: str, presets: list[str], utilisation: float, processor_tflops
     """A row for each preset."""
     networks = Counted(model)
     encode, decode = (MODEL_FPS * flops / 1e12 for flops in networks.codec_flops())
-    once = networks.unet_flops(SamplerSettings(steps=1, guidance_scale=1.0)) / WINDOW_FRAMES
+    once, reusing = (flops / WINDOW_FRAMES for flops in networks.unet_pass_flops())
     rows = []
     for preset in presets:
-        unet = networks.unet_flops(SamplerSettings(**PRESETS[preset])) * MODEL_FPS / WINDOW_FRAMES / 1e12
+        whole_passes, short_passes = passes(SamplerSettings(**PRESETS[preset]))
+        unet = MODEL_FPS * (whole_passes * once + short_passes * reusing) / 1e12
         whole = unet + 2 * encode + decode
         rows.append(
             {
                 "model": model,
                 "resolution": networks.resolution,
                 "preset": preset,
-                "unet_pass_gflop_per_frame": once / 1e9,
+                "passes": [whole_passes, short_passes],
+                "unet_pass_gflop_per_frame": [once / 1e9, reusing / 1e9],
                 "tflop": {"unet": unet, "encode": 2 * encode, "decode": decode, "all": whole},
                 "h200_floor_seconds": whole / (utilisation * H200_TFLOPS),
                 "processor_floor_seconds": whole / (utilisation * processor_tflops),

@@ -67,7 +67,7 @@ def startup(content: Content) -> Table:
 def roofline(content: Content) -> Table:
     """By model and preset."""
     share = f"{content['utilisation']:.0%}"
-    head = ("model", "preset", "TFLOP/s of video: U-Net", "encode", "decode", "all")
+    head = ("model", "preset", "TFLOP per s of video: U-Net", "encode", "decode", "all")
     head += (
         f"s at {share} of an H200",
         f"s at {share} of this processor ({1000 * content['processor_tflops']:.0f} GF)",
