@@ -1,6 +1,6 @@
-"""Training a small video encoder of VideoMAE v2's shape: one vector that tells how a mouth moves through a clip.
+"""Training a small video encoder of VideoMAE v2's shape: one vector that tells how a mouth moves in a clip.
 
-B clips · F frames · D width of the feature
+B clips · F frames · T moments of ``tubelet`` frames · D width of the feature
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from latentsync.checkpoint.files import atomic_path
-from latentsync.constants import WINDOW_FRAMES
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import FrameReader
 from latentsync.data.mouth_dataset import MouthBatch, MouthDataset
@@ -37,14 +36,16 @@ MAY_CHANGE = (
     "run.max_train_steps", "run.validation_steps", "run.log_steps", "data.num_val_samples", "data.num_workers",
     "data.frame_cache_gib", "data.train_output_dir", "ckpt",
 )  # fmt: skip
+CHANGE_WEIGHT = 4.0  # of changes from frame to frame, which are that much smaller than what changes (measured)
+FEATURE_WEIGHT, MOMENT_WEIGHT = 8.0, 3.0  # so that guessing costs about the same in each part of the loss (measured)
 _OPENING = MOUTH_NAMES.index("opening")
 
 
 class TrainedVideoEncoder(nn.Module):
     """The encoder as the loop calls it, with two readings of the mouth.
 
-    One is its classifier, which the temporal loss does not look at: it has the feature alone. The other has the mean
-    of the tokens of each moment; it shows the encoder where to look, long before the first one learns anything, and is
+    Its classifier, which the temporal loss does not look at, reads the feature. The other one reads the mean of the
+    tokens of each moment: so the tokens come to tell the mouth of their moment in a way that outlasts averaging. It is
     thrown away in the end.
     """
 
@@ -53,13 +54,20 @@ class TrainedVideoEncoder(nn.Module):
         self.encoder = encoder
         self.by_moment = nn.Linear(encoder.config.embed_dim, encoder.config.tubelet_size * len(MOUTH_NAMES))
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """(B, 3, F, R, R) in [0, 1] -> the mouth in every frame, read from the feature and by moment: (2, B, F, 6)."""
+    def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, F, R, R) in [0, 1] -> ``movement`` (B, 12) read from the feature, and the mouth in every frame read
+        from its moment (B, F, 6)."""
         encoder = self.encoder
         tokens = encoder.tokens(clips)
-        moments = tokens.unflatten(1, (encoder.config.grid[0], -1)).mean(dim=2)  # (B, F / tubelet, D)
-        read = (encoder.head(encoder.fc_norm(tokens.mean(dim=1))), self.by_moment(encoder.fc_norm(moments)).flatten(1))
-        return torch.stack(read).unflatten(-1, (clips.shape[2], len(MOUTH_NAMES)))
+        moments = encoder.fc_norm(tokens.unflatten(1, (encoder.config.grid[0], -1)).mean(dim=2))  # (B, T, D)
+        mouth = self.by_moment(moments).view(len(clips), clips.shape[2], len(MOUTH_NAMES))
+        return encoder.head(encoder.fc_norm(tokens.mean(dim=1))), mouth
+
+
+def movement(mouth: Tensor) -> Tensor:
+    """Mouths (B, F, 6) -> the mean of each value and how far it goes from frame to frame on average, the latter times
+    ``CHANGE_WEIGHT``: (B, 12)."""
+    return torch.cat([mouth.mean(dim=1), CHANGE_WEIGHT * mouth.diff(dim=1).abs().mean(dim=1)], dim=1)
 
 
 class VideoEncoderTask:
@@ -79,12 +87,19 @@ class VideoEncoderTask:
 
     def loss(self, network: nn.Module, batch: MouthBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``."""
-        whole, by_moment = (self._read(network, batch) - batch.mouth).square().mean(dim=(1, 2, 3))
-        return whole + by_moment, {"from_feature": whole.detach(), "by_moment": by_moment.detach()}
+        wanted = movement(batch.mouth)
+        read, mouth = self._read(network, batch)
+        feature = (read - wanted).square().mean()
+        moment = (mouth - batch.mouth).square().mean()
+        change = CHANGE_WEIGHT**2 * (mouth.diff(dim=1) - batch.mouth.diff(dim=1)).square().mean()
+        parts = {"feature": feature, "moment": moment, "change": change}
+        total = FEATURE_WEIGHT * feature + MOMENT_WEIGHT * moment + change
+        return total, {name: value.detach() for name, value in parts.items()}
 
     def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
-        """Of the reading from the feature, on the same windows every time: its loss, and how the openings and their
-        changes from frame to frame correlate with the true ones."""
+        """The error of the reading from the feature, on the same windows every time, and how what is read of the
+        opening correlates with the truth: its mean and its movement over a window, itself and its changes in each
+        frame."""
         data = self._recipe.data
         own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
         places = len(self._validation)
@@ -97,29 +112,32 @@ class VideoEncoderTask:
         )
         rows = []
         for batch in loader:
-            read = self._read(self.network, batch.to(accelerator.device))[0]
-            rows.append((read.cpu(), batch.mouth))
-        read, true = (torch.cat(column) for column in zip(*gather_object(rows), strict=True))
-        loss = float((read - true).square().mean())
-        opening, asked = read[..., _OPENING], true[..., _OPENING]
+            read = self._read(self.network, batch.to(accelerator.device))
+            rows.append((*(part.cpu() for part in read), batch.mouth))
+        read, mouth, true = (torch.cat(column) for column in zip(*gather_object(rows), strict=True))
+        wanted, moves = movement(true), len(MOUTH_NAMES) + _OPENING
+        error = float((read - wanted).square().mean())
+        opening, asked = mouth[..., _OPENING], true[..., _OPENING]
         return {
-            "score": -loss,
-            "from_feature": loss,
-            "opening_correlation": _correlation(opening, asked),
-            "change_correlation": _correlation(opening.diff(dim=1), asked.diff(dim=1)),
+            "score": -error,
+            "feature": error,
+            "mean_opening": _correlation(read[:, _OPENING], wanted[:, _OPENING]),
+            "movement": _correlation(read[:, moves], wanted[:, moves]),
+            "opening": _correlation(opening, asked),
+            "opening_change": _correlation(opening.diff(dim=1), asked.diff(dim=1)),
         }
 
     def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
-        """The loss of both sides, and the correlations of validation."""
+        """The error of both sides, and the correlations of validation."""
         steps = [row["step"] for row in rows["validation"]]
         curves = [
-            Curve(table, [r["step"] for r in rows[table]], [r["from_feature"] for r in rows[table]], table == "train")
+            Curve(table, [r["step"] for r in rows[table]], [r["feature"] for r in rows[table]], table == "train")
             for table in ("train", "validation")
         ]
-        names = ("opening_correlation", "change_correlation")
+        names = ("mean_opening", "movement", "opening", "opening_change")
         return [
-            Panel("squared error of the reading from the feature", curves),
-            Panel("validation", [Curve(name, steps, [r[name] for r in rows["validation"]]) for name in names]),
+            Panel("squared error of what is read from the feature", curves),
+            Panel("correlation", [Curve(name, steps, [r[name] for r in rows["validation"]]) for name in names]),
         ]
 
     def export(self, path: Path, step: int) -> None:
@@ -133,8 +151,8 @@ class VideoEncoderTask:
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Nothing to watch."""
 
-    def _read(self, network: nn.Module, batch: MouthBatch) -> Tensor:
-        """(2, B, F, 6), of pictures that are given to the encoder as the temporal loss gives them."""
+    def _read(self, network: nn.Module, batch: MouthBatch) -> tuple[Tensor, Tensor]:
+        """See ``TrainedVideoEncoder.forward``; pictures are given to the encoder as the temporal loss gives them."""
         return network(encoder_input(batch.pictures.float() / 127.5 - 1, self._config.image_size))
 
 
@@ -164,9 +182,8 @@ def train_video_encoder(recipe: VideoEncoderRecipe, name: str) -> Outcome:
 
 
 def _build(model: Mapping[str, int]) -> VideoMAE:
-    frames = model.get("num_frames", WINDOW_FRAMES)
     try:
-        return VideoMAE(VideoMAEConfig(**model, num_classes=frames * len(MOUTH_NAMES)))
+        return VideoMAE(VideoMAEConfig(**model, num_classes=2 * len(MOUTH_NAMES)))
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"model: describes no video encoder: {error}.",

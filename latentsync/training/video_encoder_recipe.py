@@ -32,7 +32,7 @@ class VideoEncoderCheckpointing:
 class VideoEncoderRun:
     """Length."""
 
-    max_train_steps: int = 400
+    max_train_steps: int = 1000
     validation_steps: int = 100
     log_steps: int = 10
     seed: int = 1247
@@ -42,7 +42,7 @@ class VideoEncoderRun:
 class VideoEncoderOptimizer:
     """AdamW."""
 
-    lr: float = 1e-3
+    lr: float = 2e-3
     max_grad_norm: float = 1.0
     weight_decay: float = 0.01
     lr_scheduler: str = "cosine"

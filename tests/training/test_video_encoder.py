@@ -21,19 +21,19 @@ from latentsync.data.talker_crops import TalkerCrops, make_talker_crops, true_mo
 from latentsync.data.talkers.clip import make_talker
 from latentsync.errors import ConfigError, DataError
 from latentsync.losses.trepa import TrepaLoss
-from latentsync.models.videomae import VideoMAEConfig
+from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.recipe import UNetRecipe
 from latentsync.training.loop import Outcome
 from latentsync.training.unet_networks import videomae_config
-from latentsync.training.video_encoder import train_video_encoder
+from latentsync.training.video_encoder import CHANGE_WEIGHT, TrainedVideoEncoder, movement, train_video_encoder
 from latentsync.training.video_encoder_recipe import VideoEncoderRecipe
 from tests.training.tiny_unet import ROOT
 
 SMALL = [
     "data.talkers.train_clips=2", "data.talkers.validation_clips=1", "data.talkers.seconds=0.4", "data.resolution=32",
     "data.batch_size=2", "data.num_val_samples=3", "run.log_steps=1", "optimizer.lr_scheduler=constant",
-    "optimizer.lr_warmup_steps=0", "optimizer.lr=1e-2", "model.image_size=16", "model.num_frames=4",
-    "model.embed_dim=16", "model.depth=1", "model.num_heads=2", "model.mlp_dim=32",
+    "optimizer.lr_warmup_steps=0", "optimizer.lr=1e-2", "model.image_size=16", "model.patch_size=8",
+    "model.num_frames=4", "model.embed_dim=16", "model.depth=1", "model.num_heads=2", "model.mlp_dim=32",
 ]  # fmt: skip
 
 
@@ -52,10 +52,33 @@ def test_training_writes_an_encoder_that_the_temporal_loss_reads_and_goes_on_exa
     with (tmp_path / "whole" / "validation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["step"]) for row in rows] == [0, 6]
-    assert float(rows[1]["from_feature"]) < float(rows[0]["from_feature"])
-    config = VideoMAEConfig(16, 16, 4, 2, 16, 1, 2, 32, num_classes=4 * len(MOUTH_NAMES))
+    assert float(rows[1]["feature"]) < float(rows[0]["feature"])
+    config = VideoMAEConfig(16, 8, 4, 2, 16, 1, 2, 32, num_classes=2 * len(MOUTH_NAMES))
     loss = TrepaLoss(load_videomae(tmp_path / "whole" / "weights" / "best.safetensors", config))
     assert loss(torch.zeros(1, 4, 3, 32, 32), torch.ones(1, 4, 3, 32, 32)).shape == (1,)
+
+
+def test_the_movement_of_a_mouth_that_opens_evenly():
+    mouth = torch.zeros(1, 5, 6)
+    mouth[0, :, MOUTH_NAMES.index("opening")] = torch.linspace(0, 1, 5)
+    found = movement(mouth)[0]
+    place = MOUTH_NAMES.index("opening")
+    assert found[place] == 0.5
+    assert found[6 + place] == pytest.approx(CHANGE_WEIGHT * 0.25)
+    assert found.count_nonzero() == 2
+
+
+def test_each_moment_is_read_from_its_own_tokens():
+    """A frame's reading follows the token of its moment and no other, once no attention mixes them."""
+    encoder = VideoMAE(VideoMAEConfig(16, 8, 4, 2, 16, 0, 2, 32, num_classes=12))
+    network, clips = TrainedVideoEncoder(encoder), torch.rand(1, 3, 4, 16, 16)
+    changed = clips.clone()
+    changed[:, :, 2:] = 0
+    with torch.no_grad():
+        before, after = network(clips)[1], network(changed)[1]
+    assert before.shape == (1, 4, 6)
+    assert torch.equal(before[:, :2], after[:, :2])
+    assert not torch.equal(before[:, 2:], after[:, 2:])
 
 
 def test_a_model_block_that_is_no_encoder_is_refused(tmp_path):
@@ -67,9 +90,8 @@ def test_a_model_block_that_is_no_encoder_is_refused(tmp_path):
 def test_the_u_net_of_the_talkers_knows_the_size_of_their_encoder():
     encoder = load_config(ROOT / "configs/video_encoder/talkers.yaml", VideoEncoderRecipe)
     unet = load_config(ROOT / "configs/unet/talkers_stage2.yaml", UNetRecipe)
-    frames = encoder.model["num_frames"]
-    assert frames == unet.data.num_frames
-    assert videomae_config(unet) == VideoMAEConfig(**encoder.model, num_classes=frames * len(MOUTH_NAMES))
+    assert encoder.model["num_frames"] == unet.data.num_frames
+    assert videomae_config(unet) == VideoMAEConfig(**encoder.model, num_classes=2 * len(MOUTH_NAMES))
 
 
 def test_the_true_mouth_is_that_of_the_drawn_clip(tmp_path):
