@@ -209,4 +209,7 @@ def _loop_settings(recipe: VideoEncoderRecipe) -> LoopSettings:
 
 
 def _correlation(read: Tensor, true: Tensor) -> float:
+    """0 where one of them does not vary."""
+    if read.std() == 0 or true.std() == 0:
+        return 0.0
     return float(torch.corrcoef(torch.stack([read.flatten(), true.flatten()]))[0, 1])
