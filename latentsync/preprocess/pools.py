@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, DeviceError
 from latentsync.media.threads import single_threaded
 from latentsync.preprocess.run_lock import hold_as_worker
 from latentsync.preprocess.worker import Result, Task, Worker
@@ -146,20 +146,28 @@ class _Actor:
 
 def connect(address: str | None, workers: int) -> dict[str, int]:
     """Join the cluster at ``address``, or start Ray on this machine alone for so many ``workers``; what there is of
-    CPUs and GPUs. Neither usage statistics nor a dashboard. Raises ``ConfigError`` if there is no such cluster."""
+    CPUs and GPUs. Neither usage statistics nor a dashboard. Raises ``ConfigError`` if there is no such cluster,
+    ``DeviceError`` if Ray does not start here."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported
     import ray
 
     if address is None:
         root = str(Path(__file__).parents[2])
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        ray.init(
-            "local",
-            num_cpus=workers,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE,
-            logging_level="ERROR",
-        )
+        try:
+            ray.init(
+                "local",
+                num_cpus=workers,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE,
+                logging_level="ERROR",
+            )
+        except Exception as error:  # noqa: BLE001  Ray gives its processes 30 s, and has no error of its own for it
+            ray.shutdown()
+            raise DeviceError(
+                f"Ray's processes did not start: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
+                remedy="Try again when the machine is less busy, or do without Ray: --workers 0.",
+            ) from error
     else:
         try:
             ray.init(address, logging_level="ERROR")

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from latentsync.preprocess.pools import CPU, RayPools
+from latentsync.errors import DeviceError
+from latentsync.preprocess.pools import CPU, RayPools, connect
 from latentsync.preprocess.worker import FileTask, Result
 
 
@@ -62,6 +63,19 @@ def outcome(monkeypatch: pytest.MonkeyPatch, *ends: Result | Exception) -> tuple
     assert pools.has_room(CPU)
     assert pools.wait() is None
     return result, ray.started
+
+
+def test_ray_that_does_not_start_is_a_named_error(monkeypatch):
+    def start(*arguments: object, **options: object) -> None:
+        raise Exception("The current node timed out during startup.\nmore")
+
+    closed = []
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=start, shutdown=lambda: closed.append(1)))
+    monkeypatch.setenv("PYTHONPATH", "")
+    with pytest.raises(DeviceError, match="timed out during startup") as caught:
+        connect(None, 2)
+    assert "--workers 0" in str(caught.value)
+    assert closed
 
 
 DONE = Result(trace="done")
