@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.preprocess.runner import preprocess
 from tests.media.synthetic import tone, write_clip, write_wav
 from tests.preprocess.test_run import reasons_of, require_agreement
-from tests.preprocess.world import DrawnTools, draw_talk, small_settings, tree_hash
+from tests.preprocess.world import DrawnTools, draw_talk, preprocess, small_settings
 
 pytestmark = pytest.mark.slow
 
@@ -53,9 +52,7 @@ def test_two_hundred_files_are_all_accounted_for(tmp_path):
     raw = tmp_path / "raw"
     expected = fill(raw)
     assert expected.total() == 200
-    before = tree_hash(raw)
     preprocess(small_settings(raw), DrawnTools)
-    assert tree_hash(raw) == before
     assert Counter(reasons_of(tmp_path, raw).values()) == expected
     require_agreement(tmp_path, raw)
 
@@ -64,8 +61,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from latentsync.preprocess.runner import preprocess\n"
-        "from tests.preprocess.world import DrawnTools, small_settings\n"
+        "from tests.preprocess.world import DrawnTools, preprocess, small_settings\n"
         "preprocess(small_settings(Path(sys.argv[1]), Path(sys.argv[2])), DrawnTools)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.preprocess.runner import preprocess
 from latentsync.preprocess.settings import EngineSettings
 from latentsync.preprocess.steps import steps_of
 from tests.preprocess.test_run import reasons_of
-from tests.preprocess.world import DrawnTools, contents, draw_talk, small_settings
+from tests.preprocess.world import DrawnTools, contents, draw_talk, preprocess, small_settings, tree_hash
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +93,7 @@ def test_a_killed_run_goes_on(tmp_path, raw, calm):
         f"preprocess(small_settings(Path({str(raw)!r}), Path({str(tmp_path / 'killed')!r}),"
         " engine=EngineSettings(workers=2)), DrawnTools)\n"
     )
-    moments = random.Random(3)
+    moments, before = random.Random(3), tree_hash(raw)
     for _ in range(2):
         process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
         deadline = time.monotonic() + 120
@@ -105,5 +104,6 @@ def test_a_killed_run_goes_on(tmp_path, raw, calm):
             time.sleep(0.2)
         process.kill()
         process.wait()
+    assert tree_hash(raw) == before
     preprocess(small_settings(raw, tmp_path / "killed"), DrawnTools)
     require_equal(tmp_path / "killed", calm)

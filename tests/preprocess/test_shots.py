@@ -38,7 +38,7 @@ def test_a_clip_shorter_than_the_window_has_no_cut():
     assert cuts_in([]) == []
 
 
-@pytest.mark.parametrize("seed", [3, 11])
+@pytest.mark.parametrize("seed", [3, 11, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20, 30))])
 def test_cuts_of_a_film_are_found_and_none_invented(seed):
     options = TalkerOptions(cuts=(1.0, 1.8, 2.6))
     film = make_talker(seed, seed, seed, seconds=3.6, size=(192, 144), options=options)

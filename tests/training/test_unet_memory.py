@@ -29,7 +29,8 @@ def test_the_peak_counts_what_is_held_at_once():
 
 
 def test_weights_optimiser_and_activations():
-    small = ["data.batch_size=8", "data.resolution=128", "run.ema_decay=0"]  # activations outweigh what is left of gradients
+    # Large enough for activations to outweigh what gradients leave behind.
+    small = ["data.batch_size=8", "data.resolution=128", "run.ema_decay=0"]
     plain, saving, encoding = (
         estimate_memory(load_config(STAGE_1, UNetRecipe, [*small, override]))
         for override in (
