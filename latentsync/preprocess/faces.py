@@ -59,7 +59,7 @@ class FaceCount:
         return side < self.min_side
 
     def _refuse_size(self, side: float) -> None:
-        self.reason = f"small face: {side:.0f} px where {self.min_side} are needed"
+        self.reason = f"small face: {int(side)} px where {self.min_side} are needed"  # 119.7 is not the 120 it lacks
 
 
 def look_at(
