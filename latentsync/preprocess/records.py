@@ -21,7 +21,8 @@ from latentsync.preprocess.layout import Layout
 
 log = logging.getLogger(__name__)
 
-_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names may be any bytes
+_READ = {"encoding": "utf-8", "errors": "surrogateescape"}
+_WRITE = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names may be any bytes: JSON's escapes for those
 
 RowKey = tuple[str, str, int, int]  # step, settings, first frame, number of frames
 
@@ -86,7 +87,7 @@ def read_journal(layout: Layout, source: str) -> Journal | None:
         return None
     head: Mapping[str, str] | None = None
     rows: dict[RowKey, Row] = {}
-    for line in path.read_text(**_TEXT).splitlines():
+    for line in path.read_text(**_READ).split("\n"):  # splitlines() would also split at U+2028 in a name
         try:
             values = json.loads(line)
             if "file" in values:
@@ -118,7 +119,7 @@ def write_journal(layout: Layout, journal: Journal) -> None:
 
 def append_row(layout: Layout, row: Row) -> None:
     """Add a row; it is on the disk when this returns. Processes may append to one journal at the same time."""
-    line = (json.dumps(row.to_json(), ensure_ascii=False) + "\n").encode(**_TEXT)
+    line = (json.dumps(row.to_json(), ensure_ascii=False) + "\n").encode(**_WRITE)
     with layout.journal(row.clip.source).open("r+b") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         end = stream.seek(0, os.SEEK_END)
@@ -131,7 +132,7 @@ def append_row(layout: Layout, row: Row) -> None:
 
 
 def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", **_TEXT) as stream:
+    with path.open("w", **_WRITE) as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
@@ -139,7 +140,7 @@ def _write_synced(path: Path, text: str) -> None:
 
 def _parse_file_record(path: Path) -> FileRecord | None:
     try:
-        return FileRecord(**json.loads(path.read_text(**_TEXT)))
+        return FileRecord(**json.loads(path.read_text(**_READ)))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):

@@ -40,7 +40,7 @@ def layout(tmp_path) -> Layout:
 
 
 def row(start: int = 0, scratch: str = "s", reason: str = "", made: bool = True) -> Row:
-    clip = Clip(SOURCE, f"视频 'x'_{start}.mp4", start, 25, (3, 9))
+    clip = Clip(SOURCE, f"视频 'x'\u2028\x85_{start}.mp4", start, 25, (3, 9))
     return Row("shot", "digest", clip, (clip,) if made else (), reason, {"offset": -2}, 0.5, "here", scratch)
 
 
@@ -77,6 +77,7 @@ def test_file_records_survive_any_name_and_damage(layout):
     write_file_record(layout, record)
     assert read_file_record(layout, name) == record
     assert list(file_records(layout)) == [record]
+    assert "caf\\udce9" in layout.file_record(name).read_text("utf-8"), "no text"
     layout.file_record(name).write_text('{"name": "x"')
     assert read_file_record(layout, name) is None
 
