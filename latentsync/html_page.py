@@ -19,7 +19,9 @@ th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #ddd; 
 th:first-child, td:first-child { text-align: left; }
 .plots, .examples { display: flex; flex-wrap: wrap; gap: 1em; }
 .plots img { width: 340px; } figure { margin: 0; width: 240px; font-size: 80%; overflow-wrap: anywhere; }
-figure img { width: 240px; } .verdict { font-size: 115%; border-left: 4px solid #47a; padding-left: 1em; }
+figure img { width: 240px; }
+@media (max-width: 640px) { table { display: block; overflow-x: auto; } .plots img { max-width: 100%; } }
+.verdict { font-size: 115%; border-left: 4px solid #47a; padding-left: 1em; }
 """
 
 

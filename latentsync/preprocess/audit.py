@@ -78,7 +78,7 @@ def audit(layout: Layout, steps: Sequence[Step], speakers_by_folder: bool = Fals
                     histograms["length"].add(clip.seconds)
                     speakers[speaker] += clip.seconds / 3600
     known = {name: hours for name, hours in speakers.items() if name}
-    accounts = take_account(layout, steps)
+    accounts, order = take_account(layout, steps), [READABLE, *(step.name for step in steps)]
     return Audit(
         accounts=accounts,
         recordings=recordings,
@@ -87,7 +87,7 @@ def audit(layout: Layout, steps: Sequence[Step], speakers_by_folder: bool = Fals
         variable_rate=variable,
         rotated=rotated,
         histograms=histograms,
-        examples=[each for shown in examples.values() for each in shown],
+        examples=[each for place in sorted(examples, key=lambda key: order.index(key[0])) for each in examples[place]],
         verdict=verdict(accounts, len(known), recordings, histograms["offset"]),
     )
 

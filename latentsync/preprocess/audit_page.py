@@ -101,7 +101,9 @@ def _examples(examples: Sequence[Example]) -> list[str]:
 
 
 def _picture(example: Example) -> str:
-    """A frame from the middle; words where there is none."""
+    """A frame from the middle; words where there is none, nothing where the reason says why."""
+    if example.reason.startswith("unreadable"):
+        return ""
     if not example.file.is_file():  # opening a pipe would wait for ever
         return "<p>There is no such file.</p>"
     try:

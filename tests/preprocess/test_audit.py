@@ -63,7 +63,9 @@ def test_an_audit_is_a_page_of_its_own_and_json(result, capsys):
     assert not re.search(r"https?://|<script|<link", page)
     assert page.count("data:image/png") >= 6
     assert page.count("data:image/jpeg") == 3  # the two pieces without a face, and the short one
-    assert "words.txt<br>unreadable: " in page
+    assert page.count("words.txt<br>unreadable: ") == 1
+    headings = re.findall("<h3>(.*?):", page)
+    assert headings == ["readable", "readable", "high_resolution"]
     assert "&lt;none&gt;" in page
     assert "<none>" not in page
     values = json.loads((result / "manifest" / "audit.json").read_text())
