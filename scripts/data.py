@@ -53,8 +53,9 @@ def run(options: argparse.Namespace) -> None:
     by_folder = options.speakers == "folder"
     if options.command == "make_manifest":
         target = options.out or options.folder / "clips.jsonl"
-        train, validation = make_manifest(layout, settings, steps, target, options.validation_share, by_folder)
-        print(f"{target}: {train} training clips, {validation} validation clips.")
+        train, validation, copies = make_manifest(layout, settings, steps, target, options.validation_share, by_folder)
+        left_out = f" {copies} more are copies of validation clips and left out." if copies else ""
+        print(f"{target}: {train} training clips, {validation} validation clips.{left_out}")
         return
     found = audit(layout, steps, by_folder)
     folder = options.out or layout.manifest

@@ -27,9 +27,9 @@ def make_manifest(
     target: Path,
     validation_share: float,
     speakers_by_folder: bool = False,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Write the clips that the last of ``steps`` let through to ``target``, split by recording; how many there are on
-    the training and the validation side.
+    the training and the validation side, and how many are left out as copies of validation clips.
 
     Raises ``DataError`` if there are none, or only clips of one recording.
     """
@@ -41,7 +41,7 @@ def make_manifest(
         )
     train, validation = training.split_by_source(clips, validation_share)
     training.write_manifest((*train, *validation), target)
-    return len(train), len(validation)
+    return len(train), len(validation), len(clips) - len(train) - len(validation)
 
 
 def _clips(

@@ -52,6 +52,17 @@ def test_the_manifest_is_what_training_takes(result, tmp_path, capsys):
     assert "training clips" in capsys.readouterr().out
 
 
+def test_copies_of_validation_clips_are_no_training_clips(tmp_path, capsys):
+    """Two files of other bytes and the same pictures and sound end on one side, whichever that is."""
+    raw = tmp_path / "raw"
+    for seed in range(2):
+        draw_talk(raw / f"{seed}.mp4", 1.4, seed=seed)
+        (raw / f"{seed} again.mp4").write_bytes((raw / f"{seed}.mp4").read_bytes() + b"\0")
+    preprocess(small_settings(raw), DrawnTools)
+    assert main(["make_manifest", str(tmp_path), "--validation_share", "0.25"]) == 0
+    assert "2 training clips, 1 validation clips. 1 more are copies" in capsys.readouterr().out
+
+
 def test_clips_before_alignment_are_no_training_clips(result, capsys):
     assert main(["make_manifest", str(result), "--step", "segmented"]) == DataError.exit_code
     assert "not aligned" in capsys.readouterr().err
