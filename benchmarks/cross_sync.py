@@ -37,17 +37,18 @@ from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
 from latentsync.data.talkers.clip import TalkerClip
 from latentsync.data.talkers.cross import CrossClip, make_cross_clip, speaking
-from latentsync.diffusion.sampler import SamplerSettings
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.align import FaceAligner, align_face
 from latentsync.face.backends import yunet
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection, FaceDetector
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
-from latentsync.inference.loading import DEFAULT_DIRECTORY, WeightPaths, load_pipeline, model_settings
+from latentsync.inference.loading import load_pipeline
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.presets import DEFAULT_PRESET, PRESETS, sampler_values
+from latentsync.inference.weights import DEFAULT_DIRECTORY, WeightPaths, model_settings
 from latentsync.metrics.cross_sync import MouthTruth, Row, fill_gaps, score_mouth, summarise, table
 from latentsync.metrics.fidelity import psnr, ssim
 from latentsync.metrics.mouth import mouth_opening
@@ -176,6 +177,7 @@ def measure(clip: CrossClip, result: np.ndarray, with_: Instruments) -> tuple[di
     mean = np.rint(faces["source"].mean(axis=0, keepdims=True)).astype(np.uint8).repeat(len(result), axis=0)
     for kind, pictures in (("codec", with_.through_codec(faces["truth"])), ("mean face", mean)):
         rows[kind] = with_.fidelity(pictures, faces["truth"])
+        rows[kind] |= {"flicker": with_.flicker(pictures, faces["truth"], still)}
     moments = np.linspace(0, len(result) - 1, SHEET_TILES).round().astype(int)
     return rows, [SheetRow(kind, faces[kind][moments]) for kind in ("source", "result", "truth")]
 
