@@ -1,8 +1,9 @@
 """Steps 1 to 6 of the data pipeline against the same steps done plainly: one file after another, every step decoding
 and encoding for itself, the detector looking at every frame, in step 5 and again in step 6.
 
-Both ways use the same decoder, encoder, detector and alignment in one thread, and CPU seconds are counted, so other
-work on the machine does not matter. Also says how far apart the aligned pictures of the two ways are. One line of JSON:
+Both ways use the same decoder, encoder, detector (loaded before) and alignment in one thread, and CPU seconds are
+counted, so other work on the machine matters little. Also says how far apart the aligned pictures of the two ways are.
+One line of JSON:
 
     python -m benchmarks.preprocess_speed --input FILMS --weights checkpoints/auxiliary --min_side 120
 """
@@ -116,7 +117,8 @@ def measure(source: Path, weights: Path, min_side: int) -> dict:
         faces=FaceSettings(min_side=min_side),
         engine=EngineSettings(workers=0),
     )
-    detector = LoadedTools(settings, "cpu").detector
+    tools = LoadedTools(settings, "cpu")
+    detector = tools.detector
     films = sorted(path for path in source.iterdir() if path.suffix == ".mp4")
     with tempfile.TemporaryDirectory() as scratch, single_threaded():
         started, frames = time.process_time(), 0
@@ -127,7 +129,8 @@ def measure(source: Path, weights: Path, min_side: int) -> dict:
         plain = time.process_time() - started
         started = time.process_time()
         output = Path(scratch) / "output"
-        accounts = preprocess(PreprocessSettings(**{**vars(settings), "output_dir": str(output)}))
+        changed = PreprocessSettings(**{**vars(settings), "output_dir": str(output)})
+        accounts = preprocess(changed, lambda _, device: tools)
         ours = time.process_time() - started
         apart = alignment_difference(sorted((output / "segmented").rglob("*.mp4")), settings, detector)
     return {
