@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from latentsync.media.threads import picture_threads
 from latentsync.types import ColorTags
 
 # FFmpeg's code of a matrix (AVColorSpace) -> code of the coefficients that swscale knows for it. 10 is BT.2020 with
@@ -123,6 +124,7 @@ class FrameToRgb:
             src_colorspace=self._matrix,
             src_color_range=self._range,
             interpolation=_DECODE,
+            threads=picture_threads(frame.width * frame.height),
         )
         green, blue, red = (plane_view(plane) for plane in planar.planes)
         return cv2.merge([red, green, blue]), alpha_of(frame) if self._alpha else None
@@ -130,6 +132,7 @@ class FrameToRgb:
     def _filtered(self, frame: av.VideoFrame) -> av.VideoFrame:
         if self._graph is None:
             self._graph = av.filter.Graph()
+            self._graph.threads = picture_threads(frame.width * frame.height)
             source = self._graph.add_buffer(
                 width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1)
             )
@@ -163,6 +166,7 @@ class RgbToFrame:
             dst_colorspace=self._matrix,
             dst_color_range=self._range,
             interpolation=_ENCODE,
+            threads=picture_threads(packed.width * packed.height),
         )
         if self._rounded:
             return _to_8_bits(frame, self._pix_fmt.removesuffix("10le"))

@@ -1,4 +1,4 @@
-"""How many threads decoders, encoders, OpenCV and PyTorch may start, for the whole process."""
+"""How many threads decoders, converters, encoders, OpenCV and PyTorch may start, for the whole process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _codec_threads = 0  # one per processor core
+_SMALL_PICTURE = 2**18  # pixels; with fewer, threads wait for each other longer than they convert
 
 
 def codec_threads() -> int:
@@ -13,9 +14,14 @@ def codec_threads() -> int:
     return _codec_threads
 
 
+def picture_threads(n_pixels: int) -> int:
+    """For each conversion of a picture of so many pixels; 0: one per processor core. The result is the same."""
+    return 1 if n_pixels < _SMALL_PICTURE else _codec_threads
+
+
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """One thread for decoding, encoding, OpenCV and PyTorch.
+    """One thread for decoding, converting, encoding, OpenCV and PyTorch.
 
     x264's output and the rounding of sums depend on the number of threads, so work that must not depend on the machine
     is done inside this; workers that share the cores among them do all of theirs so.

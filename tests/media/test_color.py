@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import av
 import cv2
 import numpy as np
 import pytest
 
 from latentsync.media.color import FrameToRgb, Orientation, RgbToFrame, coefficients, plane_view
+from latentsync.media.threads import single_threaded
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import ColorTags
 from tests.media.synthetic import picture, write_clip
 
+TASKS = Path("/proc/self/task")  # a folder for each thread of this process
 LUMA = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 
 
@@ -116,3 +121,20 @@ def test_a_decoded_frame_keeps_its_planes(tmp_path, rotation):
         for a, b in zip(before.planes, after.planes, strict=True):
             difference = plane_view(b).astype(int) - np.rot90(plane_view(a), -rotation // 90)
             assert np.abs(difference).mean() < 0.1
+
+
+@pytest.mark.parametrize("size", [(128, 96), (1280, 720)])
+def test_threads_do_not_change_pictures_and_are_as_many_as_allowed(size):
+    pixels, found, started = picture(0, *size), [], []
+    for how in (single_threaded, nullcontext):
+        with how():
+            before = len(list(TASKS.iterdir()))
+            to_frame = RgbToFrame(ColorTags(), "yuv420p")
+            to_rgb = FrameToRgb(ColorTags(), "yuv420p", *size, Orientation(flip_x=True), alpha=False)
+            found.append(to_rgb(to_frame(pixels, None))[0])
+            started.append(len(list(TASKS.iterdir())) - before)
+            del to_frame, to_rgb
+    assert np.array_equal(*found)
+    assert started[0] <= 0
+    if size == (128, 96):
+        assert started[1] <= 0  # not worth it
