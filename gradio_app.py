@@ -35,7 +35,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def serve(arguments: argparse.Namespace) -> None:
     """Serve until Ctrl-C."""
     from latentsync.heaps import share_heaps
-    from latentsync.inference.loading import WeightPaths, installed_weights
+    from latentsync.inference.weights import WeightPaths, installed_weights
     from latentsync.media.limits import MediaLimits
     from latentsync.page.server import serving
     from latentsync.page.studio import Example, Studio
@@ -56,6 +56,7 @@ def serve(arguments: argparse.Namespace) -> None:
         studio, host=arguments.host, port=arguments.port, share=arguments.share, preset=arguments.preset
     ) as address:
         print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
+        studio.warm_up()
         threading.Event().wait()
 
 

@@ -22,7 +22,7 @@ from latentsync.evaluation.clip import score_clip
 from latentsync.evaluation.instruments import load_instruments
 from latentsync.evaluation.pairs import find_pairs
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
-from latentsync.inference.loading import BUILTIN_DIRECTORY
+from latentsync.inference.weights import BUILTIN_DIRECTORY
 from latentsync.media.threads import single_threaded
 
 CLIPS, WORKERS = 100, 2  # of the time that is extrapolated to

@@ -73,13 +73,13 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
 
-    from latentsync.diffusion.sampler import SamplerSettings
+    from latentsync.diffusion.settings import SamplerSettings
     from latentsync.inference.control import RunControl
     from latentsync.inference.job import dub
-    from latentsync.inference.loading import WeightPaths
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.progress import ProgressBar
     from latentsync.inference.request import DubRequest
+    from latentsync.inference.weights import WeightPaths
 
     with tempfile.TemporaryDirectory() as name, ProgressBar() as bar:
         folder = Path(name)

@@ -36,7 +36,8 @@ from benchmarks.mouths import Mouths
 from benchmarks.networks import MODELS, LoadedNetworks, load_networks
 from benchmarks.plain_path import Denoise, PlainPath, plain_ddim
 from benchmarks.report import PeakMemory, publish
-from latentsync.diffusion.sampler import SamplerSettings, sample
+from latentsync.diffusion.sampler import sample
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
 from latentsync.heaps import share_heaps
@@ -44,12 +45,12 @@ from latentsync.inference.clock import StageClock
 from latentsync.inference.device import choose_device, choose_precision
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.faces import FaceFinder
-from latentsync.inference.loading import WeightPaths
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.presets import PRESETS, sampler_values
 from latentsync.inference.report import RunRecord
 from latentsync.inference.request import AUTO_BATCH, AUTO_BATCH_GPU
+from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import write_video

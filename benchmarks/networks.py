@@ -17,8 +17,9 @@ from latentsync.checkpoint import load_codec, load_unet
 from latentsync.checkpoint.codec import SD_VAE_CONFIG
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.generator import LatentModels
-from latentsync.inference.loading import ModelSettings, WeightPaths, model_settings, pipeline_of
+from latentsync.inference.loading import pipeline_of
 from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.inference.weights import ModelSettings, WeightPaths, model_settings
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.whisper import WhisperTaps

@@ -21,8 +21,8 @@ from benchmarks.networks import LoadedNetworks
 from latentsync.constants import AUDIO_RATE, LATENT_DOWNSCALE
 from latentsync.diffusion.conditioning import Conditioning, build_unet_input, latent_mask
 from latentsync.diffusion.noise import shared_noise
-from latentsync.diffusion.sampler import SamplerSettings
 from latentsync.diffusion.schedule import make_scheduler
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.align import FaceAligner
 from latentsync.face.colour import ColourSmoother
 from latentsync.face.mask import load_mask
@@ -88,13 +88,10 @@ class PlainPath:
                     yield member.frame
                     continue
                 with clock.measure("paste"):
-                    frame, window, number = member.frame, *slot
-                    patch = paster.prepare(frame.pixels, faces[window][number], member.face.matrix)
-                    if patch is not None:
-                        colour = smoother.next(patch.colour, member.shot)
-                        pixels = paster.blend(frame.pixels, patch, colour, member.strength)
-                        frame = replace(frame, pixels=pixels)
-                yield frame
+                    frame, face = member.frame, faces[slot[0]][slot[1]]
+                    colour = smoother.next(paster.compare(face, member.face, frame.pixels.shape), member.shot)
+                    pixels = paster.paste(frame.pixels, face, member.face.matrix, colour, member.strength)
+                yield replace(frame, pixels=pixels)
 
     def _align(self, target: TargetFrame, aligner: FaceAligner) -> AlignedFrame:
         if target.face is None:

@@ -21,8 +21,9 @@ from benchmarks.networks import BUILTIN, TOPOLOGIES, load_networks
 from benchmarks.report import publish
 from latentsync.constants import LATENT_DOWNSCALE, MODEL_FPS, WINDOW_FRAMES
 from latentsync.diffusion.conditioning import Conditioning
-from latentsync.diffusion.sampler import SamplerSettings, sample
-from latentsync.inference.estimate import measure_speed
+from latentsync.diffusion.sampler import sample
+from latentsync.diffusion.settings import SamplerSettings
+from latentsync.inference.device import measure_speed
 from latentsync.inference.presets import PRESETS
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D

@@ -27,7 +27,8 @@ from benchmarks.report import ROOT, publish
 
 VIDEO, AUDIO, FACES = (ROOT / "assets" / name for name in ("sample_video.mp4", "sample_audio.wav", "sample_faces.npz"))
 LOAD = (
-    "from latentsync.inference.loading import WeightPaths, load_pipeline, model_settings\n"
+    "from latentsync.inference.loading import load_pipeline\n"
+    "from latentsync.inference.weights import WeightPaths, model_settings\n"
     "w = WeightPaths.builtin(); load_pipeline(w, model_settings(w.unet, None))"
 )
 
@@ -58,7 +59,7 @@ def first_frame(model: str, preset: str, rounds: int) -> float:
     import torch
 
     from benchmarks.networks import load_networks
-    from latentsync.diffusion.sampler import SamplerSettings
+    from latentsync.diffusion.settings import SamplerSettings
     from latentsync.face.tracks import FaceTracks
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.presets import sampler_values

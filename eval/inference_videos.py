@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentsync.errors import DataError, LatentSyncError
-from latentsync.inference.presets import BUILTIN_PRESET, DEEPCACHE_INTERVAL, DEFAULT_PRESET, DEFAULT_SEED, PRESETS
+from latentsync.inference.presets import DEEPCACHE_INTERVAL, DEFAULT_SEED, PRESETS, apply_preset
 
 SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus")
 
@@ -79,21 +79,22 @@ def make_pairs(videos: dict[str, Path], audios: dict[str, Path], pairing: str, s
 
 def run(options: argparse.Namespace) -> int:
     """Dub what is not there yet; 1 if anything failed."""
-    from latentsync.diffusion.sampler import SamplerSettings
     from latentsync.evaluation.pairs import SUFFIXES, files_in, videos_in
     from latentsync.inference.job import dub
-    from latentsync.inference.loading import WeightPaths
     from latentsync.inference.networks import KeptNetworks
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.request import DubRequest
+    from latentsync.inference.weights import WeightPaths
 
     audios = files_in(options.audios_dir, SUFFIXES | set(SOUNDS))
     pairs = make_pairs(videos_in(options.videos_dir), audios, options.pairing, options.seed)
-    weights = WeightPaths.choose(options.checkpoint_dir, options.inference_ckpt_path)
-    changes = {"steps": options.inference_steps, "guidance_scale": options.guidance_scale}
-    changes["cache_interval"] = DEEPCACHE_INTERVAL if options.enable_deepcache else None
-    preset = options.preset or (BUILTIN_PRESET if weights.are_builtin else DEFAULT_PRESET)
-    sampler = SamplerSettings(**PRESETS[preset] | {key: value for key, value in changes.items() if value is not None})
+    weights, sampler = apply_preset(
+        options.preset,
+        WeightPaths.choose(options.checkpoint_dir, options.inference_ckpt_path),
+        steps=options.inference_steps,
+        guidance_scale=options.guidance_scale,
+        cache_interval=DEEPCACHE_INTERVAL if options.enable_deepcache else None,
+    )
     networks, failed = KeptNetworks(), 0
     for number, pair in enumerate(pairs, start=1):
         target = options.output / "results" / f"{pair.name}.mp4"

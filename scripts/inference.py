@@ -17,7 +17,7 @@ from latentsync.inference.presets import (
     DEFAULT_PRESET,
     DEFAULT_SEED,
     PRESETS,
-    sampler_values,
+    apply_preset,
 )
 from latentsync.inference.timeline import LengthMode
 
@@ -111,23 +111,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Turn arguments into a request and hand it to the package."""
-    from latentsync.diffusion.sampler import SamplerSettings
     from latentsync.heaps import share_heaps
     from latentsync.inference.control import RunControl
     from latentsync.inference.excerpt import Excerpt
     from latentsync.inference.job import dub
-    from latentsync.inference.loading import WeightPaths
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.preflight import preflight
     from latentsync.inference.progress import ProgressBar
     from latentsync.inference.request import DubRequest
+    from latentsync.inference.weights import WeightPaths
     from latentsync.media.writer import EncodingOptions
 
     share_heaps()
-    weights = WeightPaths.choose(arguments.checkpoint_dir, arguments.inference_ckpt_path)
-    sampler = sampler_values(
+    weights, sampler = apply_preset(
         arguments.preset,
-        weights.are_builtin,
+        WeightPaths.choose(arguments.checkpoint_dir, arguments.inference_ckpt_path),
         steps=arguments.inference_steps,
         guidance_scale=arguments.guidance_scale,
         cache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else None,
@@ -137,7 +135,7 @@ def run(arguments: argparse.Namespace) -> None:
         audio=arguments.audio_path,
         output=arguments.video_out_path,
         options=SyncOptions(
-            sampler=SamplerSettings(**sampler),
+            sampler=sampler,
             seed=arguments.seed,
             length=LengthMode(arguments.length),
             face=arguments.face,
@@ -147,7 +145,7 @@ def run(arguments: argparse.Namespace) -> None:
         ),
         encoding=EncodingOptions(codec=arguments.codec, crf=arguments.crf),
         unet_config=arguments.unet_config_path,
-        weights=weights.for_preset(arguments.preset),
+        weights=weights,
         device=arguments.device,
         precision=arguments.precision,
         detector=arguments.detector,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from latentsync.face.detector import Detection
 
@@ -42,6 +41,8 @@ class Associator:
         self._tracks = [track for track in self._tracks if position - track.position <= COAST_FRAMES]
         numbers = [-1] * len(detections)
         if self._tracks and detections:
+            from scipy.optimize import linear_sum_assignment  # a second to import, and only frames in a row need it
+
             costs = np.array([[_cost(track, position, found) for found in detections] for track in self._tracks])
             for row, column in zip(*linear_sum_assignment(costs), strict=True):
                 if costs[row, column] < REFUSED:

@@ -1,6 +1,8 @@
-"""Which device, and which precision really works on it."""
+"""Which device, which precision really works on it, and how fast it is."""
 
 from __future__ import annotations
+
+import time
 
 import torch
 
@@ -75,6 +77,17 @@ def probe_error(device: torch.device, dtype: torch.dtype) -> float:
         return float("inf")
     error = (result - reference).norm() / reference.norm()
     return float(error) if bool(torch.isfinite(error)) else float("inf")
+
+
+def measure_speed(device: torch.device, dtype: torch.dtype, side: int = 1024) -> float:
+    """Operations per second of a matrix product, the best of a few, in about a tenth of a second."""
+    a = torch.randn(side, side, device=device).to(dtype)
+    best = float("inf")
+    for _ in range(4):
+        start = time.perf_counter()
+        (a @ a).sum().item()
+        best = min(best, time.perf_counter() - start)
+    return 2 * side**3 / best
 
 
 def _is_available(kind: str) -> bool:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
-import torch
-
-from latentsync.diffusion.sampler import SamplerSettings
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.types import VideoInfo
 
 # Floating-point operations per frame of the full-size networks at 256 pixels, counted with
@@ -62,7 +59,7 @@ def estimate(
     networks: NetworkSizes,
     flops_per_second: float,
 ) -> Estimate:
-    """The cost of ``frames`` frames of a result; ``flops_per_second`` as ``measure_speed`` finds it."""
+    """The cost of ``frames`` frames of a result; ``flops_per_second`` as ``device.measure_speed`` finds it."""
     windows = ceil(frames / window_length)
     branches = 1 + sampler.guided_share
     full = ceil(sampler.steps / sampler.cache_interval)
@@ -81,17 +78,6 @@ def estimate(
         memory_bytes=FRAMES_IN_FLIGHT * pixels * 3,
         disk_bytes=int(max(pixels * frames * BITS_PER_PIXEL / 8, _source_bytes(info, frames / info.fps))),
     )
-
-
-def measure_speed(device: torch.device, dtype: torch.dtype, side: int = 1024) -> float:
-    """Operations per second of a matrix product, the best of a few, in about a tenth of a second."""
-    a = torch.randn(side, side, device=device).to(dtype)
-    best = float("inf")
-    for _ in range(4):
-        start = time.perf_counter()
-        (a @ a).sum().item()
-        best = min(best, time.perf_counter() - start)
-    return 2 * side**3 / best
 
 
 def _source_bytes(info: VideoInfo, seconds: Fraction) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from latentsync.face.detections_file import read_detections
 from latentsync.face.detector import Detection, FaceDetector
@@ -17,6 +17,9 @@ from latentsync.face.tracks import FaceTracks
 from latentsync.inference.clock import StageClock
 from latentsync.inference.options import SyncOptions
 from latentsync.types import VideoInfo
+
+if TYPE_CHECKING:
+    import torch
 
 TRACK_SUFFIXES = (".npz", ".json")
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from latentsync.constants import LATENT_DOWNSCALE, exact_div
 from latentsync.diffusion.conditioning import Conditioning, latent_mask
 from latentsync.diffusion.noise import shared_noise
-from latentsync.diffusion.sampler import SamplerSettings, sample
+from latentsync.diffusion.sampler import sample
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.inference.latent_memory import LatentMemory
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D

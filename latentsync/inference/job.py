@@ -19,12 +19,12 @@ from latentsync.face.tracks import FaceTracks
 from latentsync.inference.control import RunControl
 from latentsync.inference.excerpt import Excerpt, excerpt_frames, in_source_order
 from latentsync.inference.faces import tracking_settings
-from latentsync.inference.loading import with_checksums
 from latentsync.inference.networks import Networks
 from latentsync.inference.preflight import Preflight, preflight
 from latentsync.inference.report import RunRecord, RunReport
 from latentsync.inference.request import DubRequest
 from latentsync.inference.timeline import LengthMode
+from latentsync.inference.weights import with_checksums
 from latentsync.media.writer import write_video
 from latentsync.stream import prefetch
 from latentsync.types import Frame

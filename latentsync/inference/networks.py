@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from latentsync.face.detector import FaceDetector
 from latentsync.face.detector_choice import load_detector
-from latentsync.inference.loading import ModelSettings, WeightPaths, load_pipeline
-from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.inference.weights import ModelSettings, WeightPaths
+
+if TYPE_CHECKING:
+    import torch
+
+    from latentsync.inference.pipeline import LipsyncPipeline
 
 
 class Networks:
@@ -20,6 +23,8 @@ class Networks:
         self, weights: WeightPaths, settings: ModelSettings, device: torch.device, dtype: torch.dtype
     ) -> LipsyncPipeline:
         """See ``loading.load_pipeline``."""
+        from latentsync.inference.loading import load_pipeline  # seconds to import: not before the files are checked
+
         return load_pipeline(weights, settings, device, dtype)
 
     def detector(self, name: str, auxiliary: Path, device: str) -> FaceDetector:
@@ -60,6 +65,8 @@ class KeptNetworks(Networks):
 
 
 def _free_memory() -> None:
+    import torch
+
     gc.collect()  # modules refer to themselves through their hooks
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

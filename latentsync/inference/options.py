@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from latentsync.diffusion.sampler import SamplerSettings
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import ConfigError
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.presets import DEFAULT_SEED

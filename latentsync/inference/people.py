@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 
 from latentsync.face.detector import Detection
 from latentsync.face.selection import MIN_SCORE, MIN_SIZE
 from latentsync.inference.clock import StageClock
-from latentsync.inference.device import choose_device
 from latentsync.inference.faces import FaceFinder
-from latentsync.inference.loading import WeightPaths
 from latentsync.inference.networks import Networks
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.types import Frame
+
+if TYPE_CHECKING:
+    import torch
 
 SAMPLED_FRAMES = 12
 THUMBNAIL_SIDE = 160  # px
@@ -77,6 +79,8 @@ def find_people(
     if limits is not None:
         limits.check_video(path)
     video = VideoFile(path)
+    from latentsync.inference.device import choose_device  # torch: seconds to import
+
     place = choose_device(device) if isinstance(device, str) else device
     finder = FaceFinder(detector, weights.auxiliary, place, StageClock(), (networks or Networks()).detector)
     tracks = finder.tracks(video.info, SyncOptions())

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from latentsync.checkpoint import count_parameters
 from latentsync.constants import AUDIO_RATE
@@ -18,18 +17,20 @@ from latentsync.errors import AudioError, DiskFullError, NoAudioStreamError, Out
 from latentsync.face.selection import is_usable
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.clock import StageClock
-from latentsync.inference.device import choose_device, choose_precision
-from latentsync.inference.estimate import Estimate, NetworkSizes, estimate, measure_speed
+from latentsync.inference.estimate import Estimate, NetworkSizes, estimate
 from latentsync.inference.excerpt import excerpt_frames
 from latentsync.inference.faces import FaceFinder
-from latentsync.inference.loading import ModelSettings, model_settings
 from latentsync.inference.networks import Networks
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.request import DubRequest
 from latentsync.inference.timeline import expected_frames
+from latentsync.inference.weights import ModelSettings, model_settings
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
+
+if TYPE_CHECKING:
+    import torch
 
 SAMPLED_FRAMES = 20  # that are searched for a face
 SILENCE = 1e-3  # peak of a sound that is as good as silent, full scale 1
@@ -83,8 +84,6 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     refuse_unwritable(request.output, (request.video, request.audio), request.overwrite)
     if request.report is not None:
         _require_place_for_report(request.report, request)
-    device = choose_device(request.device)
-    request.batch_for(device.type)
     if request.limits is not None:
         request.limits.check_video(request.video)
         request.limits.check_audio(request.audio)
@@ -92,14 +91,20 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     waveform, notes = read_speech(request.audio)
     weights = request.weights.check()
     settings = model_settings(request.weights.unet, request.unet_config)
+    plan = check_encoder(request.encoding, video.info, request.output.suffix)
+    options = request.options
+    if options.excerpt is not None:
+        options = replace(options, excerpt=options.excerpt.on_frames(video.info.fps))
+
+    # torch: seconds to import. What can be refused without it has been.
+    from latentsync.inference.device import choose_device, choose_precision, measure_speed
+
+    device = choose_device(request.device)
+    request.batch_for(device.type)
     dtype = choose_precision(request.precision, device)
     finder = FaceFinder(
         request.detector, request.weights.auxiliary, device, clock or StageClock(), (networks or Networks()).detector
     )
-    options = request.options
-    if options.excerpt is not None:
-        options = replace(options, excerpt=options.excerpt.on_frames(video.info.fps))
-    plan = check_encoder(request.encoding, video.info, request.output.suffix)
     tracks = finder.tracks(video.info, options)
     cost = estimate(
         video.info,

@@ -1,10 +1,15 @@
-"""Named sampler settings. Plain values, so that a command line can list them without loading torch."""
+"""Named settings of sampler and codec. Plain values, so that a command line can list them without loading torch."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# Fields of `diffusion.sampler.SamplerSettings`. `exact` is the plain sampler; `balanced` reuses deep features at two
+from latentsync.diffusion.settings import SamplerSettings
+
+if TYPE_CHECKING:
+    from latentsync.inference.weights import WeightPaths
+
+# Fields of `diffusion.settings.SamplerSettings`. `exact` is the plain sampler; `balanced` reuses deep features at two
 # steps of three, as the published shell script does; `fast` takes fewer steps of a higher-order solver; so do
 # `builtin`, for the small built-in models, and `preview`, without guidance and with the small codec if it is installed.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -26,3 +31,13 @@ def sampler_values(preset: str | None, are_builtin: bool, **changes: int | float
     of ``changes`` that are not None."""
     values = PRESETS[preset or (BUILTIN_PRESET if are_builtin else DEFAULT_PRESET)]
     return values | {name: value for name, value in changes.items() if value is not None}
+
+
+def apply_preset(
+    preset: str | None, weights: WeightPaths, **changes: int | float | None
+) -> tuple[WeightPaths, SamplerSettings]:
+    """What a preset means for ``weights``: the files to load and how to denoise; see ``sampler_values``.
+
+    Whoever lets a user choose a preset asks here. Raises ``ConfigError`` for changes that make no sense.
+    """
+    return weights.for_preset(preset), SamplerSettings(**sampler_values(preset, weights.are_builtin, **changes))

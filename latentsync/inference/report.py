@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentsync.inference.clock import StageClock
-from latentsync.inference.compositing import GeneratedFrame
+
+if TYPE_CHECKING:
+    from latentsync.inference.compositing import GeneratedFrame
 
 
 @dataclass(slots=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentsync.errors import ConfigError
-from latentsync.inference.loading import WeightPaths
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.media.writer import EncodingOptions
 

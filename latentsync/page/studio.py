@@ -10,24 +10,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from latentsync.constants import AUDIO_RATE
-from latentsync.diffusion.sampler import SamplerSettings
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.inference.control import RunControl
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.job import dub
-from latentsync.inference.loading import WeightPaths
 from latentsync.inference.networks import KeptNetworks, Networks
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.people import Person, find_people
-from latentsync.inference.presets import sampler_values
+from latentsync.inference.presets import apply_preset
 from latentsync.inference.progress import Progress, ProgressMeter
 from latentsync.inference.report import RunReport
 from latentsync.inference.request import DubRequest
 from latentsync.inference.timeline import LengthMode
+from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import read_audio
 from latentsync.media.limits import MediaLimits
 from latentsync.media.writer import EncodingOptions
@@ -112,6 +112,18 @@ class Studio:
         self._queue_length, self._queueing = queue_length, threading.Lock()
         self._jobs: dict[RunControl, str] = {}  # in the order in which they came; with the visitor that each is for
 
+    def warm_up(self) -> None:
+        """Import the libraries of the networks in the thread of the jobs: the first one comes after it.
+
+        What goes wrong goes wrong in that job again, which says so.
+        """
+
+        def work() -> None:
+            with self._looking:  # two threads that import a library from two ends could meet in its middle
+                import_module("latentsync.inference.loading")
+
+        self._worker.submit(work)
+
     def people(self, video: Path, checkpoint: str) -> list[Person]:
         """Who is to be seen. Raises as ``find_people``."""
         with self._looking:
@@ -167,10 +179,11 @@ class Studio:
         self._worker.shutdown(cancel_futures=True)
 
     def _request(self, wish: Wish, folder: Path) -> DubRequest:
-        weights = self._weights(wish.checkpoint)
         if wish.quality not in QUALITIES:
             raise ConfigError(f"There is no quality '{wish.quality}'.", remedy=f"Use one of: {', '.join(QUALITIES)}.")
-        sampler = sampler_values(wish.preset, weights.are_builtin, steps=wish.steps, guidance_scale=wish.guidance_scale)
+        weights, sampler = apply_preset(
+            wish.preset, self._weights(wish.checkpoint), steps=wish.steps, guidance_scale=wish.guidance_scale
+        )
         excerpt = None
         if wish.moment is not None:
             seconds = Fraction(self.sound_seconds(wish.audio)).limit_denominator(AUDIO_RATE)
@@ -181,7 +194,7 @@ class Studio:
             audio=wish.audio,
             output=folder / f"{name}.mp4",
             options=SyncOptions(
-                sampler=SamplerSettings(**sampler),
+                sampler=sampler,
                 seed=secrets.randbelow(2**32) if wish.seed == RANDOM_SEED else wish.seed,
                 length=LengthMode(wish.length),
                 face=wish.face,

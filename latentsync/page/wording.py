@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
-from latentsync.diffusion.sampler import SamplerSettings
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import LatentSyncError
 from latentsync.inference.presets import BUILTIN_PRESET, PRESETS
 from latentsync.inference.progress import Progress

@@ -15,9 +15,10 @@ from latentsync.errors import DataError
 from latentsync.face.align import align_face
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.generator import LatentModels
-from latentsync.inference.loading import ModelSettings, pipeline_of
+from latentsync.inference.loading import pipeline_of
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.rehearsal import Placement, Rehearsal
+from latentsync.inference.weights import ModelSettings
 from latentsync.metrics.sync_score import sync_score
 from latentsync.metrics.sync_tracks import BoxTrack, crop_face, crop_path
 from latentsync.metrics.syncnet_v2 import SyncNetV2

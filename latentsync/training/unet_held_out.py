@@ -14,7 +14,7 @@ from latentsync.constants import MODEL_FPS, SYNCNET_MEL_RATE
 from latentsync.data.clip_reader import MelReader
 from latentsync.data.manifest import Clip
 from latentsync.data.unet_dataset import UNetDataset
-from latentsync.diffusion.sampler import SamplerSettings
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import DataError
 from latentsync.inference.generator import LatentGenerator, LatentModels
 from latentsync.training.contact_sheet import SheetRow, write_sheet

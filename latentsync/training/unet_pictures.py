@@ -13,13 +13,13 @@ from latentsync.config import load_config
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_reader import MEL_VERSION, MelReader
 from latentsync.data.unet_dataset import UNetDataset
-from latentsync.diffusion.sampler import SamplerSettings
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import ConfigError, DataError
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.generator import LatentModels
-from latentsync.inference.loading import DEFAULT_DIRECTORY, ModelSettings
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.rehearsal import Rehearsal, open_rehearsal
+from latentsync.inference.weights import DEFAULT_DIRECTORY, ModelSettings
 from latentsync.metrics.syncnet_v2 import SyncNetV2, load_syncnet_v2
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig

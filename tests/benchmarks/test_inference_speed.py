@@ -8,7 +8,7 @@ import torch
 from benchmarks import inference_speed
 from benchmarks.films import draw_film
 from benchmarks.networks import load_networks
-from latentsync.diffusion.sampler import SamplerSettings
+from latentsync.diffusion.settings import SamplerSettings
 from tests.benchmarks.commands import run_benchmark
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from latentsync.diffusion.conditioning import Conditioning
-from latentsync.diffusion.sampler import MAX_STEPS, SamplerSettings, sample
+from latentsync.diffusion.sampler import sample
 from latentsync.diffusion.schedule import SCHEDULERS, make_scheduler
+from latentsync.diffusion.settings import MAX_STEPS, SamplerSettings
 from latentsync.errors import ConfigError
 from tests.golden import fill_by_rule, golden_arrays, golden_json, relative_error, rule_input
 

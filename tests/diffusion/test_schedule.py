@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.diffusion.sampler import MAX_STEPS
 from latentsync.diffusion.schedule import SCHEDULERS, make_scheduler
+from latentsync.diffusion.settings import MAX_STEPS
 from latentsync.errors import ConfigError
 from tests.golden import golden_arrays, golden_json
 

@@ -12,7 +12,7 @@ from latentsync.evaluation.instruments import Instruments, load_instruments
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
-from latentsync.inference.loading import BUILTIN_DIRECTORY
+from latentsync.inference.weights import BUILTIN_DIRECTORY
 from tests.media.synthetic import write_clip
 
 SYNCNET = BUILTIN_DIRECTORY / "syncnet.safetensors"

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentsync.inference import loading
-from latentsync.inference.loading import BUILTIN_DIRECTORY, BUILTIN_NOTES, WeightPaths, load_pipeline, model_settings
+from latentsync.inference import weights
+from latentsync.inference.loading import load_pipeline
+from latentsync.inference.weights import BUILTIN_DIRECTORY, BUILTIN_NOTES, WeightPaths, model_settings
 from latentsync.media.video import VideoFile
 from scripts.inference import main
 
@@ -19,7 +20,7 @@ LARGEST = 25 * 2**20  # bytes of all files together
 
 @pytest.fixture
 def no_published_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(loading, "DEFAULT_DIRECTORY", tmp_path)
+    monkeypatch.setattr(weights, "DEFAULT_DIRECTORY", tmp_path)
     return tmp_path
 
 

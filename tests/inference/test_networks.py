@@ -9,9 +9,9 @@ import weakref
 import pytest
 import torch
 
-from latentsync.inference import loading, networks
-from latentsync.inference.loading import BUILTIN_NAME, WeightPaths, installed_weights, model_settings
+from latentsync.inference import loading
 from latentsync.inference.networks import KeptNetworks
+from latentsync.inference.weights import BUILTIN_NAME, WeightPaths, installed_weights, model_settings
 from tests.inference.tiny_weights import write_checkpoints
 
 CPU, FP32 = torch.device("cpu"), torch.float32
@@ -23,15 +23,15 @@ def checkpoints(tmp_path_factory):
 
 
 def test_what_is_asked_for_again_is_not_loaded_again(checkpoints, monkeypatch):
-    loads, before = [], []
+    loads, before, load_pipeline = [], [], loading.load_pipeline
 
     def load(*arguments):
         before.append([reference() for reference in loads])
-        pipeline = loading.load_pipeline(*arguments)
+        pipeline = load_pipeline(*arguments)
         loads.append(weakref.ref(pipeline))
         return pipeline
 
-    monkeypatch.setattr(networks, "load_pipeline", load)
+    monkeypatch.setattr(loading, "load_pipeline", load)
     kept = KeptNetworks()
     tiny, builtin = WeightPaths.in_directory(checkpoints), WeightPaths.builtin()
 

@@ -10,8 +10,8 @@ from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracks import FaceTracks
-from latentsync.inference.loading import WeightPaths
 from latentsync.inference.people import find_people
+from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
 from tests.inference.world import face_landmarks

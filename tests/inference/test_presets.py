@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from latentsync.diffusion.sampler import SamplerSettings
-from latentsync.inference.loading import WeightPaths
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.inference.presets import PRESETS, sampler_values
+from latentsync.inference.weights import WeightPaths
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -37,7 +37,7 @@ def test_the_preview_takes_the_small_codec_where_it_is_installed(tmp_path):
 
 
 def test_the_builtin_models_keep_their_own_codec(tmp_path, monkeypatch):
-    monkeypatch.setattr("latentsync.inference.loading.BUILTIN_DIRECTORY", tmp_path)
+    monkeypatch.setattr("latentsync.inference.weights.BUILTIN_DIRECTORY", tmp_path)
     (tmp_path / "taesd").mkdir()
     (tmp_path / "taesd" / "diffusion_pytorch_model.safetensors").touch()
     weights = WeightPaths.builtin()

@@ -13,13 +13,14 @@ import torch
 from diffusers import AutoencoderKL
 from whisper.model import ModelDimensions
 
-from latentsync.diffusion.sampler import SamplerSettings
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.published import paste_published
 from latentsync.face.tracks import TargetFrame
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.generator import LatentGenerator, LatentModels
-from latentsync.inference.loading import ModelSettings, pipeline_of
+from latentsync.inference.loading import pipeline_of
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.weights import ModelSettings
 from latentsync.media.audio import read_audio
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D, UNetConfig

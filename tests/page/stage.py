@@ -14,9 +14,9 @@ import numpy as np
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
 from latentsync.face.mask import load_mask
-from latentsync.inference.loading import WeightPaths
 from latentsync.inference.networks import Networks
 from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.page.server import serving
 from latentsync.page.studio import Example, Studio

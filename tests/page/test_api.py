@@ -11,8 +11,8 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from latentsync.inference.loading import WeightPaths
 from latentsync.inference.presets import PRESETS
+from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
 from tests.media.synthetic import tone, write_clip, write_wav

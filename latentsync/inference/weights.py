@@ -1,0 +1,170 @@
+"""Which weight files a run takes, and what they say of themselves. Nothing is loaded here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from latentsync.checkpoint import inspect_file, read_card, require_resolution, sha256_file
+from latentsync.config import load_config
+from latentsync.constants import WINDOW_FRAMES
+from latentsync.errors import ConfigError, WeightsError, WeightsMissingError
+from latentsync.inference.presets import PREVIEW_PRESET
+from latentsync.recipe import UNetRecipe
+
+DEFAULT_DIRECTORY = Path(__file__).parents[2] / "checkpoints"
+BUILTIN_DIRECTORY = DEFAULT_DIRECTORY / "builtin"
+BUILTIN_NAME = "built-in models"
+BUILTIN_UNET = BUILTIN_DIRECTORY / "unet.safetensors"
+BUILTIN_NOTES = (
+    "without published weights the built-in models are used; "
+    "`python -m scripts.download_checkpoints --for inference` fetches the published ones",
+    "the built-in models have seen drawn faces only, at 128 pixels: on a film of a real person expect a wrong mouth",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightPaths:
+    """The weight files of one pipeline."""
+
+    unet: Path
+    codec: Path  # a diffusers folder
+    whisper: Path
+    auxiliary: Path  # folder of the face detectors
+
+    @classmethod
+    def choose(cls, directory: Path | None = None, unet: Path | None = None) -> WeightPaths:
+        """What a run takes: the files that are named, else the published ones in ``DEFAULT_DIRECTORY``, and where there
+        is none of these the built-in ones."""
+        published = cls.in_directory(directory or DEFAULT_DIRECTORY, unet)
+        if directory is None and unet is None and not any(path.exists() for path in published.networks().values()):
+            return cls.builtin()
+        return published
+
+    @classmethod
+    def builtin(cls) -> WeightPaths:
+        """The small models that come with the repository (checkpoints/builtin/README.md)."""
+        return cls(
+            unet=BUILTIN_UNET,
+            codec=BUILTIN_DIRECTORY / "codec",
+            whisper=BUILTIN_DIRECTORY / "audio_encoder.pt",
+            auxiliary=DEFAULT_DIRECTORY / "auxiliary",
+        )
+
+    @property
+    def are_builtin(self) -> bool:
+        """Whether these are the models that come with the repository."""
+        return self.unet == BUILTIN_UNET
+
+    @classmethod
+    def in_directory(cls, directory: Path = DEFAULT_DIRECTORY, unet: Path | None = None) -> WeightPaths:
+        """The published names under ``directory``; ``unet`` takes the place of the U-Net's."""
+        return cls(
+            unet=unet or directory / "latentsync_unet.pt",
+            codec=directory / "vae",
+            whisper=directory / "whisper" / "tiny.pt",
+            auxiliary=directory / "auxiliary",
+        )
+
+    def for_preset(self, preset: str | None) -> WeightPaths:
+        """These, with the small codec for the preset 'preview' where it is installed beside the codec of all releases.
+
+        The built-in models have a codec of their own, with other latents.
+        """
+        small = replace(self, codec=self.codec.with_name("taesd"))
+        return small if preset == PREVIEW_PRESET and not self.are_builtin and small.codec_file.exists() else self
+
+    @property
+    def codec_file(self) -> Path:
+        """The weights in the codec's folder."""
+        return self.codec / "diffusion_pytorch_model.safetensors"
+
+    def networks(self) -> dict[str, Path]:
+        """Name -> file of the networks that every run needs."""
+        return {
+            "unet": self.unet,
+            "codec": self.codec_file,
+            "whisper": self.whisper,
+        }
+
+    def check(self) -> dict[str, Mapping[str, Any]]:
+        """What each file is, without loading it.
+
+        Raises ``WeightsMissingError`` naming all that are missing, and the ``WeightsError`` family for the first that
+        will not do.
+        """
+        missing = [str(path) for path in self.networks().values() if not path.exists()]
+        if missing:
+            raise WeightsMissingError(
+                f"These weights are missing: {', '.join(missing)}.",
+                remedy="Fetch them with `python -m scripts.download_checkpoints --for inference`, or bring in copies "
+                "with its --import option.",
+            )
+        described = {}
+        for name, path in self.networks().items():
+            inspect_file(path)
+            card = read_card(path)
+            described[name] = {
+                "path": str(path),
+                "bytes": path.stat().st_size,
+                "release": card.release if card else None,
+                "sha256": card.sha256 if card else None,
+            }
+        return described
+
+
+def with_checksums(described: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """What ``WeightPaths.check`` says, with the SHA-256 of the files whose cards do not state it: a second per GB."""
+    return {
+        name: {**facts, "sha256": facts["sha256"] or sha256_file(facts["path"])} for name, facts in described.items()
+    }
+
+
+def installed_weights(directory: Path | None = None) -> dict[str, WeightPaths]:
+    """What can be chosen from: every U-Net in ``directory`` (``DEFAULT_DIRECTORY``) by a name for people, and the
+    built-in models."""
+    directory = directory or DEFAULT_DIRECTORY
+    found: dict[str, WeightPaths] = {}
+    for path in sorted([*directory.glob("*.pt"), *directory.glob("*.safetensors")]):
+        try:
+            card = read_card(path)
+        except WeightsError:  # not ours to judge here: whoever chooses it is told
+            card = None
+        if path.name == "latentsync_unet.pt" or (card is not None and card.kind == "unet"):
+            release = f"release {card.release}" if card and card.release else path.stem
+            found[f"{release} ({path.name})"] = WeightPaths.in_directory(directory, path)
+    return found | {BUILTIN_NAME: WeightPaths.builtin()}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What the weights do not carry themselves: face side R in pixels, frames per window F, and the mask."""
+
+    resolution: int
+    num_frames: int = WINDOW_FRAMES
+    mask: str = "mask"
+    notes: tuple[str, ...] = ()
+
+
+def model_settings(unet: Path, config_path: Path | None) -> ModelSettings:
+    """Settings from a U-Net YAML file, held against the card of the checkpoint; from the card alone without a file.
+
+    Raises ``WeightsMismatchError`` if the two disagree, and ``ConfigError`` if neither states the resolution.
+    """
+    card = read_card(unet)
+    if config_path is not None:
+        data = load_config(config_path, UNetRecipe).data
+        note = require_resolution(card, data.resolution)
+        mask = Path(data.mask_image_path).stem if data.mask_image_path else "mask"
+        return ModelSettings(data.resolution, data.num_frames, mask, (note,) if note else ())
+    if card is None or card.resolution is None:
+        raise ConfigError(
+            f"{unet} does not say which resolution it was trained at.",
+            remedy="Add --unet_config_path configs/unet/stage2.yaml (256 pixels: releases 1.0 and 1.5) or "
+            "configs/unet/stage2_512.yaml (512: release 1.6), or bring the file in with "
+            "`python -m scripts.download_checkpoints --import`, which writes it down.",
+        )
+    notes = BUILTIN_NOTES if unet == BUILTIN_UNET else ()
+    return ModelSettings(card.resolution, card.num_frames or WINDOW_FRAMES, Path(card.mask or "mask").stem, notes)
