@@ -11,13 +11,12 @@ import numpy as np
 import torch
 
 from latentsync.errors import DataError
+from latentsync.metrics.published_files import S3FD_FILE, SYNCNET_V2_FILE
 from latentsync.metrics.s3fd import S3FD, detect_faces, load_s3fd
 from latentsync.metrics.sync_score import mean_score, sync_score
 from latentsync.metrics.sync_tracks import BoxTrack, crop_face, crop_path, link_tracks, sound_of
 from latentsync.metrics.syncnet_v2 import SyncNetV2, load_syncnet_v2
 from latentsync.types import SyncScore
-
-SYNCNET_V2_FILE, S3FD_FILE = "syncnet_v2.model", "sfd_face.pth"
 
 _BATCH = 25  # frames that S3FD sees at once
 

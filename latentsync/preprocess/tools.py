@@ -1,4 +1,7 @@
-"""The networks that a worker uses, each loaded when first asked for and then kept."""
+"""The networks that a worker uses, each loaded when first asked for and then kept.
+
+So is the code of the judges: importing it takes longer than most clips do.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,8 @@ from latentsync.checkpoint.files import inspect_file
 from latentsync.errors import WeightsError, WeightsMissingError
 from latentsync.face.detector import FaceDetector
 from latentsync.face.detector_choice import choose_detector, load_detector
-from latentsync.metrics.published_sync import S3FD_FILE, SYNCNET_V2_FILE
-from latentsync.preprocess.scorers import (
-    HYPERIQA,
-    PublishedQualityScorer,
-    PublishedSyncScorer,
-    QualityScorer,
-    SyncScorer,
-)
+from latentsync.metrics.published_files import HYPERIQA_FILE, S3FD_FILE, SYNCNET_V2_FILE
+from latentsync.preprocess.scorers import QualityScorer, SyncScorer
 from latentsync.preprocess.settings import PUBLISHED_SYNC, PreprocessSettings
 
 _DOWNLOAD = "python -m scripts.download_checkpoints --for data"
@@ -49,6 +46,8 @@ class LoadedTools:
     @cached_property
     def sync_scorer(self) -> SyncScorer:
         if self._settings.sync.scorer == PUBLISHED_SYNC:
+            from latentsync.preprocess.published_scorers import PublishedSyncScorer
+
             return PublishedSyncScorer(self._weights, self._device)
         from latentsync.preprocess.own_sync_scorer import OwnSyncScorer
 
@@ -56,6 +55,8 @@ class LoadedTools:
 
     @cached_property
     def quality_scorer(self) -> QualityScorer:
+        from latentsync.preprocess.published_scorers import PublishedQualityScorer
+
         return PublishedQualityScorer(self._weights, self._device)
 
     def missing(self) -> dict[str, WeightsError]:
@@ -63,7 +64,7 @@ class LoadedTools:
         own = self._settings.sync.scorer != PUBLISHED_SYNC
         published = [self._weights / S3FD_FILE, self._weights / SYNCNET_V2_FILE]
         sync_files = [Path(self._settings.sync.scorer)] if own else published
-        wanted = {"sync_scorer": sync_files, "quality_scorer": [self._weights / HYPERIQA]}
+        wanted = {"sync_scorer": sync_files, "quality_scorer": [self._weights / HYPERIQA_FILE]}
         found = {name: error for name, paths in wanted.items() if (error := _look(paths)) is not None}
         try:
             choose_detector(self._settings.faces.detector, self._weights, self._device)

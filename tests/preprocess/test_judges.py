@@ -16,7 +16,7 @@ from latentsync.metrics import published_sync
 from latentsync.preprocess import step7_av_synced, step8_high_visual_quality
 from latentsync.preprocess.clip import Clip, Job
 from latentsync.preprocess.own_sync_scorer import OwnSyncScorer, _best_shift
-from latentsync.preprocess.scorers import PublishedSyncScorer
+from latentsync.preprocess.published_scorers import PublishedSyncScorer
 from latentsync.preprocess.step7_av_synced import shifted
 from latentsync.types import SyncScore
 from tests.preprocess.world import draw_talk, envelope_score, small_settings

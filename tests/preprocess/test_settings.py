@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from latentsync.preprocess.steps import steps_of
 from scripts.data_processing_pipeline import main
 from tests.preprocess.world import contents, draw_talk
 
-CONFIG = Path(__file__).parents[2] / "configs" / "preprocess.yaml"
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "preprocess.yaml"
 PUBLISHED = [
     "resampled",
     "shot",
@@ -59,3 +62,14 @@ def test_wrong_settings_are_named(tmp_path, capsys):
     assert "input_dir" in capsys.readouterr().err
     assert main(["--config_path", str(CONFIG), f"input_dir={tmp_path}", "faces.size=3"]) == ConfigError.exit_code
     assert "size" in capsys.readouterr().err
+
+
+def test_the_code_of_judges_and_of_ray_is_not_loaded_before_it_is_needed():
+    """It takes longer than everything else at the start of a run, and of every worker."""
+    code = (
+        "import sys, latentsync.preprocess.runner\n"
+        "found = {'torchvision', 'scipy.signal', 'diffusers', 'onnxruntime', 'ray'} & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
