@@ -33,7 +33,7 @@ from typing import Any
 from benchmarks.films import Film, draw_film
 from benchmarks.generator_parts import PartTimer, watch_device, watched
 from benchmarks.mouths import Mouths
-from benchmarks.networks import MODELS, LoadedNetworks, load_networks
+from benchmarks.networks import BUILTIN, MODELS, LoadedNetworks, load_networks
 from benchmarks.plain_path import Denoise, PlainPath, plain_ddim
 from benchmarks.report import PeakMemory, publish
 from latentsync.diffusion.sampler import sample
@@ -49,7 +49,7 @@ from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.presets import PRESETS, sampler_values
 from latentsync.inference.report import RunRecord
-from latentsync.inference.request import AUTO_BATCH, AUTO_BATCH_GPU
+from latentsync.inference.request import auto_batch
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
@@ -222,7 +222,6 @@ def main() -> None:
     share_heaps()
     device = choose_device(options.device)
     dtype = choose_precision(options.precision, device)
-    batch = options.batch or AUTO_BATCH.get(device.type, AUTO_BATCH_GPU)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         if options.video is None:
@@ -234,6 +233,7 @@ def main() -> None:
         plain_frames = max(1, round((options.plain_seconds or float(info.duration)) * info.fps))
         for model in options.models:
             networks = load_networks(model, device, dtype)
+            batch = options.batch or auto_batch(device.type, model == BUILTIN)
             circumstances = {"model": model, "resolution": networks.settings.resolution, "batch": batch}
             found = measure(networks, film, options.presets, batch, plain_frames)
             rows += [circumstances | row for row in found]

@@ -12,7 +12,9 @@ from latentsync.inference.control import OnPass
 from latentsync.inference.generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.inference.side_by_side import SideBySide
 from latentsync.inference.weights import ModelSettings, WeightPaths
+from latentsync.types import WindowGenerator
 
 
 def load_pipeline(
@@ -52,12 +54,14 @@ def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSett
     """A pipeline over networks that are in memory already."""
     keep_mask = load_mask(settings.mask, settings.resolution)
 
-    def make_generator(options: SyncOptions, on_pass: OnPass) -> LatentGenerator:
-        return LatentGenerator(
+    def make_generator(options: SyncOptions, on_pass: OnPass) -> WindowGenerator:
+        generator = LatentGenerator(
             models, keep_mask, options.sampler, options.seed, sample_posterior=options.published, on_pass=on_pass
         )
+        draws_in_order = options.published
+        return SideBySide(generator) if models.device.type == "cpu" and not draws_in_order else generator
 
-    def in_full_precision(options: SyncOptions, on_pass: OnPass) -> LatentGenerator:
+    def in_full_precision(options: SyncOptions, on_pass: OnPass) -> WindowGenerator:
         models.to_full_precision()
         return make_generator(options, on_pass)
 

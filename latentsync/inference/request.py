@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ AUTO_BATCH = {
     "mps": 1,
 }  # windows that are tried together; other devices take more and halve if it is too many
 AUTO_BATCH_GPU = 4
+AUTO_BATCH_BUILTIN = 4  # of the small models on a processor, at most: one for each core (``side_by_side``)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,14 @@ class DubRequest:
     def batch_for(self, device_type: str) -> int:
         """Windows per call of the network. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""
         if self.batch == "auto":
-            return AUTO_BATCH.get(device_type, AUTO_BATCH_GPU)
+            return auto_batch(device_type, self.weights.are_builtin)
         if not self.batch.isdecimal() or int(self.batch) < 1:
             raise ConfigError(f"'{self.batch}' is no batch.", remedy="Give auto or a whole number from 1.")
         return int(self.batch)
+
+
+def auto_batch(device_type: str, are_builtin: bool) -> int:
+    """Windows per call of the network where nobody says how many."""
+    if device_type == "cpu" and are_builtin:
+        return min(AUTO_BATCH_BUILTIN, os.cpu_count() or 1)
+    return AUTO_BATCH.get(device_type, AUTO_BATCH_GPU)
