@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from latentsync.face.align import FaceAligner
-from latentsync.face.colour import NEUTRAL
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
 from latentsync.stream import parallel_map
@@ -36,8 +35,8 @@ def measure(width: int, height: int, face: int, resolution: int, frames: int, wo
 
     def step(number: int) -> None:
         aligned = aligner.crop(pixels, aligner.matrix(landmarks + number % 7 * 0.3))
-        patch = paster.prepare(pixels, aligned.pixels, aligned.matrix)
-        paster.blend(pixels, patch, NEUTRAL if patch is None else patch.colour)
+        colour = paster.compare(aligned.pixels, aligned, pixels.shape)
+        paster.paste(pixels, aligned.pixels, aligned.matrix, colour)
 
     cv2.setNumThreads(1)
     list(parallel_map(step, range(2 * workers), workers))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from latentsync.face.colour import NEUTRAL, ColourFit, ColourSmoother
-from latentsync.face.paste import FacePaster, Patch
+from latentsync.face.colour import ColourFit, ColourSmoother
+from latentsync.face.paste import FacePaster
 from latentsync.face.published import RELEASES, paste_published
 from latentsync.inference.clock import StageClock
 from latentsync.inference.generation import GeneratedGroup
@@ -48,29 +48,27 @@ class Compositor:
         if self._release is not None:
             yield from parallel_map(self._paste_published, frames, PASTE_WORKERS)
             return
-        prepared = parallel_map(self._prepare, frames, PASTE_WORKERS)
-        yield from parallel_map(self._blend, self._steady_colours(prepared), PASTE_WORKERS)
-
-    def _prepare(self, generated: GeneratedFrame) -> tuple[AlignedFrame, Patch | None]:
-        member = generated.member
-        if generated.face is None:
-            return member, None
-        with self._clock.measure("paste"):
-            return member, self._paster.prepare(member.frame.pixels, generated.face, member.face.matrix)
+        yield from parallel_map(self._paste, self._steady_colours(frames), PASTE_WORKERS)
 
     def _steady_colours(
-        self, prepared: Iterator[tuple[AlignedFrame, Patch | None]]
-    ) -> Iterator[tuple[AlignedFrame, Patch | None, ColourFit]]:
+        self, frames: Iterator[GeneratedFrame]
+    ) -> Iterator[tuple[AlignedFrame, np.ndarray | None, ColourFit | None]]:
+        """Each frame with its generated face and the correction of its colours, which follows those before it."""
         smoother = ColourSmoother()
-        for member, patch in prepared:
-            yield member, patch, NEUTRAL if patch is None else smoother.next(patch.colour, member.shot)
+        for generated in frames:
+            member, face, colour = generated.member, generated.face, None
+            if face is not None:
+                with self._clock.measure("paste"):
+                    fit = self._paster.compare(face, member.face, member.frame.pixels.shape)
+                colour = smoother.next(fit, member.shot)
+            yield member, face, colour
 
-    def _blend(self, job: tuple[AlignedFrame, Patch | None, ColourFit]) -> Frame:
-        member, patch, colour = job
-        if patch is None:
+    def _paste(self, job: tuple[AlignedFrame, np.ndarray | None, ColourFit | None]) -> Frame:
+        member, face, colour = job
+        if face is None:
             return member.frame
         with self._clock.measure("paste"):
-            pixels = self._paster.blend(member.frame.pixels, patch, colour, member.strength)
+            pixels = self._paster.paste(member.frame.pixels, face, member.face.matrix, colour, member.strength)
         return replace(member.frame, pixels=pixels)
 
     def _paste_published(self, generated: GeneratedFrame) -> Frame:
