@@ -34,7 +34,7 @@ TRAININGS: dict[str, tuple[str, ...]] = {
     FIRST: (),
     NONE: NO_SYNC,
     LATENT: ("run.pixel_space_supervise=false",),
-    TREPA: ("run.trepa_loss_weight=10",),
+    TREPA: ("run.trepa_loss_weight=0.9",),  # 10 for the published feature of 1408 values, of which ours has 128
     "with movement loss": ("run.movement_loss_weight=0.5",),
     "shared noise": ("run.use_mixed_noise=false",),
     "no motion modules": ("model.use_motion_module=false", "run.trainable_modules=null"),
