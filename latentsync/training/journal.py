@@ -43,13 +43,23 @@ class Journal:
             names = dict.fromkeys(name for each in (*rows, row) for name in each)
             rows[:] = [{name: each.get(name, math.nan) for name in names} for each in (*rows, row)]
             _write(self._path(table), rows)
-        for name, value in values.items():
-            if not math.isnan(value):
-                self._board.add_scalar(f"{table}/{name}", value, step)
+        self._show(table, step, values)
+
+    def amend(self, table: str, step: int, values: Mapping[str, float]) -> None:
+        """Give the row of ``step`` figures that it did not have, on disk at once."""
+        (row,) = (row for row in self.rows[table] if row["step"] == step)
+        row |= values
+        _write(self._path(table), self.rows[table])
+        self._show(table, step, values)
 
     def close(self) -> None:
         """Flush what TensorBoard has not written yet."""
         self._board.close()
+
+    def _show(self, table: str, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if not math.isnan(value):
+                self._board.add_scalar(f"{table}/{name}", value, step)
 
     def _path(self, table: str) -> Path:
         return self._folder / f"{table}.csv"

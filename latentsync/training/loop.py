@@ -28,7 +28,7 @@ from latentsync.training.data_order import StepBatches
 from latentsync.training.run_log import RunLog
 from latentsync.training.sharding import Shards, gathered, is_sharded
 from latentsync.training.stop_signals import StopSignals
-from latentsync.training.task import Batch, LoopSettings, Task
+from latentsync.training.task import Batch, LateFigures, LoopSettings, Task
 from latentsync.training.weight_average import WeightAverage
 from latentsync.types import ClipFault
 
@@ -51,7 +51,8 @@ class Trainer:
 
     The folder gets ``train.csv``, ``validation.csv``, ``charts.png``, ``tensorboard/``, ``checkpoints/``,
     ``weights/{last,best}.safetensors``, ``replaced_clips.json`` and, if there were any, ``bad_steps_*.jsonl``.
-    ``average`` takes in the weights after every step; when to use it is the task's business.
+    ``average`` takes in the weights after every step; when to use it is the task's business. ``late`` gives figures of
+    validations when they are known.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Trainer:
         folder: Path,
         accelerator: Accelerator,
         average: WeightAverage | None = None,
+        late: LateFigures | None = None,
     ) -> None:
         self._task = task
+        self._late = late
         self._settings = settings
         self._folder = folder
         self._accelerator = accelerator
@@ -95,7 +98,7 @@ class Trainer:
         if self._progress.step >= settings.max_steps:
             return Outcome.FINISHED
         if self._accelerator.is_main_process:
-            self._log = RunLog(self._task, self._folder, self._progress.step, settings.max_steps)
+            self._log = RunLog(self._task, self._folder, self._progress.step, settings.max_steps, self._late)
         try:
             if self._progress.step == 0:
                 self._validate()

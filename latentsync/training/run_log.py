@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,16 +15,18 @@ from latentsync.data.atomic import atomic_file
 from latentsync.data.manifest import fault_table
 from latentsync.training.charts import draw_charts
 from latentsync.training.journal import Journal
-from latentsync.training.task import Task
+from latentsync.training.task import LateFigures, Task
 from latentsync.types import ClipFault
 
 
 class RunLog:
-    """Close it at the end. ``step`` is the one that the run starts or goes on from."""
+    """Close it at the end. ``step`` is the one that the run starts or goes on from; ``late`` is asked for the figures
+    of validations that come later."""
 
-    def __init__(self, task: Task, folder: Path, step: int, max_steps: int) -> None:
+    def __init__(self, task: Task, folder: Path, step: int, max_steps: int, late: LateFigures | None = None) -> None:
         self._task = task
         self._folder = folder
+        self._late = late
         self._journal = Journal(folder, step)
         self._bar = tqdm(total=max_steps, initial=step, desc="training", unit="step", dynamic_ncols=True)
         self._sums: dict[str, float] = {}
@@ -32,7 +35,8 @@ class RunLog:
         self._reported: set[str] = set()
 
     def close(self) -> None:
-        """End the progress bar and flush the files."""
+        """Wait for what is still to come, end the progress bar and flush the files."""
+        self._take_late_figures(wait=True)
         self._bar.close()
         self._journal.close()
 
@@ -48,6 +52,7 @@ class RunLog:
 
     def write_row(self, step: int, skipped_steps: int) -> None:
         """The means since the last row become a row; then the task looks at them."""
+        self._take_late_figures()
         if self._steps:
             means = {name: total / self._steps for name, total in self._sums.items()}
             self._bar.set_postfix_str(", ".join(f"{name} {value:.4g}" for name, value in means.items()))
@@ -59,13 +64,22 @@ class RunLog:
     def validated(self, step: int, figures: Mapping[str, float], pause: float) -> None:
         """Show, write and draw the figures of a validation that took ``pause`` seconds."""
         self._journal.add("validation", step, figures)
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self._show_validation(step, figures)
+        self._take_late_figures()
+        self._since += pause
+        self._task.watch(step, self._journal.rows)
+
+    def _take_late_figures(self, wait: bool = False) -> None:
+        for step, figures in [] if self._late is None else self._late.finished(wait):
+            self._journal.amend("validation", step, figures)
+            self._show_validation(step, figures)
+
+    def _show_validation(self, step: int, figures: Mapping[str, float]) -> None:
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if not math.isnan(value))
         tqdm.write(f"step {step}, validation: {shown}", file=sys.stderr)
         if self._journal.rows["train"]:
             panels = self._task.panels(self._journal.rows)
             draw_charts(panels, f"{self._folder.name}, step {step}", self._folder / "charts.png")
-        self._since += pause
-        self._task.watch(step, self._journal.rows)
 
     def report_faults(self, faults: Sequence[ClipFault]) -> None:
         """Write clips_report.json, and say it when there are new entries."""

@@ -41,9 +41,10 @@ class Task(Protocol):
         ...
 
     def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
-        """Figures of the validation set, equal on all processes; ``score`` among them is the one that should rise.
+        """Figures of the validation set; ``score`` among them, equal on all processes, is the one that should rise.
 
-        Every process calls it at the same ``step``, in eval mode and without gradients.
+        What comes later (``LateFigures``) is not a number here. Every process calls it at the same ``step``, in eval
+        mode and without gradients.
         """
         ...
 
@@ -61,6 +62,14 @@ class Task(Protocol):
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Called on the main process after a row was added to a table, ``train`` or ``validation``: the place for
         alarms."""
+        ...
+
+
+class LateFigures(Protocol):
+    """Figures of validations that become known while the training goes on."""
+
+    def finished(self, wait: bool = False) -> list[tuple[int, dict[str, float]]]:
+        """Step and figures of what has become known since the last call; ``wait``: of all that is begun."""
         ...
 
 

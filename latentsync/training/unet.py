@@ -15,6 +15,7 @@ from latentsync.checkpoint import require_latents
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.errors import ConfigError
 from latentsync.recipe import UNetRecipe
+from latentsync.training.late_pictures import LatePictures
 from latentsync.training.learning_rate import LearningRate
 from latentsync.training.loop import Outcome, Trainer
 from latentsync.training.run_clips import find_clips
@@ -85,7 +86,7 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
     if judges.sync is not None and judges.sync.data.latent_space:
         require_latents(judges.sync.ckpt.inference_ckpt_path, codec)
     objective = make_objective(recipe, judges, networks, codec)
-    pictures = None
+    pictures = late = None
     if accelerator.is_main_process:
         pictures = make_pictures(
             recipe,
@@ -97,13 +98,14 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
             folder / "validation",
             cache_folder(recipe),
         )
+        late = None if pictures is None else LatePictures(pictures)
     average = None
     if recipe.run.ema_decay:
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         average = WeightAverage(trained, recipe.run.ema_decay)
-    task = UNetTask(recipe, network, codec, objective, windows, average, pictures)
+    task = UNetTask(recipe, network, codec, objective, windows, average, late)
     settings = loop_settings(recipe, len(windows.train), accelerator.num_processes)
-    return Trainer(task, settings, folder, accelerator, average).run()
+    return Trainer(task, settings, folder, accelerator, average, late).run()
 
 
 def make_accelerator(recipe: UNetRecipe) -> Accelerator:

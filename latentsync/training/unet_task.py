@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -19,20 +19,20 @@ from tqdm import tqdm
 from latentsync.checkpoint import WeightsCard, save_weights
 from latentsync.checkpoint.tensors import fill
 from latentsync.data.clip_dataset import SampleKey
-from latentsync.errors import LatentSyncError, TrainingError
+from latentsync.errors import TrainingError
 from latentsync.inference.generator import LatentModels
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
 from latentsync.recipe import UNetRecipe
 from latentsync.training.charts import Curve, Panel
 from latentsync.training.journal import Row
+from latentsync.training.late_pictures import LatePictures, fits_beside
 from latentsync.training.latent_batch import PosteriorBatch, draw_latents, encode_batch, silence
 from latentsync.training.sharding import is_sharded, whole
 from latentsync.training.unet_alarm import UNetAlarm
 from latentsync.training.unet_data import Noise, SeededBatch, UNetWindows
 from latentsync.training.unet_networks import audio_encoder_path
 from latentsync.training.unet_objective import UNetObjective
-from latentsync.training.unet_pictures import ValidationPictures
 from latentsync.training.weight_average import WeightAverage
 from latentsync.types import Losses
 
@@ -56,7 +56,7 @@ class UNetTask:
         objective: UNetObjective,
         windows: UNetWindows,
         average: WeightAverage | None,
-        pictures: ValidationPictures | None = None,
+        pictures: LatePictures | None = None,
     ) -> None:
         self.network = network
         self.dataset = windows.train
@@ -86,7 +86,7 @@ class UNetTask:
 
     def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
         """The losses on the same windows with the same noise every time, of which every process takes its share; then
-        the main process renders the pictures, for which the others wait."""
+        the main process begins to render the pictures, whose figures come later."""
         data = self._recipe.data
         windows, processes = data.num_val_samples, accelerator.num_processes
         if is_sharded(self.network):  # all processes must call it equally often
@@ -110,25 +110,24 @@ class UNetTask:
         count = sum(size for size, _ in rows)
         means = {name: sum(size * figures[name] for size, figures in rows) / count for name in rows[0][1]}
         with self._averaged():
-            weights = whole(self.network.state_dict())
-            shown = [self._render(weights, step) if accelerator.is_main_process else {}]
-        broadcast_object_list(shown)
-        return {"score": -means["loss"], **means, **shown[0]}
+            weights = whole(self.network.state_dict())  # of a sharded network from all processes
+            if self._pictures is not None:
+                self._pictures.wait()
+                self._pictures.start(self._copy(weights), step)
+                # Alone, a process gains nothing; before the first step nobody knows what a step takes.
+                if accelerator.num_processes == 1 or step == 0 or not fits_beside(accelerator.device, data.resolution):
+                    self._pictures.wait()
+        coming = () if self._pictures is None else self._pictures.figures
+        return {"score": -means["loss"], **means, **dict.fromkeys(coming, math.nan)}
 
-    def _render(self, weights: Mapping[str, Tensor], step: int) -> dict[str, float]:
-        """Figures of the pictures. What goes wrong with them is reported and costs the run nothing else."""
-        if self._pictures is None:
-            return {}
+    def _copy(self, weights: Mapping[str, Tensor]) -> LatentModels:
+        """The networks of an inference, in its precision, with weights that the training no longer touches."""
         device = next(self.network.parameters()).device
         dtype = next(self._codec.parameters()).dtype
         with torch.device("meta"):
-            copy = UNet3D(self.network.config)  # in the precision of inference; shares the weights where it can
-        unet = fill(copy, weights, device, dtype)
-        try:
-            return self._pictures.render(LatentModels(unet, self._codec, device, dtype), step)
-        except LatentSyncError as error:
-            log.warning("Step %d has no pictures: %s", step, error)
-            return dict.fromkeys(self._pictures.figures, math.nan)
+            unet = UNet3D(self.network.config)
+        copies = {name: tensor.to(device, dtype, copy=True) for name, tensor in weights.items()}
+        return LatentModels(fill(unet, copies, device, dtype), self._codec, device, dtype)
 
     def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
         """Every loss in training and validation, and what the weights scored that the run began with; then what sync
