@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from latentsync.errors import WeightsCorruptError
-from latentsync.face.backends.yunet import FIRST, SECOND, YuNetMesh
+from latentsync.face.backends.face_mesh import FIRST, SECOND
+from latentsync.face.backends.yunet import YuNetMesh
 from tests.golden import shared_file
 
 av = pytest.importorskip("av")
