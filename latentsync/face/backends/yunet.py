@@ -83,14 +83,14 @@ def _find_faces(boxes: cv2.FaceDetectorYN, mesh: cv2.dnn.Net, pixels: np.ndarray
     for row in [] if rows is None else rows.astype(np.float64):
         corner, size = row[:2] * ratio - 0.5, row[2:4] * ratio
         eyes = row[4:8].reshape(2, 2) * ratio - 0.5
-        landmarks, presence = fit_mesh(mesh, pixels, _place_of_mesh(corner, size, eyes))
+        landmarks, presence = fit_mesh(mesh, pixels, place_of_mesh(corner, size, eyes))
         if presence >= MIN_PRESENCE:
             box = np.concatenate([corner, corner + size]).astype(np.float32)
             found.append(Detection(box, landmarks.astype(np.float32), float(min(row[14], 1.0))))
     return _distinct(sorted(found, key=lambda detection: -detection.score))
 
 
-def _place_of_mesh(corner: np.ndarray, size: np.ndarray, eyes: np.ndarray) -> Place:
+def place_of_mesh(corner: np.ndarray, size: np.ndarray, eyes: np.ndarray) -> Place:
     """From the top left corner and the size (2,) of YuNet's box, and its eyes (2, 2)."""
     box = Place(corner + size / 2, eyes, float(size.max()))
     x, y = box.across

@@ -1,11 +1,11 @@
 import itertools
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from latentsync.errors import WeightsCorruptError
-from latentsync.face.backends.face_mesh import FIRST, SECOND
 from latentsync.face.backends.yunet import YuNetMesh
 from tests.golden import shared_file
 
@@ -23,12 +23,6 @@ def frames(clip: str, start: int, stop: int, step: int = 1) -> list[np.ndarray]:
     with av.open(str(shared_file(f"media/{clip}"))) as container:
         shown = itertools.islice(container.decode(video=0), start, stop, step)
         return [frame.to_ndarray(format="rgb24") for frame in shown]
-
-
-def test_the_point_table():
-    assert FIRST.shape == SECOND.shape == (68,)
-    assert max(FIRST.max(), SECOND.max()) < 478
-    assert (FIRST != SECOND).sum() == 10  # both edges of the brows
 
 
 @pytest.mark.shared
@@ -61,6 +55,16 @@ def test_a_turned_and_a_moved_picture_turn_and_move_the_points(detector):
     assert np.abs(moved - plain + [64, 40]).mean() < 2
     mirrored = detector.detect([np.ascontiguousarray(picture[:, ::-1])])[0][0].landmarks
     assert abs(mirrored[:, 0].mean() - (picture.shape[1] - 1 - plain[:, 0].mean())) < 3
+
+
+@pytest.mark.shared
+def test_small_frames_and_large_ones_give_the_same_points(detector):
+    picture = frames("bytedance+LatentSync/assets/demo1_video.mp4", 0, 1)[0][400:1100, 200:900]
+    large = detector.detect([picture])[0][0].landmarks
+    for side in (350, 175):
+        small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+        found = (detector.detect([small])[0][0].landmarks + 0.5) * (700 / side) - 0.5
+        assert np.linalg.norm(found - large, axis=1).mean() < 0.02 * np.ptp(large[:, 0])
 
 
 @pytest.mark.shared
