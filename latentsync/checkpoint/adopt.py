@@ -21,7 +21,8 @@ from latentsync.checkpoint.registry import (
 )
 from latentsync.errors import WeightsCorruptError, WeightsError, WeightsMismatchError, WeightsMissingError
 
-VAE_WEIGHTS = "diffusion_pytorch_model.safetensors"
+CODEC_WEIGHTS = "diffusion_pytorch_model.safetensors"
+CODEC_FOLDERS = {"AutoencoderKL": "vae", "AutoencoderTiny": "taesd"}  # by what their config.json says
 
 Say = Callable[[str], None]
 
@@ -72,18 +73,18 @@ def _candidates(source: Path) -> Iterator[Path]:
 
 
 def _by_name(path: Path, known_files: list[KnownFile]) -> KnownFile | None:
-    """The known file of that name. The autoencoder's two names are everybody's, so its folder has to look like one."""
+    """The known file of that name. An autoencoder's two names are everybody's, so its folder has to look like one."""
     named = [known for known in known_files if Path(known.target).name == path.name]
-    if not named or not named[0].target.startswith("vae/"):
+    if path.name not in ("config.json", CODEC_WEIGHTS):
         return named[0] if named else None
-    config, weights = path.with_name("config.json"), path.with_name(VAE_WEIGHTS)
+    config, weights = path.with_name("config.json"), path.with_name(CODEC_WEIGHTS)
     if not (config.is_file() and weights.is_file()):
         return None
     try:
-        is_autoencoder = json.loads(config.read_text(encoding="utf-8")).get("_class_name") == "AutoencoderKL"
+        codec = CODEC_FOLDERS.get(json.loads(config.read_text(encoding="utf-8")).get("_class_name"))
     except (ValueError, AttributeError):
-        is_autoencoder = False
-    return named[0] if is_autoencoder else None
+        codec = None
+    return next((known for known in named if codec is not None and known.target == f"{codec}/{path.name}"), None)
 
 
 def _by_content(path: Path, known_files: list[KnownFile]) -> KnownFile | None:

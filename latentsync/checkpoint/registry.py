@@ -133,6 +133,17 @@ def _vae(name: str) -> KnownFile:
     )
 
 
+def _taesd(name: str) -> KnownFile:
+    return KnownFile(
+        target=f"taesd/{name}",
+        use="small autoencoder of the same latents, for the preset 'preview' (madebyollin/taesd)",
+        licence="MIT",
+        commercial=True,
+        sources=(HubFile("madebyollin/taesd", name),),
+        card="codec" if name != "config.json" else None,
+    )
+
+
 def _face_alignment(name: str, sha256: str, use: str, *purposes: Purpose, on_hub: bool = False) -> KnownFile:
     web = WebFile(FACE_ALIGNMENT_ADDRESS.format(name=name))
     hub = (HubFile(AUXILIARY_REPOSITORY, f"auxiliary/{name}"),) if on_hub else ()
@@ -158,6 +169,8 @@ KNOWN_FILES: tuple[KnownFile, ...] = (
     _whisper("small.pt"),
     _vae("config.json"),
     _vae("diffusion_pytorch_model.safetensors"),
+    _taesd("config.json"),
+    _taesd("diffusion_pytorch_model.safetensors"),
     _face_alignment("s3fd-619a316812.pth", "619a316812", "face detector S3FD", "inference", "data", on_hub=True),
     _face_alignment("2DFAN4-11f355bf06.pth.tar", "11f355bf06", "68 landmarks, 2D-FAN", "inference", "data"),
     _face_alignment("2DFAN4-cd938726ad.zip", "cd938726ad", "68 landmarks, 2D-FAN, older TorchScript form", on_hub=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -126,8 +127,9 @@ def test_a_folder_with_the_files_of_a_detector(folder: Path) -> None:
 def test_every_known_file_is_found_in_a_folder(downloads: Path, folder: Path, target: str) -> None:
     """By its name alone: here each is a broken one, and named as such."""
     (downloads / Path(target).name).write_bytes(LFS_POINTER)
-    if target.startswith("vae/"):  # its two names are everybody's: only both together are an autoencoder
-        (downloads / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    if (codec := target.partition("/")[0]) in ("vae", "taesd"):  # names of everybody: only both are an autoencoder
+        name = {"vae": "AutoencoderKL", "taesd": "AutoencoderTiny"}[codec]
+        (downloads / "config.json").write_text(json.dumps({"_class_name": name}))
         (downloads / "diffusion_pytorch_model.safetensors").write_bytes(LFS_POINTER)
     with pytest.raises(WeightsCorruptError, match="Git-LFS pointer"):
         adopt(downloads, folder, None)
