@@ -6,6 +6,7 @@ At most one task per worker is under way, so nothing piles up behind a slow stag
 from __future__ import annotations
 
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ CPU, GPU = "cpu", "gpu"  # pools; also what kind of device their networks run on
 MakeWorker = Callable[[str], Worker]  # from the name of a pool
 
 _OBJECT_STORE = 100 * 2**20  # bytes; only small values travel, Ray's default is a third of the memory
+_SECONDS_TO_ANSWER = 10
+_START = (
+    "Start it with 'ray start', or name another. If it has a token, set RAY_AUTH_MODE=token here and give this machine "
+    "the cluster's ~/.ray/auth_token."
+)
 _TRIES = 2  # times that a task may take its worker's process down
 
 
@@ -169,11 +175,18 @@ def connect(address: str | None, workers: int) -> dict[str, int]:
                 remedy="Try again when the machine is less busy, or do without Ray: --workers 0.",
             ) from error
     else:
-        try:
-            ray.init(address, logging_level="ERROR")
-        except (ConnectionError, ValueError) as error:
-            raise ConfigError(
-                f"There is no Ray cluster at {address}: {error}.", remedy="Start it with 'ray start', or name another."
-            ) from error
+        _join(ray, address)
     resources = ray.cluster_resources()
     return {CPU: int(resources.get("CPU", 0)), GPU: int(resources.get("GPU", 0))}
+
+
+def _join(ray: Any, address: str) -> None:
+    refused = getattr(ray.exceptions, "AuthenticationError", ConnectionError)  # there since clusters may have a token
+    try:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host and port.isdigit():  # else Ray tries for ten minutes whether anybody is there
+            socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
+        ray.init(address, logging_level="ERROR")
+    except (OSError, ValueError, refused) as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ConfigError(f"There is no Ray cluster to work on at {address}: {cause}.", remedy=_START) from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from latentsync.errors import DeviceError
+from latentsync.errors import ConfigError, DeviceError
 from latentsync.preprocess.pools import CPU, RayPools, connect
 from latentsync.preprocess.worker import FileTask, Result
 
@@ -76,6 +77,38 @@ def test_ray_that_does_not_start_is_a_named_error(monkeypatch):
         connect(None, 2)
     assert "--workers 0" in str(caught.value)
     assert closed
+
+
+class TokenError(Exception):
+    pass
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, address: str, error: Exception | None) -> str:
+    """What ``connect`` says when Ray cannot join the cluster at ``address``; without ``error`` it must not be asked."""
+
+    def start(*arguments: object, **options: object) -> None:
+        assert error is not None
+        raise error
+
+    played = SimpleNamespace(init=start, exceptions=SimpleNamespace(AuthenticationError=TokenError))
+    monkeypatch.setitem(sys.modules, "ray", played)
+    with pytest.raises(ConfigError) as caught:
+        connect(address, 2)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("error", [ConnectionError("Nobody."), ValueError("Nobody."), TokenError("Nobody.\nmore")])
+def test_a_cluster_that_cannot_be_joined_is_a_named_error(monkeypatch, error):
+    message = refusal(monkeypatch, "auto", error)
+    assert "cluster to work on at auto: Nobody.\n" in message
+    assert "RAY_AUTH_MODE=token" in message
+
+
+def test_an_address_where_nobody_listens_is_named_at_once(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # not listening
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert f"at {address}: [Errno" in refusal(monkeypatch, address, None)
 
 
 DONE = Result(trace="done")
