@@ -11,7 +11,7 @@ from latentsync.preprocess.faces import FaceCount, look_at
 from latentsync.preprocess.settings import PreprocessSettings
 from latentsync.preprocess.tools import Tools
 
-VERSION = 1
+VERSION = 2
 
 
 def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
