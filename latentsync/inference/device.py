@@ -10,6 +10,7 @@ from latentsync.errors import DeviceError
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PROBE_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 4e-2}  # relative L2 error of the probe; both leave room of 5 x
+LONG_PRODUCT = 0.1  # s
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -80,14 +81,21 @@ def probe_error(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def measure_speed(device: torch.device, dtype: torch.dtype, side: int = 1024) -> float:
-    """Operations per second of a matrix product, the best of a few, in about a tenth of a second."""
-    a = torch.randn(side, side, device=device).to(dtype)
-    best = float("inf")
-    for _ in range(4):
+    """Operations per second of a matrix product, the best of a few, in about a tenth of a second.
+
+    Small products come first, and none larger after one that takes long: a CPU may do half precision a hundred times
+    slower than single.
+    """
+    best = 0.0
+    for n in (side // 16, side // 8, side // 4, side // 2, *[side] * 4):
+        a = torch.randn(n, n, device=device).to(dtype)
         start = time.perf_counter()
         (a @ a).sum().item()
-        best = min(best, time.perf_counter() - start)
-    return 2 * side**3 / best
+        seconds = time.perf_counter() - start
+        best = max(best, 2 * n**3 / seconds)
+        if n > side // 16 and seconds > LONG_PRODUCT:  # the first one of all wakes the libraries
+            break
+    return best
 
 
 def _is_available(kind: str) -> bool:

@@ -13,8 +13,8 @@ import numpy as np
 
 from latentsync.checkpoint import count_parameters
 from latentsync.constants import AUDIO_RATE
-from latentsync.errors import AudioError, DiskFullError, NoAudioStreamError, OutputError
-from latentsync.face.selection import is_usable
+from latentsync.errors import AudioError, ConfigError, DiskFullError, NoAudioStreamError, OutputError
+from latentsync.face.selection import FaceChoice, is_usable
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.clock import StageClock
 from latentsync.inference.estimate import Estimate, NetworkSizes, estimate
@@ -28,6 +28,7 @@ from latentsync.inference.weights import ModelSettings, model_settings
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
+from latentsync.types import VideoInfo
 
 if TYPE_CHECKING:
     import torch
@@ -93,6 +94,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     settings = model_settings(request.weights.unet, request.unet_config)
     plan = check_encoder(request.encoding, video.info, request.output.suffix)
     options = request.options
+    _require_point_in_video(options.face, video.info, Fraction(len(waveform), AUDIO_RATE))
     if options.excerpt is not None:
         options = replace(options, excerpt=options.excerpt.on_frames(video.info.fps))
 
@@ -131,6 +133,24 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         cost=cost,
         notes=tuple(notes),
     )
+
+
+def _require_point_in_video(face: str, info: VideoInfo, sound: Fraction) -> None:
+    """Raise ``ConfigError`` for a face at a point beside the picture, or at a time after the end of everything."""
+    choice = FaceChoice.parse(face)
+    if choice.point is None:
+        return
+    x, y = choice.point
+    if x > info.width or y > info.height:
+        raise ConfigError(
+            f"The point {x:g},{y:g} of --face lies outside the picture, which is {info.width} x {info.height}.",
+            remedy="Give a point on the face: pixels from the left and from the top.",
+        )
+    if choice.time > max(info.duration, sound):
+        raise ConfigError(
+            f"At {float(choice.time):g} s, the time of --face, the video of {float(info.duration):.2f} s is over.",
+            remedy="Give a second at which the face is to be seen.",
+        )
 
 
 def _require_place_for_report(report: Path, request: DubRequest) -> None:

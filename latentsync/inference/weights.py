@@ -10,7 +10,7 @@ from typing import Any
 from latentsync.checkpoint import inspect_file, read_card, require_resolution, sha256_file
 from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
-from latentsync.errors import ConfigError, WeightsError, WeightsMissingError
+from latentsync.errors import ConfigError, WeightsError, WeightsMismatchError, WeightsMissingError
 from latentsync.inference.presets import PREVIEW_PRESET
 from latentsync.recipe import UNetRecipe
 
@@ -106,6 +106,11 @@ class WeightPaths:
         for name, path in self.networks().items():
             inspect_file(path)
             card = read_card(path)
+            if card is not None and card.kind != name:
+                raise WeightsMismatchError(
+                    f"{path} is of the kind '{card.kind}', where one of the kind '{name}' belongs.",
+                    remedy="Name another file, or leave the option out.",
+                )
             described[name] = {
                 "path": str(path),
                 "bytes": path.stat().st_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from latentsync.errors import AudioError, LatentSyncError, VideoError
 
 IMAGE_SUFFIXES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 _HEAD_BYTES = 512  # enough to know a pointer file or a web page by
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # as a path, of which one slash is left
 
 
 def file_url(path: Path) -> str:
@@ -52,6 +54,10 @@ def refuse_unreadable(path: Path, error: type[LatentSyncError]) -> None:
     """Raise ``error`` unless ``path`` is a file with at least one byte that may be read."""
     try:
         if not path.exists():
+            if _ADDRESS.match(str(path)):
+                raise error(
+                    f"{path} is an address, and nothing is fetched here.", remedy="Download the file and name that."
+                )
             raise error(f"There is no file {path}.", remedy="Check the spelling of the path.")
         if path.is_dir():
             raise error(f"{path} is a folder, not a media file.", remedy="Name a file in it.")

@@ -6,9 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from eval import inference_videos
 from latentsync.diffusion.settings import SamplerSettings
-from latentsync.inference.presets import PRESETS, sampler_values
+from latentsync.errors import StoppedError
+from latentsync.inference.presets import PRESETS, apply_preset, sampler_values
 from latentsync.inference.weights import WeightPaths
+from latentsync.media.limits import MediaLimits
+from latentsync.page.studio import Studio, Wish
+from scripts import inference
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -43,3 +48,37 @@ def test_the_builtin_models_keep_their_own_codec(tmp_path, monkeypatch):
     weights = WeightPaths.builtin()
     assert weights.codec.parent == tmp_path
     assert weights.for_preset("preview") == weights
+
+
+def test_command_line_page_and_evaluation_take_the_same_networks_and_steps(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    (folder / "taesd").mkdir(parents=True)
+    (folder / "taesd" / "diffusion_pytorch_model.safetensors").touch()
+    video, audio = tmp_path / "films" / "a.mp4", tmp_path / "sounds" / "a.wav"
+    for path in (video, audio):
+        path.parent.mkdir()
+        path.touch()
+    asked = []
+
+    def dub(request, **others):
+        asked.append((request.weights, request.options.sampler))
+        raise StoppedError("enough")
+
+    monkeypatch.setattr("latentsync.inference.job.dub", dub)
+    monkeypatch.setattr("latentsync.page.studio.dub", dub)
+    chosen = ["--checkpoint_dir", str(folder), "--preset", "preview", "--inference_steps", "3"]
+    command = ["--video_path", str(video), "--audio_path", str(audio), "--video_out_path", str(tmp_path / "out.mp4")]
+    assert inference.main([*command, *chosen]) == StoppedError.exit_code
+    command = ["--videos_dir", str(video.parent), "--audios_dir", str(audio.parent), "--output", str(tmp_path / "set")]
+    assert inference_videos.main([*command, *chosen]) == 1
+    studio = Studio({"mine": WeightPaths.in_directory(folder)}, MediaLimits())
+    with pytest.raises(StoppedError):
+        list(studio.perform(Wish(video, audio, "mine", preset="preview", steps=3), tmp_path, "somebody"))
+    studio.close()
+
+    expected = apply_preset("preview", WeightPaths.in_directory(folder), steps=3)
+    assert expected == (
+        replace(WeightPaths.in_directory(folder), codec=folder / "taesd"),
+        SamplerSettings("dpm++", 3, guidance_scale=1.0),
+    )
+    assert asked == [expected] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -81,3 +82,26 @@ def test_it_starts_serves_and_ends_without_leaving_anything(tmp_path):
             code = server.wait(TIMEOUT)
     assert code == 0
     assert not list(tmp_path.glob("latentsync_page_*"))
+
+
+def test_the_page_answers_before_the_libraries_of_the_networks_are_there(tmp_path):
+    code = """
+import json, sys, time
+import httpx
+from latentsync.inference.weights import installed_weights
+from latentsync.media.limits import MediaLimits
+from latentsync.page.server import serving
+from latentsync.page.studio import Studio
+studio = Studio(installed_weights(), MediaLimits())
+with serving(studio) as address:
+    httpx.get(address, timeout=600).raise_for_status()
+    before = [name for name in ("torch", "diffusers", "transformers", "scipy") if name in sys.modules]
+    studio.warm_up()
+    while "latentsync.inference.loading" not in sys.modules:
+        time.sleep(0.1)
+print(json.dumps(before))
+"""
+    surroundings = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=surroundings, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
