@@ -36,6 +36,7 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     from latentsync.face.mask import load_mask
     from latentsync.face.tracks import FaceTracks
     from latentsync.heaps import share_heaps
+    from latentsync.inference.faces import tracking_settings
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.pipeline import LipsyncPipeline
     from latentsync.media.audio import read_audio
@@ -53,7 +54,9 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
         load_mask("mask", 256),
     )
     start = time.perf_counter()
-    frames = pipeline.sync(video, read_audio(sound), SyncOptions(check_output=False), FaceTracks(faces))
+    options = SyncOptions(check_output=False)
+    tracks = FaceTracks(faces, settings=tracking_settings(options))
+    frames = pipeline.sync(video, read_audio(sound), options, tracks)
     written = write_video(folder / f"{seconds}_dubbed.mp4", frames, video.info, fast_encoding(), audio=sound)
     elapsed = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 TRACK_SUFFIXES = (".npz", ".json")
+DETECTION_BATCH = 4  # frames detected together; as many wait for it, and behind it
 
 
 class FaceFinder:
@@ -58,7 +60,8 @@ class FaceFinder:
 
 def tracking_settings(options: SyncOptions) -> TrackingSettings:
     """Smoothing is left to the alignment where a release is reproduced."""
-    return TrackingSettings(smoothing=0) if options.published else TrackingSettings()
+    settings = TrackingSettings(batch=DETECTION_BATCH)
+    return replace(settings, smoothing=0) if options.published else settings
 
 
 class TimedDetector:

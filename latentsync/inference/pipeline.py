@@ -15,6 +15,7 @@ from latentsync.inference.clock import StageClock
 from latentsync.inference.compositing import Compositor, frames_of
 from latentsync.inference.control import OnPass
 from latentsync.inference.excerpt import shown_frames
+from latentsync.inference.faces import DETECTION_BATCH
 from latentsync.inference.generation import AdaptiveBatch, GuardedGenerator, OutputGuard, generate_groups
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.report import RunRecord
@@ -94,16 +95,18 @@ class LipsyncPipeline:
             with clock.measure("generate"):
                 return batch(windows)
 
-        # Frames wait between the stages as few as keep them all busy: they are what the memory goes to.
-        waiting = max(2, options.batch * self._num_frames // 2)
+        # Frames wait between the stages as few as keep them all busy: they are what the memory goes to. Before and
+        # behind a stage that works on several at once, its neighbours must find work or room meanwhile; a quarter of a
+        # window is in the hands of the workers that align and paste.
+        waiting = max(2, options.batch * self._num_frames * 3 // 4)
         shown = shown_frames(video, audio.duration, options.length, options.excerpt)
-        frames = prefetch(clock.each("decode", shown), depth=1)
+        frames = prefetch(clock.each("decode", shown), depth=DETECTION_BATCH - 1)
         targets = prefetch(tracks.follow(frames), depth=1)
         aligned = ramp_at_gaps(parallel_map(align, matrices(targets), ALIGN_WORKERS), options.ramp)
         groups = group_frames(prefetch(aligned, depth=waiting), audio, self._plan(options, video))
         generated = frames_of(generate_groups(groups, generate, options.batch))
         try:
-            yield from prefetch(compositor.paste(prefetch(record.noting(generated), depth=waiting // 2)), depth=1)
+            yield from prefetch(compositor.paste(prefetch(record.noting(generated), depth=waiting)), depth=1)
         finally:
             record.batch_reductions = batch.reductions
 
