@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from fractions import Fraction
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -64,9 +65,17 @@ def options(checkpoints, video, audio, output, report):
     ]
 
 
+def no_longer_than(seconds, audio, folder):
+    """The sound itself, or a WAV file of its first ``seconds``."""
+    samples, rate = read_pcm(audio)
+    most = round(seconds * rate)
+    return audio if len(samples) <= most else write_wav(folder / "sound.wav", samples[:most], rate)
+
+
 @pytest.mark.parametrize("name", CLIPS)
 def test_length_sound_and_untouched_pixels(checkpoints, tmp_path, name):
     video, audio = (shared_file(path) for path in CLIPS[name])
+    audio = no_longer_than(VideoFile(video).info.duration + 1, audio, tmp_path)  # the clip, and a second there and back
     output, report = tmp_path / "out.mkv", tmp_path / "report.json"
     assert main([*options(checkpoints, video, audio, output, report), "--codec", "ffv1"]) == 0
     source, result = VideoFile(video), VideoFile(output)
@@ -104,7 +113,7 @@ def check_pixels(source, result, account, checkpoints):
     n_compared = min(source.info.n_frames, account["frames"], 450)
     pairs = zip(tracks.follow(source.frames(0, n_compared)), result.frames(0, n_compared), strict=True)
     for number, (target, frame) in enumerate(pairs):
-        difference = np.abs(target.frame.pixels.astype(np.int16) - frame.pixels).max(-1)
+        difference = reduce(cv2.max, cv2.split(cv2.absdiff(target.frame.pixels, frame.pixels)))
         area = np.zeros(difference.shape, bool)
         if number not in passed:
             size = area.shape[::-1]
