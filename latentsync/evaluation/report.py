@@ -20,7 +20,7 @@ from latentsync.evaluation.clip import ClipScores
 from latentsync.evaluation.settings import EvaluationSettings
 from latentsync.evaluation.summary import Failure, Summary
 
-PROCESSING = 1  # raise when the same files would give other figures
+PROCESSING = 2  # raise when the same files would give other figures
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python", "av", "lpips")
 
 
