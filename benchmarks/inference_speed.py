@@ -197,6 +197,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", default="builtin", help=f"some of {','.join(MODELS)} (builtin)")
     parser.add_argument("--presets", default=",".join(PRESETS), help="some of %(default)s (all)")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--compile", action="store_true", help="the networks by torch.compile, as inference --compile")
     parser.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds sound)")
     parser.add_argument("--batch", type=int, help="windows generated together (what the command takes)")
     parser.add_argument("--size", default="1920x1080", help="of the film, px (%(default)s)")
@@ -232,7 +233,7 @@ def main() -> None:
         info = VideoFile(film.video).info
         plain_frames = max(1, round((options.plain_seconds or float(info.duration)) * info.fps))
         for model in options.models:
-            networks = load_networks(model, device, dtype)
+            networks = load_networks(model, device, dtype, options.compile)
             batch = options.batch or auto_batch(device.type, model == BUILTIN)
             circumstances = {"model": model, "resolution": networks.settings.resolution, "batch": batch}
             found = measure(networks, film, options.presets, batch, plain_frames)
@@ -241,6 +242,7 @@ def main() -> None:
     figures = {
         "film": {"size": f"{info.width}x{info.height}", "fps": float(info.fps), "frames": info.n_frames},
         "precision": str(dtype).removeprefix("torch."),
+        "compiled": options.compile,
         "plain_frames": plain_frames,
         "rows": rows,
     }

@@ -17,7 +17,7 @@ from latentsync.checkpoint import load_codec, load_unet
 from latentsync.checkpoint.codec import SD_VAE_CONFIG
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.generator import LatentModels
-from latentsync.inference.loading import pipeline_of
+from latentsync.inference.loading import arrange, pipeline_of
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.weights import ModelSettings, WeightPaths, model_settings
 from latentsync.models.codec import LatentCodec
@@ -63,20 +63,21 @@ class LoadedNetworks:
         return pipeline_of(self.models, self.encoder, self.settings)
 
 
-def load_networks(name: str, device: torch.device, dtype: torch.dtype) -> LoadedNetworks:
-    """One of ``MODELS``: the built-in ones from their files, the others by the rule."""
+def load_networks(name: str, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> LoadedNetworks:
+    """One of ``MODELS``, arranged as for a dub: the built-in ones from their files, the others by the rule."""
     if name == BUILTIN:
         paths = WeightPaths.builtin()
         settings = model_settings(paths.unet, None)
         unet = load_unet(paths.unet, resolution=settings.resolution, device=device, dtype=dtype)
         codec = load_codec(paths.codec, device=device, dtype=dtype)
         encoder = AudioEncoder.from_file(paths.whisper, device, dtype)
-        return LoadedNetworks(LatentModels(unet, codec, device, dtype), encoder, settings)
+        return LoadedNetworks(arrange(LatentModels(unet, codec, device, dtype), compiled), encoder, settings)
     topology = TOPOLOGIES[name]
     unet = rule_filled(lambda: UNet3D(topology.unet)).to(device, dtype)
     codec = LatentCodec(fill_by_rule(AutoencoderKL.from_config(topology.codec))).eval().to(device, dtype)
     encoder = AudioEncoder(fill_by_rule(WhisperTaps(topology.whisper)), device, dtype)
-    return LoadedNetworks(LatentModels(unet, codec, device, dtype), encoder, ModelSettings(topology.resolution))
+    models = arrange(LatentModels(unet, codec, device, dtype), compiled)
+    return LoadedNetworks(models, encoder, ModelSettings(topology.resolution))
 
 
 def write_codec(folder: Path, config: Mapping[str, Any] = SD_VAE_CONFIG) -> Path:

@@ -79,7 +79,8 @@ class PlainPath:
         targets = tracks.follow(clock.each("decode", shown))
         aligner = FaceAligner(self._resolution)
         aligned = ramp_at_gaps((self._align(target, aligner) for target in targets), options.ramp)
-        plan = WindowPlan.for_rate(video.info.fps, self._networks.settings.num_frames)
+        settings = self._networks.settings
+        plan = WindowPlan.for_rate(video.info.fps, settings.num_frames, settings.steady_reference)
         paster, smoother = FacePaster(self._keep_mask), ColourSmoother()
         for group in group_frames(aligned, audio, plan):
             faces = [self._generate(window) for window in group.windows]
@@ -112,7 +113,8 @@ class PlainPath:
                 return torch.stack([codec.encode(picture[None])[0] for picture in pictures], dim=1)[None]
 
             hole = latent_mask(keep).expand(1, 1, len(faces), -1, -1)
-            conditioning = Conditioning(hole, encode(faces * keep), encode(faces))
+            masked, reference = encode(faces * keep), encode(self._to_device(window.references))
+            conditioning = Conditioning(hole, masked, reference.expand_as(masked))
             noise = self._noise.to(faces).expand(-1, -1, len(faces), -1, -1)
             latents = self._denoise(self._models.unet, conditioning, audio[None], noise, self._options.sampler)
             pictures = [codec.decode(latent[None]) for latent in latents[0].unbind(dim=1)]

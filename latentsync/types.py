@@ -175,11 +175,18 @@ class Window:
     """F aligned faces that are generated together, with the sound of each.
 
     ``faces`` (F, 3, R, R) float32 in [-1, 1]; ``audio`` (F, S, D) float32; ``number`` counts the windows of a run.
+    ``reference`` (3, R, R): the face that the network is shown with its mouth, for all frames; None = each frame's own.
     """
 
     number: int
     faces: np.ndarray
     audio: np.ndarray
+    reference: np.ndarray | None = None
+
+    @property
+    def references(self) -> np.ndarray:
+        """(F or 1, 3, R, R)"""
+        return self.faces if self.reference is None else self.reference[None]
 
 
 class WindowGenerator(Protocol):

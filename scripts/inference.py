@@ -65,6 +65,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu (auto)")
     model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds sound)")
 
+    model.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
+
     look = parser.add_argument_group("result")
     look.add_argument(
         "--preset",
@@ -150,6 +152,7 @@ def run(arguments: argparse.Namespace) -> None:
         precision=arguments.precision,
         detector=arguments.detector,
         batch=arguments.batch,
+        compiled=arguments.compile,
         overwrite=arguments.overwrite,
         report=arguments.report,
     )

@@ -76,32 +76,41 @@ class LatentGenerator:
     def __call__(self, windows: list[Window]) -> np.ndarray:
         """(n, F, 3, R, R) float32, about [-1, 1]. The windows have equal numbers of frames."""
         n, frames = len(windows), len(windows[0].faces)
-        faces = np.concatenate([window.faces for window in windows])
         audio = self._to_device(np.stack([window.audio for window in windows]))
-        draws = self._posterior_draws(windows)
-        if draws is None:
-            latents = self._models.memory.recall(faces, self._mask_bytes, self._encode)
-        else:
-            latents = self._encode(faces, draws)
-        masked, reference = latents.unflatten(0, (n, frames)).transpose(1, 2).chunk(2, dim=1)
-        keep = latent_mask(self._keep_mask).to(latents)
+        masked, reference = self._look_at(windows)
+        keep = latent_mask(self._keep_mask).to(masked)
         conditioning = Conditioning(keep.expand(n, 1, frames, -1, -1), masked, reference)
-        noise = self.noise.to(latents).expand(n, -1, frames, -1, -1)
+        noise = self.noise.to(masked).expand(n, -1, frames, -1, -1)
         latents = sample(
             self._models.unet, conditioning, audio, noise, self._settings, lambda index, latents: self._on_pass(n)
         )
         pictures = self._models.codec.decode(latents.transpose(1, 2).flatten(0, 1))
         return pictures.unflatten(0, (n, frames)).float().cpu().numpy()
 
-    def _encode(self, faces: np.ndarray, draws: Tensor | None = None) -> Tensor:
-        """(N, 3, R, R) -> (N, 2 C, h, w): latents of the masked and of the whole faces.
+    def _look_at(self, windows: list[Window]) -> tuple[Tensor, Tensor]:
+        """Latents (n, C, F, h, w) of the masked faces and of the references."""
+        faces = np.concatenate([window.faces for window in windows])
+        references = np.concatenate([window.references for window in windows])
+        draws = self._posterior_draws(windows)
+        if draws is None:
+            memory = self._models.memory
+            found = (
+                memory.recall(faces, self._mask_bytes, self._encode_masked),
+                memory.recall(references, b"", self._encode),
+            )
+        else:
+            found = self._encode_masked(faces, draws[0]), self._encode(references, draws[1])
+        masked, reference = (latents.unflatten(0, (len(windows), -1)).transpose(1, 2) for latents in found)
+        return masked, reference.expand_as(masked)
 
-        ``draws`` (2, N, C, h, w) from the posterior, for the masked and for the whole; None takes the mode.
-        """
+    def _encode(self, faces: np.ndarray, draws: Tensor | None = None) -> Tensor:
+        """(N, 3, R, R) -> latents (N, C, h, w). ``draws`` of that shape from the posterior; None takes its mode."""
         pictures = self._to_device(faces)
-        both = torch.cat([pictures * self._keep_mask.to(pictures), pictures])
-        latents = self._models.codec.encode(both, None if draws is None else draws.flatten(0, 1).to(pictures))
-        return torch.cat(latents.chunk(2), dim=1)
+        return self._models.codec.encode(pictures, None if draws is None else draws.to(pictures))
+
+    def _encode_masked(self, faces: np.ndarray, draws: Tensor | None = None) -> Tensor:
+        """The same with the area hidden that is to be generated."""
+        return self._encode(faces * self._keep_mask.numpy(), draws)
 
     def _to_device(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self._models.device, self._models.dtype)

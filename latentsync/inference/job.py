@@ -57,7 +57,7 @@ def dub(
         _require_face(checked, control)
     control.enter("loading")
     with record.clock.measure("load"):
-        pipeline = networks.pipeline(request.weights, checked.settings, checked.device, checked.dtype)
+        pipeline = networks.pipeline(request.weights, checked.settings, checked.device, checked.dtype, request.compiled)
     control.enter("dubbing")
     frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.passed)
     frames = _dubbed(_counted(record.clock.each("wait", frames), options.excerpt, control), record, checked)

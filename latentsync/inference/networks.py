@@ -20,12 +20,17 @@ class Networks:
     """Loads what is asked for, each time."""
 
     def pipeline(
-        self, weights: WeightPaths, settings: ModelSettings, device: torch.device, dtype: torch.dtype
+        self,
+        weights: WeightPaths,
+        settings: ModelSettings,
+        device: torch.device,
+        dtype: torch.dtype,
+        compiled: bool = False,
     ) -> LipsyncPipeline:
         """See ``loading.load_pipeline``."""
         from latentsync.inference.loading import load_pipeline  # seconds to import: not before the files are checked
 
-        return load_pipeline(weights, settings, device, dtype)
+        return load_pipeline(weights, settings, device, dtype, compiled)
 
     def detector(self, name: str, auxiliary: Path, device: str) -> FaceDetector:
         """See ``face.detector_choice.load_detector``."""
@@ -44,15 +49,20 @@ class KeptNetworks(Networks):
         self._detector: tuple[object, FaceDetector] | None = None
 
     def pipeline(
-        self, weights: WeightPaths, settings: ModelSettings, device: torch.device, dtype: torch.dtype
+        self,
+        weights: WeightPaths,
+        settings: ModelSettings,
+        device: torch.device,
+        dtype: torch.dtype,
+        compiled: bool = False,
     ) -> LipsyncPipeline:
         """See ``Networks.pipeline``."""
         states = [(stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in weights.networks().values())]
-        key = (weights, settings, device, dtype, *states)
+        key = (weights, settings, device, dtype, compiled, *states)
         if self._pipeline is None or self._pipeline[0] != key:
             self._pipeline = None
             _free_memory()
-            self._pipeline = key, super().pipeline(weights, settings, device, dtype)
+            self._pipeline = key, super().pipeline(weights, settings, device, dtype, compiled)
         return self._pipeline[1]
 
     def detector(self, name: str, auxiliary: Path, device: str) -> FaceDetector:

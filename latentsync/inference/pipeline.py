@@ -31,8 +31,9 @@ class LipsyncPipeline:
     """Networks that are loaded once and any number of videos. One video at a time: ``sync`` is for a single consumer.
 
     ``make_generator(options, on_pass)`` gives the network of one run; ``listen(waveform, options)`` the conditioning of
-    a sound; ``keep_mask`` (1, R, R) float32, 1 = keep. ``retry(options, on_pass)`` gives the network in full precision,
-    for windows that came out broken. Tests and benchmarks put stubs in these places.
+    a sound; ``keep_mask`` (1, R, R) float32, 1 = keep; ``steady_reference``: see ``windows``.
+    ``retry(options, on_pass)`` gives the network in full precision, for windows that came out broken. Tests and
+    benchmarks put stubs in these places.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class LipsyncPipeline:
         keep_mask: np.ndarray,
         *,
         num_frames: int = WINDOW_FRAMES,
+        steady_reference: bool = False,
         retry: MakeGenerator | None = None,
     ) -> None:
         self.keep_mask = keep_mask
@@ -49,6 +51,7 @@ class LipsyncPipeline:
         self._make_generator = make_generator
         self._listen = listen
         self._num_frames = num_frames
+        self._steady_reference = steady_reference
         self._retry = retry
 
     def sync(
@@ -113,7 +116,7 @@ class LipsyncPipeline:
     def _plan(self, options: SyncOptions, video: VideoSource) -> WindowPlan:
         if options.published:
             return WindowPlan.published(self._num_frames)
-        return WindowPlan.for_rate(video.info.fps, self._num_frames)
+        return WindowPlan.for_rate(video.info.fps, self._num_frames, self._steady_reference)
 
     def _network(self, options: SyncOptions, record: RunRecord, on_pass: OnPass) -> WindowGenerator:
         network = self._make_generator(options, on_pass)

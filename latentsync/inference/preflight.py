@@ -99,10 +99,13 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         options = replace(options, excerpt=options.excerpt.on_frames(video.info.fps))
 
     # torch: seconds to import. What can be refused without it has been.
+    from latentsync.inference.compiling import require_compiler
     from latentsync.inference.device import choose_device, choose_precision, measure_speed
 
     device = choose_device(request.device)
     request.batch_for(device.type)
+    if request.compiled:
+        require_compiler(device.type)
     dtype = choose_precision(request.precision, device)
     finder = FaceFinder(
         request.detector, request.weights.auxiliary, device, clock or StageClock(), (networks or Networks()).detector

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 # Fields of `diffusion.settings.SamplerSettings`. `exact` is the plain sampler; `balanced` reuses deep features at two
 # steps of three, as the published shell script does; `fast` takes fewer steps of a higher-order solver and reuses at
-# every other one; so does `builtin`, for the small built-in models; `preview` has no guidance, and the small codec if it
-# is installed.
+# every other one, and so does `builtin`, for the built-in models; `preview` has no guidance, and the small codec if
+# that is there.
 PRESETS: dict[str, dict[str, Any]] = {
     "exact": {},
     "balanced": {"cache_interval": 3},

@@ -24,7 +24,7 @@ AUTO_BATCH_BUILTIN = 4  # of the small models on a processor, at most: one for e
 class DubRequest:
     """``batch`` is a number or 'auto'; ``detector`` a name of ``face.detector`` or the path of a track file.
 
-    ``limits``: what the files of a stranger must keep to.
+    ``limits``: what the files of a stranger must keep to. ``compiled``: see ``inference.compiling``.
     """
 
     video: Path
@@ -38,6 +38,7 @@ class DubRequest:
     precision: str = "auto"
     detector: str = "auto"
     batch: str = "auto"
+    compiled: bool = False
     overwrite: bool = False
     report: Path | None = None
     limits: MediaLimits | None = None

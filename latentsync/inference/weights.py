@@ -145,12 +145,14 @@ def installed_weights(directory: Path | None = None) -> dict[str, WeightPaths]:
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """What the weights do not carry themselves: face side R in pixels, frames per window F, and the mask."""
+    """What the weights do not carry themselves: face side R in pixels, frames per window F, the mask, and whether a
+    shot has one reference (``windows``)."""
 
     resolution: int
     num_frames: int = WINDOW_FRAMES
     mask: str = "mask"
     notes: tuple[str, ...] = ()
+    steady_reference: bool = False
 
 
 def model_settings(unet: Path, config_path: Path | None) -> ModelSettings:
@@ -171,5 +173,5 @@ def model_settings(unet: Path, config_path: Path | None) -> ModelSettings:
             "configs/unet/stage2_512.yaml (512: release 1.6), or bring the file in with "
             "`python -m scripts.download_checkpoints --import`, which writes it down.",
         )
-    notes = BUILTIN_NOTES if unet == BUILTIN_UNET else ()
-    return ModelSettings(card.resolution, card.num_frames or WINDOW_FRAMES, Path(card.mask or "mask").stem, notes)
+    settings = ModelSettings(card.resolution, card.num_frames or WINDOW_FRAMES, Path(card.mask or "mask").stem)
+    return replace(settings, notes=BUILTIN_NOTES, steady_reference=True) if unet == BUILTIN_UNET else settings

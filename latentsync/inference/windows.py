@@ -7,6 +7,10 @@ values (the published code does run it shorter: ``WindowPlan.published``).
 
 Above 37.5 fps neighbouring frames are closer in time than the motion modules have ever seen, so the frames of a group
 are dealt out to several windows: at 50 fps the even ones to one, the odd ones to another, each a 25 fps view.
+
+The network is shown every face twice: with the mouth hidden, and whole, for the looks of it. As published the second
+one is of the same frame, whose mouth moves, and a little of that movement comes through. A steady reference is the
+first face of the shot instead: nothing moves in it.
 """
 
 from __future__ import annotations
@@ -51,17 +55,19 @@ class FrameGroup:
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """How windows are cut: frames each, windows dealt side by side, filling up the last, splitting at cuts."""
+    """How windows are cut: frames each, windows dealt side by side, filling up the last, splitting at cuts; and whether
+    a shot, which no window leaves then, has one reference."""
 
     length: int = WINDOW_FRAMES
     stride: int = 1
     fill_last: bool = True
     split_at_cuts: bool = True
+    steady_reference: bool = False
 
     @classmethod
-    def for_rate(cls, fps: Fraction, length: int = WINDOW_FRAMES) -> WindowPlan:
+    def for_rate(cls, fps: Fraction, length: int = WINDOW_FRAMES, steady_reference: bool = False) -> WindowPlan:
         """The default plan for a video of ``fps`` frames per second."""
-        return cls(length=length, stride=max(1, round(fps / MODEL_FPS)))
+        return cls(length=length, stride=max(1, round(fps / MODEL_FPS)), steady_reference=steady_reference)
 
     @classmethod
     def published(cls, length: int = WINDOW_FRAMES) -> WindowPlan:
@@ -73,16 +79,27 @@ def group_frames(frames: Iterator[AlignedFrame], audio: AudioWindows, plan: Wind
     """Groups of up to ``length * stride`` frames with their windows, in order; every frame is in exactly one group."""
     pending: list[AlignedFrame] = []
     number = 0
+    reference: AlignedFrame | None = None
     for aligned in frames:
         full = len(pending) == plan.length * plan.stride
         if pending and (full or (plan.split_at_cuts and _is_cut(pending[-1], aligned))):
-            group = _make_group(pending, audio, plan, number)
+            reference = _reference_of(pending, reference, plan)
+            group = _make_group(pending, reference, audio, plan, number)
             number += len(group.windows)
             yield group
             pending = []
         pending.append(aligned)
     if pending:
-        yield _make_group(pending, audio, plan, number)
+        yield _make_group(pending, _reference_of(pending, reference, plan), audio, plan, number)
+
+
+def _reference_of(members: list[AlignedFrame], before: AlignedFrame | None, plan: WindowPlan) -> AlignedFrame | None:
+    """The first frame with a face in the shot of ``members``, where ``before`` is the one of the group before."""
+    if not plan.steady_reference:
+        return None
+    if before is not None and before.shot == members[0].shot:
+        return before
+    return next((member for member in members if member.face is not None), None)
 
 
 def _is_cut(before: AlignedFrame, after: AlignedFrame) -> bool:
@@ -90,8 +107,15 @@ def _is_cut(before: AlignedFrame, after: AlignedFrame) -> bool:
     return after.shot != before.shot or after.frame.index < before.frame.index - 1
 
 
-def _make_group(members: list[AlignedFrame], audio: AudioWindows, plan: WindowPlan, number: int) -> FrameGroup:
+def _make_group(
+    members: list[AlignedFrame],
+    reference: AlignedFrame | None,
+    audio: AudioWindows,
+    plan: WindowPlan,
+    number: int,
+) -> FrameGroup:
     windows: list[Window] = []
+    whole = None if reference is None else reference.face.pixels
     slots: list[tuple[int, int] | None] = [None] * len(members)
     for phase in range(plan.stride):
         positions = range(phase, len(members), plan.stride)
@@ -108,7 +132,7 @@ def _make_group(members: list[AlignedFrame], audio: AudioWindows, plan: WindowPl
             missing = plan.length - len(chosen)
             faces += [faces[-1]] * missing
             tokens += [tokens[-1]] * missing
-        windows.append(Window(number + len(windows), np.stack(faces), np.stack(tokens)))
+        windows.append(Window(number + len(windows), np.stack(faces), np.stack(tokens), whole))
     return FrameGroup(tuple(members), tuple(windows), tuple(slots))
 
 

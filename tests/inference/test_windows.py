@@ -106,3 +106,20 @@ def test_ramps_beside_gaps_only():
 
 def test_cuts_do_not_ramp():
     assert strengths([True] * 3 + [False] * 2 + [True] * 3, 3, shots=[0] * 3 + [1] * 2 + [2] * 3) == [4] * 8
+
+
+@given(
+    found=st.lists(st.booleans(), min_size=1, max_size=60), cuts=st.sets(st.integers(1, 59)), stride=st.integers(1, 2)
+)
+def test_a_steady_reference_is_the_first_face_of_the_shot(found, cuts, stride):
+    shots = [sum(cut <= k for cut in cuts) for k in range(len(found))]
+    groups = groups_of(found, WindowPlan(4, stride, steady_reference=True), shots=shots)
+    for group in groups:
+        shot = group.frames[0].shot
+        first = next((k for k, ok in enumerate(found) if ok and shots[k] == shot), None)
+        assert all(window.references[:, 0, 0, 0].tolist() == [first] for window in group.windows)
+
+
+def test_otherwise_every_face_is_its_own_reference():
+    (group,) = groups_of([True] * 4, WindowPlan(4))
+    assert group.windows[0].references is group.windows[0].faces

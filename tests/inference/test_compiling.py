@@ -1,0 +1,76 @@
+"""--compile: the U-Net is one graph with and without reused features, and what comes out is the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from latentsync.diffusion.settings import SamplerSettings
+from latentsync.errors import ConfigError
+from latentsync.inference import compiling
+from latentsync.inference.loading import load_pipeline
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.weights import ModelSettings, WeightPaths
+from latentsync.models.unet import UNet3D
+from latentsync.types import FeatureCache, Window
+from tests.golden import fill_by_rule
+from tests.inference import tiny_weights
+
+
+def test_the_network_is_one_graph_with_and_without_reused_features():
+    network = fill_by_rule(UNet3D(tiny_weights.UNET)).eval()
+    config, time = network.config, torch.tensor(10)
+    sample = torch.randn(2, config.in_channels, 2, 8, 8)
+    audio = torch.randn(2, 2, 50, config.cross_attention_dim)
+
+    def steps():
+        cache = FeatureCache()
+        full = network(sample, time, audio, feature_cache=cache)
+        cache.reuse = True
+        return full, network(sample + 0.1, time, audio, feature_cache=cache)
+
+    with torch.inference_mode():
+        wanted = steps()
+        network.compile(backend="eager", fullgraph=True)  # raises where a graph would have to be cut
+        found = steps()
+    assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
+
+
+def test_without_a_compiler_the_run_is_refused_before_it_begins(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler"):
+        compiling.require_compiler("cpu")
+
+
+def test_a_gpu_needs_triton_as_well(monkeypatch):
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(compiling.importlib.util, "find_spec", lambda name: None)
+    compiling.require_compiler("cpu")
+    with pytest.raises(ConfigError, match="triton"):
+        compiling.require_compiler("cuda")
+
+
+@pytest.mark.slow
+def test_a_compiled_pipeline_generates_the_same_faces(tmp_path, monkeypatch):
+    monkeypatch.delenv(compiling.CACHE_VARIABLE, raising=False)
+    monkeypatch.setenv("LATENTSYNC_CACHE", str(tmp_path / "cache"))
+    weights = WeightPaths.in_directory(tiny_weights.write_checkpoints(tmp_path / "checkpoints"))
+    settings = ModelSettings(tiny_weights.RESOLUTION, num_frames=4)
+    rng = np.random.default_rng(0)
+    windows = [
+        Window(
+            number,
+            rng.uniform(-1, 1, (4, 3, 64, 64)).astype(np.float32),
+            rng.normal(size=(4, 50, tiny_weights.WIDTH)).astype(np.float32),
+        )
+        for number in range(2)
+    ]
+    options = SyncOptions(SamplerSettings(steps=3, cache_interval=2))
+    faces = []
+    for compiled in (False, True):
+        pipeline = load_pipeline(weights, settings, compiled=compiled)
+        faces.append(pipeline._make_generator(options, lambda count: None)(windows))
+    assert np.abs(faces[0] - faces[1]).max() < 1e-4
+    assert any((tmp_path / "cache" / "compiled").rglob("*"))  # and survives this process
