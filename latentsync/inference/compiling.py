@@ -10,13 +10,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from typing import TYPE_CHECKING
 
 import torch
 
 from latentsync.errors import ConfigError
 from latentsync.face.detection_cache import cache_folder
-from latentsync.models.codec import LatentCodec
-from latentsync.models.unet import UNet3D
+
+if TYPE_CHECKING:
+    from latentsync.models.codec import LatentCodec
+    from latentsync.models.unet import UNet3D
 
 COMPILERS = ("c++", "g++", "clang++")
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
