@@ -8,12 +8,12 @@ def test_steps_guidance_and_cache_are_counted(monkeypatch, capsys):
     monkeypatch.setattr(roofline, "measure_speed", lambda *where: 1e11)
     found = run_benchmark(roofline, ["--models", "tiny", "--presets", "exact,balanced,builtin"], monkeypatch, capsys)
     exact, balanced, builtin = found["rows"]
-    assert [row["passes"] for row in found["rows"]] == [[40, 0], [14, 26], [12, 0]]
+    assert [row["passes"] for row in found["rows"]] == [[40, 0], [14, 26], [6, 6]]
     once, reusing = exact["unet_pass_gflop_per_frame"]
     assert 0 < reusing < once
     assert exact["tflop"]["unet"] == pytest.approx(40 * once * 25 / 1000, rel=1e-4)
     assert balanced["tflop"]["unet"] == pytest.approx((14 * once + 26 * reusing) * 25 / 1000, rel=1e-4)
-    assert builtin["tflop"]["unet"] == pytest.approx(12 * once * 25 / 1000, rel=1e-4)
+    assert builtin["tflop"]["unet"] == pytest.approx(6 * (once + reusing) * 25 / 1000, rel=1e-4)
     for row in found["rows"]:
         assert row["tflop"]["all"] == pytest.approx(
             sum(row["tflop"][part] for part in ("unet", "encode", "decode")), rel=1e-4
