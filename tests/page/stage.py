@@ -62,7 +62,7 @@ class StageNetworks(Networks):
     def __init__(self):
         self._kept = None
 
-    def pipeline(self, weights, settings, device, dtype):
+    def pipeline(self, weights, settings, device, dtype, compiled=False):
         if self._kept != weights:
             self._kept = weights
             StageNetworks.loads.append(weights.unet.name)
