@@ -185,7 +185,7 @@ class Window:
 
     @property
     def references(self) -> np.ndarray:
-        """(F or 1, 3, R, R)"""
+        """(F or 1, 3, R, R) float32 in [-1, 1]: the faces that the network is shown whole."""
         return self.faces if self.reference is None else self.reference[None]
 
 

@@ -64,7 +64,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu (auto)")
     model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds sound)")
-
     model.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
 
     look = parser.add_argument_group("result")

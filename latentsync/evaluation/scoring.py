@@ -21,9 +21,9 @@ from latentsync.metrics.inception import inception_features
 from latentsync.metrics.speech import speaking_frames
 
 NO_SOUND_OF_ITS_OWN = "is given the sound of the truth"
+SOUND = ("sound_lag", "sound_drift")
 _OWN_SYNC = ("stablesyncnet_cosine", "stablesyncnet_confidence", "stablesyncnet_offset")
 _PUBLISHED_SYNC = ("lse_c", "lse_d", "av_offset")
-SOUND = ("sound_lag", "sound_drift")
 _PICTURE = ("picture_lag", "picture_drift")
 
 

@@ -19,7 +19,7 @@ from latentsync.face.tracks import FaceTracks
 from latentsync.inference.control import RunControl
 from latentsync.inference.excerpt import Excerpt, excerpt_frames, in_source_order
 from latentsync.inference.faces import tracking_settings
-from latentsync.inference.networks import Networks
+from latentsync.inference.networks import NetworkChoice, Networks
 from latentsync.inference.preflight import Preflight, preflight
 from latentsync.inference.report import RunRecord, RunReport
 from latentsync.inference.request import DubRequest
@@ -57,7 +57,9 @@ def dub(
         _require_face(checked, control)
     control.enter("loading")
     with record.clock.measure("load"):
-        pipeline = networks.pipeline(request.weights, checked.settings, checked.device, checked.dtype, request.compiled)
+        pipeline = networks.pipeline(
+            NetworkChoice(request.weights, checked.settings, checked.device, checked.dtype, request.compiled)
+        )
     control.enter("dubbing")
     frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.passed)
     frames = _dubbed(_counted(record.clock.each("wait", frames), options.excerpt, control), record, checked)

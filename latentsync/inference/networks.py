@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,21 +17,25 @@ if TYPE_CHECKING:
     from latentsync.inference.pipeline import LipsyncPipeline
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkChoice:
+    """Which pipeline: the arguments of ``loading.load_pipeline``."""
+
+    weights: WeightPaths
+    settings: ModelSettings
+    device: torch.device
+    dtype: torch.dtype
+    compiled: bool = False
+
+
 class Networks:
     """Loads what is asked for, each time."""
 
-    def pipeline(
-        self,
-        weights: WeightPaths,
-        settings: ModelSettings,
-        device: torch.device,
-        dtype: torch.dtype,
-        compiled: bool = False,
-    ) -> LipsyncPipeline:
+    def pipeline(self, choice: NetworkChoice) -> LipsyncPipeline:
         """See ``loading.load_pipeline``."""
         from latentsync.inference.loading import load_pipeline  # seconds to import: not before the files are checked
 
-        return load_pipeline(weights, settings, device, dtype, compiled)
+        return load_pipeline(choice.weights, choice.settings, choice.device, choice.dtype, choice.compiled)
 
     def detector(self, name: str, auxiliary: Path, device: str) -> FaceDetector:
         """See ``face.detector_choice.load_detector``."""
@@ -48,21 +53,14 @@ class KeptNetworks(Networks):
         self._pipeline: tuple[object, LipsyncPipeline] | None = None
         self._detector: tuple[object, FaceDetector] | None = None
 
-    def pipeline(
-        self,
-        weights: WeightPaths,
-        settings: ModelSettings,
-        device: torch.device,
-        dtype: torch.dtype,
-        compiled: bool = False,
-    ) -> LipsyncPipeline:
+    def pipeline(self, choice: NetworkChoice) -> LipsyncPipeline:
         """See ``Networks.pipeline``."""
-        states = [(stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in weights.networks().values())]
-        key = (weights, settings, device, dtype, compiled, *states)
+        files = [path.stat() for path in choice.weights.networks().values()]
+        key = (choice, *((file.st_size, file.st_mtime_ns) for file in files))
         if self._pipeline is None or self._pipeline[0] != key:
             self._pipeline = None
             _free_memory()
-            self._pipeline = key, super().pipeline(weights, settings, device, dtype, compiled)
+            self._pipeline = key, super().pipeline(choice)
         return self._pipeline[1]
 
     def detector(self, name: str, auxiliary: Path, device: str) -> FaceDetector:

@@ -41,4 +41,5 @@ def apply_preset(
 
     Whoever lets a user choose a preset asks here. Raises ``ConfigError`` for changes that make no sense.
     """
-    return weights.for_preset(preset), SamplerSettings(**sampler_values(preset, weights.are_builtin, **changes))
+    chosen = weights.with_small_codec() if preset == PREVIEW_PRESET else weights
+    return chosen, SamplerSettings(**sampler_values(preset, weights.are_builtin, **changes))

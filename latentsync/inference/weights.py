@@ -11,7 +11,6 @@ from latentsync.checkpoint import inspect_file, read_card, require_resolution, s
 from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
 from latentsync.errors import ConfigError, WeightsError, WeightsMismatchError, WeightsMissingError
-from latentsync.inference.presets import PREVIEW_PRESET
 from latentsync.recipe import UNetRecipe
 
 DEFAULT_DIRECTORY = Path(__file__).parents[2] / "checkpoints"
@@ -68,13 +67,13 @@ class WeightPaths:
             auxiliary=directory / "auxiliary",
         )
 
-    def for_preset(self, preset: str | None) -> WeightPaths:
-        """These, with the small codec for the preset 'preview' where it is installed beside the codec of all releases.
+    def with_small_codec(self) -> WeightPaths:
+        """These, with TAESD where it is installed beside the codec of all releases.
 
         The built-in models have a codec of their own, with other latents.
         """
         small = replace(self, codec=self.codec.with_name("taesd"))
-        return small if preset == PREVIEW_PRESET and not self.are_builtin and small.codec_file.exists() else self
+        return small if not self.are_builtin and small.codec_file.exists() else self
 
     @property
     def codec_file(self) -> Path:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from latentsync.inference import loading
-from latentsync.inference.networks import KeptNetworks
+from latentsync.inference.networks import KeptNetworks, NetworkChoice
 from latentsync.inference.weights import BUILTIN_NAME, WeightPaths, installed_weights, model_settings
 from tests.inference.tiny_weights import write_checkpoints
 
@@ -36,7 +36,7 @@ def test_what_is_asked_for_again_is_not_loaded_again(checkpoints, monkeypatch):
     tiny, builtin = WeightPaths.in_directory(checkpoints), WeightPaths.builtin()
 
     def ask(weights):
-        return id(kept.pipeline(weights, model_settings(weights.unet, None), CPU, FP32))
+        return id(kept.pipeline(NetworkChoice(weights, model_settings(weights.unet, None), CPU, FP32)))
 
     assert ask(tiny) == ask(tiny)
     assert len(loads) == 1

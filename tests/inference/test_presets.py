@@ -33,12 +33,12 @@ def test_exact_is_the_plain_sampler_and_the_others_cost_less_in_turn():
 
 def test_the_preview_takes_the_small_codec_where_it_is_installed(tmp_path):
     weights = WeightPaths.in_directory(tmp_path)
-    assert weights.for_preset("preview") == weights
+    assert apply_preset("preview", weights)[0] == weights
     (tmp_path / "taesd").mkdir()
     (tmp_path / "taesd" / "diffusion_pytorch_model.safetensors").touch()
-    assert weights.for_preset("preview") == replace(weights, codec=tmp_path / "taesd")
-    assert weights.for_preset("fast") == weights
-    assert weights.for_preset(None) == weights
+    assert apply_preset("preview", weights)[0] == replace(weights, codec=tmp_path / "taesd")
+    assert apply_preset("fast", weights)[0] == weights
+    assert apply_preset(None, weights)[0] == weights
 
 
 def test_the_builtin_models_keep_their_own_codec(tmp_path, monkeypatch):
@@ -47,7 +47,7 @@ def test_the_builtin_models_keep_their_own_codec(tmp_path, monkeypatch):
     (tmp_path / "taesd" / "diffusion_pytorch_model.safetensors").touch()
     weights = WeightPaths.builtin()
     assert weights.codec.parent == tmp_path
-    assert weights.for_preset("preview") == weights
+    assert apply_preset("preview", weights)[0] == weights
 
 
 def test_command_line_page_and_evaluation_take_the_same_networks_and_steps(tmp_path, monkeypatch):

@@ -62,10 +62,10 @@ class StageNetworks(Networks):
     def __init__(self):
         self._kept = None
 
-    def pipeline(self, weights, settings, device, dtype, compiled=False):
-        if self._kept != weights:
-            self._kept = weights
-            StageNetworks.loads.append(weights.unet.name)
+    def pipeline(self, choice):
+        if self._kept != choice.weights:
+            self._kept = choice.weights
+            StageNetworks.loads.append(choice.weights.unet.name)
         return LipsyncPipeline(
             lambda options, on_pass: Painter(lambda n: self._passed(on_pass, n), StageNetworks.seconds),
             lambda waveform, options: ClockAudio(Fraction(len(waveform), 16_000)),
