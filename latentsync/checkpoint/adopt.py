@@ -12,6 +12,7 @@ from latentsync.checkpoint.card import read_card, write_sidecar
 from latentsync.checkpoint.files import FileKind, atomic_path, inspect_file, sha256_file
 from latentsync.checkpoint.inventory import JSON_ONLY, State, describe, look_up, require_content, set_aside
 from latentsync.checkpoint.registry import (
+    CODEC_WEIGHTS,
     DEFAULT_RELEASE,
     RELEASES,
     KnownFile,
@@ -21,7 +22,6 @@ from latentsync.checkpoint.registry import (
 )
 from latentsync.errors import WeightsCorruptError, WeightsError, WeightsMismatchError, WeightsMissingError
 
-CODEC_WEIGHTS = "diffusion_pytorch_model.safetensors"
 CODEC_FOLDERS = {"AutoencoderKL": "vae", "AutoencoderTiny": "taesd"}  # by what their config.json says
 
 Say = Callable[[str], None]

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from latentsync.checkpoint.card import read_card
 from latentsync.checkpoint.files import FileKind, atomic_path, corrupt, inspect_file
+from latentsync.checkpoint.registry import CODEC_WEIGHTS
 from latentsync.checkpoint.tensors import fill, mismatch, read_table, refuse_extras, require_tensors, tensors_under
 from latentsync.errors import WeightsMismatchError
 from latentsync.models.codec import LatentCodec
 
-WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")  # diffusers' names, best first
+WEIGHT_NAMES = (CODEC_WEIGHTS, "diffusion_pytorch_model.bin")  # diffusers' names, best first
 CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 # The architecture of stabilityai/sd-vae-ft-mse, for a file that has lost its config.json.

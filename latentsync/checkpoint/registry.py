@@ -24,6 +24,7 @@ HUB_REPOSITORY: dict[str, str] = {
     "1.5": "ByteDance/LatentSync-1.5",
     "1.6": "ByteDance/LatentSync-1.6",
 }
+CODEC_WEIGHTS = "diffusion_pytorch_model.safetensors"  # what diffusers calls them in a codec's folder
 AUXILIARY_REPOSITORY = HUB_REPOSITORY["1.5"]  # release 1.6 brings none of its own
 
 # openai-whisper states these in the addresses of its files.
@@ -168,9 +169,9 @@ KNOWN_FILES: tuple[KnownFile, ...] = (
     _whisper("tiny.pt", "inference", "training"),
     _whisper("small.pt"),
     _vae("config.json"),
-    _vae("diffusion_pytorch_model.safetensors"),
+    _vae(CODEC_WEIGHTS),
     _taesd("config.json"),
-    _taesd("diffusion_pytorch_model.safetensors"),
+    _taesd(CODEC_WEIGHTS),
     _face_alignment("s3fd-619a316812.pth", "619a316812", "face detector S3FD", "inference", "data", on_hub=True),
     _face_alignment("2DFAN4-11f355bf06.pth.tar", "11f355bf06", "68 landmarks, 2D-FAN", "inference", "data"),
     _face_alignment("2DFAN4-cd938726ad.zip", "cd938726ad", "68 landmarks, 2D-FAN, older TorchScript form", on_hub=True),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.checkpoint import inspect_file, read_card, require_resolution, sha256_file
+from latentsync.checkpoint.registry import CODEC_WEIGHTS
 from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
 from latentsync.errors import ConfigError, WeightsError, WeightsMismatchError, WeightsMissingError
@@ -78,7 +79,7 @@ class WeightPaths:
     @property
     def codec_file(self) -> Path:
         """The weights in the codec's folder."""
-        return self.codec / "diffusion_pytorch_model.safetensors"
+        return self.codec / CODEC_WEIGHTS
 
     def networks(self) -> dict[str, Path]:
         """Name -> file of the networks that every run needs."""
