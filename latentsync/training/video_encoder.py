@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader
 
 from latentsync.checkpoint.files import atomic_path
@@ -37,12 +38,13 @@ MAY_CHANGE = (
     "data.frame_cache_gib", "data.train_output_dir", "ckpt",
 )  # fmt: skip
 CHANGE_WEIGHT = 4.0  # of changes from frame to frame, which are that much smaller than what changes (measured)
-FEATURE_WEIGHT, MOMENT_WEIGHT = 8.0, 3.0  # so that guessing costs about the same in each part of the loss (measured)
+# So that guessing costs about the same in each part of the loss (measured).
+FEATURE_WEIGHT, MOMENT_WEIGHT, RELATION_WEIGHT = 8.0, 3.0, 8.0
 _OPENING = MOUTH_NAMES.index("opening")
 
 
 class TrainedVideoEncoder(nn.Module):
-    """The encoder as the loop calls it, with two readings of the mouth.
+    """The encoder as the loop calls it, with two readings of the mouth beside its feature.
 
     Its classifier, which the temporal loss does not look at, reads the feature. The other one reads the mean of the
     tokens of each moment: so the tokens come to tell the mouth of their moment in a way that outlasts averaging. It is
@@ -54,20 +56,35 @@ class TrainedVideoEncoder(nn.Module):
         self.encoder = encoder
         self.by_moment = nn.Linear(encoder.config.embed_dim, encoder.config.tubelet_size * len(MOUTH_NAMES))
 
-    def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, F, R, R) in [0, 1] -> ``movement`` (B, 12) read from the feature, and the mouth in every frame read
-        from its moment (B, F, 6)."""
+    def forward(self, clips: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 3, F, R, R) in [0, 1] -> the feature at unit length (B, D), ``movement`` (B, 12) read from the feature,
+        and the mouth in every frame read from its moment (B, F, 6)."""
         encoder = self.encoder
         tokens = encoder.tokens(clips)
         moments = encoder.fc_norm(tokens.unflatten(1, (encoder.config.grid[0], -1)).mean(dim=2))  # (B, T, D)
         mouth = self.by_moment(moments).view(len(clips), clips.shape[2], len(MOUTH_NAMES))
-        return encoder.head(encoder.fc_norm(tokens.mean(dim=1))), mouth
+        feature = encoder.fc_norm(tokens.mean(dim=1))
+        return F.normalize(feature, dim=1), encoder.head(feature), mouth
 
 
 def movement(mouth: Tensor) -> Tensor:
     """Mouths (B, F, 6) -> the mean of each value and how far it goes from frame to frame on average, the latter times
     ``CHANGE_WEIGHT``: (B, 12)."""
     return torch.cat([mouth.mean(dim=1), CHANGE_WEIGHT * mouth.diff(dim=1).abs().mean(dim=1)], dim=1)
+
+
+def likeness(movements: Tensor) -> Tensor:
+    """Movements (B, 12) -> how alike each two are (B, B), 1 on the diagonal and 1/e at the distance that two of the
+    batch have on average, each value measured by its deviation within the batch."""
+    spread = movements / movements.std(dim=0, correction=0).clamp_min(1e-6)
+    return torch.exp(-torch.cdist(spread, spread).square() / (2 * movements.shape[1]))
+
+
+@torch.no_grad()
+def centre(encoder: VideoMAE, clips: Tensor) -> None:
+    """Take from the features what they have in common over ``clips`` (B, 3, F, R, R), by the bias of the last layer
+    norm. At the start of a training that is nearly all of them, since the mean of the positions is in every token."""
+    encoder.fc_norm.bias -= encoder(clips).mean(dim=0)
 
 
 class VideoEncoderTask:
@@ -85,21 +102,29 @@ class VideoEncoderTask:
         self._validation = MouthDataset(clips.validation, *common, seed + 1)
         self._recipe = recipe
 
+    def prepare(self) -> None:
+        """Bring a fresh encoder to where it learns from the first step on."""
+        batch = self.collate([self.dataset[place] for place in range(min(64, len(self.dataset)))])
+        batch = batch.to(next(self.network.parameters()).device)
+        centre(self.network.encoder, self._seen(batch))
+
     def loss(self, network: nn.Module, batch: MouthBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """See ``Task.loss``."""
+        """See ``Task.loss``. The temporal loss compares directions of features and nothing else, so ``relation`` asks
+        that their cosines be the likeness of the movements: without it all features point nearly the same way."""
         wanted = movement(batch.mouth)
-        read, mouth = self._read(network, batch)
+        direction, read, mouth = self._read(network, batch)
+        relation = (direction @ direction.T - likeness(wanted)).square().mean()
         feature = (read - wanted).square().mean()
         moment = (mouth - batch.mouth).square().mean()
         change = CHANGE_WEIGHT**2 * (mouth.diff(dim=1) - batch.mouth.diff(dim=1)).square().mean()
-        parts = {"feature": feature, "moment": moment, "change": change}
-        total = FEATURE_WEIGHT * feature + MOMENT_WEIGHT * moment + change
+        parts = {"relation": relation, "feature": feature, "moment": moment, "change": change}
+        total = RELATION_WEIGHT * relation + FEATURE_WEIGHT * feature + MOMENT_WEIGHT * moment + change
         return total, {name: value.detach() for name, value in parts.items()}
 
     def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
-        """The error of the reading from the feature, on the same windows every time, and how what is read of the
-        opening correlates with the truth: its mean and its movement over a window, itself and its changes in each
-        frame."""
+        """The error of the reading from the feature, on the same windows every time, how the cosines of features
+        correlate with the likeness of the movements, and what is read of the opening with the truth: its mean and its
+        movement over a window, itself and its changes in each frame."""
         data = self._recipe.data
         own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
         places = len(self._validation)
@@ -114,10 +139,12 @@ class VideoEncoderTask:
         for batch in loader:
             read = self._read(self.network, batch.to(accelerator.device))
             rows.append((*(part.cpu() for part in read), batch.mouth))
-        read, mouth, true = (torch.cat(column) for column in zip(*gather_object(rows), strict=True))
+        direction, read, mouth, true = (torch.cat(column) for column in zip(*gather_object(rows), strict=True))
         wanted, moves = movement(true), len(MOUTH_NAMES) + _OPENING
         opening, asked = mouth[..., _OPENING], true[..., _OPENING]
+        pairs = torch.ones(len(true), len(true)).triu(diagonal=1) > 0
         correlations = {
+            "relation": _correlation((direction @ direction.T)[pairs], likeness(wanted)[pairs]),
             "mean_opening": _correlation(read[:, _OPENING], wanted[:, _OPENING]),
             "movement": _correlation(read[:, moves], wanted[:, moves]),
             "opening": _correlation(opening, asked),
@@ -133,7 +160,7 @@ class VideoEncoderTask:
             Curve(table, [r["step"] for r in rows[table]], [r["feature"] for r in rows[table]], table == "train")
             for table in ("train", "validation")
         ]
-        names = ("mean_opening", "movement", "opening", "opening_change")
+        names = ("relation", "mean_opening", "movement", "opening", "opening_change")
         return [
             Panel("squared error of what is read from the feature", curves),
             Panel("correlation", [Curve(name, steps, [r[name] for r in rows["validation"]]) for name in names]),
@@ -150,9 +177,13 @@ class VideoEncoderTask:
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Nothing to watch."""
 
-    def _read(self, network: nn.Module, batch: MouthBatch) -> tuple[Tensor, Tensor]:
-        """See ``TrainedVideoEncoder.forward``; pictures are given to the encoder as the temporal loss gives them."""
-        return network(encoder_input(batch.pictures.float() / 127.5 - 1, self._config.image_size))
+    def _read(self, network: nn.Module, batch: MouthBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``TrainedVideoEncoder.forward``."""
+        return network(self._seen(batch))
+
+    def _seen(self, batch: MouthBatch) -> Tensor:
+        """The pictures as the temporal loss gives them to the encoder."""
+        return encoder_input(batch.pictures.float() / 127.5 - 1, self._config.image_size)
 
 
 def run_folder(recipe: VideoEncoderRecipe, name: str) -> Path:
@@ -177,7 +208,9 @@ def train_video_encoder(recipe: VideoEncoderRecipe, name: str) -> Outcome:
     if accelerator.is_main_process:
         claim_run_folder(folder, recipe)
         clips.write_report(folder / "clips.json")
-    return Trainer(VideoEncoderTask(recipe, clips, network), _loop_settings(recipe), folder, accelerator).run()
+    task = VideoEncoderTask(recipe, clips, network)
+    task.prepare()
+    return Trainer(task, _loop_settings(recipe), folder, accelerator).run()
 
 
 def _build(model: Mapping[str, int]) -> VideoMAE:

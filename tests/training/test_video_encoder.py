@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +26,14 @@ from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.recipe import UNetRecipe
 from latentsync.training.loop import Outcome
 from latentsync.training.unet_networks import videomae_config
-from latentsync.training.video_encoder import CHANGE_WEIGHT, TrainedVideoEncoder, movement, train_video_encoder
+from latentsync.training.video_encoder import (
+    CHANGE_WEIGHT,
+    TrainedVideoEncoder,
+    centre,
+    likeness,
+    movement,
+    train_video_encoder,
+)
 from latentsync.training.video_encoder_recipe import VideoEncoderRecipe
 from tests.training.tiny_unet import ROOT
 
@@ -52,7 +60,9 @@ def test_training_writes_an_encoder_that_the_temporal_loss_reads_and_goes_on_exa
     with (tmp_path / "whole" / "validation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["step"]) for row in rows] == [0, 6]
-    assert float(rows[1]["feature"]) < float(rows[0]["feature"])
+    with (tmp_path / "whole" / "train.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < losses[0] / 2
     config = VideoMAEConfig(16, 8, 4, 2, 16, 1, 2, 32, num_classes=2 * len(MOUTH_NAMES))
     loss = TrepaLoss(load_videomae(tmp_path / "whole" / "weights" / "best.safetensors", config))
     assert loss(torch.zeros(1, 4, 3, 32, 32), torch.ones(1, 4, 3, 32, 32)).shape == (1,)
@@ -68,6 +78,27 @@ def test_the_movement_of_a_mouth_that_opens_evenly():
     assert found.count_nonzero() == 2
 
 
+def test_movements_are_alike_as_they_are_near():
+    found = likeness(torch.tensor([[0.0, 5.0], [0.0, 5.0], [2.0, 5.0]]))  # the second value says nothing
+    assert torch.equal(found.diagonal(), torch.ones(3))
+    assert found[0, 1] == 1
+    assert found[0, 2] == pytest.approx(math.exp(-(2**2) / (8 / 9) / (2 * 2)))
+
+
+def test_after_centring_features_point_in_all_directions():
+    torch.manual_seed(0)
+    encoder, clips = VideoMAE(VideoMAEConfig(16, 8, 4, 2, 16, 1, 2, 32, num_classes=12)), torch.rand(8, 3, 4, 16, 16)
+
+    def mean_cosine() -> float:
+        with torch.no_grad():
+            direction = torch.nn.functional.normalize(encoder(clips), dim=1)
+        return float((direction @ direction.T)[~torch.eye(8, dtype=torch.bool)].mean())
+
+    assert mean_cosine() > 0.9
+    centre(encoder, clips)
+    assert mean_cosine() < 0.1
+
+
 def test_each_moment_is_read_from_its_own_tokens():
     """A frame's reading follows the token of its moment and no other, once no attention mixes them."""
     encoder = VideoMAE(VideoMAEConfig(16, 8, 4, 2, 16, 0, 2, 32, num_classes=12))
@@ -75,7 +106,7 @@ def test_each_moment_is_read_from_its_own_tokens():
     changed = clips.clone()
     changed[:, :, 2:] = 0
     with torch.no_grad():
-        before, after = network(clips)[1], network(changed)[1]
+        before, after = network(clips)[-1], network(changed)[-1]
     assert before.shape == (1, 4, 6)
     assert torch.equal(before[:, :2], after[:, :2])
     assert not torch.equal(before[:, 2:], after[:, 2:])
