@@ -28,7 +28,7 @@ from latentsync.media.rate import at_rate
 from latentsync.media.threads import single_threaded
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.preprocess.faces import FaceCount, follow, look_at
+from latentsync.preprocess.faces import FaceCount, follow, look_at, looks
 from latentsync.preprocess.runner import preprocess
 from latentsync.preprocess.settings import EngineSettings, FaceSettings, PreprocessSettings
 from latentsync.preprocess.shots import mark_shots
@@ -97,7 +97,8 @@ def alignment_difference(segments: Iterable[Path], settings: PreprocessSettings,
         matrices = []
         for stride in (1, settings.faces.stride):
             video = VideoFile(path)
-            found = look_at(video.frames(), video.info.n_frames, detector, stride, FaceCount(0))
+            n_frames = video.info.n_frames
+            found = look_at(video.frames(only=looks(n_frames, stride)), n_frames, detector, FaceCount(0))
             aligner = FaceAligner(side)
             faces = FaceSelector().select(follow(video.frames(), found, detector, stride))
             matrices.append([np.vstack([aligner.matrix(each.face.landmarks), [0, 0, 1]]) for each in faces])

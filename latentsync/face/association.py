@@ -41,10 +41,8 @@ class Associator:
         self._tracks = [track for track in self._tracks if position - track.position <= COAST_FRAMES]
         numbers = [-1] * len(detections)
         if self._tracks and detections:
-            from scipy.optimize import linear_sum_assignment  # a second to import, and only frames in a row need it
-
             costs = np.array([[_cost(track, position, found) for found in detections] for track in self._tracks])
-            for row, column in zip(*linear_sum_assignment(costs), strict=True):
+            for row, column in _cheapest(costs):
                 if costs[row, column] < REFUSED:
                     numbers[column] = self._tracks[row].number
                     _continue(self._tracks[row], position, detections[column])
@@ -55,6 +53,15 @@ class Associator:
                 self._tracks.append(_Track(self._next, position, landmarks, np.zeros(2)))
                 self._next += 1
         return numbers
+
+
+def _cheapest(costs: np.ndarray) -> list[tuple[int, int]]:
+    """Rows and columns of the cheapest way to pair as many as there are."""
+    if 1 in costs.shape:
+        return [divmod(int(costs.argmin()), costs.shape[1])]
+    from scipy.optimize import linear_sum_assignment  # a second to import, and one face needs no choice
+
+    return [(int(row), int(column)) for row, column in zip(*linear_sum_assignment(costs), strict=True)]
 
 
 def _size(landmarks: np.ndarray) -> float:

@@ -26,11 +26,13 @@ class TrackingSettings:
     """``batch``: frames detected together. ``max_gap``: missing frames that are filled in, inside a shot.
 
     ``smoothing``: neighbours on each side that a landmark is smoothed by; 0 = none (for the published geometries).
+    ``one_shot``: the frames are known to have no cut, so none is looked for.
     """
 
     batch: int = 8
     max_gap: int = 5
     smoothing: int = 10
+    one_shot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +70,16 @@ def track_faces(
     Holds at most ``smoothing + max_gap + batch`` frames plus three. Errors of the detector pass through.
     """
     settings = settings or TrackingSettings()
-    detected = _detected(frames, detector, settings.batch, {} if known is None else known)
+    marked = ((frame, False) for frame in frames) if settings.one_shot else mark_cuts(frames)
+    detected = _detected(marked, detector, settings.batch, {} if known is None else known)
     items = _joined(detected, Associator(first_track), settings.max_gap, first_shot)
     for _, shot in itertools.groupby(items, key=lambda item: item.shot):
         yield from _smoothed(shot, settings)
 
 
 def _detected(
-    frames: Iterable[Frame], detector: FaceDetector, batch: int, known: Detections
+    marked: Iterator[tuple[Frame, bool]], detector: FaceDetector, batch: int, known: Detections
 ) -> Iterator[tuple[Frame, bool, list[Detection]]]:
-    marked = mark_cuts(frames)
     while group := list(itertools.islice(marked, batch)):
         unknown = [frame for frame, _ in group if frame.index not in known]
         if unknown:

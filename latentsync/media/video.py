@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import closing
 from fractions import Fraction
 from itertools import islice
@@ -45,8 +45,11 @@ class VideoFile:
         """When each frame is shown, seconds from the first; nothing is decoded."""
         return [self._clip.timeline.time(index) for index in range(self.info.n_frames)]
 
-    def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
-        """Frames ``start`` to ``stop - 1``, upright, in ascending order, or the same ones descending if ``reverse``.
+    def frames(
+        self, start: int = 0, stop: int | None = None, *, reverse: bool = False, only: Container[int] | None = None
+    ) -> Iterator[Frame]:
+        """Frames ``start`` to ``stop - 1``, upright, in ascending order, or the same ones descending if ``reverse``;
+        of these ``only`` those whose number is in that set, if one is given: the others are not made into RGB.
 
         Every index of the range is given exactly once, with its exact time from the first frame. Frames that cannot be
         decoded are replaced by the one before (and noted); if that would last more than a second, ``VideoError`` is
@@ -59,6 +62,8 @@ class VideoFile:
         )
         try:
             for index, frame in decoded:
+                if only is not None and index not in only:
+                    continue
                 self._check_size(index, frame)
                 pixels, alpha = to_rgb(frame)
                 yield Frame(index, self._clip.timeline.time(index), pixels, alpha)
@@ -77,8 +82,7 @@ class VideoFile:
             return
         stretch = min(self.info.n_frames, _SAMPLED_STRETCH)
         wanted = set(np.linspace(0, stretch - 1, count).round().astype(int).tolist())
-        with closing(self.frames(0, stretch)) as frames:
-            yield from (frame for frame in frames if frame.index in wanted)
+        yield from self.frames(0, stretch, only=wanted)
 
     def _forwards(self, start: int, stop: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Exactly the indices ``start`` to ``stop - 1``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -62,35 +63,32 @@ class FaceCount:
         self.reason = f"small face: {int(side)} px where {self.min_side} are needed"  # 119.7 is not the 120 it lacks
 
 
-def look_at(
-    frames: Iterable[Frame], n_frames: int, detector: FaceDetector, stride: int, count: FaceCount
-) -> Detections:
-    """Detections by frame number, at every ``stride``-th frame and the last one; ends early once ``count`` has a
-    reason. Frames in between count as looked at without a result: tracking fills them in."""
+def looks(n_frames: int, stride: int) -> set[int]:
+    """Numbers of the frames that are looked at: every ``stride``-th one and the last."""
+    return {*range(0, n_frames, stride), n_frames - 1}
+
+
+def look_at(frames: Iterable[Frame], n_frames: int, detector: FaceDetector, count: FaceCount) -> Detections:
+    """Detections by frame number, in the ``frames`` of a clip that are given (``looks``); ends early once ``count``
+    has a reason. All others count as looked at without a result: tracking fills them in."""
     found: Detections = {}
-    batch: list[Frame] = []
-    for frame in frames:
-        last = frame.index == n_frames - 1
-        if frame.index % stride == 0 or last:
-            batch.append(frame)
-        else:
-            found[frame.index] = []
-        if len(batch) == _BATCH or (last and batch):
-            for seen, faces in zip(batch, detector.detect([each.pixels for each in batch]), strict=True):
-                found[seen.index] = faces
-                count.add(seen.index, faces)
-                if count.reason:
-                    return found
-            batch.clear()
+    source = iter(frames)
+    while batch := list(islice(source, _BATCH)):
+        for seen, faces in zip(batch, detector.detect([each.pixels for each in batch]), strict=True):
+            found[seen.index] = faces
+            count.add(seen.index, faces)
+            if count.reason:
+                return found
     count.finish()
-    return found
+    return {index: found.get(index, []) for index in range(n_frames)}
 
 
 def follow(
     frames: Iterable[Frame], detections: Detections, detector: FaceDetector, stride: int
 ) -> Iterator[TrackedFrame]:
-    """All frames with their faces, smoothed. Frames that ``detections`` do not know are looked at now."""
-    settings = TrackingSettings(batch=_BATCH, max_gap=stride * (_MISSES + 1) - 1)
+    """All frames of a clip of one shot with their faces, smoothed. Frames that ``detections`` do not know are looked
+    at now."""
+    settings = TrackingSettings(batch=_BATCH, max_gap=stride * (_MISSES + 1) - 1, one_shot=True)
     return track_faces(frames, detector, settings, known=detections)
 
 

@@ -45,7 +45,7 @@ class FaceSettings:
 
     detector: str = "auto"
     min_side: int = 256
-    stride: int = 3
+    stride: int = 4
 
 
 @dataclass(frozen=True)

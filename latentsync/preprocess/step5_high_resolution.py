@@ -7,7 +7,7 @@ from contextlib import closing
 from latentsync.face.detections_file import write_detections
 from latentsync.media.video import VideoFile
 from latentsync.preprocess.clip import Job, Made, Outcome
-from latentsync.preprocess.faces import FaceCount, look_at
+from latentsync.preprocess.faces import FaceCount, look_at, looks
 from latentsync.preprocess.settings import PreprocessSettings
 from latentsync.preprocess.tools import Tools
 
@@ -17,8 +17,9 @@ VERSION = 2
 def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
     """The faces found are kept at ``job.faces``, so that step 6 need not look again."""
     count = FaceCount(settings.faces.min_side)
-    with closing(VideoFile(job.file).frames()) as frames:
-        found = look_at(frames, job.clip.frames, tools.detector, settings.faces.stride, count)
+    looked_at = looks(job.clip.frames, settings.faces.stride)
+    with closing(VideoFile(job.file).frames(only=looked_at)) as frames:
+        found = look_at(frames, job.clip.frames, tools.detector, count)
     figures = {"looks": count.looks, "detector": tools.detector.name}
     if count.sides:
         figures["face_side"] = round(count.side, 1)

@@ -21,7 +21,7 @@ from latentsync.preprocess.settings import PreprocessSettings
 from latentsync.preprocess.tools import Tools
 from latentsync.types import Frame, VideoInfo
 
-VERSION = 1
+VERSION = 2
 
 
 def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:

@@ -63,6 +63,14 @@ def test_nothing_leaks_over_a_cut(cut):
     assert whole[cut].faces[0].track_id != whole[cut - 1].faces[0].track_id
 
 
+def test_no_cut_is_looked_for_where_there_is_none_to_find():
+    def faces(i: int):
+        return [detection(placed((200, 200), 150))]
+
+    assert {item.shot for item in follow(faces, 60, cuts=(30,), one_shot=True)} == {0}
+    assert {item.shot for item in follow(faces, 60, cuts=(30,))} == {0, 1}
+
+
 @pytest.mark.parametrize("hidden", [0, 6])
 def test_two_faces_that_cross_keep_their_numbers(hidden):
     """They pass through each other, one growing and one shrinking; for ``hidden`` frames only the front one is seen."""

@@ -57,6 +57,7 @@ def test_reverse_and_middle_are_the_frames_of_reading_forwards(tmp_path, monkeyp
     assert_same(source.frames(23, 31), forwards[23:31])
     assert_same(source.frames(23, 45, reverse=True), forwards[23:45][::-1])
     assert_same(source.frames(59), forwards[59:])
+    assert_same(source.frames(10, 40, only={3, 10, 12, 39, 40}), [forwards[index] for index in (10, 12, 39)])
     assert list(source.frames(60)) == list(source.frames(5, 5)) == []
     assert not any("replaced" in note for note in source.notes)
 
