@@ -175,6 +175,7 @@ class SyncNetData:
     # not in the published files
     validation_share: float = 0.05  # of the sources, where no validation clips are named
     negatives: SyncNetNegatives = field(default_factory=SyncNetNegatives)
+    color_jitter: float = 0.0  # strength of other light on training pictures, see data.color_jitter
     shuffled_sound: bool = False  # control experiment: no sound fits, accuracy must stay at one half
     codec_path: str = "checkpoints/vae"  # of the latents, if latent_space
     cache_latents: bool = False  # encode every clip once instead of every window that is looked at
@@ -184,6 +185,11 @@ class SyncNetData:
     def __post_init__(self) -> None:
         _require_rates(self.audio_sample_rate, self.video_fps)
         _require_counts("data", self, ("num_val_samples", "batch_size", "gradient_accumulation_steps", "num_frames"))
+        if self.color_jitter < 0 or (self.color_jitter and self.cache_latents):
+            raise ConfigError(
+                f"data.color_jitter is {self.color_jitter}.",
+                remedy="It is 0 or more, and 0 where latents are cached, since those are of the pictures as they are.",
+            )
         if self.cache_latents and not self.latent_space:
             raise ConfigError(
                 "data.cache_latents is true, but data.latent_space is not.",
@@ -227,6 +233,11 @@ class SyncNetRun:
     # not in the published files
     mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
     log_steps: int = 10
+    # With data.negatives.windows_per_clip of 2 or more, see training.syncnet_objective:
+    positive_share: float = 0.5  # of the loss
+    contrastive_weight: float = 0.0  # of the contrastive loss at the first step
+    contrastive_steps: int = 0  # in which that weight sinks to 0
+    contrastive_temperature: float = 0.05
     alarm_steps: int = 2000  # after which a loss at chance level is an alarm
     offset_syncnet_path: str | None = None  # trained sync network that checks the clips' A/V offsets before training
 
@@ -236,6 +247,12 @@ class SyncNetRun:
             raise ConfigError(
                 f"run.mixed_precision is {self.mixed_precision!r}.",
                 remedy="Choose fp16 or bf16, or set run.mixed_precision_training to false for float32.",
+            )
+        if self.contrastive_temperature <= 0 or not 0 < self.positive_share < 1:
+            raise ConfigError(
+                f"run.contrastive_temperature is {self.contrastive_temperature}, run.positive_share "
+                f"{self.positive_share}.",
+                remedy="The first is above 0, the second between 0 and 1.",
             )
 
 
@@ -248,6 +265,13 @@ class SyncNetRecipe:
     ckpt: SyncNetCheckpointing = field(default_factory=SyncNetCheckpointing)
     run: SyncNetRun = field(default_factory=SyncNetRun)
     optimizer: SyncNetOptimizer = field(default_factory=SyncNetOptimizer)
+
+    def __post_init__(self) -> None:
+        if (self.run.contrastive_steps or self.run.positive_share != 0.5) and self.data.negatives.windows_per_clip < 2:
+            raise ConfigError(
+                "run.contrastive_steps or run.positive_share is set, but data.negatives.windows_per_clip is 1.",
+                remedy="Both are about all pairs of a batch: give windows_per_clip 2 or more.",
+            )
 
 
 def _require_counts(section: str, settings: object, names: tuple[str, ...]) -> None:

@@ -251,18 +251,19 @@ class SyncBatch:
 
     ``frames`` (B, F, 3, H, R) uint8 RGB, H = R or the lower half R/2, or (B, F, 2, C, h, w) float32, mean and standard
     deviation of the latents; ``mel`` (B, 1, 80, M) float32 in [-4, 4];
-    ``labels`` (B,) float32. ``origins`` name the clip and the start of the pictures.
+    ``labels`` (B,) float32. ``origins`` name the clip and the start of the pictures; ``step`` is that of the training.
     """
 
     frames: Tensor
     mel: Tensor
     labels: Tensor
     origins: tuple[SampleOrigin, ...]
+    step: int = 0
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> SyncBatch:
         """The same batch with its tensors on ``device``."""
         frames, mel, labels = (x.to(device, non_blocking=non_blocking) for x in (self.frames, self.mel, self.labels))
-        return SyncBatch(frames, mel, labels, self.origins)
+        return SyncBatch(frames, mel, labels, self.origins, self.step)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from latentsync.audio.mel import mel_window
 from latentsync.constants import AUDIO_RATE, SYNCNET_MEL_HOP
 from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
 from latentsync.data.clip_reader import FrameReader, MelReader, fit_frames
+from latentsync.data.color_jitter import jitter_colors
 from latentsync.data.manifest import Clip
 from latentsync.data.negatives import NegativeRule, shifted_start, spread_starts
 from latentsync.errors import DataError
@@ -48,6 +49,7 @@ class SyncSample:
     mel: Tensor
     labels: tuple[float, ...]  # 1.0 = fits
     origins: tuple[SampleOrigin, ...]
+    step: int = 0  # of the training
 
 
 class SyncNetDataset(ClipDataset[SyncSample]):
@@ -57,7 +59,8 @@ class SyncNetDataset(ClipDataset[SyncSample]):
     then the negatives (``training.syncnet_objective.all_pairs_loss``).
 
     ``shuffled_sound`` is the control experiment: every sound comes from a random place of another clip, whatever the
-    label says, so nothing can be learnt.
+    label says, so nothing can be learnt. ``color_jitter`` is the strength of ``jitter_colors``, drawn for every window;
+    0 leaves the pictures as they are.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class SyncNetDataset(ClipDataset[SyncSample]):
         seed: int,
         *,
         shuffled_sound: bool = False,
+        color_jitter: float = 0.0,
     ) -> None:
         super().__init__(clips, seed)
         self.view = view
@@ -77,6 +81,7 @@ class SyncNetDataset(ClipDataset[SyncSample]):
         self._mels = mels
         self._negatives = negatives
         self._shuffled_sound = shuffled_sound
+        self._color_jitter = color_jitter
 
     @staticmethod
     def min_frames(view: SyncView, negatives: NegativeRule) -> int:
@@ -97,11 +102,15 @@ class SyncNetDataset(ClipDataset[SyncSample]):
             sounds = [self._other_sound(clip, rng) for _ in starts]
         windows = [mel_window(*sound, self.view.num_frames, self.view.fps) for sound in sounds]
         return SyncSample(
-            frames=torch.stack([self.faces(clip, start) for start in starts]),
+            frames=torch.stack([self._lit(self.faces(clip, start), rng) for start in starts]),
             mel=torch.from_numpy(np.stack(windows))[:, None],
             labels=(float(fits),) * len(starts),
             origins=tuple(SampleOrigin(clip.content, str(clip.path), start, faults) for start in starts),
+            step=key.step,
         )
+
+    def _lit(self, faces: Tensor, rng: np.random.Generator) -> Tensor:
+        return jitter_colors(faces, rng, self._color_jitter) if self._color_jitter else faces
 
     def _other_sound(self, clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         """Mel of some other clip and a random start in it."""
@@ -141,4 +150,5 @@ def collate_sync(samples: Sequence[SyncSample]) -> SyncBatch:
         mel=torch.cat([sample.mel for sample in samples]),
         labels=torch.tensor([label for sample in samples for label in sample.labels]),
         origins=tuple(origin for sample in samples for origin in sample.origins),
+        step=max(sample.step for sample in samples),
     )

@@ -34,11 +34,13 @@ class SyncFacts:
 
 
 class ChanceAlarm:
-    """Speaks at ``first_step``, and again at every doubling of it, while the loss sits at chance level."""
+    """Speaks at ``first_step``, and again at every doubling of it, while the loss sits at ``chance``, its level for a
+    network that guesses."""
 
-    def __init__(self, first_step: int, measure: Callable[[], SyncFacts]) -> None:
+    def __init__(self, first_step: int, measure: Callable[[], SyncFacts], chance: float = CHANCE_LOSS) -> None:
         self._next = first_step
         self._measure = measure
+        self._chance = chance
 
     def check(self, step: int, rows: Sequence[Row]) -> str | None:
         """The message, if there is one to give; ``rows`` are those of the training table."""
@@ -47,17 +49,17 @@ class ChanceAlarm:
         self._next = 2 * step
         losses = [row["loss"] for row in rows if row["step"] > step * (1 - RECENT_SHARE)]
         mean = sum(losses) / max(1, len(losses))
-        if abs(mean - CHANCE_LOSS) > CHANCE_MARGIN:
+        if abs(mean - self._chance) > CHANCE_MARGIN:
             return None
-        return diagnose(self._measure(), step, mean)
+        return diagnose(self._measure(), step, mean, self._chance)
 
 
-def diagnose(facts: SyncFacts, step: int, loss: float) -> str:
+def diagnose(facts: SyncFacts, step: int, loss: float, chance: float = CHANCE_LOSS) -> str:
     """Causes from the most to the least suspicious value, then what looks right."""
     findings = sorted(_findings(facts, step), key=lambda finding: -finding[0])
     suspects = [text for badness, text in findings if badness > 0]
     fine = [text for badness, text in findings if badness <= 0]
-    lines = [f"The loss sits at chance level: {loss:.4f} after {step} steps, guessing gives {CHANCE_LOSS:.4f}."]
+    lines = [f"The loss sits at chance level: {loss:.4f} after {step} steps, guessing gives {chance:.4f}."]
     lines += ["Likely causes, the likeliest first:"] if suspects else ["No measured value is suspicious."]
     lines += [f"  {number}. {text}" for number, text in enumerate(suspects, start=1)]
     lines += ["Measured and in order:", *(f"  - {text}" for text in fine)] if fine else []

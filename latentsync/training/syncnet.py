@@ -35,6 +35,9 @@ from latentsync.training.syncnet_objective import (
     DECISION_COSINE,
     SyncScores,
     all_pairs_loss,
+    compare_all,
+    contrastive_loss,
+    guessing_loss,
     sync_loss,
 )
 from latentsync.training.task import LoopSettings
@@ -70,7 +73,9 @@ class SyncNetTask:
         self.dataset = pair_set(clips.train, recipe.data, mels, recipe.run.seed, latents)
         self._validation = fixed_pairs(clips.validation, recipe.data, mels, recipe.run.seed + 1, latents)
         self._alarm = ChanceAlarm(
-            recipe.run.alarm_steps, lambda: measure_facts(recipe, clips.train, mels, self._model.device)
+            recipe.run.alarm_steps,
+            lambda: measure_facts(recipe, clips.train, mels, self._model.device),
+            guessing_loss(recipe.run.positive_share),
         )
 
     def loss(self, network: nn.Module, batch: SyncBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -78,8 +83,16 @@ class SyncNetTask:
         embeddings = network(self._model.visual_input(batch.frames), batch.mel)
         rule = self._recipe.data.negatives
         if rule.windows_per_clip > 1:
-            loss, right = all_pairs_loss(*embeddings, batch.origins, rule.min_distance, rule.other_clip_share)
-            return loss, {"accuracy": right}
+            compared = compare_all(*embeddings, batch.origins, rule.min_distance)
+            run = self._recipe.run
+            loss, right = all_pairs_loss(compared, rule.other_clip_share, run.positive_share)
+            even, _ = all_pairs_loss(compared, rule.other_clip_share)
+            figures = {"accuracy": right, "loss": even.detach()}  # to be compared with that of the validation
+            if run.contrastive_steps:
+                weight = run.contrastive_weight * max(0.0, 1 - batch.step / run.contrastive_steps)
+                contrast = contrastive_loss(compared, run.contrastive_temperature)
+                loss, figures = loss + weight * contrast, figures | {"contrast": contrast.detach()}
+            return loss, figures
         cosine = cosine_similarity(*embeddings)
         right = (cosine.detach() > DECISION_COSINE) == (batch.labels > 0.5)
         return sync_loss(cosine, batch.labels), {"accuracy": right.float().mean()}

@@ -58,13 +58,13 @@ def pair_set(
     clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int, latents: LatentCache | None = None
 ) -> SyncNetDataset:
     """The pairs of some clips to train on; with ``latents`` they come out of that cache."""
-    return _pairs(clips, data, mels, seed, negatives_of(data), latents)
+    return _pairs(clips, data, mels, seed, negatives_of(data), latents, data.color_jitter)
 
 
 def fixed_pairs(
     clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int, latents: LatentCache | None = None
 ) -> SyncNetDataset:
-    """The pairs of some clips to score on: negatives as at the end of the curriculum."""
+    """The pairs of some clips to score on: negatives as at the end of the curriculum, pictures as they are."""
     return _pairs(clips, data, mels, seed, negatives_of(data).final(), latents)
 
 
@@ -75,9 +75,10 @@ def _pairs(
     seed: int,
     negatives: NegativeRule,
     latents: LatentCache | None,
+    color_jitter: float = 0.0,
 ) -> SyncNetDataset:
     frames = FrameReader(keep_bytes=int(data.frame_cache_gib * 2**30))
     common = (clips, view_of(data), frames, mels, negatives, seed)
     if latents is None:
-        return SyncNetDataset(*common, shuffled_sound=data.shuffled_sound)
+        return SyncNetDataset(*common, shuffled_sound=data.shuffled_sound, color_jitter=color_jitter)
     return LatentPairs(latents, *common, shuffled_sound=data.shuffled_sound)

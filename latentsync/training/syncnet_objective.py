@@ -23,32 +23,67 @@ def sync_loss(cosine: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy(cosine.float(), labels.float())
 
 
-def all_pairs_loss(
-    visual_embedding: Tensor,
-    audio_embedding: Tensor,
-    origins: Sequence[SampleOrigin],
-    min_distance: int,
-    other_clip_share: float,
-) -> tuple[Tensor, Tensor]:
-    """``sync_loss`` over all comparisons of N windows with the N sounds that fit them, and the accuracy on them.
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """N windows, each compared with the N sounds that fit them. ``cosine`` (N, N), pictures by rows; (N, N) bool each:
+    ``fit``, the window's own sound; ``near``, that of another window of its clip, far enough away; ``foreign``, that of
+    another clip. What is none of these is too near to be a negative."""
 
-    Embeddings (N, E); ``origins`` say which windows belong to one clip. A window and the sound of another one of its
-    clip are a negative if they start at least ``min_distance`` frames apart; sounds of other clips always are.
-    Positives weigh one half, negatives the other; ``other_clip_share`` of that goes to those of other clips. So the
-    expected loss is that of pairs drawn one by one, but about N^2 comparisons estimate it instead of N.
-    """
+    cosine: Tensor
+    fit: Tensor
+    near: Tensor
+    foreign: Tensor
+
+
+def compare_all(
+    visual_embedding: Tensor, audio_embedding: Tensor, origins: Sequence[SampleOrigin], min_distance: int
+) -> Comparisons:
+    """Embeddings (N, E) at unit length; ``origins`` say which windows belong to one clip. A window and the sound of
+    another one of its clip are a negative if they start at least ``min_distance`` frames apart."""
     cosine = torch.einsum("ve,ae->va", visual_embedding.float(), audio_embedding.float()).clamp(0.0, 1.0)
-    fit, near, foreign = (mask.to(cosine.device) for mask in _relations(origins, min_distance))
-    positives, own, others = cosine[fit], cosine[near], cosine[foreign]
+    return Comparisons(cosine, *(mask.to(cosine.device) for mask in _relations(origins, min_distance)))
+
+
+def all_pairs_loss(
+    compared: Comparisons, other_clip_share: float, positive_share: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """``sync_loss`` over all comparisons, and the accuracy on them, in which positives weigh one half.
+
+    ``positive_share`` of the loss is that of the positives; of the rest ``other_clip_share`` is that of negatives from
+    other clips. With a half the expected loss is that of pairs drawn one by one, but about N^2 comparisons estimate it
+    instead of N. Less than a half moves all cosines down, and with them the one that divides fits from misfits best.
+    """
+    cosine = compared.cosine
+    positives, own, others = cosine[compared.fit], cosine[compared.near], cosine[compared.foreign]
     share = other_clip_share if len(own) else 1.0
     share = share if len(others) else 0.0
-    loss = 0.5 * sync_loss(positives, torch.ones_like(positives))
+    loss = positive_share * sync_loss(positives, torch.ones_like(positives))
     right = 0.5 * (positives.detach() > DECISION_COSINE).float().mean()
-    for cosines, weight in ((own, 0.5 * (1 - share)), (others, 0.5 * share)):
+    for cosines, weight in ((own, 1 - share), (others, share)):
         if weight > 0:
-            loss = loss + weight * sync_loss(cosines, torch.zeros_like(cosines))
-            right = right + weight * (cosines.detach() <= DECISION_COSINE).float().mean()
+            loss = loss + (1 - positive_share) * weight * sync_loss(cosines, torch.zeros_like(cosines))
+            right = right + 0.5 * weight * (cosines.detach() <= DECISION_COSINE).float().mean()
     return loss, right
+
+
+def guessing_loss(positive_share: float = 0.5) -> float:
+    """``all_pairs_loss`` with even shares, of a network that answers everything with the one cosine that costs least
+    when positives weigh ``positive_share``; ln 2 for one half."""
+    return -0.5 * math.log(positive_share * (1 - positive_share))
+
+
+def contrastive_loss(compared: Comparisons, temperature: float) -> Tensor:
+    """Which of the sounds is the window's own, and which of the windows the sound's: cross-entropy of the cosines over
+    ``temperature``, mean of both (InfoNCE, van den Oord et al. 2018, arXiv 1807.03748; both ways as in CLIP, Radford
+    et al. 2021, arXiv 2103.00020).
+
+    It asks for an order and not for values, so it goes on teaching where ``sync_loss`` is content with likely and
+    unlikely. Its cosines are no probabilities: it is for the first part of a training.
+    """
+    excluded = ~(compared.fit | compared.near | compared.foreign)
+    logits = (compared.cosine / temperature).masked_fill(excluded, -math.inf)
+    own = torch.arange(len(logits), device=logits.device)
+    return 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own))
 
 
 def _relations(origins: Sequence[SampleOrigin], min_distance: int) -> tuple[Tensor, Tensor, Tensor]:

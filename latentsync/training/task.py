@@ -34,7 +34,8 @@ class Task(Protocol):
     collate: Callable[[list], Batch]
 
     def loss(self, network: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scalar loss of one batch, and detached scalar figures beside it, the same names every time.
+        """Scalar loss of one batch, and detached scalar figures beside it, the same names every time. A figure named
+        ``loss`` is written down in its place.
 
         ``network`` is the one to call: ``self.network`` as the loop wrapped it.
         """

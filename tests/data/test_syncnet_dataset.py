@@ -60,6 +60,16 @@ def test_a_sample_is_what_its_label_says(world):
             assert heard == start if sample.labels[0] else abs(heard - start) >= 5
 
 
+def test_jittered_windows_are_the_same_ones_in_another_light(world):
+    plain, jittered = pairs(world), pairs(world, color_jitter=0.3)
+    for index in range(6):
+        one, other, again = plain[index], jittered[index], jittered[index]
+        assert one.origins == other.origins and one.labels == other.labels
+        assert torch.equal(one.mel, other.mel)
+        assert not torch.equal(one.frames, other.frames)
+        assert torch.equal(other.frames, again.frames)
+
+
 def test_half_of_the_samples_fit_and_every_clip_changes_sides(world):
     data = pairs(world)
     labels = np.array([[data[SampleKey(epoch, index)].labels[0] for index in range(6)] for epoch in range(2)])

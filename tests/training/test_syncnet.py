@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 from pathlib import Path
@@ -64,6 +65,43 @@ def test_the_network_leaves_chance_level_and_is_scored_the_same_twice(clips, tmp
     other = evaluate_syncnet(recipe, run_folder(recipe, "tiny"), 2, torch.device("cpu"))
     assert other["loss"] != first["loss"]
     assert other["weights_sha256"] == first["weights_sha256"]
+
+
+def test_a_contrast_that_sinks_is_written_down_beside_the_loss_of_the_pairs(clips, tmp_path):
+    """What is trained for is the pairs' loss and less and less of the contrast; the table tells them apart."""
+    negatives = {"min_distance": 8, "far_distance": 8, "windows_per_clip": 3}
+    data = {"num_frames": 8, "batch_size": 4, "num_val_samples": 4, "color_jitter": 0.3, "negatives": negatives}
+    run = {"max_train_steps": 4, "validation_steps": 4, "log_steps": 1, "positive_share": 0.25}
+    tables = {}
+    for weight in (0.0, 5.0):
+        name = f"weight_{weight:.0f}"
+        contrast = {"contrastive_weight": weight, "contrastive_steps": 2}
+        recipe = tiny_recipe(
+            tmp_path, clips, model=MODEL_8, data=data, run=run | contrast, optimizer={"max_grad_norm": 1e9}
+        )
+        assert train_syncnet(recipe, name) is Outcome.FINISHED
+        with (tmp_path / name / "train.csv").open() as file:
+            tables[weight] = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    without, with_it = tables[0.0], tables[5.0]
+    assert all(1 < row["contrast"] < 10 and 0.3 < row["loss"] < 1.5 for table in tables.values() for row in table)
+    assert without[0]["loss"] == with_it[0]["loss"]
+    assert with_it[0]["grad_norm"] > 1.5 * without[0]["grad_norm"]
+    assert with_it[3]["grad_norm"] < with_it[0]["grad_norm"] / 1.5
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("run", {"contrastive_steps": 10}),
+        ("run", {"positive_share": 0.3}),
+        ("run", {"contrastive_temperature": 0.0}),
+        ("data", {"color_jitter": -0.1}),
+        ("data", {"color_jitter": 0.1, "cache_latents": True, "latent_space": True}),
+    ],
+)
+def test_settings_of_all_pairs_and_of_light_are_refused_where_they_say_nothing(tmp_path, section, values):
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        tiny_recipe(tmp_path, tmp_path, **{section: values})
 
 
 def test_nothing_to_train_on_is_an_error_not_a_loop(tmp_path):

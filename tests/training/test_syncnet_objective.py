@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from latentsync.losses.sync import cosine_similarity
-from latentsync.training.syncnet_objective import SyncScores, all_pairs_loss, sync_loss
+from latentsync.training.syncnet_objective import (
+    SyncScores,
+    all_pairs_loss,
+    compare_all,
+    contrastive_loss,
+    guessing_loss,
+    sync_loss,
+)
 from latentsync.types import SampleOrigin
 from tests.golden import golden_arrays, relative_error
 
@@ -32,7 +40,7 @@ def test_all_pairs_weigh_what_pairs_drawn_one_by_one_weigh():
     origins = [SampleOrigin(clip, clip, start) for clip, start in zip(clips, starts, strict=True)]
     visual, audio = (torch.nn.functional.normalize(torch.rand(4, 8), dim=1) for _ in range(2))
     cosine = visual @ audio.T
-    loss, accuracy = all_pairs_loss(visual, audio, origins, min_distance=5, other_clip_share=0.3)
+    loss, accuracy = all_pairs_loss(compare_all(visual, audio, origins, min_distance=5), other_clip_share=0.3)
 
     def cost(pairs, label):
         return torch.stack([sync_loss(cosine[pair][None], torch.tensor([label])) for pair in pairs]).mean()
@@ -50,9 +58,24 @@ def test_all_pairs_of_one_clip_or_of_single_windows_still_have_negatives():
     embeddings = torch.nn.functional.normalize(torch.rand(2, 8), dim=1)
     same = [SampleOrigin("a", "a", 0), SampleOrigin("a", "a", 9)]
     other = [SampleOrigin("a", "a", 0), SampleOrigin("b", "b", 0)]
-    first = all_pairs_loss(embeddings, embeddings, same, 5, 0.5)[0]
-    assert first.item() == pytest.approx(all_pairs_loss(embeddings, embeddings, other, 5, 0.5)[0].item())
+    first, second = (all_pairs_loss(compare_all(embeddings, embeddings, x, 5), 0.5)[0] for x in (same, other))
+    assert first.item() == pytest.approx(second.item())
     assert first.item() > 0.1
+
+
+def test_a_contrast_is_among_all_sounds_but_those_too_near_to_be_wrong():
+    origins = [SampleOrigin(clip, clip, start) for clip, start in (("a", 0), ("a", 9), ("b", 0), ("b", 3))]
+    visual, audio = (torch.nn.functional.normalize(torch.rand(4, 8), dim=1) for _ in range(2))
+    compared = compare_all(visual, audio, origins, min_distance=5)
+    cosine = visual @ audio.T
+    allowed = [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2], [0, 1, 3]]  # by window; the same by sound
+
+    def cost(cosines: torch.Tensor) -> torch.Tensor:
+        rows = enumerate(allowed)
+        return torch.stack([(cosines[k, row] / 0.2).logsumexp(0) - cosines[k, k] / 0.2 for k, row in rows]).mean()
+
+    expected = 0.5 * (cost(cosine) + cost(cosine.T))
+    assert contrastive_loss(compared, 0.2).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_cosine_a_hair_above_one_is_a_probability():
@@ -79,5 +102,23 @@ def test_the_confidence_interval_is_wilsons():
     assert certain[0] == pytest.approx(1 / (1 + 1.959964**2 / 5))
 
 
+def test_a_share_moves_the_best_guess_and_what_it_costs():
+    origins = [SampleOrigin(clip, clip, start) for clip in "ab" for start in (0, 9)]
+    guesses = torch.linspace(0.02, 0.98, 97)  # at this cosine with everything
+
+    def losses(share: float) -> torch.Tensor:
+        found = []
+        for guess in guesses:
+            compared = replace(compare_all(torch.eye(4), torch.eye(4), origins, 5), cosine=guess.expand(4, 4))
+            found.append(all_pairs_loss(compared, 0.5, share)[0])
+        return torch.stack(found)
+
+    for share in (0.5, 0.25):
+        best = int(losses(share).argmin())
+        assert guesses[best].item() == pytest.approx(share, abs=0.006)
+        assert losses(0.5)[best].item() == pytest.approx(guessing_loss(share), abs=1e-4)
+
+
 def test_guessing_costs_ln_2():
+    assert guessing_loss() == pytest.approx(math.log(2))
     assert sync_loss(torch.full((10,), 0.5), torch.tensor([0.0, 1.0] * 5)).item() == pytest.approx(math.log(2))
