@@ -5,4 +5,5 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 python="$("$root/setup_env.sh" --tests)"
 cd "$root"
 "$python" -m ruff check .
-exec "$python" -m pytest "$@"
+# One process per core, each with whole files of tests; -n 0 after it, among the arguments, runs them in this one.
+exec "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import cv2  # noqa: F401  must come before decord: the other order breaks OpenCV's PNG reading (zlib symbols clash)
 import pytest
 import torch
@@ -21,3 +27,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, reason in reasons.items():
             if marker in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Of several processes that run tests (pytest-xdist), the others wait while one runs a test marked ``alone``."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    with _turn(alone="alone" in item.keywords):
+        return (yield)
+
+
+@contextmanager
+def _turn(*, alone: bool) -> Iterator[None]:
+    """Hold a lock that all tests share, or have it alone. Who waits for it keeps the queue, so that nobody overtakes.
+
+    Files of the suite are locked, which leaves nothing behind.
+    """
+    with Path(__file__).open() as queue, Path(__file__).with_name("golden.py").open() as turn:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        fcntl.flock(turn, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(queue, fcntl.LOCK_UN)
+        yield

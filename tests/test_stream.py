@@ -21,6 +21,7 @@ def test_order_and_values_are_kept():
     assert list(parallel_map(lambda x: x * x, iter(range(50)), workers=3)) == [x * x for x in range(50)]
 
 
+@pytest.mark.alone
 def test_stages_overlap():
     """Three stages of 10 ms a piece cost little more than one of them."""
     start = time.perf_counter()

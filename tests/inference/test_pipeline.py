@@ -168,6 +168,7 @@ class WaitingFaces(KnownFaces):
         return super().detect(frames)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_stages_overlap(monkeypatch):
     """Decoding, detecting, aligning, generating, pasting and encoding wait 10 ms a frame each; together they take less
