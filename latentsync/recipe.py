@@ -254,6 +254,11 @@ class SyncNetRun:
                 f"{self.positive_share}.",
                 remedy="The first is above 0, the second between 0 and 1.",
             )
+        if self.contrastive_steps < 0 or self.contrastive_weight < 0:
+            raise ConfigError(
+                f"run.contrastive_steps is {self.contrastive_steps}, run.contrastive_weight {self.contrastive_weight}.",
+                remedy="Neither can be below 0.",
+            )
 
 
 @dataclass

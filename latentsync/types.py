@@ -258,7 +258,7 @@ class SyncBatch:
     mel: Tensor
     labels: Tensor
     origins: tuple[SampleOrigin, ...]
-    step: int = 0
+    step: int
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> SyncBatch:
         """The same batch with its tensors on ``device``."""

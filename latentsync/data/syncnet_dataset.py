@@ -49,7 +49,7 @@ class SyncSample:
     mel: Tensor
     labels: tuple[float, ...]  # 1.0 = fits
     origins: tuple[SampleOrigin, ...]
-    step: int = 0  # of the training
+    step: int  # of the training
 
 
 class SyncNetDataset(ClipDataset[SyncSample]):

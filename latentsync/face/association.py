@@ -42,7 +42,7 @@ class Associator:
         numbers = [-1] * len(detections)
         if self._tracks and detections:
             costs = np.array([[_cost(track, position, found) for found in detections] for track in self._tracks])
-            for row, column in _cheapest(costs):
+            for row, column in _assign(costs):
                 if costs[row, column] < REFUSED:
                     numbers[column] = self._tracks[row].number
                     _continue(self._tracks[row], position, detections[column])
@@ -55,8 +55,8 @@ class Associator:
         return numbers
 
 
-def _cheapest(costs: np.ndarray) -> list[tuple[int, int]]:
-    """Rows and columns of the cheapest way to pair as many as there are."""
+def _assign(costs: np.ndarray) -> list[tuple[int, int]]:
+    """Rows and columns of the cheapest assignment for costs (tracks, detections), as many as can be paired."""
     if 1 in costs.shape:
         return [divmod(int(costs.argmin()), costs.shape[1])]
     from scipy.optimize import linear_sum_assignment  # a second to import, and one face needs no choice

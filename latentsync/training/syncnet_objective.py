@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from latentsync.types import SampleOrigin
@@ -41,7 +41,12 @@ def compare_all(
     """Embeddings (N, E) at unit length; ``origins`` say which windows belong to one clip. A window and the sound of
     another one of its clip are a negative if they start at least ``min_distance`` frames apart."""
     cosine = torch.einsum("ve,ae->va", visual_embedding.float(), audio_embedding.float()).clamp(0.0, 1.0)
-    return Comparisons(cosine, *(mask.to(cosine.device) for mask in _relations(origins, min_distance)))
+    numbers = {clip_id: number for number, clip_id in enumerate(origin.clip_id for origin in origins)}
+    clip = torch.tensor([numbers[origin.clip_id] for origin in origins], device=cosine.device)
+    start = torch.tensor([origin.start_frame for origin in origins], device=cosine.device)
+    same = clip[:, None] == clip[None, :]
+    far = (start[:, None] - start[None, :]).abs() >= min_distance
+    return Comparisons(cosine, torch.eye(len(origins), dtype=torch.bool, device=cosine.device), same & far, ~same)
 
 
 def all_pairs_loss(
@@ -78,22 +83,12 @@ def contrastive_loss(compared: Comparisons, temperature: float) -> Tensor:
     et al. 2021, arXiv 2103.00020).
 
     It asks for an order and not for values, so it goes on teaching where ``sync_loss`` is content with likely and
-    unlikely. Its cosines are no probabilities: it is for the first part of a training.
+    unlikely. The cosines that it leads to are no probabilities, so its weight has to sink during a training.
     """
     excluded = ~(compared.fit | compared.near | compared.foreign)
     logits = (compared.cosine / temperature).masked_fill(excluded, -math.inf)
     own = torch.arange(len(logits), device=logits.device)
     return 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own))
-
-
-def _relations(origins: Sequence[SampleOrigin], min_distance: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, N) bool each: the window itself; another of its clip, far enough away; a window of another clip."""
-    numbers = {clip_id: number for number, clip_id in enumerate(origin.clip_id for origin in origins)}
-    clip = torch.tensor([numbers[origin.clip_id] for origin in origins])
-    start = torch.tensor([origin.start_frame for origin in origins])
-    same = clip[:, None] == clip[None, :]
-    far = (start[:, None] - start[None, :]).abs() >= min_distance
-    return torch.eye(len(origins), dtype=torch.bool), same & far, ~same
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader
 
 from latentsync.checkpoint.files import atomic_path
@@ -73,17 +73,17 @@ def movement(mouth: Tensor) -> Tensor:
     return torch.cat([mouth.mean(dim=1), CHANGE_WEIGHT * mouth.diff(dim=1).abs().mean(dim=1)], dim=1)
 
 
-def likeness(movements: Tensor) -> Tensor:
-    """Movements (B, 12) -> how alike each two are (B, B), 1 on the diagonal and 1/e at the distance that two of the
-    batch have on average, each value measured by its deviation within the batch."""
+def movement_similarity(movements: Tensor) -> Tensor:
+    """Movements (B, 12) -> how similar each two are (B, B) in (0, 1]: 1 on the diagonal and 1/e at the distance that two
+    of the batch have on average, each value measured by its deviation within the batch."""
     spread = movements / movements.std(dim=0, correction=0).clamp_min(1e-6)
     return torch.exp(-torch.cdist(spread, spread).square() / (2 * movements.shape[1]))
 
 
 @torch.no_grad()
 def centre(encoder: VideoMAE, clips: Tensor) -> None:
-    """Take from the features what they have in common over ``clips`` (B, 3, F, R, R), by the bias of the last layer
-    norm. At the start of a training that is nearly all of them, since the mean of the positions is in every token."""
+    """Take from the features what they have in common over ``clips`` (B, 3, F, R, R) in [0, 1], by the bias of the last
+    layer norm. At the start of a training that is nearly all of them: the mean of the positions is in every token."""
     encoder.fc_norm.bias -= encoder(clips).mean(dim=0)
 
 
@@ -110,10 +110,10 @@ class VideoEncoderTask:
 
     def loss(self, network: nn.Module, batch: MouthBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``. The temporal loss compares directions of features and nothing else, so ``relation`` asks
-        that their cosines be the likeness of the movements: without it all features point nearly the same way."""
+        that their cosines be the similarity of the movements: without it all features point nearly the same way."""
         wanted = movement(batch.mouth)
-        direction, read, mouth = self._read(network, batch)
-        relation = (direction @ direction.T - likeness(wanted)).square().mean()
+        direction, read, mouth = network(self._seen(batch))
+        relation = (direction @ direction.T - movement_similarity(wanted)).square().mean()
         feature = (read - wanted).square().mean()
         moment = (mouth - batch.mouth).square().mean()
         change = CHANGE_WEIGHT**2 * (mouth.diff(dim=1) - batch.mouth.diff(dim=1)).square().mean()
@@ -123,7 +123,7 @@ class VideoEncoderTask:
 
     def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
         """The error of the reading from the feature, on the same windows every time, how the cosines of features
-        correlate with the likeness of the movements, and what is read of the opening with the truth: its mean and its
+        correlate with the similarity of the movements, and what is read of the opening with the truth: its mean and its
         movement over a window, itself and its changes in each frame."""
         data = self._recipe.data
         own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
@@ -137,14 +137,14 @@ class VideoEncoderTask:
         )
         rows = []
         for batch in loader:
-            read = self._read(self.network, batch.to(accelerator.device))
+            read = self.network(self._seen(batch.to(accelerator.device)))
             rows.append((*(part.cpu() for part in read), batch.mouth))
         direction, read, mouth, true = (torch.cat(column) for column in zip(*gather_object(rows), strict=True))
         wanted, moves = movement(true), len(MOUTH_NAMES) + _OPENING
         opening, asked = mouth[..., _OPENING], true[..., _OPENING]
         pairs = torch.ones(len(true), len(true)).triu(diagonal=1) > 0
         correlations = {
-            "relation": _correlation((direction @ direction.T)[pairs], likeness(wanted)[pairs]),
+            "relation": _correlation((direction @ direction.T)[pairs], movement_similarity(wanted)[pairs]),
             "mean_opening": _correlation(read[:, _OPENING], wanted[:, _OPENING]),
             "movement": _correlation(read[:, moves], wanted[:, moves]),
             "opening": _correlation(opening, asked),
@@ -177,12 +177,8 @@ class VideoEncoderTask:
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Nothing to watch."""
 
-    def _read(self, network: nn.Module, batch: MouthBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """See ``TrainedVideoEncoder.forward``."""
-        return network(self._seen(batch))
-
     def _seen(self, batch: MouthBatch) -> Tensor:
-        """The pictures as the temporal loss gives them to the encoder."""
+        """The pictures as the temporal loss gives them to the encoder: (B, 3, F, R, R) in [0, 1]."""
         return encoder_input(batch.pictures.float() / 127.5 - 1, self._config.image_size)
 
 

@@ -32,6 +32,11 @@ def test_a_network_that_left_chance_level_early_is_judged_by_its_last_quarter():
     assert ChanceAlarm(100, lambda: FINE).check(100, rows([0.55] * 7 + [0.693] * 3)) is not None
 
 
+def test_chance_level_is_where_the_weights_of_fits_and_misfits_put_it():
+    assert ChanceAlarm(100, lambda: FINE, chance=0.837).check(100, rows([0.84] * 10)) is not None
+    assert ChanceAlarm(100, lambda: FINE, chance=0.837).check(100, rows([0.693] * 10)) is None
+
+
 def first_cause(**values):
     text = diagnose(replace(FINE, **values), step=100_000, loss=0.6932)
     return text.splitlines()[2]

@@ -95,6 +95,8 @@ def test_a_contrast_that_sinks_is_written_down_beside_the_loss_of_the_pairs(clip
         ("run", {"contrastive_steps": 10}),
         ("run", {"positive_share": 0.3}),
         ("run", {"contrastive_temperature": 0.0}),
+        ("run", {"contrastive_steps": -1}),
+        ("run", {"contrastive_weight": -0.5}),
         ("data", {"color_jitter": -0.1}),
         ("data", {"color_jitter": 0.1, "cache_latents": True, "latent_space": True}),
     ],

@@ -30,8 +30,8 @@ from latentsync.training.video_encoder import (
     CHANGE_WEIGHT,
     TrainedVideoEncoder,
     centre,
-    likeness,
     movement,
+    movement_similarity,
     train_video_encoder,
 )
 from latentsync.training.video_encoder_recipe import VideoEncoderRecipe
@@ -79,7 +79,7 @@ def test_the_movement_of_a_mouth_that_opens_evenly():
 
 
 def test_movements_are_alike_as_they_are_near():
-    found = likeness(torch.tensor([[0.0, 5.0], [0.0, 5.0], [2.0, 5.0]]))  # the second value says nothing
+    found = movement_similarity(torch.tensor([[0.0, 5.0], [0.0, 5.0], [2.0, 5.0]]))  # the second value says nothing
     assert torch.equal(found.diagonal(), torch.ones(3))
     assert found[0, 1] == 1
     assert found[0, 2] == pytest.approx(math.exp(-(2**2) / (8 / 9) / (2 * 2)))
