@@ -74,7 +74,7 @@ def movement(mouth: Tensor) -> Tensor:
 
 
 def movement_similarity(movements: Tensor) -> Tensor:
-    """Movements (B, 12) -> how similar each two are (B, B) in (0, 1]: 1 on the diagonal and 1/e at the distance that two
+    """Movements (B, 12) -> how similar each two are (B, B) in (0, 1]: 1 on the diagonal, 1/e at the distance that two
     of the batch have on average, each value measured by its deviation within the batch."""
     spread = movements / movements.std(dim=0, correction=0).clamp_min(1e-6)
     return torch.exp(-torch.cdist(spread, spread).square() / (2 * movements.shape[1]))
