@@ -34,13 +34,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def serve(arguments: argparse.Namespace) -> None:
     """Serve until Ctrl-C."""
-    from latentsync.heaps import share_heaps
+    from latentsync.heaps import keep_freed_memory
     from latentsync.inference.weights import WeightPaths, installed_weights
     from latentsync.media.limits import MediaLimits
     from latentsync.page.server import serving
     from latentsync.page.studio import Example, Studio
 
-    share_heaps()
+    keep_freed_memory()
     chosen = WeightPaths.choose(arguments.checkpoint_dir)
     chosen.check()
     installed = installed_weights(arguments.checkpoint_dir)

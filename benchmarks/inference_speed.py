@@ -40,7 +40,7 @@ from latentsync.diffusion.sampler import sample
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
-from latentsync.heaps import share_heaps
+from latentsync.heaps import keep_freed_memory
 from latentsync.inference.clock import StageClock
 from latentsync.inference.device import choose_device, choose_precision
 from latentsync.inference.excerpt import Excerpt
@@ -220,7 +220,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_arguments()
-    share_heaps()
+    keep_freed_memory()
     device = choose_device(options.device)
     dtype = choose_precision(options.precision, device)
     rows = []

@@ -35,7 +35,7 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     """The peak of this process in MB, and frames per second."""
     from latentsync.face.mask import load_mask
     from latentsync.face.tracks import FaceTracks
-    from latentsync.heaps import share_heaps
+    from latentsync.heaps import keep_freed_memory
     from latentsync.inference.faces import tracking_settings
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.pipeline import LipsyncPipeline
@@ -44,7 +44,7 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     from latentsync.media.writer import write_video
     from tests.inference.world import ClockAudio, DrawnVideo, Identity, KnownFaces
 
-    share_heaps()
+    keep_freed_memory()
     sound = folder / f"{seconds}.wav"
     video = VideoFile(folder / f"{seconds}.mp4")
     faces = KnownFaces(DrawnVideo(seconds * 25, width, height, face=height / 4))

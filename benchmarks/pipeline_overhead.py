@@ -29,7 +29,7 @@ from benchmarks.report import PeakMemory, publish
 from latentsync.constants import AUDIO_RATE
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
-from latentsync.heaps import share_heaps
+from latentsync.heaps import keep_freed_memory
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.report import RunRecord
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
-    share_heaps()
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
         size = tuple(int(side) for side in options.size.split("x"))
         film = draw_film(Path(name), options.seconds, size)

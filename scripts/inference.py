@@ -112,7 +112,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Turn arguments into a request and hand it to the package."""
-    from latentsync.heaps import share_heaps
+    from latentsync.heaps import keep_freed_memory
     from latentsync.inference.control import RunControl
     from latentsync.inference.excerpt import Excerpt
     from latentsync.inference.job import dub
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
     from latentsync.inference.weights import WeightPaths
     from latentsync.media.writer import EncodingOptions
 
-    share_heaps()
+    keep_freed_memory()
     weights, sampler = apply_preset(
         arguments.preset,
         WeightPaths.choose(arguments.checkpoint_dir, arguments.inference_ckpt_path),

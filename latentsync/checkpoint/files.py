@@ -49,10 +49,11 @@ def inspect_file(path: str | Path, *, accept: frozenset[FileKind] | None = None)
     Git-LFS pointer, a web page, a foreign pickle or anything else that is no weight file.
     """
     path = Path(path)
+    if path.is_dir():
+        raise WeightsMissingError(f"{path} is a folder, not a weight file.", remedy="Name the file inside it.")
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
         raise WeightsMissingError(
-            f"The weight file {path} {what}.",
+            f"The weight file {path} does not exist.",
             remedy="Fetch it with `python -m scripts.download_checkpoints`, or copy it in with its --import option.",
         )
     kind = _kind(path)

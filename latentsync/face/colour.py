@@ -31,8 +31,9 @@ class ColourFit:
     offset: np.ndarray
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """(..., 3) float32 grey levels in and out."""
-        return pixels * np.float32(self.gain) + self.offset
+        """(3, ...) float32 grey levels in and out."""
+        offset = self.offset.reshape(3, *[1] * (pixels.ndim - 1))
+        return pixels * np.float32(self.gain) + offset
 
 
 NEUTRAL = ColourFit(1.0, np.zeros(3, np.float32))

@@ -47,6 +47,8 @@ class FacePaster:
         ring = np.argwhere((depth > 0) & (depth < RING * side))[:, ::-1]
         self._ring = ring[:: max(1, len(ring) // RING_SAMPLES)]  # x, y
         self._blur = 2 * round(RING_BLUR * len(columns) / 2) + 1
+        reach = self._blur // 2
+        self._ring_box = (*np.maximum(ring.min(0) - reach, 0), *(ring.max(0) + reach + 1)) if len(ring) else None
 
     def compare(self, face: np.ndarray, aligned: AlignedFace, shape: tuple[int, ...]) -> ColourFit:
         """What brings the colours of a generated ``face`` (3, R, R) float32 in [-1, 1] to those of its frame.
@@ -54,14 +56,19 @@ class FacePaster:
         ``aligned`` is the face as it was in the frame, whose ``shape`` is (H, W, ...). Compared is a ring inside the
         border, as far as the frame shows it, with details blurred away.
         """
-        if not self.settings.match_colour or self._box is None:
+        if not self.settings.match_colour or self._ring_box is None:
             return NEUTRAL
         x, y = transform(invert(aligned.matrix), self._ring.astype(np.float64)).T
         inside = (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1)
-        columns, rows = self._ring[inside].T
-        size = (self._blur, self._blur)
-        generated, original = (cv2.blur(_levels(canvas), size)[rows, columns] for canvas in (face, aligned.pixels))
+        columns, rows = (self._ring[inside] - self._ring_box[:2]).T
+        generated, original = (self._blurred(canvas)[rows, columns] for canvas in (face, aligned.pixels))
         return fit_colour(generated, original)
+
+    def _blurred(self, canvas: np.ndarray) -> np.ndarray:
+        """The part of a canvas (3, R, R) that holds the ring, as (h, w, 3) float32 grey levels without details."""
+        left, top, right, bottom = self._ring_box
+        part = cv2.merge(list(_levels(canvas[:, top:bottom, left:right])))
+        return cv2.blur(part, (self._blur, self._blur))
 
     def paste(
         self,
@@ -89,7 +96,7 @@ class FacePaster:
         alpha = cv2.warpAffine(self._alpha * np.float32(strength), to_region, size, flags=cv2.INTER_LINEAR)
         if protect is not None:
             alpha[protect[y0:y1, x0:x1].astype(bool)] = 0
-        levels = np.clip(colour.apply(_levels(face)), 0, 255)
+        levels = cv2.merge(list(np.clip(colour.apply(_levels(face)), 0, 255)))
         part = result[y0:y1, x0:x1]
         # Where alpha is 0 the weights give the frame's own value to 0.003 grey levels, which rounding takes away.
         blended = cv2.blendLinear(warp(levels, to_region, size, 127.5), part.astype(np.float32), alpha, 1 - alpha)
@@ -135,5 +142,5 @@ def paste_face(
 
 
 def _levels(canvas: np.ndarray) -> np.ndarray:
-    """(3, R, R) float32 in [-1, 1] -> (R, R, 3) float32 grey levels."""
-    return cv2.merge(list((canvas + 1) * np.float32(127.5)))
+    """Float32 values in [-1, 1] -> grey levels."""
+    return (canvas + 1) * np.float32(127.5)

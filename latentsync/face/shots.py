@@ -12,7 +12,7 @@ import numpy as np
 from latentsync.types import Frame
 
 THUMBNAIL_SIDE = 32  # px
-THUMBNAIL_ROWS = 4  # rows of the frame that a row of it is the mean of, at least; more cost time and tell nothing
+THUMBNAIL_SAMPLES = 8  # pixels of the frame along each side of one of the thumbnail; more cost time and tell nothing
 NEIGHBOURS = 2  # frame changes on each side that a cut must stand out from
 BINS = 16  # of the histogram of a channel
 HISTOGRAM_WEIGHT = 100.0  # grey levels that a wholly different histogram counts for
@@ -55,8 +55,9 @@ def _decide(changes: deque[float], after: int) -> bool:
 
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:
     """(32, 32, 3) uint8 of a frame (H, W, 3) uint8."""
-    step = max(1, len(pixels) // (THUMBNAIL_SIDE * THUMBNAIL_ROWS))
-    return cv2.resize(pixels[::step], (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    side = THUMBNAIL_SIDE * THUMBNAIL_SAMPLES
+    samples = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(samples, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
 
 
 def _change(before: np.ndarray, after: np.ndarray) -> float:

@@ -17,8 +17,8 @@ def run_benchmark(
     """The JSON that ``python -m <module> <arguments>`` prints last; the heaps of this process stay as they are."""
     threads = torch.get_num_threads()
     monkeypatch.setattr(sys, "argv", [module.__file__, *arguments])
-    if hasattr(module, "share_heaps"):
-        monkeypatch.setattr(module, "share_heaps", lambda: None)
+    if hasattr(module, "keep_freed_memory"):
+        monkeypatch.setattr(module, "keep_freed_memory", lambda: None)
     try:
         module.main()
     finally:

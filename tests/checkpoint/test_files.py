@@ -84,8 +84,9 @@ def test_an_ordinary_archive_is_no_weight_file(tmp_path: Path) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissingError, match="does not exist"):
         inspect_file(tmp_path / "nothing.pt")
-    with pytest.raises(WeightsMissingError, match="is a folder"):
+    with pytest.raises(WeightsMissingError, match="is a folder") as caught:
         inspect_file(tmp_path)
+    assert caught.value.remedy == "Name the file inside it."
 
 
 def test_a_sound_file_of_a_kind_that_will_not_do(tmp_path: Path) -> None:

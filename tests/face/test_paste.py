@@ -164,4 +164,4 @@ def test_a_picture_of_something_else_is_not_recoloured():
     for code in (-0.6, 0.0, 0.6):
         fit = paster.compare(np.full_like(face.pixels, code), face, frame.shape)
         assert abs(fit.gain - 1) < 0.02
-        assert np.abs(fit.apply(np.full((1, 3), (code + 1) * 127.5)) - (code + 1) * 127.5).max() < 2
+        assert np.abs(fit.apply(np.full((3, 1), (code + 1) * 127.5)) - (code + 1) * 127.5).max() < 2

@@ -34,7 +34,7 @@ def asked(monkeypatch):
         yield
 
     monkeypatch.setattr("latentsync.page.server.serving", serving)
-    monkeypatch.setattr("latentsync.heaps.share_heaps", lambda: None)
+    monkeypatch.setattr("latentsync.heaps.keep_freed_memory", lambda: None)
     return seen
 
 
