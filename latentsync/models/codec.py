@@ -11,16 +11,19 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
+from latentsync.constants import LATENT_DOWNSCALE
+
 # Stable Diffusion's autoencoder gives latents of standard deviation 1 / 0.18215 (arXiv 2112.10752); the U-Net sees them
 # at about 1. A scale or shift in an autoencoder's own configuration is not read: the published code overrides both.
 KL_SCALE = 0.18215
+MAX_PIXELS = 2**20  # that an autoencoder works on at once: 16 pictures of 256 px, or 4 of 512
 
 
 class LatentCodec(nn.Module):
     """pixels (N, 3, R, R) in [-1, 1] <-> latents (N, C, h, w) in the scale that the U-Net works in.
 
-    ``AutoencoderTiny`` (TAESD) was trained to give latents in that scale itself. At most ``max_batch`` pictures are
-    worked on at once, so that memory does not grow with N. The work is done in the autoencoder's dtype; results come
+    ``AutoencoderTiny`` (TAESD) was trained to give latents in that scale itself. At most ``max_batch`` pictures and
+    ``MAX_PIXELS`` pixels are worked on at once, so that memory grows neither with N nor with R, up to one of 1024 px. The work is done in the autoencoder's dtype; results come
     back in the input's.
     """
 
@@ -42,10 +45,10 @@ class LatentCodec(nn.Module):
         posterior has one answer only and takes no notice of ``eps``.
         """
         if not self._has_posterior:
-            return self._sliced(lambda part: self.autoencoder.encode(part).latents, pixels)
+            return self._sliced(lambda part: self.autoencoder.encode(part).latents, 1, pixels)
         if eps is None:
-            return self._sliced(lambda part: self.autoencoder.encode(part).latent_dist.mean * KL_SCALE, pixels)
-        return self._sliced(self._draw, pixels, eps)
+            return self._sliced(lambda part: self.autoencoder.encode(part).latent_dist.mean * KL_SCALE, 1, pixels)
+        return self._sliced(self._draw, 1, pixels, eps)
 
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels (N, 3, R, R) -> mean and standard deviation (N, C, h, w) of what ``encode`` draws.
@@ -55,7 +58,7 @@ class LatentCodec(nn.Module):
         if not self._has_posterior:
             mean = self.encode(pixels)
             return mean, torch.zeros_like(mean)
-        return self._sliced(self._moments, pixels).chunk(2, dim=1)
+        return self._sliced(self._moments, 1, pixels).chunk(2, dim=1)
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only the inputs of the autoencoder's blocks for the backward pass."""
@@ -64,7 +67,7 @@ class LatentCodec(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """latents (N, C, h, w) -> pixels (N, 3, R, R), not clamped."""
         scale = KL_SCALE if self._has_posterior else 1.0
-        return self._sliced(lambda part: self.autoencoder.decode(part / scale).sample, latents)
+        return self._sliced(lambda part: self.autoencoder.decode(part / scale).sample, LATENT_DOWNSCALE, latents)
 
     def _moments(self, pixels: Tensor) -> Tensor:
         posterior = self.autoencoder.encode(pixels).latent_dist
@@ -74,7 +77,10 @@ class LatentCodec(nn.Module):
         posterior = self.autoencoder.encode(pixels).latent_dist
         return (posterior.mean + posterior.std * eps) * KL_SCALE
 
-    def _sliced(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """``function`` of the inputs, ``max_batch`` pictures at a time."""
-        parts = zip(*(x.to(self.autoencoder.dtype).split(self.max_batch) for x in inputs), strict=True)
+    def _sliced(self, function: Callable[..., Tensor], downscale: int, *inputs: Tensor) -> Tensor:
+        """``function`` of the inputs, a slice of the pictures at a time; the first input is ``downscale`` times smaller
+        than those are."""
+        height, width = inputs[0].shape[-2:]
+        count = min(self.max_batch, max(1, MAX_PIXELS // (height * width * downscale**2)))
+        parts = zip(*(x.to(self.autoencoder.dtype).split(count) for x in inputs), strict=True)
         return torch.cat([function(*part) for part in parts]).to(inputs[0].dtype)

@@ -84,6 +84,16 @@ def test_a_large_batch_is_worked_on_in_slices_with_the_same_result(build, pixels
 
 
 @torch.no_grad()
+def test_large_pictures_are_worked_on_few_at_a_time(monkeypatch, pixels):
+    monkeypatch.setattr("latentsync.models.codec.MAX_PIXELS", 2 * pixels[0, 0].numel())
+    codec, batches = LatentCodec(small_kl()), []
+    codec.autoencoder.encoder.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    codec.autoencoder.decoder.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    codec.decode(codec.encode(pixels[:5]))
+    assert batches == [2, 2, 1, 2, 2, 1]
+
+
+@torch.no_grad()
 def test_results_come_back_in_the_dtype_of_the_input(pixels):
     codec = LatentCodec(small_tiny().to(torch.bfloat16))
     latents = codec.encode(pixels[:1])
