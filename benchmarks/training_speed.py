@@ -5,11 +5,15 @@
 
 The plain step encodes its pictures anew and lets AdamW go through the parameters one by one; the product's takes the
 latents from its cache and updates all parameters in one pass. Both get the same samples, and their steps (sample, loss,
-backward, clipping, AdamW) take turns in one process. ``cached`` is the product's cache with the plain AdamW.
+backward, clipping, AdamW) take turns in one process, a round of all ways at a time, each round beginning with another
+one; a gain is the median of the rounds' ratios, so that a machine that slows down changes none. ``cached`` is the
+product's cache with the plain AdamW, ``compiled`` (only with ``--compile``) the product's step with ``run.compile``.
+All keep or compute anew their activations as ``run.enable_gradient_checkpointing: auto`` finds right here. Processor
+time counts all threads and leaves out what the machine did beside.
 
-Codec and U-Net have the published shape with a quarter of the published widths, at 128 pixels, so that both cost 1/64
-of theirs and keep their proportion; ``--full`` takes the published sizes. Rule weights. Judges of stage 2: LPIPS's VGG
-at its own size; sync network and VideoMAE are small stand-ins.
+Codec and U-Net have the published shape with a quarter of the published widths and heads, at 128 pixels, so that both
+cost 1/64 of theirs and keep their proportion and the width of a head; ``--full`` takes the published sizes. Rule
+weights. Judges of stage 2: LPIPS's VGG at its own size; sync network and VideoMAE are small stand-ins.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,10 +36,13 @@ from latentsync.checkpoint.codec import SD_VAE_CONFIG
 from latentsync.config import load_config
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.unet_dataset import UNetDataset
+from latentsync.heaps import keep_freed_memory
+from latentsync.inference.compiling import compile_in_place, require_compiler
 from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.recipe import UNetRecipe
 from latentsync.training.run_clips import find_clips
 from latentsync.training.unet_data import cache_folder, prepare_windows
+from latentsync.training.unet_memory import settle_checkpointing
 from latentsync.training.unet_networks import build_unet, judges_of, load_frozen_codec, load_judges, make_objective
 from latentsync.training.unet_task import UNetTask
 from tests.golden import fill_by_rule
@@ -47,11 +55,26 @@ CLIP_SETTINGS = [
     f"data.talkers.train_clips={CLIPS}", "data.talkers.validation_clips=1", "data.talkers.seconds=2.4",
     "ckpt.resume_ckpt_path=null",
 ]  # fmt: skip
-QUARTER = ["data.resolution=128", "model.block_out_channels=[80,160,320,320]", "model.norm_num_groups=16"]
+QUARTER = [
+    "data.resolution=128", "model.block_out_channels=[80,160,320,320]", "model.norm_num_groups=16",
+    "model.attention_head_dim=2", "model.motion_module_kwargs.num_attention_heads=2",
+]  # fmt: skip
 TINY = [
     "data.resolution=128", "model.block_out_channels=[16,16,16,16]", "model.norm_num_groups=4", "data.num_frames=4",
 ]  # fmt: skip
-WAYS = {"plain": (False, False), "cached": (True, False), "product": (True, True)}  # latents cached, AdamW in one pass
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a step is made: latents from the cache, AdamW in one pass, the U-Net by torch.compile."""
+
+    cached: bool = False
+    fused: bool = False
+    compiled: bool = False
+
+
+WAYS = {"plain": Way(), "cached": Way(cached=True), "product": Way(cached=True, fused=True)}
+COMPILED = {"compiled": Way(cached=True, fused=True, compiled=True)}
 
 
 def write_networks(folder: Path, size: str) -> list[str]:
@@ -77,10 +100,8 @@ def write_networks(folder: Path, size: str) -> list[str]:
 class Run:
     """A training; ``fill_seconds`` is what opening the clips and making the cache took."""
 
-    def __init__(
-        self, config: Path, settings: list[str], accelerator: Accelerator, *, cached: bool, fused: bool
-    ) -> None:
-        recipe = load_config(config, UNetRecipe, [*settings, f"data.cache_latents={cached}"])
+    def __init__(self, config: Path, settings: list[str], accelerator: Accelerator, way: Way) -> None:
+        recipe = load_config(config, UNetRecipe, [*settings, f"data.cache_latents={way.cached}"])
         judges, device = judges_of(recipe), accelerator.device
         clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
         codec = load_frozen_codec(recipe, device)
@@ -88,21 +109,23 @@ class Run:
         windows = prepare_windows(recipe, clips, judges, codec, accelerator)
         self.fill_seconds = time.perf_counter() - start
         network = build_unet(recipe).to(device)
+        if way.compiled:
+            compile_in_place(network)
         objective = make_objective(recipe, judges, load_judges(recipe, judges, device), codec)
         self._task = UNetTask(recipe, network, codec, objective, windows, None)
         self._trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         one_by_one = {"fused": False, "foreach": False}
-        optimizer = torch.optim.AdamW(self._trained, lr=1e-5, **({"fused": True} if fused else one_by_one))
+        optimizer = torch.optim.AdamW(self._trained, lr=1e-5, **({"fused": True} if way.fused else one_by_one))
         self._network, self._optimizer = accelerator.prepare(network, optimizer)
         self._accelerator = accelerator
         self._recipe = recipe
         self.batch = recipe.data.batch_size
         self._done = 0
 
-    def step(self) -> float:
-        """Seconds of one step."""
+    def step(self) -> tuple[float, float]:
+        """Seconds of one step, and of the processor."""
         device = self._accelerator.device
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         keys = [SampleKey(self._done, number % CLIPS) for number in range(self.batch)]
         batch = self._task.collate([self._task.dataset[key] for key in keys])
         loss, _ = self._task.loss(self._network, batch.to(device))
@@ -113,34 +136,59 @@ class Run:
         if device.type == "cuda":
             torch.cuda.synchronize()
         self._done += 1
-        return time.perf_counter() - start
+        return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
-def measure(stage: str, size: str, batch: int, steps: int, accelerator: Accelerator, folder: Path) -> dict:
+def take_turns(runs: dict[str, Run], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """What ``Run.step`` gives, by way; every round begins with another one. A round before the first is not counted."""
+    seconds: dict[str, list[tuple[float, float]]] = {way: [] for way in runs}
+    order = list(runs)
+    for number in range(rounds + 1):
+        for way in order:
+            taken = runs[way].step()
+            if number > 0:  # the first one warms up
+                seconds[way].append(taken)
+        order = [*order[1:], order[0]]
+    return seconds
+
+
+def gains(seconds: dict[str, list[tuple[float, float]]], clock: int) -> dict[str, float]:
+    """How many times as fast as the plain way each other is: the median of the rounds' ratios on one clock."""
+    return {
+        way: statistics.median(plain[clock] / own[clock] for plain, own in zip(seconds["plain"], each, strict=True))
+        for way, each in seconds.items()
+        if way != "plain"
+    }
+
+
+def measure(
+    stage: str, size: str, batch: int, steps: int, ways: dict[str, Way], accelerator: Accelerator, folder: Path
+) -> dict:
     """One row."""
     smaller = {"full": [], "quarter": QUARTER, "tiny": TINY}[size]
     settings = [*write_networks(folder, size), *CLIP_SETTINGS, *smaller, f"data.batch_size={batch}"]
     settings.append(f"data.train_output_dir={folder / 'out'}")
     config = CONFIGS / f"{stage}.yaml"
-    runs = {
-        way: Run(config, settings, accelerator, cached=cached, fused=fused) for way, (cached, fused) in WAYS.items()
-    }
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    settled = settle_checkpointing(load_config(config, UNetRecipe, settings), accelerator.device)
+    checkpointing = settled.run.enable_gradient_checkpointing  # the same for all
+    settings.append(f"run.enable_gradient_checkpointing={checkpointing}")
+    runs = {name: Run(config, settings, accelerator, way) for name, way in ways.items()}
     with PeakMemory() as memory:
-        for number in range(steps + 1):
-            for way, run in runs.items():
-                taken = run.step()
-                if number > 0:  # the first one warms up
-                    seconds[way].append(taken)
-    speed = {way: batch / statistics.median(each) for way, each in seconds.items()}
+        seconds = take_turns(runs, steps)
+    clock, processor = (
+        {way: batch / statistics.median(taken[kind] for taken in each) for way, each in seconds.items()}
+        for kind in (0, 1)
+    )
     return {
         "stage": stage,
         "batch": batch,
-        "samples_per_second": speed,
-        "gain": speed["product"] / speed["plain"],
-        "gain_of_cache": speed["cached"] / speed["plain"],
+        "gradient_checkpointing": checkpointing,
+        "samples_per_second": clock,
+        "samples_per_processor_second": processor,
+        "gains": gains(seconds, 0),
+        "processor_gains": gains(seconds, 1),
         "fill_seconds_per_clip": (runs["cached"].fill_seconds - runs["plain"].fill_seconds) / (CLIPS + 1),
-        **memory.figures(),  # of all three together
+        **memory.figures(),  # of all together
     }
 
 
@@ -151,18 +199,23 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the published sizes; for a GPU")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("no", "fp16", "bf16"), help="on CUDA (fp16, as published)")
+    parser.add_argument("--compile", action="store_true", help="also a compiled step; translating takes minutes")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--output", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
+    if options.compile:
+        require_compiler(options.device)
+    keep_freed_memory()  # as the training command
     on_cpu = options.device == "cpu"
     precision = options.precision or ("no" if on_cpu else "fp16")
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision)
     size = "full" if options.full else options.size
+    ways = WAYS | (COMPILED if options.compile else {})
     rows = []
     for stage in options.stages.split(","):
         with tempfile.TemporaryDirectory() as name:
-            rows.append(measure(stage, size, options.batch, options.steps, accelerator, Path(name)))
+            rows.append(measure(stage, size, options.batch, options.steps, ways, accelerator, Path(name)))
     figures = {"size": size, "precision": precision, "steps": options.steps, "rows": rows}
     publish("training_speed", figures, str(accelerator.device), options.output)
 

@@ -80,12 +80,13 @@ class UNetRun:
     use_mixed_noise: bool = True
     mixed_noise_alpha: float = 1.0  # ratio of the noise that frames share to the noise of their own
     mixed_precision_training: bool = True
-    enable_gradient_checkpointing: bool = True
+    enable_gradient_checkpointing: bool | str = "auto"  # where memory asks for it; published: true, same gradients
     max_train_steps: int = 10_000_000
     max_train_epochs: int = -1  # -1 = no limit
     # not in the published files; the defaults are what the published code does
     mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
     sharded: bool = False  # weights, gradients and optimiser shared out among the processes (FSDP)
+    compile: bool = False  # the network translated by torch.compile
     loss_levels: str = "uniform"  # see diffusion.level_weights
     kept_area_weight: float = 1.0  # of latents outside the mask's hole in the reconstruction loss
     movement_loss_weight: float = 0.0  # of the changes between frames in latent space
@@ -94,6 +95,19 @@ class UNetRun:
     log_steps: int = 10
     validation_steps: int = 10_000
     stop_if_worse: bool = False  # end a run that is worse than its start weights, see training.unet_alarm
+
+    def __post_init__(self) -> None:
+        if isinstance(self.enable_gradient_checkpointing, str) and self.enable_gradient_checkpointing != "auto":
+            raise ConfigError(
+                f"run.enable_gradient_checkpointing is {self.enable_gradient_checkpointing!r}.",
+                remedy="Choose true, false or auto.",
+            )
+        if self.compile and self.sharded:
+            raise ConfigError(
+                "run.compile and run.sharded are both true, but a network is translated as a whole and shared out in "
+                "layers.",
+                remedy="Set one of them to false.",
+            )
 
 
 @dataclass
@@ -232,6 +246,7 @@ class SyncNetRun:
     seed: int = 42
     # not in the published files
     mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
+    compile: bool = False  # the network translated by torch.compile
     log_steps: int = 10
     # With data.negatives.windows_per_clip of 2 or more, see training.syncnet_objective:
     positive_share: float = 0.5  # of the loss

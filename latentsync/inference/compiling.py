@@ -13,6 +13,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from latentsync.errors import ConfigError
 from latentsync.face.detection_cache import cache_folder
@@ -27,25 +28,31 @@ CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 VARIANTS = 32
 
 
-def require_compiler(device_type: str) -> None:
-    """Raise ``ConfigError`` if there is nothing here that torch.compile could compile with."""
+def require_compiler(device_type: str, asked_by: str = "--compile") -> None:
+    """Raise ``ConfigError`` if there is nothing here that torch.compile could compile with; ``asked_by``: the setting
+    to leave out then."""
     named = os.environ.get("CXX")
     if not any(shutil.which(name) for name in ([named] if named else COMPILERS)):
         raise ConfigError(
             "torch.compile needs a C++ compiler, and there is none.",
-            remedy="Install one (Debian: apt-get install g++), or leave out --compile.",
+            remedy=f"Install one (Debian: apt-get install g++), or leave out {asked_by}.",
         )
     if device_type == "cuda" and importlib.util.find_spec("triton") is None:
         raise ConfigError(
             "torch.compile needs the package triton for this GPU, and it is not there.",
-            remedy="Install it, or leave out --compile.",
+            remedy=f"Install it, or leave out {asked_by}.",
         )
 
 
 def compile_networks(unet: UNet3D, codec: LatentCodec) -> None:
-    """Have both networks translated when they are first used. What is translated is kept in the user's cache, unless
-    ``TORCHINDUCTOR_CACHE_DIR`` names another place."""
+    """Have both networks translated when they are first used, see ``compile_in_place``."""
+    for part in (unet, codec.autoencoder.encoder, codec.autoencoder.decoder):
+        compile_in_place(part)
+
+
+def compile_in_place(network: nn.Module) -> None:
+    """Have ``network`` translated when it is first used; it keeps the names of its weights. What is translated is kept
+    in the user's cache, unless ``TORCHINDUCTOR_CACHE_DIR`` names another place."""
     os.environ.setdefault(CACHE_VARIABLE, str(cache_folder() / "compiled"))
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
-    for part in (unet, codec.autoencoder.encoder, codec.autoencoder.decoder):
-        part.compile(dynamic=False)  # two numbers of windows at most, and fixed sizes are translated quicker and run so
+    network.compile(dynamic=False)  # few sizes, and fixed ones are translated quicker and run so

@@ -57,4 +57,9 @@ class LatePictures(LateFigures):
 
 def fits_beside(device: torch.device, side: int) -> bool:
     """Whether a dub of faces of ``side`` pixels fits beside what the training has taken on ``device`` so far."""
-    return device.type != "cuda" or torch.cuda.mem_get_info(device)[0] >= ROOM_PER_PIXEL * side**2
+    return device.type != "cuda" or torch.cuda.mem_get_info(device)[0] >= room_to_dub(device, side)
+
+
+def room_to_dub(device: torch.device, side: int) -> int:
+    """Bytes that a dub of faces of ``side`` pixels takes on ``device`` beside the networks; 0 where it is no GPU."""
+    return ROOM_PER_PIXEL * side**2 if device.type == "cuda" else 0

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from latentsync.checkpoint import WeightsCard, latent_signature, load_codec, load_syncnet, save_weights
 from latentsync.data.clip_reader import MelReader
 from latentsync.data.syncnet_dataset import collate_sync
+from latentsync.inference.compiling import compile_in_place, require_compiler
 from latentsync.losses.sync import cosine_similarity
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
@@ -50,7 +51,8 @@ LONGEST_WAIT = timedelta(hours=6)  # of a process for the first one, which opens
 # What may differ between two starts of one run without changing what it computes.
 MAY_CHANGE = (
     "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.alarm_steps", "run.offset_syncnet_path",
-    "data.num_val_samples", "data.num_workers", "data.audio_mel_cache_dir", "data.train_output_dir", "ckpt",
+    "run.compile", "data.num_val_samples", "data.num_workers", "data.audio_mel_cache_dir", "data.train_output_dir",
+    "ckpt",
 )  # fmt: skip
 
 
@@ -165,6 +167,8 @@ def train_syncnet(recipe: SyncNetRecipe, name: str) -> Outcome:
     settings = loop_settings(recipe)
     check_run_folder(folder, recipe, MAY_CHANGE)
     accelerator = make_accelerator(recipe)
+    if recipe.run.compile:
+        require_compiler(accelerator.device.type, "run.compile")
     set_seed(recipe.run.seed, device_specific=True)
     with accelerator.main_process_first():  # the others find its cache
         clips = find_clips(recipe.data, folder / "cache")
@@ -175,6 +179,8 @@ def train_syncnet(recipe: SyncNetRecipe, name: str) -> Outcome:
         log.info("%s", clips.summary())
         require_sync(recipe, clips.train, mels, accelerator.device)
     model = build_model(recipe, accelerator.device, recipe.ckpt.resume_ckpt_path)
+    if recipe.run.compile:
+        compile_in_place(model.network)
     latents = latent_cache(recipe.data, folder / "cache", model.codec)
     if latents is not None:
         fill_cache(clips, lambda clip: latents.fill(clip, model.codec), "encoding the clips", accelerator)

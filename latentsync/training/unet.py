@@ -14,6 +14,7 @@ from accelerate.utils import InitProcessGroupKwargs, set_seed
 from latentsync.checkpoint import require_latents
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.errors import ConfigError
+from latentsync.inference.compiling import compile_in_place, require_compiler
 from latentsync.recipe import UNetRecipe
 from latentsync.training.late_pictures import LatePictures
 from latentsync.training.learning_rate import LearningRate
@@ -23,7 +24,7 @@ from latentsync.training.run_folder import check_run_folder, claim_run_folder
 from latentsync.training.sharding import shard
 from latentsync.training.task import LoopSettings
 from latentsync.training.unet_data import cache_folder, prepare_windows
-from latentsync.training.unet_memory import estimate_memory
+from latentsync.training.unet_memory import estimate_memory, settle_checkpointing
 from latentsync.training.unet_networks import (
     build_unet,
     judges_of,
@@ -42,9 +43,10 @@ log = logging.getLogger(__name__)
 # What may differ between two starts of one run without changing what it computes.
 MAY_CHANGE = (
     "run.max_train_steps", "run.max_train_epochs", "run.validation_steps", "run.log_steps", "run.inference_steps",
-    "run.guidance_scale", "run.enable_gradient_checkpointing", "data.num_val_samples", "data.num_workers",
-    "data.audio_mel_cache_dir", "data.audio_embeds_cache_dir", "data.cache_latents", "data.train_output_dir",
-    "data.val_video_path", "data.val_audio_path", "data.val_detector", "run.stop_if_worse", "run.sharded", "ckpt",
+    "run.guidance_scale", "run.enable_gradient_checkpointing", "run.compile", "run.stop_if_worse", "run.sharded",
+    "data.num_val_samples", "data.num_workers", "data.audio_mel_cache_dir", "data.audio_embeds_cache_dir",
+    "data.cache_latents", "data.train_output_dir", "data.val_video_path", "data.val_audio_path", "data.val_detector",
+    "ckpt",
 )  # fmt: skip
 LONGEST_WAIT = timedelta(hours=6)  # of a process for the first one: it opens all clips, and dubs the validation video
 
@@ -65,15 +67,20 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
     judges = judges_of(recipe)
     require_files(weight_files(recipe, judges))
     accelerator = make_accelerator(recipe)
+    if recipe.run.compile:
+        require_compiler(accelerator.device.type, "run.compile")
     # Before anything that takes long: a validation video that will not do ends the run now.
     rehearsal = open_validation_video(recipe, accelerator.device) if accelerator.is_main_process else None
-    set_seed(recipe.run.seed)  # equal on all processes: fresh weights must be
+    recipe = settle_checkpointing(recipe, accelerator.device, accelerator.num_processes)
     if accelerator.is_main_process and accelerator.device.type != "cpu":
         log.info("Memory: %s", estimate_memory(recipe))
+    set_seed(recipe.run.seed)  # equal on all processes: fresh weights must be
     network = build_unet(recipe).to(accelerator.device)
     if recipe.run.sharded:
         dtype = sharded_dtype(recipe, accelerator.device, accelerator.num_processes)
         shard(network, network.layers(), accelerator.device, dtype)
+    if recipe.run.compile:
+        compile_in_place(network)
     with accelerator.main_process_first():  # the others find its cache
         clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
     if accelerator.is_main_process:

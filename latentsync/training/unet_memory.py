@@ -1,12 +1,16 @@
-"""What a step of a U-Net's training takes on a GPU, told on any machine and without weights."""
+"""What a step of a U-Net's training takes, told on any machine and without weights; and what follows from it."""
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
+import psutil
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -18,8 +22,9 @@ from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE
 from latentsync.recipe import UNetRecipe
+from latentsync.training.late_pictures import room_to_dub
 from latentsync.training.latent_batch import LatentBatch, PosteriorBatch, StepDraws, draw_latents, encode_batch
-from latentsync.training.memory_estimate import MemoryEstimate, PeakMemory, nbytes
+from latentsync.training.memory_estimate import GIB, MemoryEstimate, PeakMemory, nbytes
 from latentsync.training.unet_networks import (
     JudgeNetworks,
     Judges,
@@ -31,24 +36,57 @@ from latentsync.training.unet_networks import (
 )
 from latentsync.types import UNetBatch
 
+log = logging.getLogger(__name__)
+
 Network = TypeVar("Network", bound=nn.Module)
 
 _TAPS = 5  # hidden states of Whisper per position
-_GPU = torch.device("cuda")  # whose precisions are meant; nothing is put there
+_GPU = torch.device("cuda")
+_UNCOUNTED = 1.1  # of an estimate, see MemoryEstimate
 
 
-def estimate_memory(recipe: UNetRecipe) -> MemoryEstimate:
-    """Run a step of the recipe on tensors without content: seconds to a minute of work, no memory to speak of."""
+def settle_checkpointing(recipe: UNetRecipe, device: torch.device, processes: int = 1) -> UNetRecipe:
+    """The recipe with ``run.enable_gradient_checkpointing`` true or false; both give the same gradients.
+
+    ``auto`` becomes false where a step that keeps its activations fits what is free on ``device``, which the
+    ``processes`` of the training share if it is no GPU. A sharded network is one that lacks memory: true.
+    """
+    run = recipe.run
+    if run.enable_gradient_checkpointing != "auto":
+        return recipe
+    saving, keeping = (replace(recipe, run=replace(run, enable_gradient_checkpointing=on)) for on in (True, False))
+    if run.sharded:
+        return saving
+    estimate = estimate_memory(keeping, device)
+    buckets = estimate.weights if processes > 1 else 0  # the gradients once more, to be exchanged
+    needed = _UNCOUNTED * (estimate.total + buckets) + room_to_dub(device, recipe.data.resolution)
+    free = _free_bytes(device, processes)
+    fits = needed <= free
+    if PartialState().is_main_process:
+        log.info(
+            "Gradient checkpointing is %s: without it a step takes about %.1f GiB, and %.1f are free.",
+            "off" if fits else "on",
+            needed / GIB,
+            free / GIB,
+        )
+    return keeping if fits else saving
+
+
+def estimate_memory(recipe: UNetRecipe, device: torch.device = _GPU) -> MemoryEstimate:
+    """Run a step of the recipe on tensors without content: seconds to a minute of work, no memory to speak of.
+
+    It has the precisions of ``device``; nothing is put there. ``auto`` checkpointing counts as true.
+    """
     judges = judges_of(recipe)
     with FakeTensorMode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries that look into tensors
         network = choose_trained(UNet3D(UNetConfig.from_dict(recipe.model)), recipe).train()
-        codec = _cast(build_codec(recipe.networks.codec), frozen_dtype(recipe, _GPU))
-        judging = _fresh_judges(recipe, judges)
+        codec = _cast(build_codec(recipe.networks.codec), frozen_dtype(recipe, device))
+        judging = _fresh_judges(recipe, judges, device)
         objective = make_objective(recipe, judges, judging, codec)
         with PeakMemory() as memory:
             batch, draws = _batch(recipe, codec)
-            objective(_as_on_gpu(recipe, network), batch, draws).total.backward()
+            objective(_mixed(recipe, network, device), batch, draws).total.backward()
         trained = nbytes(network, trained_only=True)
         return MemoryEstimate(
             weights=nbytes(network),
@@ -58,8 +96,15 @@ def estimate_memory(recipe: UNetRecipe) -> MemoryEstimate:
         )
 
 
-def _fresh_judges(recipe: UNetRecipe, judges: Judges) -> JudgeNetworks:
-    dtype = frozen_dtype(recipe, _GPU)
+def _free_bytes(device: torch.device, processes: int) -> int:
+    """What a process may take on ``device`` now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available // processes
+
+
+def _fresh_judges(recipe: UNetRecipe, judges: Judges, device: torch.device) -> JudgeNetworks:
+    dtype = frozen_dtype(recipe, device)
     return JudgeNetworks(
         sync=judges.sync and _cast(StableSyncNet(SyncNetConfig.from_dict(judges.sync.model)), dtype),
         perceptual=judges.perceptual and build_lpips(),
@@ -97,11 +142,13 @@ def _batch(recipe: UNetRecipe, codec: LatentCodec) -> tuple[LatentBatch, StepDra
     return encode_batch(codec, windows, torch.empty(3, clips, frames, channels, side, side)), draws
 
 
-def _as_on_gpu(recipe: UNetRecipe, network: UNet3D) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The network under mixed precision. bfloat16 takes what float16 takes and is known to the CPU's autocast."""
+def _mixed(recipe: UNetRecipe, network: UNet3D, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The network in the precision that it trains in on ``device``, a CPU always in float32. bfloat16 takes what
+    float16 takes and is known to the CPU's autocast."""
+    mixed = recipe.run.mixed_precision_training and device.type != "cpu"
 
     def forward(sample: Tensor, timestep: Tensor, audio: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.run.mixed_precision_training):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
             return network(sample, timestep, audio)
 
     return forward

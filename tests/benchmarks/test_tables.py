@@ -34,8 +34,8 @@ def files(tmp_path):
                     "stage": "stage1",
                     "batch": 1,
                     "samples_per_second": {"plain": 0.04, "cached": 0.08, "product": 0.1},
-                    "gain": 2.5,
-                    "gain_of_cache": 2.0,
+                    "gains": {"cached": 2.0, "product": 2.5},
+                    "processor_gains": {"cached": 2.1, "product": 2.6},
                 }
             ],
         },
@@ -57,7 +57,7 @@ def test_tables_take_their_place_in_the_document_and_do_so_again(files, tmp_path
     text = document.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert "| builtin | exact | 16 | 24 | 1.5 | 1.5 | 1.2 | 5 | 1 | 2 | 900 | – | – | 0.9996 | 0.9991 |" in text
-    assert "| stage1 | 1 | 0.04 | 0.08 | 0.1 | 2.5 | 2 |" in text
+    assert "| stage1 | 1 | 0.04 | 0.08 | 0.1 | – | 2 | 2.1 | 2.5 | 2.6 |" in text
     assert "a processor (cpu), 2 cores, 2 threads, load 0.1, torch 2, commit abc: `python -m benchmarks.x`" in text
     run(monkeypatch, *files, "--document", document)
     assert document.read_text() == text

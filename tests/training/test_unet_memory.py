@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from latentsync.config import load_config
+from latentsync.errors import ConfigError
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.recipe import UNetRecipe
+from latentsync.training import unet_memory
 from latentsync.training.memory_estimate import GIB, PeakMemory
-from latentsync.training.unet_memory import estimate_memory
+from latentsync.training.unet_memory import estimate_memory, settle_checkpointing
 from tests.models.published import on_meta
 from tests.training.tiny_unet import ROOT
 
@@ -44,6 +46,34 @@ def test_weights_optimiser_and_activations():
     assert (plain.weights, plain.optimizer) == (size, 2 * size)
     assert plain.total == pytest.approx(plain.weights + plain.optimizer + plain.frozen + plain.step)
     assert size < saving.step < plain.step < encoding.step < GIB
+
+
+def settled(monkeypatch, free: int, *overrides: str, processes: int = 1) -> object:
+    """What becomes of ``auto`` where ``free`` bytes are free."""
+    monkeypatch.setattr(unet_memory, "_free_bytes", lambda device, processes: free)
+    recipe = load_config(STAGE_1, UNetRecipe, ["run.enable_gradient_checkpointing=auto", *overrides])
+    return settle_checkpointing(recipe, torch.device("cpu"), processes).run.enable_gradient_checkpointing
+
+
+def test_activations_are_kept_where_there_is_room(monkeypatch):
+    keeping = load_config(STAGE_1, UNetRecipe, ["run.enable_gradient_checkpointing=false"])
+    needed = estimate_memory(keeping, torch.device("cpu")).total
+    assert settled(monkeypatch, int(1.11 * needed)) is False
+    assert settled(monkeypatch, needed) is True  # not all that a step takes is counted
+    assert settled(monkeypatch, int(1.11 * needed), processes=2) is True  # gradients to be exchanged
+    shared_out = ("run.sharded=true", "run.mixed_precision=bf16")
+    assert settled(monkeypatch, 100 * needed, *shared_out, processes=2) is True
+
+
+@pytest.mark.parametrize("asked", ["true", "false"])
+def test_who_says_it_is_not_asked_again(asked, monkeypatch):
+    monkeypatch.setattr(unet_memory, "estimate_memory", None)
+    assert settled(monkeypatch, 0, f"run.enable_gradient_checkpointing={asked}") is (asked == "true")
+
+
+def test_an_unknown_word_is_refused():
+    with pytest.raises(ConfigError, match="'sometimes'"):
+        load_config(STAGE_1, UNetRecipe, ["run.enable_gradient_checkpointing=sometimes"])
 
 
 @pytest.mark.slow
