@@ -23,8 +23,8 @@ class LatentCodec(nn.Module):
     """pixels (N, 3, R, R) in [-1, 1] <-> latents (N, C, h, w) in the scale that the U-Net works in.
 
     ``AutoencoderTiny`` (TAESD) was trained to give latents in that scale itself. At most ``max_batch`` pictures and
-    ``MAX_PIXELS`` pixels are worked on at once, so that memory grows neither with N nor with R, up to one of 1024 px. The work is done in the autoencoder's dtype; results come
-    back in the input's.
+    ``MAX_PIXELS`` pixels are worked on at once, so that memory grows neither with N nor, up to 1024, with R. The work
+    is done in the autoencoder's dtype; results come back in the input's.
     """
 
     def __init__(self, autoencoder: AutoencoderKL | AutoencoderTiny, max_batch: int = 16) -> None:

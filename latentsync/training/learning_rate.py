@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from latentsync.errors import ConfigError
 
-SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")  # the names that diffusers gives them
+# The names that diffusers gives them; the last one's is from the literature (Hu et al. 2024, arXiv 2404.06395).
+SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "warmup_stable_decay")
+DECAY_SHARE = 0.25  # of all steps, in which the last one sinks linearly
 
 
 @dataclass(frozen=True, slots=True)
 class LearningRate:
-    """Rises linearly from 0 during ``warmup_steps``, then stays or sinks to 0 at ``max_steps``."""
+    """Rises linearly from 0 during ``warmup_steps``, then stays or sinks to 0 at ``max_steps``: from there on, or
+    ("warmup_stable_decay") in the last quarter."""
 
     peak: float
     schedule: str
@@ -34,4 +37,6 @@ class LearningRate:
             return self.peak * (1 - done)
         if self.schedule == "cosine":
             return self.peak * 0.5 * (1 + math.cos(math.pi * done))
+        if self.schedule == "warmup_stable_decay":
+            return self.peak * min(1.0, (self.max_steps - step) / (DECAY_SHARE * self.max_steps))
         return self.peak

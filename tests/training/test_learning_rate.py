@@ -23,6 +23,12 @@ def test_falling_schedules_end_at_zero(schedule, halfway):
     assert all(a >= b for a, b in zip(values[:-1], values[1:], strict=True))
 
 
+def test_warm_up_stable_decay_sinks_in_the_last_quarter_only():
+    rate = LearningRate(2.0, "warmup_stable_decay", warmup_steps=10, max_steps=100)
+    assert [rate(step) for step in (4, 10, 75)] == pytest.approx([1, 2, 2])
+    assert [rate(step) for step in (80, 90, 99, 100)] == pytest.approx([1.6, 0.8, 0.08, 0])
+
+
 def test_an_unknown_schedule_is_refused():
     with pytest.raises(ConfigError, match="lr_scheduler"):
         LearningRate(1.0, "cosin", 0, 1)
