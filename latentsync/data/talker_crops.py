@@ -26,7 +26,6 @@ from latentsync.data.talkers.identity import make_identity
 from latentsync.data.talkers.speech import compose, mouth_at, tracks
 from latentsync.errors import DataError
 from latentsync.face.align import FaceAligner
-from latentsync.media.threads import single_threaded
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import Frame, VideoInfo
 
@@ -89,11 +88,6 @@ def true_mouth(clip: Clip) -> np.ndarray:
 
 
 def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
-    with single_threaded():  # a clip must not depend on the machine, and the cores have a clip each
-        return _written(path, seed, crops)
-
-
-def _written(path: Path, seed: int, crops: TalkerCrops) -> Clip:
     talker = make_talker(
         3 * seed, 3 * seed + 1, 3 * seed + 2, seconds=crops.seconds, size=round(FRAME_PER_CROP * crops.resolution)
     )
