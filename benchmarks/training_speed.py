@@ -33,11 +33,11 @@ from whisper.model import ModelDimensions
 from benchmarks.networks import WHISPER_TINY, write_audio_encoder, write_codec
 from benchmarks.report import PeakMemory, publish
 from latentsync.checkpoint.codec import SD_VAE_CONFIG
+from latentsync.compiling import compile_in_place, require_compiler
 from latentsync.config import load_config
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.heaps import keep_freed_memory
-from latentsync.inference.compiling import compile_in_place, require_compiler
 from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.recipe import UNetRecipe
 from latentsync.training.run_clips import find_clips

@@ -19,6 +19,8 @@ ALLOWED = {
     "config": {"errors"},
     "stream": set(),
     "heaps": set(),
+    "user_cache": {"errors"},
+    "compiling": {"errors", "user_cache"},
     "html_page": set(),
     "recipe": BASE,
     "models": BASE,
@@ -26,19 +28,20 @@ ALLOWED = {
     "media": BASE,
     "audio": BASE,
     "checkpoint": BASE | {"models"},
-    "face": BASE | {"checkpoint"},
+    "face": BASE | {"checkpoint", "user_cache"},
     "features": BASE | {"models", "audio", "media", "checkpoint"},
     "losses": BASE | {"models"},
     "metrics": BASE | {"face", "audio", "checkpoint"},
     "evaluation": BASE
     | {"media", "audio", "face", "metrics", "models", "checkpoint", "data", "recipe", "training", "html_page"},
     "data": BASE | {"media", "audio", "face", "features"},
-    "inference": BASE | {"audio", "face", "features", "models", "diffusion", "media", "checkpoint", "recipe"},
+    "inference": BASE
+    | {"audio", "face", "features", "models", "diffusion", "media", "checkpoint", "recipe", "compiling"},
     "page": BASE | {"inference", "media", "diffusion"},
     "preprocess": BASE | {"media", "audio", "face", "metrics", "data", "checkpoint", "html_page"},
     "training": BASE
     | {"data", "features", "losses", "models", "diffusion", "metrics", "inference", "checkpoint", "recipe", "audio"}
-    | {"face"},
+    | {"face", "compiling"},
 }
 SOURCES = sorted((ROOT / "latentsync").rglob("*.py"))
 PYTHON = [p for p in ROOT.rglob("*.py") if not {".venv", ".git"} & set(p.relative_to(ROOT).parts)]

@@ -1,29 +1,18 @@
 """Detections kept from one run to the next, under the content of the video and the name of the detector.
 
-They live in ``$LATENTSYNC_CACHE``, or else ``$XDG_CACHE_HOME/latentsync``, or else ``~/.cache/latentsync``. What
-tracking and choosing make of them is cheap and computed anew, so a change of their settings needs no detection.
+What tracking and choosing make of them is cheap and computed anew, so a change of their settings needs no detection.
 A cache that cannot be used costs a note and time, never the run.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from latentsync.checkpoint.files import sha256_file
 from latentsync.errors import ConfigError
 from latentsync.face.detections_file import VERSION, Detections, read_detections
-
-
-def cache_folder() -> Path:
-    """Where this user's cache is; it need not exist. Raises ``ConfigError`` for a user who has no home."""
-    if own := os.environ.get("LATENTSYNC_CACHE"):
-        return Path(own)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latentsync"
-    except RuntimeError as error:
-        raise ConfigError("You have no home folder for a cache.", remedy="Name one with LATENTSYNC_CACHE.") from error
+from latentsync.user_cache import cache_folder
 
 
 def cache_path(video: Path, detector_name: str, folder: Path | None = None) -> Path:

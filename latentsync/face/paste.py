@@ -142,5 +142,5 @@ def paste_face(
 
 
 def _levels(canvas: np.ndarray) -> np.ndarray:
-    """Float32 values in [-1, 1] -> grey levels."""
+    """(...) float32 in [-1, 1] -> the same shape in grey levels, 0 to 255."""
     return (canvas + 1) * np.float32(127.5)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from latentsync.checkpoint import load_codec, load_unet
+from latentsync.compiling import compile_in_place
 from latentsync.errors import WeightsMismatchError
 from latentsync.face.mask import load_mask
 from latentsync.features.audio_encoder import AudioEncoder
-from latentsync.inference.compiling import compile_networks
 from latentsync.inference.control import OnPass
 from latentsync.inference.generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
@@ -26,7 +26,7 @@ def load_pipeline(
     compiled: bool = False,
 ) -> LipsyncPipeline:
     """Load the networks onto ``device`` in ``dtype``; done once, for any number of videos. ``compiled``: see
-    ``compiling``.
+    ``latentsync.compiling``.
 
     Raises the ``WeightsError`` family; nothing is ever initialised at random.
     """
@@ -58,7 +58,9 @@ def arrange(models: LatentModels, compiled: bool = False) -> LatentModels:
         ):  # as cuDNN's half-precision kernels want them, not anew at every call
             network.to(memory_format=torch.channels_last)
     if compiled:
-        compile_networks(models.unet, models.codec)
+        autoencoder = models.codec.autoencoder
+        for part in (models.unet, autoencoder.encoder, autoencoder.decoder):
+            compile_in_place(part)
     return models
 
 

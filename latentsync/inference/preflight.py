@@ -99,7 +99,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         options = replace(options, excerpt=options.excerpt.on_frames(video.info.fps))
 
     # torch: seconds to import. What can be refused without it has been.
-    from latentsync.inference.compiling import require_compiler
+    from latentsync.compiling import require_compiler
     from latentsync.inference.device import choose_device, choose_precision, measure_speed
 
     device = choose_device(request.device)

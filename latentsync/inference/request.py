@@ -24,7 +24,7 @@ AUTO_BATCH_BUILTIN = 4  # of the small models on a processor, at most: one for e
 class DubRequest:
     """``batch`` is a number or 'auto'; ``detector`` a name of ``face.detector`` or the path of a track file.
 
-    ``limits``: what the files of a stranger must keep to. ``compiled``: see ``inference.compiling``.
+    ``limits``: what the files of a stranger must keep to. ``compiled``: see ``latentsync.compiling``.
     """
 
     video: Path

@@ -45,10 +45,10 @@ class LatentCodec(nn.Module):
         posterior has one answer only and takes no notice of ``eps``.
         """
         if not self._has_posterior:
-            return self._sliced(lambda part: self.autoencoder.encode(part).latents, 1, pixels)
+            return self._sliced(lambda part: self.autoencoder.encode(part).latents, pixels)
         if eps is None:
-            return self._sliced(lambda part: self.autoencoder.encode(part).latent_dist.mean * KL_SCALE, 1, pixels)
-        return self._sliced(self._draw, 1, pixels, eps)
+            return self._sliced(lambda part: self.autoencoder.encode(part).latent_dist.mean * KL_SCALE, pixels)
+        return self._sliced(self._draw, pixels, eps)
 
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels (N, 3, R, R) -> mean and standard deviation (N, C, h, w) of what ``encode`` draws.
@@ -58,7 +58,7 @@ class LatentCodec(nn.Module):
         if not self._has_posterior:
             mean = self.encode(pixels)
             return mean, torch.zeros_like(mean)
-        return self._sliced(self._moments, 1, pixels).chunk(2, dim=1)
+        return self._sliced(self._moments, pixels).chunk(2, dim=1)
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only the inputs of the autoencoder's blocks for the backward pass."""
@@ -67,7 +67,9 @@ class LatentCodec(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """latents (N, C, h, w) -> pixels (N, 3, R, R), not clamped."""
         scale = KL_SCALE if self._has_posterior else 1.0
-        return self._sliced(lambda part: self.autoencoder.decode(part / scale).sample, LATENT_DOWNSCALE, latents)
+        return self._sliced(
+            lambda part: self.autoencoder.decode(part / scale).sample, latents, downscale=LATENT_DOWNSCALE
+        )
 
     def _moments(self, pixels: Tensor) -> Tensor:
         posterior = self.autoencoder.encode(pixels).latent_dist
@@ -77,9 +79,9 @@ class LatentCodec(nn.Module):
         posterior = self.autoencoder.encode(pixels).latent_dist
         return (posterior.mean + posterior.std * eps) * KL_SCALE
 
-    def _sliced(self, function: Callable[..., Tensor], downscale: int, *inputs: Tensor) -> Tensor:
-        """``function`` of the inputs, a slice of the pictures at a time; the first input is ``downscale`` times smaller
-        than those are."""
+    def _sliced(self, function: Callable[..., Tensor], *inputs: Tensor, downscale: int = 1) -> Tensor:
+        """``function`` of the inputs, a slice of the N pictures at a time; a side of the first input is that of the
+        pictures over ``downscale``."""
         height, width = inputs[0].shape[-2:]
         count = min(self.max_batch, max(1, MAX_PIXELS // (height * width * downscale**2)))
         parts = zip(*(x.to(self.autoencoder.dtype).split(count) for x in inputs), strict=True)

@@ -13,9 +13,9 @@ from accelerate.utils import InitProcessGroupKwargs, gather_object, set_seed
 from torch import Tensor, nn
 
 from latentsync.checkpoint import WeightsCard, latent_signature, load_codec, load_syncnet, save_weights
+from latentsync.compiling import compile_in_place, require_compiler
 from latentsync.data.clip_reader import MelReader
 from latentsync.data.syncnet_dataset import collate_sync
-from latentsync.inference.compiling import compile_in_place, require_compiler
 from latentsync.losses.sync import cosine_similarity
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.recipe import SyncNetRecipe

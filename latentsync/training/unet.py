@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 
 from latentsync.checkpoint import require_latents
+from latentsync.compiling import compile_in_place, require_compiler
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.errors import ConfigError
-from latentsync.inference.compiling import compile_in_place, require_compiler
 from latentsync.recipe import UNetRecipe
 from latentsync.training.late_pictures import LatePictures
 from latentsync.training.learning_rate import LearningRate

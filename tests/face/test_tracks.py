@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latentsync.errors import ConfigError
-from latentsync.face.detection_cache import cache_folder, cache_path, read_cache
+from latentsync.face.detection_cache import cache_path, read_cache
 from latentsync.face.detections_file import read_detections, write_detections
 from latentsync.face.selection import NO_FACE
 from latentsync.face.tracks import FaceTracks
@@ -132,14 +132,6 @@ def test_a_damaged_compressed_file_is_named(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"faces\.npz"):
         read_detections(path)
-
-
-def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.delenv("LATENTSYNC_CACHE", raising=False)
-    assert cache_folder() == tmp_path / "xdg" / "latentsync"
-    monkeypatch.setenv("LATENTSYNC_CACHE", str(tmp_path / "own"))
-    assert cache_folder() == tmp_path / "own"
 
 
 def test_detections_survive_the_file(tmp_path):

@@ -1,4 +1,4 @@
-"""run.compile: the U-Net's training step translated, with frozen parts and recomputed activations."""
+"""run.compile: the step of a training translated; of the U-Net with frozen parts and recomputed activations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from latentsync import compiling
 from latentsync.checkpoint import WeightsCard, load_unet, save_weights
 from latentsync.config import load_config
 from latentsync.errors import ConfigError
-from latentsync.inference import compiling
+from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
 from latentsync.training.loop import Outcome
@@ -61,6 +62,26 @@ def test_the_step_is_one_graph_with_frozen_parts_and_recomputed_activations():
     found = gradients(network, Accelerator(cpu=True), *inputs)
     assert list(network.state_dict()) == names
     assert wanted.keys() == found.keys() and 0 < len(wanted) < len(names)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_step_of_the_sync_network_is_one_graph():
+    recipe = load_config(ROOT / "configs" / "syncnet" / "talkers.yaml", SyncNetRecipe, [])
+    torch.manual_seed(0)
+    network = StableSyncNet(SyncNetConfig.from_dict(recipe.model)).train()
+    pictures, mel = torch.randn(2, 48, 32, 64), torch.randn(2, 1, 80, 52)
+
+    def step() -> dict[str, torch.Tensor]:
+        network.zero_grad()
+        visual_embedding, audio_embedding = network(pictures, mel)
+        (visual_embedding @ audio_embedding.T).square().sum().backward()
+        return {name: p.grad.clone() for name, p in network.named_parameters()}
+
+    wanted, names = step(), list(network.state_dict())
+    network.compile(backend="aot_eager", fullgraph=True)
+    found = step()
+    assert list(network.state_dict()) == names
     for name, gradient in wanted.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 

@@ -10,17 +10,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from latentsync.errors import ConfigError
-from latentsync.face.detection_cache import cache_folder
-
-if TYPE_CHECKING:
-    from latentsync.models.codec import LatentCodec
-    from latentsync.models.unet import UNet3D
+from latentsync.user_cache import cache_folder
 
 COMPILERS = ("c++", "g++", "clang++")
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -42,12 +37,6 @@ def require_compiler(device_type: str, asked_by: str = "--compile") -> None:
             "torch.compile needs the package triton for this GPU, and it is not there.",
             remedy=f"Install it, or leave out {asked_by}.",
         )
-
-
-def compile_networks(unet: UNet3D, codec: LatentCodec) -> None:
-    """Have both networks translated when they are first used, see ``compile_in_place``."""
-    for part in (unet, codec.autoencoder.encoder, codec.autoencoder.decoder):
-        compile_in_place(part)
 
 
 def compile_in_place(network: nn.Module) -> None:
