@@ -226,11 +226,12 @@ class SyncNetCheckpointing:
 
 @dataclass
 class SyncNetOptimizer:
-    """AdamW."""
+    """How gradients become steps."""
 
     lr: float = 1e-5
     max_grad_norm: float = 1.0
     # not in the published files
+    name: str = "adamw"  # or muon, see training.optimizers
     weight_decay: float = 0.01
     lr_scheduler: str = "constant"
     lr_warmup_steps: int = 0

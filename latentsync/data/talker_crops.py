@@ -26,6 +26,7 @@ from latentsync.data.talkers.identity import make_identity
 from latentsync.data.talkers.speech import compose, mouth_at, tracks
 from latentsync.errors import DataError
 from latentsync.face.align import FaceAligner
+from latentsync.media.threads import single_threaded
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import Frame, VideoInfo
 
@@ -52,7 +53,7 @@ def make_talker_crops(crops: TalkerCrops, folder: Path, workers: int) -> Path:
     """Write the clips into ``folder``, unless they are there already, and return their manifest.
 
     A folder that was left half-finished is finished; one of other settings is written anew. Two runs with equal
-    settings give equal clips.
+    settings give equal clips, however many cores and ``workers`` there are.
     """
     manifest, plan = folder / "clips.jsonl", folder / _PLAN
     wanted = json.dumps(asdict(crops) | {"version": 1}, sort_keys=True)
@@ -62,11 +63,12 @@ def make_talker_crops(crops: TalkerCrops, folder: Path, workers: int) -> Path:
     plan.unlink(missing_ok=True)
     seeds = [*range(crops.train_clips), *range(_HELD_OUT, _HELD_OUT + crops.validation_clips)]
     jobs = [(folder / f"talker_{seed:07d}.mp4", crops.seed + seed, crops) for seed in seeds]
-    if workers > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            clips = list(pool.map(_write_clip, *zip(*jobs, strict=True), chunksize=1))
-    else:
-        clips = [_write_clip(*job) for job in jobs]
+    with single_threaded():  # before the processes are forked: one that is must not change OpenCV's threads any more
+        if workers > 1:
+            with ProcessPoolExecutor(workers) as pool:
+                clips = list(pool.map(_write_clip, *zip(*jobs, strict=True), chunksize=1))
+        else:
+            clips = [_write_clip(*job) for job in jobs]
     write_manifest(clips, manifest)
     with atomic_file(plan) as temporary:
         temporary.write_text(wanted, encoding="utf-8")

@@ -6,12 +6,15 @@ N pictures · C latent channels (4 in every release) · R face side · h = w = R
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from latentsync.constants import LATENT_DOWNSCALE
+
+if TYPE_CHECKING:  # diffusers' autoencoders bring seconds of imports, and most who name a codec have none
+    from diffusers import AutoencoderKL, AutoencoderTiny
 
 # Stable Diffusion's autoencoder gives latents of standard deviation 1 / 0.18215 (arXiv 2112.10752); the U-Net sees them
 # at about 1. A scale or shift in an autoencoder's own configuration is not read: the published code overrides both.
@@ -28,6 +31,8 @@ class LatentCodec(nn.Module):
     """
 
     def __init__(self, autoencoder: AutoencoderKL | AutoencoderTiny, max_batch: int = 16) -> None:
+        from diffusers import AutoencoderKL
+
         super().__init__()
         self.autoencoder = autoencoder
         self.max_batch = max_batch

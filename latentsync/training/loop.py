@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from latentsync.errors import TrainingError
 from latentsync.training.checkpoints import CheckpointStore, Progress
 from latentsync.training.data_order import StepBatches
+from latentsync.training.optimizers import make_optimizer
 from latentsync.training.run_log import RunLog
 from latentsync.training.sharding import Shards, gathered, is_sharded
 from latentsync.training.stop_signals import StopSignals
@@ -70,10 +71,11 @@ class Trainer:
         self._folder = folder
         self._accelerator = accelerator
         self._parameters = [p for p in task.network.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
+        optimizer = make_optimizer(
+            settings.optimizer,
             self._parameters,
-            lr=settings.learning_rate.peak,
-            weight_decay=settings.weight_decay,
+            settings.learning_rate.peak,
+            settings.weight_decay,
             fused=accelerator.scaler is None,  # with a scaler accelerate could not see which steps it left out
         )
         self._average = average

@@ -12,7 +12,8 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object, set_seed
 from torch import Tensor, nn
 
-from latentsync.checkpoint import WeightsCard, latent_signature, load_codec, load_syncnet, save_weights
+from latentsync import checkpoint  # the codec's names are loaded where latents are: they bring seconds of imports
+from latentsync.checkpoint import WeightsCard, load_syncnet, save_weights
 from latentsync.compiling import compile_in_place, require_compiler
 from latentsync.data.clip_reader import MelReader
 from latentsync.data.syncnet_dataset import collate_sync
@@ -140,7 +141,7 @@ class SyncNetTask:
             "syncnet",
             resolution=view.resolution,
             num_frames=view.num_frames,
-            latents=None if codec is None else latent_signature(codec),
+            latents=None if codec is None else checkpoint.latent_signature(codec),
             global_step=step,
         )
         save_weights(path, self.network.state_dict(), self.network.config, card)
@@ -196,7 +197,7 @@ def build_model(recipe: SyncNetRecipe, device: torch.device, weights: str | None
     codec = None
     if recipe.data.latent_space:
         half = torch.float16 if device.type == "cuda" else torch.float32
-        codec = load_codec(recipe.data.codec_path, device=device, dtype=half).requires_grad_(False)
+        codec = checkpoint.load_codec(recipe.data.codec_path, device=device, dtype=half).requires_grad_(False)
     # A CPU takes 15 % longer for a step with channels last.
     layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
     network = network.to(device, memory_format=layout).train()
@@ -220,6 +221,7 @@ def loop_settings(recipe: SyncNetRecipe) -> LoopSettings:
         learning_rate=LearningRate(
             optimizer.lr, optimizer.lr_scheduler, optimizer.lr_warmup_steps, run.max_train_steps
         ),
+        optimizer=optimizer.name,
         accumulation=data.gradient_accumulation_steps,
         max_grad_norm=optimizer.max_grad_norm,
         weight_decay=optimizer.weight_decay,

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from latentsync.training.charts import Panel
 from latentsync.training.journal import Row
 from latentsync.training.learning_rate import LearningRate
+from latentsync.training.optimizers import require_optimizer
 from latentsync.types import SampleOrigin
 
 
@@ -76,11 +77,15 @@ class LateFigures(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """How to train, whatever is trained. Steps are optimiser steps; ``batch_size`` counts clips per process."""
+    """How to train, whatever is trained. Steps are optimiser steps; ``batch_size`` counts clips per process.
+
+    Raises ``ConfigError`` for an optimiser that there is not.
+    """
 
     max_steps: int
     batch_size: int
     learning_rate: LearningRate
+    optimizer: str = "adamw"  # one of ``optimizers.OPTIMIZERS``
     accumulation: int = 1
     max_grad_norm: float = 1.0
     weight_decay: float = 0.01
@@ -90,3 +95,6 @@ class LoopSettings:
     validation_steps: int = 1000
     save_steps: int = 1000
     keep_checkpoints: int = 3
+
+    def __post_init__(self) -> None:
+        require_optimizer(self.optimizer)

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from latentsync.errors import TrainingError
 from latentsync.training.learning_rate import LearningRate
 from latentsync.training.loop import BAD_STEPS_IN_A_ROW, MAX_ROLL_BACKS, Outcome, Trainer
+from latentsync.training.optimizers import OPTIMIZERS
 from latentsync.training.task import LoopSettings
 from tests.training.toy import ToyTask
 
@@ -52,12 +53,13 @@ def test_a_run_writes_what_it_promises(tmp_path):
     assert task.exported[-1] == ("last.safetensors", 20)
 
 
-def test_stopping_and_starting_again_changes_nothing(tmp_path):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_stopping_and_starting_again_changes_nothing(tmp_path, optimizer):
     whole, first, second = ToyTask(), ToyTask(), ToyTask()
-    train(whole, tmp_path / "whole")
-    train(first, tmp_path / "parts", max_steps=10)
+    train(whole, tmp_path / "whole", optimizer=optimizer)
+    train(first, tmp_path / "parts", max_steps=10, optimizer=optimizer)
     torch.rand(100)
-    train(second, tmp_path / "parts")
+    train(second, tmp_path / "parts", optimizer=optimizer)
     assert torch.equal(weights(whole), weights(second))
     assert column(tmp_path / "parts", "train", "loss") == column(tmp_path / "whole", "train", "loss")
     assert whole.seen[10:] == second.seen
