@@ -1,4 +1,4 @@
-"""How gradients become steps: AdamW, or Muon, which needs a third of the steps for a sync network on talkers."""
+"""How gradients become steps: AdamW, or Muon, with which a sync network on talkers needs a third of the steps."""
 
 from __future__ import annotations
 

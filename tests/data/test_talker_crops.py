@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import pytest
+import torch
 
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_reader import MelReader, read_clip_frames
@@ -43,3 +46,15 @@ def test_other_settings_make_other_clips(tmp_path):
     other = TalkerCrops(train_clips=1, validation_clips=1, seconds=0.4, resolution=32, seed=6)
     changed = read_manifest(make_talker_crops(other, tmp_path, workers=1)).clips
     assert not {clip.content for clip in changed} & {clip.content for clip in first}
+
+
+@pytest.mark.timeout(120)
+def test_several_processes_draw_the_same_clips_and_leave_the_threads_of_this_one_alone(tmp_path):
+    """Also where OpenCV has threads already: a forked process has none of them."""
+    few = TalkerCrops(train_clips=3, validation_clips=1, seconds=0.4, resolution=32, seed=5)
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3)
+    before = cv2.getNumThreads(), torch.get_num_threads()
+    by_two = read_manifest(make_talker_crops(few, tmp_path / "two", workers=2)).clips
+    assert (cv2.getNumThreads(), torch.get_num_threads()) == before
+    alone = read_manifest(make_talker_crops(few, tmp_path / "one", workers=1)).clips
+    assert [clip.content for clip in by_two] == [clip.content for clip in alone]

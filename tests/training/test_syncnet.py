@@ -277,7 +277,7 @@ def test_a_full_size_step_of_the_published_network_runs_on_a_cpu(tmp_path):
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("shuffled", [False, True], ids=["sound", "shuffled sound"])
 def test_the_talkers_configuration_learns_what_can_be_learnt(tmp_path, shuffled):
-    """Other people, other sentences than those of the training. A quarter of an hour each on two quiet cores."""
+    """Other people, other sentences than those of the training. Eight minutes each on two quiet cores."""
     recipe = build_config(read_yaml(CONFIGS / "talkers.yaml"), SyncNetRecipe, source="talkers")
     recipe.data.train_output_dir = str(tmp_path)
     recipe.data.shuffled_sound = shuffled
