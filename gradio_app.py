@@ -10,6 +10,7 @@ from pathlib import Path
 
 from latentsync.errors import LatentSyncError
 from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET, PRESETS
+from latentsync.stream import leave
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -78,4 +79,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end is cleaned up after like Ctrl-C
-    sys.exit(main())
+    leave(main())

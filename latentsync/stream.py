@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 _END = object()
+_PRODUCER = "prefetch"  # name of the threads
 CLOSE_SECONDS = 1.0  # how long a consumer that stops early waits for its producer; a network's step may take longer
 
 
@@ -60,7 +63,7 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
             if close is not None:
                 close()
 
-    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
+    thread = threading.Thread(target=produce, name=_PRODUCER, daemon=True)
     thread.start()
     try:
         while True:
@@ -95,3 +98,16 @@ def parallel_map(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with ``code``; for the end of a program that streams.
+
+    A producer that was given up may still be in the middle of a network's step. Python would take the interpreter away
+    from under it, and PyTorch then aborts the process with a code of its own.
+    """
+    if any(thread.name == _PRODUCER for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import secrets
 import signal
 import sys
@@ -20,6 +19,7 @@ from latentsync.inference.presets import (
     apply_preset,
 )
 from latentsync.inference.timeline import LengthMode
+from latentsync.stream import leave
 
 
 def _seed(text: str) -> int:
@@ -175,8 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("Stopped; nothing was left behind.", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(INTERRUPTED_EXIT_CODE)  # a network's step may still be running in its thread
+        return INTERRUPTED_EXIT_CODE
     return 0
 
 
@@ -185,4 +184,4 @@ if __name__ == "__main__":
     for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):  # the latter is not on Windows
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
-    sys.exit(main())
+    leave(main())

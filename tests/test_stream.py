@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from latentsync.stream import parallel_map, prefetch
+
+ROOT = Path(__file__).parents[1]
 
 
 def slow(items, seconds=0.01):
@@ -88,3 +93,30 @@ def test_parallel_map_raises_in_the_place_of_the_failure():
 def test_depth_must_be_positive():
     with pytest.raises(ValueError):
         next(prefetch([], depth=0))
+
+
+@pytest.mark.parametrize("given_up", [True, False], ids=["given up", "finished"])
+def test_a_program_ends_with_its_code_though_a_step_still_runs(given_up):
+    """Without ``leave`` the first one ends with SIGABRT."""
+    code = f"""
+import atexit, time, torch
+from latentsync.stream import leave, prefetch
+
+def steps():
+    x = torch.rand(500, 500)
+    yield x
+    end = time.monotonic() + {6 if given_up else 0}
+    while time.monotonic() < end:
+        x = x @ x / 250
+
+run = prefetch(steps())
+{"next(run)" if given_up else "list(run)"}
+run.close()
+atexit.register(lambda: print("cleared up"))
+print("last words")
+leave(7)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (7, "")
+    assert ended.stdout.startswith("last words")
+    assert given_up or "cleared up" in ended.stdout
