@@ -1,3 +1,7 @@
+"""The folder of what is kept from one run to the next."""
+
+from __future__ import annotations
+
 from latentsync.user_cache import cache_folder
 
 

@@ -39,7 +39,7 @@ class Muon(torch.optim.Optimizer):
     gradient hardly shows are learnt as fast as its strongest (Jordan et al. 2024, "Muon: An optimizer for hidden layers
     in neural networks"). The kernel of a convolution (O, I, h, w) is a matrix (O, I * h * w). Their size is that of
     AdamW's steps, so its learning rates and weight decay hold (Liu et al. 2025, arXiv 2502.16982, section 2.2). Vectors
-    take AdamW's steps.
+    take AdamW's steps, written out here: torch's AdamW would be a second optimiser for loop and checkpoints to carry.
 
     ``torch.optim.Muon`` knows no convolutions, and works in bfloat16, for which a processor may take a hundred times as
     long. Weights are whole and in float32; a sharded network has none that are.
