@@ -1,3 +1,7 @@
+"""Networks translated by torch.compile: what is asked of the machine before a run begins."""
+
+from __future__ import annotations
+
 import pytest
 
 from latentsync import compiling
