@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from latentsync.face.align import FaceAligner
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
 from latentsync.stream import parallel_map
+from latentsync.types import Frame
 
 # Left brow, right brow and nose tip region of a frontal face, in widths of its outline from their common centre.
 ANCHORS = np.array([[-0.24, -0.14], [0.24, -0.14], [0.0, 0.2]])
@@ -27,16 +29,16 @@ def measure(width: int, height: int, face: int, resolution: int, frames: int, wo
     """One figure with the circumstances it was measured under."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
-    pixels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    frame = Frame(0, Fraction(0), cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
     aligner, paster = FaceAligner(resolution), FacePaster(load_mask("mask", resolution))
     landmarks = np.zeros((68, 2))
     for part, anchor in zip((slice(17, 22), slice(22, 27), slice(27, 36)), ANCHORS, strict=True):
         landmarks[part] = np.array([width / 2, height / 2]) + face * anchor
 
     def step(number: int) -> None:
-        aligned = aligner.crop(pixels, aligner.matrix(landmarks + number % 7 * 0.3))
-        colour = paster.compare(aligned.pixels, aligned, pixels.shape)
-        paster.paste(pixels, aligned.pixels, aligned.matrix, colour)
+        aligned = aligner.crop(frame, aligner.matrix(landmarks + number % 7 * 0.3))
+        colour = paster.compare(aligned.pixels, aligned, frame.shape)
+        paster.paste(frame, aligned.pixels, aligned.matrix, colour)
 
     cv2.setNumThreads(1)
     list(parallel_map(step, range(2 * workers), workers))

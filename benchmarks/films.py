@@ -54,6 +54,11 @@ def write_film(path: Path, clip: TalkerClip, encoding: EncodingOptions) -> None:
         sound.unlink()
 
 
+def in_rgb(frame: Frame) -> Frame:
+    """The frame as nothing but RGB: what reads and writes it converts all of it."""
+    return Frame(frame.index, frame.time, frame.pixels, frame.alpha)
+
+
 def drawn_faces(clip: TalkerClip) -> Detections:
     """The drawn landmarks as a detector would give them."""
     return {

@@ -6,7 +6,7 @@ Three ways from file to file take turns, ``--rounds`` times; figures are medians
 per second of processor time (which other work on the machine does not change):
 
 - ``pipeline``    the whole pipeline with a generator that returns its crops: decode, align, paste, encode, mux
-- ``copy``        the product's reader in front of its writer, in a thread of its own: RGB frames, the same sound
+- ``copy``        the product's reader, in a thread of its own, in front of its writer: whole RGB frames, the same sound
 - ``transcode``   FFmpeg's decoder in front of its encoder with the same settings, without RGB and without sound
 
 ``ratio`` is pipeline over copy, ``ratio_to_transcode`` pipeline over transcode.
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import av
 
-from benchmarks.films import Film, draw_film
+from benchmarks.films import Film, draw_film, in_rgb
 from benchmarks.report import PeakMemory, publish
 from latentsync.constants import AUDIO_RATE
 from latentsync.face.mask import load_mask
@@ -60,9 +60,9 @@ def run_pipeline(film: Film, output: Path, encoding: EncodingOptions, resolution
 
 
 def copy(film: Film, output: Path, encoding: EncodingOptions) -> dict[str, float]:
-    """Decode to RGB, encode."""
+    """Decode to RGB, encode from RGB."""
     video = VideoFile(film.video)
-    write_video(output, prefetch(video.frames()), video.info, encoding, audio=film.audio, overwrite=True)
+    write_video(output, prefetch(in_rgb(frame) for frame in video.frames()), video.info, encoding, audio=film.audio, overwrite=True)
     return {}
 
 

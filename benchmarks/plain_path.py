@@ -10,13 +10,13 @@ F frames · C latent channels · R face side · h = w = R/8 · S audio tokens pe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.films import in_rgb
 from benchmarks.networks import LoadedNetworks
 from latentsync.constants import AUDIO_RATE, LATENT_DOWNSCALE
 from latentsync.diffusion.conditioning import Conditioning, build_unet_input, latent_mask
@@ -75,7 +75,7 @@ class PlainPath:
         options, clock = self._options, self.clock
         with clock.measure("audio"):
             audio = self._networks.encoder.encode(waveform)
-        shown = playing_order(video, Fraction(len(waveform), AUDIO_RATE), options.length)
+        shown = map(in_rgb, playing_order(video, Fraction(len(waveform), AUDIO_RATE), options.length))
         targets = tracks.follow(clock.each("decode", shown))
         aligner = FaceAligner(self._resolution)
         aligned = ramp_at_gaps((self._align(target, aligner) for target in targets), options.ramp)
@@ -90,15 +90,14 @@ class PlainPath:
                     continue
                 with clock.measure("paste"):
                     frame, face = member.frame, faces[slot[0]][slot[1]]
-                    colour = smoother.next(paster.compare(face, member.face, frame.pixels.shape), member.shot)
-                    pixels = paster.paste(frame.pixels, face, member.face.matrix, colour, member.strength)
-                yield replace(frame, pixels=pixels)
+                    colour = smoother.next(paster.compare(face, member.face, frame.shape), member.shot)
+                    yield paster.paste(frame, face, member.face.matrix, colour, member.strength)
 
     def _align(self, target: TargetFrame, aligner: FaceAligner) -> AlignedFrame:
         if target.face is None:
             return AlignedFrame(target.frame, None, target.shot, target.reason)
         with self.clock.measure("align"):
-            face = aligner.align(target.frame.pixels, target.face.landmarks)
+            face = aligner.align(target.frame, target.face.landmarks)
         return AlignedFrame(target.frame, face, target.shot)
 
     @torch.inference_mode()

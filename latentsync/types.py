@@ -74,18 +74,50 @@ class VideoInfo:
     audio: tuple[AudioStreamInfo, ...] = ()
 
 
+Box = tuple[int, int, int, int]  # a part of a frame: columns x0 to x1 - 1, rows y0 to y1 - 1, as (x0, y0, x1, y1)
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture. ``pixels`` (H, W, 3) uint8 RGB; ``alpha`` (H, W) uint8 or None; neither may be written to.
 
     ``index`` counts the frames of the source. ``time`` is when the frame is shown, in seconds: in the source when it
     comes from a ``VideoSource``, in the result once ``inference.timeline`` has put the frames into playing order.
+
+    A frame of a video file (``media.planes``) makes RGB of itself only where it is looked at: ask for ``region`` or
+    ``samples`` where they do, and change a part with ``patched``.
     """
 
     index: int
     time: Fraction
     pixels: np.ndarray
     alpha: np.ndarray | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of ``pixels``."""
+        return self.pixels.shape
+
+    def shown_at(self, time: Fraction, index: int | None = None) -> Frame:
+        """The same picture at another time, counted as ``index`` if one is given."""
+        return Frame(self.index if index is None else index, time, self.pixels, self.alpha)
+
+    def region(self, box: Box) -> np.ndarray:
+        """(y1 - y0, x1 - x0, 3) uint8: that part of ``pixels``, which must lie inside."""
+        x0, y0, x1, y1 = box
+        return self.pixels[y0:y1, x0:x1]
+
+    def samples(self, width: int, height: int) -> np.ndarray:
+        """(height, width, 3) uint8: pixels on an even grid over the picture."""
+        rows, columns = (np.arange(n) * side // n for n, side in zip((height, width), self.shape, strict=False))
+        return self.pixels[rows[:, None], columns]
+
+    def patched(self, box: Box, pixels: np.ndarray) -> Frame:
+        """A new frame with ``pixels`` (y1 - y0, x1 - x0, 3) uint8 in that part."""
+        x0, y0, x1, y1 = box
+        changed = self.pixels.copy()
+        changed[y0:y1, x0:x1] = pixels
+        return Frame(self.index, self.time, changed, self.alpha)
 
 
 class VideoSource(Protocol):

@@ -12,9 +12,9 @@ import numpy as np
 
 from latentsync.face.paste import paste_face
 from latentsync.face.published import BORDER, RELEASES, PublishedMatrices, crop_published
-from latentsync.face.resample import warp
+from latentsync.face.resample import View, warp
 from latentsync.face.similarity import anchor_points, compose, crop_to_canvas, estimate_similarity
-from latentsync.types import AlignedFace
+from latentsync.types import AlignedFace, Frame
 
 __all__ = ["FaceAligner", "Geometry", "align_face", "anchor_points", "estimate_similarity", "paste_face"]
 
@@ -42,13 +42,16 @@ class FaceAligner:
             to_crop = self._published.next(landmarks)
         return compose(crop_to_canvas(self.resolution), to_crop)
 
-    def crop(self, pixels: np.ndarray, matrix: np.ndarray) -> AlignedFace:
-        """The face of a frame (H, W, 3) uint8 RGB under a matrix from ``matrix``."""
-        return align_face(pixels, matrix, self.resolution, self.geometry)
+    def crop(self, frame: Frame, matrix: np.ndarray) -> AlignedFace:
+        """The face of a frame under a matrix from ``matrix``."""
+        if self._published is not None:
+            return align_face(frame.pixels, matrix, self.resolution, self.geometry)
+        view = View(matrix, (self.resolution, self.resolution), frame.shape)
+        return _aligned(view.of(frame.region(view.box), BORDER), matrix)
 
-    def align(self, pixels: np.ndarray, landmarks: np.ndarray) -> AlignedFace:
+    def align(self, frame: Frame, landmarks: np.ndarray) -> AlignedFace:
         """``matrix`` and ``crop`` in one."""
-        return self.crop(pixels, self.matrix(landmarks))
+        return self.crop(frame, self.matrix(landmarks))
 
 
 def align_face(
@@ -68,8 +71,11 @@ def align_face(
     else:
         raise ValueError(f"anchor points are (3, 2) and a matrix is (2, 3), not {given.shape}")
     if geometry == "default":
-        canvas = np.clip(warp(pixels, matrix, (resolution, resolution), BORDER), 0, 255)
-    else:
-        canvas = crop_published(pixels, matrix, resolution, RELEASES[geometry]).astype(np.float32)
-    levels = np.ascontiguousarray(canvas.transpose(2, 0, 1))
+        return _aligned(warp(pixels, matrix, (resolution, resolution), BORDER), matrix)
+    return _aligned(crop_published(pixels, matrix, resolution, RELEASES[geometry]).astype(np.float32), matrix)
+
+
+def _aligned(canvas: np.ndarray, matrix: np.ndarray) -> AlignedFace:
+    """From a canvas (R, R, 3) float32 in grey levels."""
+    levels = np.ascontiguousarray(np.clip(canvas, 0, 255).transpose(2, 0, 1))
     return AlignedFace(pixels=levels * np.float32(1 / 127.5) - 1, matrix=matrix)

@@ -9,6 +9,7 @@ in frame order. ``paste_face`` does all of it for one frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from latentsync.face.colour import NEUTRAL, ColourFit, ColourSmoother, fit_colour
 from latentsync.face.resample import warp
 from latentsync.face.similarity import invert, transform
-from latentsync.types import AlignedFace
+from latentsync.types import AlignedFace, Box, Frame
 
 BORDER_MARGIN = 1.5  # canvas pixels: interpolation reaches one pixel (diagonally 1.41) beyond the area otherwise
 RING = 0.06  # width of the ring in which colours are compared, as a share of the canvas side
@@ -72,39 +73,37 @@ class FacePaster:
 
     def paste(
         self,
-        frame: np.ndarray,
+        frame: Frame,
         face: np.ndarray,
         matrix: np.ndarray,
         colour: ColourFit = NEUTRAL,
         strength: float = 1.0,
         protect: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """A new frame (H, W, 3) uint8 with the face (3, R, R) float32 in [-1, 1] in it, recoloured by ``colour``.
+    ) -> Frame:
+        """The frame with the face (3, R, R) float32 in [-1, 1] in it, recoloured by ``colour``.
 
         ``matrix`` (2, 3) maps frame pixels to canvas pixels. ``strength`` in [0, 1] weighs the face against the frame,
         for ramps beside gaps. Pixels where ``protect`` (H, W) is true stay as they are, for things in front of the
         mouth.
         """
-        result = frame.copy()
-        region = self._region(matrix, frame.shape)
-        if region is None or strength == 0:
-            return result
-        x0, y0, x1, y1 = region
-        to_region = invert(matrix)
-        to_region[:, 2] -= (x0, y0)
+        box = self._area(matrix, frame.shape)
+        if box is None or strength == 0:
+            return frame
+        x0, y0, x1, y1 = box
+        to_box = invert(matrix)
+        to_box[:, 2] -= (x0, y0)
         size = (x1 - x0, y1 - y0)
-        alpha = cv2.warpAffine(self._alpha * np.float32(strength), to_region, size, flags=cv2.INTER_LINEAR)
+        alpha = cv2.warpAffine(self._alpha * np.float32(strength), to_box, size, flags=cv2.INTER_LINEAR)
         if protect is not None:
             alpha[protect[y0:y1, x0:x1].astype(bool)] = 0
         levels = cv2.merge(list(np.clip(colour.apply(_levels(face)), 0, 255)))
-        part = result[y0:y1, x0:x1]
+        part = frame.region(box).astype(np.float32)
         # Where alpha is 0 the weights give the frame's own value to 0.003 grey levels, which rounding takes away.
-        blended = cv2.blendLinear(warp(levels, to_region, size, 127.5), part.astype(np.float32), alpha, 1 - alpha)
-        part[:] = cv2.convertScaleAbs(np.maximum(blended, 0, out=blended))  # rounds, and stops at 255
-        return result
+        blended = cv2.blendLinear(warp(levels, to_box, size, 127.5), part, alpha, 1 - alpha)
+        return frame.patched(box, cv2.convertScaleAbs(np.maximum(blended, 0, out=blended)))  # rounds, stops at 255
 
-    def _region(self, matrix: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
-        """x0, y0, x1, y1 of the part of the frame that may change; None if there is none."""
+    def _area(self, matrix: np.ndarray, shape: tuple[int, ...]) -> Box | None:
+        """The part of the frame that may change; None if there is none."""
         if self._box is None:
             return None
         left, top, right, bottom = self._box
@@ -138,7 +137,8 @@ def paste_face(
     colour = paster.compare(face, AlignedFace(pixels=seen, matrix=matrix), frame.shape)
     if smoother is not None:
         colour = smoother.next(colour, shot)
-    return paster.paste(frame, face, matrix, colour, strength, protect)
+    pasted = paster.paste(Frame(0, Fraction(0), frame), face, matrix, colour, strength, protect)
+    return pasted.pixels.copy() if pasted.pixels is frame else pasted.pixels
 
 
 def _levels(canvas: np.ndarray) -> np.ndarray:

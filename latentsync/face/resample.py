@@ -13,64 +13,79 @@ import cv2
 import numpy as np
 
 from latentsync.face.similarity import invert, transform
+from latentsync.types import Box
 
 INTERPOLATION_RADIUS = 2  # pixels that the cubic step reaches
 LOBES = 3  # of the windowed sinc that limits the band before shrinking
 COARSEST_BOX = 0.5  # target pixels that a box average may span: 2 % loss at half the target's Nyquist frequency
 
 
-def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
-    """``image`` (H, W, C) uint8 or float32 seen through ``matrix`` -> (h, w, C) float32 in the same units.
+class View:
+    """What a target of ``size`` (width, height) sees of an image of ``shape`` (H, W, ...) through ``matrix``.
 
-    ``matrix`` (2, 3) maps pixels of the image to pixels of the target, ``size`` is the target's (width, height). Where
-    the target looks outside the image it sees ``fill``, a value that the image's type can hold. Only the part of the
-    image that is needed is touched.
+    ``matrix`` (2, 3) maps pixels of the image to pixels of the target. ``box`` is the part of the image that is needed;
+    it is empty if the target looks beside the image.
     """
-    steps = np.linalg.norm(matrix[:, :2], axis=0)  # target pixels per image pixel, along the image's x and y
-    boxes = [max(1, int(COARSEST_BOX / step)) for step in steps]
-    kernels = [_low_pass(round(float(step * box), 3)) for step, box in zip(steps, boxes, strict=True)]
-    reach = [box * (INTERPOLATION_RADIUS + len(kernel) // 2 + 1) for box, kernel in zip(boxes, kernels, strict=True)]
-    patch, origin = _patch(image, matrix, size, reach, boxes, fill)
-    if max(boxes) > 1:
-        patch = cv2.resize(patch, None, fx=1 / boxes[0], fy=1 / boxes[1], interpolation=cv2.INTER_AREA)
-    if max(len(kernel) for kernel in kernels) > 1:
-        patch = cv2.sepFilter2D(patch, cv2.CV_32F, kernels[0], kernels[1], borderType=cv2.BORDER_REPLICATE)
-    boxes = np.array(boxes)
-    from_patch = matrix[:, :2] * boxes  # a patch pixel p lies at origin + p * box + (box - 1) / 2 of the image
-    offset = transform(matrix, origin + (boxes - 1) / 2)
-    warped = cv2.warpAffine(
-        patch.astype(np.float32, copy=False),
-        np.column_stack([from_patch, offset]),
-        size,
-        flags=cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return warped.reshape(size[1], size[0], -1)
 
+    def __init__(self, matrix: np.ndarray, size: tuple[int, int], shape: tuple[int, ...]) -> None:
+        steps = np.linalg.norm(matrix[:, :2], axis=0)  # target pixels per image pixel, along the image's x and y
+        self._boxes = [max(1, int(COARSEST_BOX / step)) for step in steps]
+        self._kernels = [_low_pass(round(float(step * box), 3)) for step, box in zip(steps, self._boxes, strict=True)]
+        self._matrix, self._size = matrix, size
+        (self._left, self._right), (self._top, self._bottom) = (
+            self._span(axis, side) for axis, side in enumerate((shape[1], shape[0]))
+        )
+        x0, y0 = min(max(0, self._left), shape[1]), min(max(0, self._top), shape[0])
+        self.box: Box = (x0, y0, max(x0, min(shape[1], self._right)), max(y0, min(shape[0], self._bottom)))
 
-def _patch(
-    image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], reach: list[int], boxes: list[int], fill: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the image that the target sees, sides multiples of ``boxes``; and its top left corner."""
-    width, height = size
-    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
-    seen = transform(invert(matrix), corners)
-    start, stop = [], []
-    for axis in range(2):
+    def _span(self, axis: int, side: int) -> tuple[int, int]:
+        """First and last-plus-one pixel along an axis that the target looks at, a multiple of what is averaged."""
+        width, height = self._size
+        corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
+        seen = transform(invert(self._matrix), corners)[:, axis]
+        reach = self._boxes[axis] * (INTERPOLATION_RADIUS + len(self._kernels[axis]) // 2 + 1)
         # Further out there is nothing but fill, so a target that looks far beside the image stays cheap.
-        limit = image.shape[1 - axis] + reach[axis]
-        low = int(np.clip(math.floor(seen[:, axis].min()) - reach[axis], -2 * reach[axis], limit))
-        high = int(np.clip(math.ceil(seen[:, axis].max()) + reach[axis] + 1, low + 1, limit + reach[axis]))
-        start.append(low)
-        stop.append(high + (low - high) % boxes[axis])
-    x0, y0 = (max(0, low) for low in start)
-    x1, y1 = min(image.shape[1], stop[0]), min(image.shape[0], stop[1])
-    if (x0, y0) == tuple(start) and (x1, y1) == tuple(stop):
-        return image[y0:y1, x0:x1], np.array(start)
-    patch = np.full((stop[1] - start[1], stop[0] - start[0], image.shape[2]), fill, dtype=image.dtype)
-    if x1 > x0 and y1 > y0:
-        patch[y0 - start[1] : y1 - start[1], x0 - start[0] : x1 - start[0]] = image[y0:y1, x0:x1]
-    return patch, np.array(start)
+        limit = side + reach
+        low = int(np.clip(math.floor(seen.min()) - reach, -2 * reach, limit))
+        high = int(np.clip(math.ceil(seen.max()) + reach + 1, low + 1, limit + reach))
+        return low, high + (low - high) % self._boxes[axis]
+
+    def of(self, part: np.ndarray, fill: float) -> np.ndarray:
+        """(h, w, C) float32 in the units of ``part`` (H', W', C) uint8 or float32: the pixels of the image in ``box``.
+
+        Where the target looks outside the image it sees ``fill``, a value that the type can hold.
+        """
+        patch, boxes = self._filled(part, fill), self._boxes
+        if max(boxes) > 1:
+            patch = cv2.resize(patch, None, fx=1 / boxes[0], fy=1 / boxes[1], interpolation=cv2.INTER_AREA)
+        if max(len(kernel) for kernel in self._kernels) > 1:
+            patch = cv2.sepFilter2D(patch, cv2.CV_32F, *self._kernels, borderType=cv2.BORDER_REPLICATE)
+        # A patch pixel p lies at origin + p * box + (box - 1) / 2 of the image.
+        origin = np.array([self._left, self._top]) + (np.array(boxes) - 1) / 2
+        warped = cv2.warpAffine(
+            patch.astype(np.float32, copy=False),
+            np.column_stack([self._matrix[:, :2] * boxes, transform(self._matrix, origin)]),
+            self._size,
+            flags=cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        return warped.reshape(self._size[1], self._size[0], -1)
+
+    def _filled(self, part: np.ndarray, fill: float) -> np.ndarray:
+        """The part with what the target sees around the image."""
+        x0, y0, x1, y1 = self.box
+        if self.box == (self._left, self._top, self._right, self._bottom):
+            return part
+        patch = np.full((self._bottom - self._top, self._right - self._left, part.shape[2]), fill, dtype=part.dtype)
+        patch[y0 - self._top : y1 - self._top, x0 - self._left : x1 - self._left] = part
+        return patch
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
+    """``image`` (H, W, C) uint8 or float32 seen through ``matrix`` (2, 3) -> (h, w, C) float32; see ``View``."""
+    view = View(matrix, size, image.shape)
+    x0, y0, x1, y1 = view.box
+    return view.of(image[y0:y1, x0:x1], fill)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -30,7 +30,7 @@ def mark_cuts(frames: Iterable[Frame]) -> Iterator[tuple[Frame, bool]]:
     changes: deque[float] = deque()  # of the pending frames and of up to NEIGHBOURS before them
     previous: np.ndarray | None = None
     for frame in frames:
-        thumbnail = _thumbnail(frame.pixels)
+        thumbnail = _thumbnail(frame)
         changes.append(0.0 if previous is None else _change(previous, thumbnail))
         previous = thumbnail
         pending.append(frame)
@@ -53,10 +53,10 @@ def _decide(changes: deque[float], after: int) -> bool:
     return change > MIN_CHANGE and change > MIN_RATIO * (median(around or [0.0]) + 1)
 
 
-def _thumbnail(pixels: np.ndarray) -> np.ndarray:
-    """(32, 32, 3) uint8 of a frame (H, W, 3) uint8."""
+def _thumbnail(frame: Frame) -> np.ndarray:
+    """(32, 32, 3) uint8."""
     side = THUMBNAIL_SIDE * THUMBNAIL_SAMPLES
-    samples = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_NEAREST)
+    samples = frame.samples(side, side)
     return cv2.resize(samples, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
 
 

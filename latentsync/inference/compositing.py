@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Compositor:
             member, face, colour = generated.member, generated.face, None
             if face is not None:
                 with self._clock.measure("paste"):
-                    fit = self._paster.compare(face, member.face, member.frame.pixels.shape)
+                    fit = self._paster.compare(face, member.face, member.frame.shape)
                 colour = smoother.next(fit, member.shot)
             yield member, face, colour
 
@@ -68,8 +68,7 @@ class Compositor:
         if face is None:
             return member.frame
         with self._clock.measure("paste"):
-            pixels = self._paster.paste(member.frame.pixels, face, member.face.matrix, colour, member.strength)
-        return replace(member.frame, pixels=pixels)
+            return self._paster.paste(member.frame, face, member.face.matrix, colour, member.strength)
 
     def _paste_published(self, generated: GeneratedFrame) -> Frame:
         member = generated.member
@@ -78,4 +77,4 @@ class Compositor:
         with self._clock.measure("paste"):
             canvas = generated.face * (1 - self._keep_mask) + member.face.pixels * self._keep_mask
             pixels = paste_published(member.frame.pixels, canvas, member.face.matrix, self._release)
-        return replace(member.frame, pixels=pixels)
+        return member.frame.patched((0, 0, pixels.shape[1], pixels.shape[0]), pixels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -115,4 +115,4 @@ def _decoded(video: VideoSource, run: list[Frame]) -> Iterator[Frame]:
         for wanted in run:
             while current.index != wanted.index:
                 current = next(source)
-            yield replace(current, time=wanted.time)
+            yield current.shown_at(wanted.time)

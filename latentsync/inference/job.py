@@ -103,7 +103,7 @@ def _counted(frames: Iterator[Frame], excerpt: Excerpt | None, control: RunContr
     start = excerpt.start if excerpt is not None else 0
     for done, frame in enumerate(frames):
         control.written(done)
-        yield replace(frame, time=frame.time - start)
+        yield frame.shown_at(frame.time - start)
     control.enter("finishing")
 
 

@@ -92,7 +92,7 @@ class LipsyncPipeline:
             if matrix is None:
                 return AlignedFrame(target.frame, None, target.shot, target.reason)
             with clock.measure("align"):
-                return AlignedFrame(target.frame, aligner.crop(target.frame.pixels, matrix), target.shot)
+                return AlignedFrame(target.frame, aligner.crop(target.frame, matrix), target.shot)
 
         def generate(windows: list[Window]) -> list[np.ndarray]:
             with clock.measure("generate"):

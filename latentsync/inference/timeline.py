@@ -16,7 +16,6 @@ A frame is shown if at least half of it lies within the length asked for, so a c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from enum import StrEnum
 from fractions import Fraction
 
@@ -76,7 +75,7 @@ def _retimed(video: VideoSource, duration: Fraction, mode: LengthMode) -> Iterat
             time += abs(frame.time - previous.time) if adjacent else period
         elif previous is not None:
             time = shown * period
-        yield replace(frame, time=time)
+        yield frame.shown_at(time)
         previous = frame
 
 
@@ -108,10 +107,10 @@ def _resampled(video: VideoSource, duration: Fraction) -> Iterator[Frame]:
     frame: Frame | None = None
     for frame in video.frames():
         while shown < n_output and shown * n_source // n_output == frame.index:
-            yield replace(frame, time=shown / video.info.fps)
+            yield frame.shown_at(shown / video.info.fps)
             shown += 1
     if frame is None:
         raise VideoError(f"{video.info.path}: no frame of it can be decoded.", remedy="Check that the file plays.")
     while shown < n_output:  # the packet count promised more frames than there are
-        yield replace(frame, time=shown / video.info.fps)
+        yield frame.shown_at(shown / video.info.fps)
         shown += 1

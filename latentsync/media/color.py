@@ -11,6 +11,7 @@ rounding, at a third of the cost of going to packed RGB directly.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -96,38 +97,37 @@ class Orientation:
         return chosen + [(name, None) for name, wanted in (("hflip", self.flip_x), ("vflip", self.flip_y)) if wanted]
 
 
-class FrameToRgb:
-    """Turns decoded frames of one stream into upright RGB, and alpha if ``alpha``; keeps its converter.
+@dataclass(frozen=True)
+class Reading:
+    """How the values of planes are meant: swscale's code of the matrix, and the range."""
+
+    matrix: int
+    value_range: ColorRange
+
+    @classmethod
+    def of(cls, color: ColorTags, pix_fmt: str) -> Reading:
+        """What a stream of that format says with its tags."""
+        return cls(coefficients(color), value_range(color, pix_fmt))
+
+
+class Upright:
+    """Turns the decoded frames of one stream as they are to be seen, in the pixel format that they have.
 
     Chroma samples are taken to lie amid their luma samples, whatever a stream says, as ``RgbToFrame`` puts them there:
     with one rule both ways they come back as they were. (Most streams say half a pixel to the left.)
     """
 
-    def __init__(
-        self, color: ColorTags, pix_fmt: str, width: int, height: int, orientation: Orientation, alpha: bool
-    ) -> None:
+    def __init__(self, width: int, height: int, orientation: Orientation) -> None:
+        """``width``, ``height``: of the stream, before turning; frames of another size are scaled to it."""
         self._size = (width, height)
-        self._matrix, self._range = coefficients(color), value_range(color, pix_fmt)
         self._filters = [*orientation.filters(), ("setparams", "chroma_location=unspecified")]
         self._graph: av.filter.Graph | None = None
-        self._alpha = alpha
-        self._reformatter = VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame) -> tuple[np.ndarray, np.ndarray | None]:
-        """(H, W, 3) uint8 RGB and (H, W) uint8 alpha or None."""
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The picture turned, or itself; for one thread."""
         if (frame.width, frame.height) != self._size:
             frame = frame.reformat(*self._size)
-        frame = self._filtered(frame)
-        planar = self._reformatter.reformat(
-            frame,
-            format="gbrp",
-            src_colorspace=self._matrix,
-            src_color_range=self._range,
-            interpolation=_DECODE,
-            threads=picture_threads(frame.width * frame.height),
-        )
-        green, blue, red = (plane_view(plane) for plane in planar.planes)
-        return cv2.merge([red, green, blue]), alpha_of(frame) if self._alpha else None
+        return self._filtered(frame)
 
     def _filtered(self, frame: av.VideoFrame) -> av.VideoFrame:
         if self._graph is None:
@@ -144,14 +144,50 @@ class FrameToRgb:
         return self._graph.pull()
 
 
+class _Converter(threading.local):
+    """FFmpeg's, one for each thread. It keeps what it has set up while the sizes stay the same."""
+
+    def __init__(self) -> None:
+        self.reformat = VideoReformatter().reformat
+
+
+_converter = _Converter()
+
+
+def rgb_of(frame: av.VideoFrame, reading: Reading) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of an upright frame. Any thread may ask."""
+    return _packed(frame, reading, (frame.width, frame.height), _DECODE)
+
+
+def rgb_samples(frame: av.VideoFrame, reading: Reading, width: int, height: int) -> np.ndarray:
+    """(height, width, 3) uint8 RGB: pixels of an upright frame on an even grid, each with the chroma next to it."""
+    return _packed(frame, reading, (width, height), Interpolation.POINT)
+
+
+def _packed(frame: av.VideoFrame, reading: Reading, size: tuple[int, int], interpolation: Interpolation) -> np.ndarray:
+    threads = picture_threads(size[0] * size[1])
+    # With one thread setting up costs nothing beside the conversion, and parts have another size every time.
+    reformat = VideoReformatter().reformat if threads == 1 else _converter.reformat
+    planar = reformat(
+        frame,
+        *size,
+        format="gbrp",
+        src_colorspace=reading.matrix,
+        src_color_range=reading.value_range,
+        interpolation=interpolation,
+        threads=threads,
+    )
+    green, blue, red = (plane_view(plane) for plane in planar.planes)
+    return cv2.merge([red, green, blue])
+
+
 class RgbToFrame:
     """Turns RGB (and alpha) into frames of ``pix_fmt`` that carry the tags ``color``."""
 
     def __init__(self, color: ColorTags, pix_fmt: str) -> None:
-        self._matrix, self._range = coefficients(color), value_range(color, pix_fmt)
+        self.pix_fmt, self.reading = pix_fmt, Reading.of(color, pix_fmt)
         # swscale rounds full-range chroma down (measured: half a level), so that goes through 10 bits.
-        self._rounded = self._range is ColorRange.JPEG and pix_fmt in _YUV
-        self._pix_fmt = f"{pix_fmt}10le" if self._rounded else pix_fmt
+        self._rounded = self.reading.value_range is ColorRange.JPEG and pix_fmt in _YUV
         self._reformatter = VideoReformatter()
 
     def __call__(self, pixels: np.ndarray, alpha: np.ndarray | None) -> av.VideoFrame:
@@ -162,14 +198,14 @@ class RgbToFrame:
             packed = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), "rgb24")
         frame = self._reformatter.reformat(
             packed,
-            format=self._pix_fmt,
-            dst_colorspace=self._matrix,
-            dst_color_range=self._range,
+            format=f"{self.pix_fmt}10le" if self._rounded else self.pix_fmt,
+            dst_colorspace=self.reading.matrix,
+            dst_color_range=self.reading.value_range,
             interpolation=_ENCODE,
             threads=picture_threads(packed.width * packed.height),
         )
         if self._rounded:
-            return _to_8_bits(frame, self._pix_fmt.removesuffix("10le"))
+            return _to_8_bits(frame, self.pix_fmt)
         if alpha is not None and _has_alpha_plane(frame.format):
             _write_alpha_plane(frame, alpha)
         return frame

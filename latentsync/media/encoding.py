@@ -2,12 +2,15 @@
 
 | codec  | files                    | pixel formats                      | alpha             | quality setting         |
 |--------|--------------------------|------------------------------------|-------------------|-------------------------|
-| h264   | .mp4 .m4v .mov .mkv .avi | as the source: 4:2:0, 4:2:2, 4:4:4 | no                | crf 0 to 51, default 17 |
-| hevc   | .mp4 .m4v .mov .mkv      | as the source                      | no                | crf 0 to 51, default 18 |
-| vp9    | .webm .mkv .mp4 .m4v     | as the source                      | .webm .mkv, lossy | crf 0 to 63, default 20 |
+| h264   | .mp4 .m4v .mov .mkv .avi | 4:2:0, 4:2:2, 4:4:4, with 8 bits   | no                | crf 0 to 51, default 17 |
+| hevc   | .mp4 .m4v .mov .mkv      | as the source, up to 12 bits       | no                | crf 0 to 51, default 18 |
+| vp9    | .webm .mkv .mp4 .m4v     | as the source, with 8 bits         | .webm .mkv, lossy | crf 0 to 63, default 20 |
 | prores | .mov .mkv                | 4:2:2 or 4:4:4, 10 bits            | exact             | none (HQ or 4444)       |
 | ffv1   | .mkv                     | as the source, or RGB; lossless    | exact             | none                    |
 | png    | .mov .mkv .avi           | RGB; lossless                      | exact             | none                    |
+
+Players hardly show H.264 with more than 8 bits, so that has to be asked for by its pixel format. The VP9 encoder that
+PyAV brings has no more.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import av
 
 from latentsync.errors import EncoderError, OutputError
 from latentsync.media import color
+from latentsync.media.planes import in_parts
 from latentsync.types import ColorTags, VideoInfo
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi"}
@@ -75,6 +79,7 @@ class _Codec:
     suffixes: tuple[str, ...]
     pix_fmts: Mapping[str, str]  # "420", "422", "444", "rgb", each also with "+alpha" -> pixel format
     alpha_suffixes: tuple[str, ...] = ()
+    depths: tuple[int, ...] = ()  # bits per colour besides 8 that it is given where the source has them
     crf: range = range(0)
     default_crf: int = 0
 
@@ -83,7 +88,7 @@ _YUV = {chroma: f"yuv{chroma}p" for chroma in ("420", "422", "444")}
 _YUVA = {f"{chroma}+alpha": f"yuva{chroma}p" for chroma in ("420", "422", "444")}
 _CODECS = {
     "h264": _Codec("libx264", (".mp4", ".m4v", ".mov", ".mkv", ".avi"), _YUV, crf=range(52), default_crf=17),
-    "hevc": _Codec("libx265", (".mp4", ".m4v", ".mov", ".mkv"), _YUV, crf=range(52), default_crf=18),
+    "hevc": _Codec("libx265", (".mp4", ".m4v", ".mov", ".mkv"), _YUV, depths=(10, 12), crf=range(52), default_crf=18),
     "vp9": _Codec(
         "libvpx-vp9",
         (".webm", ".mkv", ".mp4", ".m4v"),
@@ -98,7 +103,13 @@ _CODECS = {
         {"422": "yuv422p10le", "444": "yuv444p10le", "444+alpha": "yuva444p10le"},
         alpha_suffixes=(".mov", ".mkv"),
     ),
-    "ffv1": _Codec("ffv1", (".mkv",), {**_YUV, **_YUVA, "rgb": "bgr0", "rgb+alpha": "bgra"}, alpha_suffixes=(".mkv",)),
+    "ffv1": _Codec(
+        "ffv1",
+        (".mkv",),
+        {**_YUV, **_YUVA, "rgb": "bgr0", "rgb+alpha": "bgra"},
+        alpha_suffixes=(".mkv",),
+        depths=(10, 12),
+    ),
     "png": _Codec(
         "png",
         (".mov", ".mkv", ".avi"),
@@ -183,11 +194,14 @@ def _choose_pix_fmt(name: str, source: VideoInfo) -> tuple[str, tuple[str, ...]]
     taken = next(kind for kind in (chroma, *_NEAREST[chroma]) if kind + alpha in codec.pix_fmts)
     if _CHROMA_SAMPLES[taken] < _CHROMA_SAMPLES[wanted]:
         notes.append(f"the colours of the source are {_spelled(wanted)}, {name} is written in {_spelled(taken)}")
-    if color.bit_depth(source.pix_fmt) > 8:
-        notes.append(f"the {color.bit_depth(source.pix_fmt)}-bit source is written with 8 bits of content per colour")
+    pix_fmt, depth = codec.pix_fmts[taken + alpha], color.bit_depth(source.pix_fmt)
+    if depth in codec.depths and f"{pix_fmt}{depth}le" == source.pix_fmt:
+        pix_fmt = source.pix_fmt
+    if depth > 8 and not (pix_fmt == source.pix_fmt and in_parts(pix_fmt, source.width, source.height)):
+        notes.append(f"the {depth}-bit source is written with 8 bits of content per colour")
     if alpha and name == "vp9":
         notes.append("VP9 codes the alpha channel with loss; ProRes (.mov) and FFV1 (.mkv) keep it exactly")
-    return codec.pix_fmts[taken + alpha], tuple(notes)
+    return pix_fmt, tuple(notes)
 
 
 def _asked_pix_fmt(asked: str, name: str, source: VideoInfo) -> str:

@@ -179,12 +179,9 @@ def _orientation(frame: av.VideoFrame) -> tuple[color.Orientation, int, list[str
 
 
 def _format_notes(frame: av.VideoFrame) -> list[str]:
-    notes = []
-    if (bits := color.bit_depth(frame.format.name)) > 8:
-        notes.append(f"{bits}-bit video is read as 8 bits per colour")
-    if not color.matrix_is_known(_color_tags(frame)):
-        notes.append(f"the colour matrix with code {int(frame.colorspace)} is not supported: read as BT.601")
-    return notes
+    if color.matrix_is_known(_color_tags(frame)):
+        return []
+    return [f"the colour matrix with code {int(frame.colorspace)} is not supported: read as BT.601"]
 
 
 def _color_tags(frame: av.VideoFrame) -> ColorTags:

@@ -16,7 +16,7 @@ def at_rate(frames: Iterable[Frame], n_frames: int, fps: Fraction = MODEL_FPS) -
     """``n_frames`` frames at a constant rate: at each time the source frame that is nearest to it, the earlier one of
     two equally near."""
     for index, shown in enumerate(nearest(frames, lambda frame: frame.time, n_frames, fps)):
-        yield Frame(index, index / fps, shown.pixels)
+        yield shown.shown_at(index / fps, index)
 
 
 def nearest(

@@ -12,8 +12,9 @@ import av
 import numpy as np
 
 from latentsync.errors import VideoError
-from latentsync.media.color import FrameToRgb
+from latentsync.media.color import Reading, Upright
 from latentsync.media.decoder import decode_all, decode_from
+from latentsync.media.planes import frame_of
 from latentsync.media.probe import inspect_clip
 from latentsync.types import Frame
 
@@ -49,7 +50,7 @@ class VideoFile:
         self, start: int = 0, stop: int | None = None, *, reverse: bool = False, only: Container[int] | None = None
     ) -> Iterator[Frame]:
         """Frames ``start`` to ``stop - 1``, upright, in ascending order, or the same ones descending if ``reverse``;
-        of these ``only`` those whose number is in that set, if one is given: the others are not made into RGB.
+        of these ``only`` those whose number is in that set, if one is given.
 
         Every index of the range is given exactly once, with its exact time from the first frame. Frames that cannot be
         decoded are replaced by the one before (and noted); if that would last more than a second, ``VideoError`` is
@@ -57,16 +58,14 @@ class VideoFile:
         """
         stop = self.info.n_frames if stop is None else min(stop, self.info.n_frames)
         decoded = self._backwards(start, stop) if reverse else self._forwards(start, stop)
-        to_rgb = FrameToRgb(
-            self.info.color, self.info.pix_fmt, *self._clip.coded_size, self._clip.orientation, self.info.has_alpha
-        )
+        upright = Upright(*self._clip.coded_size, self._clip.orientation)
+        reading = Reading.of(self.info.color, self.info.pix_fmt)
         try:
             for index, frame in decoded:
                 if only is not None and index not in only:
                     continue
                 self._check_size(index, frame)
-                pixels, alpha = to_rgb(frame)
-                yield Frame(index, self._clip.timeline.time(index), pixels, alpha)
+                yield frame_of(index, self._clip.timeline.time(index), upright(frame), reading, self.info.has_alpha)
         finally:
             decoded.close()
 

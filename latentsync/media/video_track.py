@@ -13,6 +13,7 @@ from av.video.frame import PictureType
 from latentsync.errors import EncoderError
 from latentsync.media.color import RgbToFrame
 from latentsync.media.encoding import EncodingOptions, EncodingPlan, plan_encoding
+from latentsync.media.planes import DecodedFrame
 from latentsync.media.threads import codec_threads
 from latentsync.types import Frame, VideoInfo
 
@@ -51,8 +52,8 @@ class VideoTrack:
         Raises ``ValueError`` if the frame has another size, no alpha where the stream has it, or a time that is not
         after the one before or does not lie on the grid of a constant rate.
         """
-        if frame.pixels.shape != self._shape:
-            raise ValueError(f"frame {frame.index} has shape {frame.pixels.shape}, the video {self._shape}")
+        if frame.shape != self._shape:
+            raise ValueError(f"frame {frame.index} has shape {frame.shape}, the video {self._shape}")
         if self._plan.alpha and frame.alpha is None:
             raise ValueError(f"frame {frame.index} has no alpha plane")
         pts = self._ticks(frame.time)
@@ -60,7 +61,7 @@ class VideoTrack:
             raise ValueError(f"frame {frame.index} at {frame.time} s is not later than the frame before it")
         self._last_pts = pts
         self._durations[pts] = max(1, round(duration / self._plan.time_base))
-        picture = self._to_frame(frame.pixels, frame.alpha if self._plan.alpha else None)
+        picture = self._planes(frame)
         picture.pts, picture.time_base = pts, self._plan.time_base
         if key:
             picture.pict_type = PictureType.I
@@ -69,6 +70,10 @@ class VideoTrack:
     def flush(self) -> list[av.Packet]:
         """The packets that the encoder still holds."""
         return self._finished(self._stream.encode(None))
+
+    def _planes(self, frame: Frame) -> av.VideoFrame:
+        kept = frame.planes_for(self._to_frame) if isinstance(frame, DecodedFrame) else None
+        return self._to_frame(frame.pixels, frame.alpha if self._plan.alpha else None) if kept is None else kept
 
     def _ticks(self, time: Fraction) -> int:
         ticks = time / self._plan.time_base

@@ -112,7 +112,7 @@ def resampled_info(info: VideoInfo, n_frames: int) -> VideoInfo:
 def _square(frames: Iterable[Frame], info: VideoInfo) -> Iterator[Frame]:
     """Frames stretched to the width that makes their pixels square."""
     for frame in frames:
-        if frame.pixels.shape[1] != info.width:
+        if frame.shape[1] != info.width:
             pixels = cv2.resize(frame.pixels, (info.width, info.height), interpolation=cv2.INTER_CUBIC)
-            frame = replace(frame, pixels=pixels)
+            frame = Frame(frame.index, frame.time, pixels)
         yield frame

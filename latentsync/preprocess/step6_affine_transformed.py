@@ -45,7 +45,7 @@ def aligned_frames(faces: Iterable[TargetFrame], side: int) -> Iterator[Frame]:
     for target in faces:
         if target.face is None:
             raise NoFaceError(f"{target.reason} in frame {target.frame.index}")
-        square = aligner.align(target.frame.pixels, target.face.landmarks).pixels
+        square = aligner.align(target.frame, target.face.landmarks).pixels
         pixels = np.rint((square.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
         yield Frame(target.frame.index, target.frame.time, pixels)
 

@@ -33,6 +33,11 @@ def detection(landmarks: np.ndarray, score: float = 0.9) -> Detection:
     return Detection(box.astype(np.float32), landmarks.astype(np.float32), score)
 
 
+def still(pixels: np.ndarray) -> Frame:
+    """A frame of its own."""
+    return Frame(0, Fraction(0), pixels)
+
+
 def blank_frames(count: int, fps: int = 25, cuts: tuple[int, ...] = ()) -> Iterator[Frame]:
     """Small frames of one grey each, another grey after each cut; the frame number is in the first pixel."""
     for index in range(count):

@@ -179,7 +179,7 @@ def test_stages_overlap(monkeypatch):
     canvas = AlignedFace(np.zeros((3, 8, 8), np.float32), np.eye(2, 3), True)
     monkeypatch.setattr(FaceAligner, "crop", lambda *job: Waiting.wait() or canvas)
     monkeypatch.setattr(FacePaster, "compare", lambda *job: NEUTRAL)
-    monkeypatch.setattr(FacePaster, "paste", lambda paster, pixels, *rest: Waiting.wait() or pixels)
+    monkeypatch.setattr(FacePaster, "paste", lambda paster, frame, *rest: Waiting.wait() or frame)
 
     def share(seconds: float) -> float:
         """The time on the clock over that of the slowest stage."""

@@ -22,6 +22,7 @@ from latentsync.errors import (
     VideoError,
 )
 from latentsync.media.audio import read_audio, read_pcm
+from latentsync.media.color import plane_view
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, check_encoder, write_video
@@ -195,9 +196,39 @@ def test_rgb_sources_are_tagged_so_that_players_agree(tmp_path):
     assert any("4:2:0" in note for note in written.notes)
 
 
-def test_deep_colour_is_noted(tmp_path):
-    info = source_info(2, pix_fmt="yuv420p10le")
-    assert any("10-bit" in note for note in write_video(tmp_path / "a.mp4", frames_of(info), info).notes)
+@pytest.mark.parametrize(("codec", "suffix"), [("hevc", ".mp4"), ("ffv1", ".mkv")])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p12le"])
+def test_deep_colour_is_kept(tmp_path, codec, suffix, pix_fmt):
+    clip = write_clip(tmp_path / "a.mkv", 4, codec="ffv1", size=(192, 128), pix_fmt=pix_fmt, options={})
+    source = VideoFile(clip)
+    written = write_video(tmp_path / f"b{suffix}", source.frames(), source.info, EncodingOptions(codec, crf=None))
+    assert written.pix_fmt == probe_video(written.path).pix_fmt == pix_fmt and written.notes == ()
+    bits = av.VideoFormat(pix_fmt).components[0].bits
+    with av.open(str(clip)) as first, av.open(str(written.path)) as second:
+        for before, after in zip(first.decode(video=0), second.decode(video=0), strict=True):
+            for a, b in zip(before.planes, after.planes, strict=True):
+                error = np.abs(plane_view(a, bits).astype(int) - plane_view(b, bits))
+                assert error.max() == 0 if codec == "ffv1" else error.mean() < 2 ** (bits - 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("a.mp4", EncodingOptions(), (96, 64)),
+        ("a.mkv", EncodingOptions("ffv1"), (95, 64)),
+        ("a.mov", EncodingOptions("prores"), (96, 64)),
+    ],
+)
+def test_deep_colour_that_is_lost_is_noted(tmp_path, name, options, size):
+    info = source_info(2, pix_fmt="yuv420p10le", size=size)
+    written = write_video(tmp_path / name, frames_of(info), info, options)
+    assert any("10-bit source is written with 8 bits" in note for note in written.notes)
+
+
+def test_deep_colour_in_h264_by_its_pixel_format(tmp_path):
+    source = VideoFile(write_clip(tmp_path / "a.mp4", 2, pix_fmt="yuv420p10le"))
+    written = write_video(tmp_path / "b.mp4", source.frames(), source.info, EncodingOptions(pix_fmt="yuv420p10le"))
+    assert probe_video(written.path).pix_fmt == "yuv420p10le" and written.notes == ()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,174 @@
+"""Decoded frames that stay as the decoder gave them: RGB where somebody looks, other planes where somebody painted.
+
+Making RGB of a whole picture and planes of that again takes as long as decoding it twice over, and rounds every value
+two times. Who dubs a face looks at a part of the picture and changes a smaller one. So a ``DecodedFrame`` converts the
+part that is asked for, and on the way to the encoder only samples under pixels that have changed are made anew: all
+others are the decoder's own, bit for bit, with all the bits that they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+
+from latentsync.media.color import Reading, RgbToFrame, alpha_of, plane_view, rgb_of, rgb_samples
+from latentsync.types import Box, Frame
+
+# Pixels around a part that are converted with it, so that it comes out as it does from the whole picture: bicubic
+# interpolation of chroma reaches 3 (measured), and swscale shortens it in pictures of less than 14 x 12 pixels.
+_READ_MARGIN = 16
+_WRITTEN_MARGIN = 2  # and it averages the chroma of two columns or rows in another way
+_LAYOUTS = frozenset(f"yuv{chroma}p{depth}" for chroma in ("420", "422", "444") for depth in ("", "10le", "12le"))
+
+
+def frame_of(index: int, time: Fraction, planes: av.VideoFrame, reading: Reading, alpha: bool) -> Frame:
+    """A frame of an upright decoded picture, with its alpha plane if ``alpha``."""
+    if not alpha and in_parts(planes.format.name, planes.width, planes.height):
+        return DecodedFrame(index, time, _Picture(planes, reading))
+    return Frame(index, time, rgb_of(planes, reading), alpha_of(planes) if alpha else None)
+
+
+def layout_of(pix_fmt: str) -> str:
+    """A pixel format without the range that the old JPEG formats imply."""
+    return pix_fmt.replace("yuvj", "yuv")
+
+
+def in_parts(pix_fmt: str, width: int, height: int) -> bool:
+    """Whether pictures can be converted part by part: YUV planes, each sample of chroma with all its pixels."""
+    layout = av.VideoFormat(pix_fmt, width, height)
+    return layout_of(pix_fmt) in _LAYOUTS and not (width % layout.chroma_width() or height % layout.chroma_height())
+
+
+class _Picture:
+    """What the decoder gave, and RGB of the part of it that was asked for last."""
+
+    def __init__(self, planes: av.VideoFrame, reading: Reading) -> None:
+        self.planes, self.reading = planes, reading
+        self.whole: Box = (0, 0, planes.width, planes.height)
+        self._known: tuple[Box, np.ndarray] = (0, 0, 0, 0), np.empty((0, 0, 3), np.uint8)
+
+    def region(self, box: Box) -> np.ndarray:
+        """See ``Frame``."""
+        known = self._known
+        if not _holds(known[0], box):
+            known = self._known = box, self._converted(box)
+        (left, top, _, _), pixels = known
+        x0, y0, x1, y1 = box
+        return pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+
+    def _converted(self, box: Box) -> np.ndarray:
+        left, top, right, bottom = around = _even(box, self.planes, _READ_MARGIN)
+        part = self.planes if around == self.whole else _cut(self.planes, around, self.planes.format.name)
+        x0, y0, x1, y1 = box
+        return rgb_of(part, self.reading)[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+class DecodedFrame(Frame):
+    """A frame of a video file. ``pixels`` are made when they are first asked for; ``region`` and ``samples`` make less.
+
+    Any thread may ask.
+    """
+
+    __slots__ = ("_patches", "_picture")
+
+    def __init__(
+        self, index: int, time: Fraction, picture: _Picture, patches: tuple[tuple[Box, np.ndarray], ...] = ()
+    ) -> None:
+        fields = {"index": index, "time": time, "alpha": None, "_picture": picture, "_patches": patches}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """See ``Frame``."""
+        return self.region(self._picture.whole)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """See ``Frame``."""
+        return self._picture.planes.height, self._picture.planes.width, 3
+
+    def shown_at(self, time: Fraction, index: int | None = None) -> DecodedFrame:
+        """See ``Frame``."""
+        return DecodedFrame(self.index if index is None else index, time, self._picture, self._patches)
+
+    def region(self, box: Box) -> np.ndarray:
+        """See ``Frame``."""
+        part = self._picture.region(box)
+        if not self._patches:
+            return part
+        part = part.copy()
+        for (x0, y0, x1, y1), pixels in self._patches:
+            left, top, right, bottom = max(x0, box[0]), max(y0, box[1]), min(x1, box[2]), min(y1, box[3])
+            if left < right and top < bottom:
+                inside = pixels[top - y0 : bottom - y0, left - x0 : right - x0]
+                part[top - box[1] : bottom - box[1], left - box[0] : right - box[0]] = inside
+        return part
+
+    def samples(self, width: int, height: int) -> np.ndarray:
+        """See ``Frame``. Patches are not seen."""
+        return rgb_samples(self._picture.planes, self._picture.reading, width, height)
+
+    def patched(self, box: Box, pixels: np.ndarray) -> DecodedFrame:
+        """See ``Frame``."""
+        return DecodedFrame(self.index, self.time, self._picture, (*self._patches, (box, pixels)))
+
+    def planes_for(self, to_frame: RgbToFrame) -> av.VideoFrame | None:
+        """A copy of the decoder's planes for an encoder, changed under the pixels that patches have changed.
+
+        None if the encoder takes another format than the decoder gives, or reads it in another way.
+        """
+        planes = self._picture.planes
+        if to_frame.pix_fmt != layout_of(planes.format.name) or to_frame.reading != self._picture.reading:
+            return None
+        result = _cut(planes, self._picture.whole, to_frame.pix_fmt)
+        for patch, _ in self._patches:
+            box = _even(patch, planes, _WRITTEN_MARGIN)
+            painted = self.region(box)
+            difference = cv2.absdiff(painted, self._picture.region(box))
+            changed = cv2.inRange(difference, (0, 0, 0), (0, 0, 0)) == 0
+            for target, source in _matching(result, box, to_frame(painted, None)):
+                np.copyto(target, source, where=_reduced(changed, source.shape))
+        return result
+
+
+def _holds(outer: Box, inner: Box) -> bool:
+    return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
+
+
+def _even(box: Box, planes: av.VideoFrame, margin: int) -> Box:
+    """The least box around one and its margin that lies inside and has all pixels of its chroma samples."""
+    x0, y0, x1, y1 = box
+    left, top = (max(0, (low - margin) // 2 * 2) for low in (x0, y0))
+    return left, top, min(planes.width, (x1 + margin + 1) // 2 * 2), min(planes.height, (y1 + margin + 1) // 2 * 2)
+
+
+def _cut(planes: av.VideoFrame, box: Box, pix_fmt: str) -> av.VideoFrame:
+    """A copy of a part, as a frame of a format with the same planes."""
+    part = av.VideoFrame(box[2] - box[0], box[3] - box[1], pix_fmt)
+    for source, target in _matching(planes, box, part):
+        target[:] = source
+    return part
+
+
+def _matching(planes: av.VideoFrame, box: Box, part: av.VideoFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each plane, the samples of a part of a frame and those of a frame that has its size."""
+    x0, y0, _, _ = box
+    for whole, own, component in zip(planes.planes, part.planes, planes.format.components, strict=True):
+        x, y = x0 * whole.width // planes.width, y0 * whole.height // planes.height
+        samples = plane_view(own, component.bits)
+        rows, columns = samples.shape
+        yield plane_view(whole, component.bits)[y : y + rows, x : x + columns], samples
+
+
+def _reduced(changed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which samples of a plane of that shape have a changed pixel, from (h, w) bool."""
+    for axis in range(2):
+        if changed.shape[axis] != shape[axis]:
+            even, odd = (slice(None),) * axis + (slice(0, None, 2),), (slice(None),) * axis + (slice(1, None, 2),)
+            changed = changed[even] | changed[odd]
+    return changed
