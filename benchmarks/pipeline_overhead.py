@@ -62,7 +62,8 @@ def run_pipeline(film: Film, output: Path, encoding: EncodingOptions, resolution
 def copy(film: Film, output: Path, encoding: EncodingOptions) -> dict[str, float]:
     """Decode to RGB, encode from RGB."""
     video = VideoFile(film.video)
-    write_video(output, prefetch(in_rgb(frame) for frame in video.frames()), video.info, encoding, audio=film.audio, overwrite=True)
+    frames = prefetch(in_rgb(frame) for frame in video.frames())
+    write_video(output, frames, video.info, encoding, audio=film.audio, overwrite=True)
     return {}
 
 

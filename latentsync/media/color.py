@@ -154,18 +154,20 @@ class _Converter(threading.local):
 _converter = _Converter()
 
 
-def rgb_of(frame: av.VideoFrame, reading: Reading) -> np.ndarray:
+def rgb_of(frame: av.VideoFrame, reading: Reading, threads: int | None = None) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an upright frame. Any thread may ask."""
-    return _packed(frame, reading, (frame.width, frame.height), _DECODE)
+    threads = picture_threads(frame.width * frame.height) if threads is None else threads
+    return _packed(frame, reading, (frame.width, frame.height), _DECODE, threads)
 
 
 def rgb_samples(frame: av.VideoFrame, reading: Reading, width: int, height: int) -> np.ndarray:
     """(height, width, 3) uint8 RGB: pixels of an upright frame on an even grid, each with the chroma next to it."""
-    return _packed(frame, reading, (width, height), Interpolation.POINT)
+    return _packed(frame, reading, (width, height), Interpolation.POINT, threads=1)
 
 
-def _packed(frame: av.VideoFrame, reading: Reading, size: tuple[int, int], interpolation: Interpolation) -> np.ndarray:
-    threads = picture_threads(size[0] * size[1])
+def _packed(
+    frame: av.VideoFrame, reading: Reading, size: tuple[int, int], interpolation: Interpolation, threads: int
+) -> np.ndarray:
     # With one thread setting up costs nothing beside the conversion, and parts have another size every time.
     reformat = VideoReformatter().reformat if threads == 1 else _converter.reformat
     planar = reformat(

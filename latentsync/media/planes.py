@@ -62,9 +62,11 @@ class _Picture:
 
     def _converted(self, box: Box) -> np.ndarray:
         left, top, right, bottom = around = _even(box, self.planes, _READ_MARGIN)
-        part = self.planes if around == self.whole else _cut(self.planes, around, self.planes.format.name)
         x0, y0, x1, y1 = box
-        return rgb_of(part, self.reading)[y0 - top : y1 - top, x0 - left : x1 - left]
+        if around == self.whole:
+            return rgb_of(self.planes, self.reading)[y0:y1, x0:x1]
+        part = _cut(self.planes, around, self.planes.format.name)
+        return rgb_of(part, self.reading, threads=1)[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
 class DecodedFrame(Frame):
@@ -130,9 +132,9 @@ class DecodedFrame(Frame):
             box = _even(patch, planes, _WRITTEN_MARGIN)
             painted = self.region(box)
             difference = cv2.absdiff(painted, self._picture.region(box))
-            changed = cv2.inRange(difference, (0, 0, 0), (0, 0, 0)) == 0
+            changed = cv2.bitwise_not(cv2.inRange(difference, (0, 0, 0), (0, 0, 0)))
             for target, source in _matching(result, box, to_frame(painted, None)):
-                np.copyto(target, source, where=_reduced(changed, source.shape))
+                cv2.copyTo(source, _reduced(changed, source.shape), target)
         return result
 
 
@@ -166,7 +168,7 @@ def _matching(planes: av.VideoFrame, box: Box, part: av.VideoFrame) -> Iterator[
 
 
 def _reduced(changed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Which samples of a plane of that shape have a changed pixel, from (h, w) bool."""
+    """Which samples of a plane of that shape have a changed pixel, from (h, w) uint8, 0 or 255."""
     for axis in range(2):
         if changed.shape[axis] != shape[axis]:
             even, odd = (slice(None),) * axis + (slice(0, None, 2),), (slice(None),) * axis + (slice(1, None, 2),)
