@@ -95,7 +95,7 @@ class Instruments:
 
     def openings(self, frames: np.ndarray) -> np.ndarray:
         """(N,) measured in (N, H, W, 3); frames without a face are interpolated."""
-        found = self.mesh.detect(list(frames))
+        found = self.mesh.detect([Frame.of(pixels) for pixels in frames])
         return fill_gaps([mouth_opening(faces[0].landmarks[None])[0] if faces else np.nan for faces in found])
 
     def align(self, frames: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -29,7 +28,7 @@ def measure(width: int, height: int, face: int, resolution: int, frames: int, wo
     """One figure with the circumstances it was measured under."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
-    frame = Frame(0, Fraction(0), cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+    frame = Frame.of(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
     aligner, paster = FaceAligner(resolution), FacePaster(load_mask("mask", resolution))
     landmarks = np.zeros((68, 2))
     for part, anchor in zip((slice(17, 22), slice(22, 27), slice(27, 36)), ANCHORS, strict=True):

@@ -76,7 +76,7 @@ def _align(segment: Path, settings: PreprocessSettings, detector: FaceDetector, 
     video = VideoFile(segment)
     count = FaceCount(settings.faces.min_side)
     for frame in video.frames():
-        count.add(frame.index, detector.detect([frame.pixels])[0])
+        count.add(frame.index, detector.detect([Frame.of(frame.pixels)])[0])
     count.finish()
     if count.reason:
         return 0

@@ -85,13 +85,18 @@ class Frame:
     comes from a ``VideoSource``, in the result once ``inference.timeline`` has put the frames into playing order.
 
     A frame of a video file (``media.planes``) makes RGB of itself only where it is looked at: ask for ``region`` or
-    ``samples`` where they do, and change a part with ``patched``.
+    ``samples`` where they do, ``reduced`` for a small picture, and change a part with ``patched``.
     """
 
     index: int
     time: Fraction
     pixels: np.ndarray
     alpha: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, pixels: np.ndarray) -> Frame:
+        """A picture on its own."""
+        return Frame(0, Fraction(0), pixels)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -111,6 +116,12 @@ class Frame:
         """(height, width, 3) uint8: pixels on an even grid over the picture."""
         rows, columns = (np.arange(n) * side // n for n, side in zip((height, width), self.shape, strict=False))
         return self.pixels[rows[:, None], columns]
+
+    def reduced(self, width: int, height: int) -> np.ndarray:
+        """(height, width, 3) uint8: the picture made smaller, by averaging."""
+        import cv2  # late: hardly anyone who needs types needs pictures
+
+        return cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_AREA)
 
     def patched(self, box: Box, pixels: np.ndarray) -> Frame:
         """A new frame with ``pixels`` (y1 - y0, x1 - x0, 3) uint8 in that part."""

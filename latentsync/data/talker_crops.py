@@ -124,6 +124,5 @@ def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
 def _crops(talker: TalkerClip, side: int) -> Iterator[Frame]:
     aligner = FaceAligner(side)
     for index, (pixels, landmarks) in enumerate(zip(talker.frames(), talker.landmarks, strict=True)):
-        drawn = Frame(index, Fraction(index) / MODEL_FPS, pixels)
-        face = aligner.align(drawn, landmarks).pixels
-        yield Frame(index, drawn.time, np.rint((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8))
+        face = aligner.align(Frame.of(pixels), landmarks).pixels
+        yield Frame(index, Fraction(index) / MODEL_FPS, np.rint((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8))

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from latentsync.types import Frame
+
 DOWNLOAD = "python -m scripts.download_checkpoints --for inference"
 
 
@@ -27,8 +29,8 @@ class FaceDetector(Protocol):
 
     name: str  # says weights, version and parameters: results under one name are interchangeable
 
-    def detect(self, frames: list[np.ndarray]) -> list[list[Detection]]:
-        """The faces of each frame (H, W, 3) uint8 RGB, frames of one size; strongest first."""
+    def detect(self, frames: list[Frame]) -> list[list[Detection]]:
+        """The faces of each frame, frames of one size; strongest first."""
         ...
 
 

@@ -9,7 +9,6 @@ in frame order. ``paste_face`` does all of it for one frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -137,7 +136,7 @@ def paste_face(
     colour = paster.compare(face, AlignedFace(pixels=seen, matrix=matrix), frame.shape)
     if smoother is not None:
         colour = smoother.next(colour, shot)
-    pasted = paster.paste(Frame(0, Fraction(0), frame), face, matrix, colour, strength, protect)
+    pasted = paster.paste(Frame.of(frame), face, matrix, colour, strength, protect)
     return pasted.pixels.copy() if pasted.pixels is frame else pasted.pixels
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from latentsync.face.similarity import invert, transform
-from latentsync.types import Box
+from latentsync.types import Box, Frame
 
 INTERPOLATION_RADIUS = 2  # pixels that the cubic step reaches
 LOBES = 3  # of the windowed sinc that limits the band before shrinking
@@ -79,6 +79,21 @@ class View:
         patch = np.full((self._bottom - self._top, self._right - self._left, part.shape[2]), fill, dtype=part.dtype)
         patch[y0 - self._top : y1 - self._top, x0 - self._left : x1 - self._left] = part
         return patch
+
+
+def look(frame: Frame, matrix: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
+    """``warp`` of a frame, of which only the part that is needed is looked at."""
+    view = View(matrix, size, frame.shape)
+    return view.of(frame.region(view.box), fill)
+
+
+def glance(frame: Frame, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w, 3) uint8: the same by bilinear interpolation, which skips pixels of what is shrunk; black outside."""
+    x0, y0, x1, y1 = box = View(matrix, size, frame.shape).box
+    if x0 == x1 or y0 == y1:
+        return np.zeros((size[1], size[0], 3), np.uint8)
+    from_box = np.column_stack([matrix[:, :2], transform(matrix, np.array([x0, y0], dtype=np.float64))])
+    return cv2.warpAffine(frame.region(box), from_box, size, flags=cv2.INTER_LINEAR)
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:

@@ -83,7 +83,7 @@ def _detected(
     while group := list(itertools.islice(marked, batch)):
         unknown = [frame for frame, _ in group if frame.index not in known]
         if unknown:
-            found = detector.detect([frame.pixels for frame in unknown])
+            found = detector.detect(unknown)
             known.update((frame.index, faces) for frame, faces in zip(unknown, found, strict=True))
         for frame, cut in group:
             yield frame, cut, known[frame.index]

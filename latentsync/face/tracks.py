@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from latentsync.errors import ConfigError
 from latentsync.face.detection_cache import cache_path, read_cache
 from latentsync.face.detections_file import Detections, read_detections, write_detections
@@ -158,5 +156,5 @@ class FaceTracks:
 class _NoDetector:
     name = "none"
 
-    def detect(self, frames: list[np.ndarray]) -> list[list[Detection]]:
+    def detect(self, frames: list[Frame]) -> list[list[Detection]]:
         return [[] for _ in frames]

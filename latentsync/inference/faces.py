@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from latentsync.face.detections_file import read_detections
 from latentsync.face.detector import Detection, FaceDetector
 from latentsync.face.detector_choice import load_detector
@@ -17,7 +15,7 @@ from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.clock import StageClock
 from latentsync.inference.options import SyncOptions
-from latentsync.types import VideoInfo
+from latentsync.types import Frame, VideoInfo
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +69,7 @@ class TimedDetector:
         self.name = detector.name
         self._detector, self._clock = detector, clock
 
-    def detect(self, frames: list[np.ndarray]) -> list[list[Detection]]:
+    def detect(self, frames: list[Frame]) -> list[list[Detection]]:
         """See ``face.detector.FaceDetector``."""
         with self._clock.measure("detect"):
             return self._detector.detect(frames)

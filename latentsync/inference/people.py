@@ -90,7 +90,7 @@ def find_people(
     for frame in video.sample(SAMPLED_FRAMES):
         frames += 1
         if frame.index not in known and finder.detector is not None:
-            known[frame.index] = finder.detector.detect([frame.pixels])[0]
+            known[frame.index] = finder.detector.detect([frame])[0]
         for face in known.get(frame.index, ()):
             if face.score >= MIN_SCORE and _size(face) >= MIN_SIZE:
                 _sight(seen, frame, face)

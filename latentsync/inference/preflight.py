@@ -193,7 +193,7 @@ def _samples_show_a_face(video: VideoFile, finder: FaceFinder, tracks: FaceTrack
     detector = finder.detector
     if detector is None:
         return False
-    return any(is_usable(face) for f in video.sample(SAMPLED_FRAMES) for face in detector.detect([f.pixels])[0])
+    return any(is_usable(face) for f in video.sample(SAMPLED_FRAMES) for face in detector.detect([f])[0])
 
 
 def _require_room(output: Path, needed: int) -> None:

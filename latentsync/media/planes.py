@@ -15,7 +15,7 @@ import av
 import cv2
 import numpy as np
 
-from latentsync.media.color import Reading, RgbToFrame, alpha_of, plane_view, rgb_of, rgb_samples
+from latentsync.media.color import Reading, RgbToFrame, alpha_of, plane_view, rgb_of, rgb_reduced, rgb_samples
 from latentsync.types import Box, Frame
 
 # Pixels around a part that are converted with it, so that it comes out as it does from the whole picture: bicubic
@@ -70,7 +70,7 @@ class _Picture:
 
 
 class DecodedFrame(Frame):
-    """A frame of a video file. ``pixels`` are made when they are first asked for; ``region`` and ``samples`` make less.
+    """A frame of a video file. ``pixels`` are made when they are first asked for; the other ways to look make less.
 
     Any thread may ask.
     """
@@ -114,6 +114,10 @@ class DecodedFrame(Frame):
     def samples(self, width: int, height: int) -> np.ndarray:
         """See ``Frame``. Patches are not seen."""
         return rgb_samples(self._picture.planes, self._picture.reading, width, height)
+
+    def reduced(self, width: int, height: int) -> np.ndarray:
+        """See ``Frame``. Patches are not seen."""
+        return rgb_reduced(self._picture.planes, self._picture.reading, width, height)
 
     def patched(self, box: Box, pixels: np.ndarray) -> DecodedFrame:
         """See ``Frame``."""

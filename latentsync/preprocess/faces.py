@@ -74,7 +74,7 @@ def look_at(frames: Iterable[Frame], n_frames: int, detector: FaceDetector, coun
     found: Detections = {}
     source = iter(frames)
     while batch := list(islice(source, _BATCH)):
-        for seen, faces in zip(batch, detector.detect([each.pixels for each in batch]), strict=True):
+        for seen, faces in zip(batch, detector.detect(batch), strict=True):
             found[seen.index] = faces
             count.add(seen.index, faces)
             if count.reason:

@@ -33,11 +33,6 @@ def detection(landmarks: np.ndarray, score: float = 0.9) -> Detection:
     return Detection(box.astype(np.float32), landmarks.astype(np.float32), score)
 
 
-def still(pixels: np.ndarray) -> Frame:
-    """A frame of its own."""
-    return Frame(0, Fraction(0), pixels)
-
-
 def blank_frames(count: int, fps: int = 25, cuts: tuple[int, ...] = ()) -> Iterator[Frame]:
     """Small frames of one grey each, another grey after each cut; the frame number is in the first pixel."""
     for index in range(count):
@@ -55,8 +50,8 @@ class TruthfulDetector:
         self._faces = faces
         self.asked: list[int] = []
 
-    def detect(self, frames: list[np.ndarray]) -> list[list[Detection]]:
-        numbers = [int(frame[0, 0, 0]) * 256 + int(frame[0, 0, 1]) for frame in frames]
+    def detect(self, frames: list[Frame]) -> list[list[Detection]]:
+        numbers = [int(frame.pixels[0, 0, 0]) * 256 + int(frame.pixels[0, 0, 1]) for frame in frames]
         self.asked += numbers
         return [self._faces(number) for number in numbers]
 

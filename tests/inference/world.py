@@ -102,7 +102,7 @@ class KnownFaces:
 
     def detect(self, frames):
         self.seen += len(frames)
-        return [self._detect(read_number(frame)) for frame in frames]
+        return [self._detect(read_number(frame.pixels)) for frame in frames]
 
     def _detect(self, index):
         if index in self.video.missing:

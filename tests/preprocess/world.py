@@ -26,7 +26,7 @@ from latentsync.preprocess.settings import (
     PreprocessSettings,
     SyncSettings,
 )
-from latentsync.types import SyncScore
+from latentsync.types import Frame, SyncScore
 from tests.face.drawn import detection, placed
 from tests.media.synthetic import write_clip
 
@@ -88,9 +88,9 @@ class DrawnDetector:
     def __init__(self) -> None:
         self.looked = 0
 
-    def detect(self, frames: list[np.ndarray]) -> list[list[Detection]]:
+    def detect(self, frames: list[Frame]) -> list[list[Detection]]:
         self.looked += len(frames)
-        return [self._faces(frame) for frame in frames]
+        return [self._faces(frame.pixels) for frame in frames]
 
     @staticmethod
     def _faces(frame: np.ndarray) -> list[Detection]:

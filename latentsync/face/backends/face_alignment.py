@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
 from latentsync.errors import DeviceError, WeightsCorruptError
 from latentsync.face.detector import DOWNLOAD, Detection, find_weights
+from latentsync.face.resample import glance
+from latentsync.types import Frame
 
 S3FD_FILES = ("s3fd-619a316812.pth",)
 # The plain state dict that the package's release 1.5 reads, or the TorchScript archive of its earlier releases.
@@ -57,16 +58,16 @@ class FaceAlignmentDetector:
         except Exception as error:
             raise _corrupt(s3fd_path, error) from error
         self._fan = _load_fan(fan_path, device)
-        self.name = f"face-alignment-{DETECTION_SIDE}-{MIN_SCORE}-subpixel-{fan_path.name.partition('.')[0]}"
+        self.name = f"face-alignment-reduced-{DETECTION_SIDE}-{MIN_SCORE}-subpixel-{fan_path.name.partition('.')[0]}"
 
     @torch.inference_mode()
-    def detect(self, frames: list[np.ndarray]) -> list[list[Detection]]:
+    def detect(self, frames: list[Frame]) -> list[list[Detection]]:
         """See ``FaceDetector.detect``."""
-        height, width = frames[0].shape[:2]
+        height, width, _ = frames[0].shape
         scale = min(1.0, DETECTION_SIDE / max(height, width))
-        small = [cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for frame in frames]
-        batch = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2)
-        ratio = np.array([width / small[0].shape[1], height / small[0].shape[0]] * 2)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        batch = torch.from_numpy(np.stack([frame.reduced(*size) for frame in frames])).permute(0, 3, 1, 2)
+        ratio = np.array([width / size[0], height / size[1]] * 2)
         boxes, owners = [], []
         for owner, rows in enumerate(self._s3fd.detect_from_batch(batch)):
             for row in rows:
@@ -81,7 +82,7 @@ class FaceAlignmentDetector:
                 found[owner].append(detection)
         return [sorted(faces, key=lambda face: -face.score) for faces in found]
 
-    def _landmarks(self, frames: list[np.ndarray], boxes: np.ndarray) -> np.ndarray:
+    def _landmarks(self, frames: list[Frame], boxes: np.ndarray) -> np.ndarray:
         """(n, 68, 2) float32 frame pixels for one box (n, 5) of each frame."""
         extent = boxes[:, 2:4] - boxes[:, :2]
         sides = CROP_REACH * extent.sum(axis=1) / BOX_REFERENCE
@@ -124,12 +125,12 @@ def heatmap_peaks(heatmaps: np.ndarray) -> np.ndarray:
     return np.stack([x, y], axis=-1)
 
 
-def _crop(frame: np.ndarray, corner: np.ndarray, side: float) -> np.ndarray:
+def _crop(frame: Frame, corner: np.ndarray, side: float) -> np.ndarray:
     """(256, 256, 3) uint8: the square of ``side`` px with its outer top left at ``corner``; black outside the frame."""
     scale = FAN_SIDE / side
     matrix = np.array([[scale, 0, 0], [0, scale, 0]])
     matrix[:, 2] = -0.5 - scale * (corner - 0.5)
-    return cv2.warpAffine(frame, matrix, (FAN_SIDE, FAN_SIDE), flags=cv2.INTER_LINEAR)
+    return glance(frame, matrix, (FAN_SIDE, FAN_SIDE))
 
 
 def _load_fan(path: Path, device: str) -> torch.nn.Module:

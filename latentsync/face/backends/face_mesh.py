@@ -15,8 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from latentsync.face.resample import warp
+from latentsync.face.resample import glance, look
 from latentsync.face.similarity import invert, transform
+from latentsync.types import Frame
 
 MESH_FILES = ("face_landmarker.task",)
 MESH_MEMBER = "face_landmarks_detector.tflite"
@@ -70,14 +71,14 @@ class Place:
         return bool(apart <= NEAR and abs(np.log(other.extent / self.extent)) <= ALIKE and turned <= UPRIGHT)
 
 
-def fit_mesh(mesh: cv2.dnn.Net, pixels: np.ndarray, place: Place) -> tuple[np.ndarray, float]:
+def fit_mesh(mesh: cv2.dnn.Net, frame: Frame, place: Place) -> tuple[np.ndarray, float]:
     """(68, 2) float64 iBUG landmarks in frame pixels, and the mesh's own probability that it sees a face.
 
-    ``pixels`` (H, W, 3) uint8 RGB; ``place`` is about where the mesh's points will be.
+    ``place`` is about where the mesh's points will be.
     """
     for _ in range(LOOKS):
         matrix = place.matrix()
-        mesh.setInput(cv2.dnn.blobFromImage(_crop(pixels, matrix), 1 / 255))
+        mesh.setInput(cv2.dnn.blobFromImage(_crop(frame, matrix), 1 / 255))
         points, presence = mesh.forward(["Identity", "Identity_1"])
         points = points.reshape(MESH_POINTS, 3)[:, :2].astype(np.float64) - 0.5
         low, high, to_frame = points.min(axis=0), points.max(axis=0), invert(matrix)
@@ -104,9 +105,9 @@ def read_meshes(path: Path, count: int) -> list[cv2.dnn.Net]:
         return [cv2.dnn.readNetFromTFLite(member, *engine) for _ in range(count)]
 
 
-def _crop(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def _crop(frame: Frame, matrix: np.ndarray) -> np.ndarray:
     """(256, 256, 3); a large face is low-passed first, a small one is not worth the time."""
     size = (MESH_SIDE, MESH_SIDE)
     if np.linalg.norm(matrix[:, 0]) < LARGE_FACE_STEP:
-        return warp(pixels, matrix, size, 0)
-    return cv2.warpAffine(pixels, matrix, size, flags=cv2.INTER_LINEAR)
+        return look(frame, matrix, size, 0)
+    return glance(frame, matrix, size)

@@ -18,6 +18,7 @@ import numpy as np
 from latentsync.errors import WeightsCorruptError
 from latentsync.face.backends.face_mesh import MESH_FILES, MESH_SETTINGS, Place, fit_mesh, read_meshes
 from latentsync.face.detector import DOWNLOAD, Detection, find_weights
+from latentsync.types import Frame
 
 DETECTOR_FILES = ("face_detection_yunet_2023mar.onnx", "yunet_n_dynamic.onnx")
 FILES = (DETECTOR_FILES, MESH_FILES)  # one of each is needed
@@ -56,34 +57,35 @@ class YuNetMesh:
         detectors, meshes = _read_detectors(detector_path, workers), _read_meshes(mesh_path, workers)
         for pair in zip(detectors, meshes, strict=True):
             self._networks.put(pair)
-        boxes = f"{DETECTION_SIDE}-{LEAST_SIDE}-{MIN_SCORE}-{BOX_DROP}-{BOX_SCALE}-{detector_path.stem}"
+        boxes = f"reduced-{DETECTION_SIDE}-{LEAST_SIDE}-{MIN_SCORE}-{BOX_DROP}-{BOX_SCALE}-{detector_path.stem}"
         self.name = f"yunet-{boxes}-mesh-{MESH_SETTINGS}"
 
-    def detect(self, frames: list[np.ndarray]) -> list[list[Detection]]:
+    def detect(self, frames: list[Frame]) -> list[list[Detection]]:
         """See ``FaceDetector.detect``."""
         return list(self._pool.map(self._detect_one, frames))
 
-    def _detect_one(self, pixels: np.ndarray) -> list[Detection]:
+    def _detect_one(self, frame: Frame) -> list[Detection]:
         boxes, mesh = pair = self._networks.get()
         try:
-            return _find_faces(boxes, mesh, pixels)
+            return _find_faces(boxes, mesh, frame)
         finally:
             self._networks.put(pair)
 
 
-def _find_faces(boxes: cv2.FaceDetectorYN, mesh: cv2.dnn.Net, pixels: np.ndarray) -> list[Detection]:
-    longer = max(pixels.shape[:2])
-    scale = min(1.0, DETECTION_SIDE / longer, max(0.5, LEAST_SIDE / longer))
-    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    boxes.setInputSize((small.shape[1], small.shape[0]))
+def _find_faces(boxes: cv2.FaceDetectorYN, mesh: cv2.dnn.Net, frame: Frame) -> list[Detection]:
+    height, width, _ = frame.shape
+    scale = min(1.0, DETECTION_SIDE / max(width, height), max(0.5, LEAST_SIDE / max(width, height)))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = frame.reduced(*size)
+    boxes.setInputSize(size)
     _, rows = boxes.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
     # Sizes are rounded when reducing, so each axis has its own ratio.
-    ratio = np.array([pixels.shape[1] / small.shape[1], pixels.shape[0] / small.shape[0]])
+    ratio = np.array([width / size[0], height / size[1]])
     found = []
     for row in [] if rows is None else rows.astype(np.float64):
         corner, size = row[:2] * ratio - 0.5, row[2:4] * ratio
         eyes = row[4:8].reshape(2, 2) * ratio - 0.5
-        landmarks, presence = fit_mesh(mesh, pixels, place_of_mesh(corner, size, eyes))
+        landmarks, presence = fit_mesh(mesh, frame, place_of_mesh(corner, size, eyes))
         if presence >= MIN_PRESENCE:
             box = np.concatenate([corner, corner + size]).astype(np.float32)
             found.append(Detection(box, landmarks.astype(np.float32), float(min(row[14], 1.0))))
