@@ -18,10 +18,9 @@ import numpy as np
 from latentsync.media.color import Reading, RgbToFrame, alpha_of, plane_view, rgb_of, rgb_reduced, rgb_samples
 from latentsync.types import Box, Frame
 
-# Pixels around a part that are converted with it, so that it comes out as it does from the whole picture: bicubic
-# interpolation of chroma reaches 3 (measured), and swscale shortens it in pictures of less than 14 x 12 pixels.
-_READ_MARGIN = 16
-_WRITTEN_MARGIN = 2  # and it averages the chroma of two columns or rows in another way
+# Pixels around a part that are converted with it, so that it comes out as it does from the whole picture (measured).
+_READ_MARGIN = 16  # bicubic chroma reaches 3; swscale interpolates otherwise in pictures of less than 14 x 12 pixels
+_WRITTEN_MARGIN = 2  # swscale averages otherwise in pictures of 2 columns or rows
 _LAYOUTS = frozenset(f"yuv{chroma}p{depth}" for chroma in ("420", "422", "444") for depth in ("", "10le", "12le"))
 
 
@@ -112,11 +111,15 @@ class DecodedFrame(Frame):
         return part
 
     def samples(self, width: int, height: int) -> np.ndarray:
-        """See ``Frame``. Patches are not seen."""
+        """See ``Frame``."""
+        if self._patches:
+            return super().samples(width, height)
         return rgb_samples(self._picture.planes, self._picture.reading, width, height)
 
     def reduced(self, width: int, height: int) -> np.ndarray:
-        """See ``Frame``. Patches are not seen."""
+        """See ``Frame``."""
+        if self._patches:
+            return super().reduced(width, height)
         return rgb_reduced(self._picture.planes, self._picture.reading, width, height)
 
     def patched(self, box: Box, pixels: np.ndarray) -> DecodedFrame:
@@ -138,7 +141,7 @@ class DecodedFrame(Frame):
             difference = cv2.absdiff(painted, self._picture.region(box))
             changed = cv2.bitwise_not(cv2.inRange(difference, (0, 0, 0), (0, 0, 0)))
             for target, source in _matching(result, box, to_frame(painted, None)):
-                cv2.copyTo(source, _reduced(changed, source.shape), target)
+                cv2.copyTo(source, _changed_samples(changed, source.shape), target)
         return result
 
 
@@ -171,7 +174,7 @@ def _matching(planes: av.VideoFrame, box: Box, part: av.VideoFrame) -> Iterator[
         yield plane_view(whole, component.bits)[y : y + rows, x : x + columns], samples
 
 
-def _reduced(changed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _changed_samples(changed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Which samples of a plane of that shape have a changed pixel, from (h, w) uint8, 0 or 255."""
     for axis in range(2):
         if changed.shape[axis] != shape[axis]:

@@ -1,7 +1,9 @@
+import cv2
 import numpy as np
 import pytest
 
-from latentsync.face.resample import warp
+from latentsync.face.resample import glance, look, warp
+from latentsync.types import Frame
 
 
 def test_identity_is_exact():
@@ -44,3 +46,29 @@ def test_positions_and_contrast_of_a_slow_wave_survive(step):
     source = (np.arange(width) - offset) / step
     expected = 127 + 100 * np.sin(2 * np.pi * source / period)
     assert np.abs(warped[4, 20:-20, 0] - expected[20:-20]).max() < 4  # 2.5 % is the cubic step's own overshoot
+
+
+class Watched(Frame):
+    """Remembers which part of it was looked at."""
+
+    __slots__ = ("seen",)
+
+    def region(self, box):
+        object.__setattr__(self, "seen", box)
+        return super().region(box)
+
+
+@pytest.mark.parametrize("centre", [(150, 100), (2, 3), (299, 199), (-60, 100), (900, 900)])
+@pytest.mark.parametrize("step", [0.1, 0.4, 0.9, 2.5])
+def test_a_look_at_a_frame_sees_what_the_whole_picture_gives(step, centre):
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    linear = step * np.array([[0.98, 0.2], [-0.2, 0.98]])
+    matrix = np.column_stack([linear, (16, 16) - linear @ np.array(centre)])
+    frame = Watched(0, 0, pixels)
+    np.testing.assert_array_equal(look(frame, matrix, (32, 32), 127), warp(pixels, matrix, (32, 32), 127))
+    if step >= 0.9:
+        x0, y0, x1, y1 = frame.seen
+        assert (x1 - x0) * (y1 - y0) <= 60 * 60 < 200 * 300
+    plain = cv2.warpAffine(pixels, matrix, (32, 32), flags=cv2.INTER_LINEAR)
+    difference = np.abs(glance(frame, matrix, (32, 32)).astype(int) - plain)
+    assert difference.max() <= 5 and difference.mean() < 0.5  # OpenCV places pixels to 1/32

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -153,6 +154,17 @@ def test_samples_lie_on_an_even_grid(kind):
     small = frame.samples(8, 4)
     assert small.shape == (4, 8, 3)
     assert np.abs(small.astype(int) - (30 + np.arange(8) * 20)[:, None]).max() <= 1
+
+
+def test_a_reduced_picture_is_an_average():
+    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (96, 160, 3), np.uint8), (0, 0), 3)
+    planes = RgbToFrame(UNSTATED, "yuv420p")(picture, None)
+    frame = frame_of(0, Fraction(0), planes, Reading.of(UNSTATED, "yuv420p"), alpha=False)
+    for width, height in ((40, 24), (53, 32)):
+        expected = Frame.of(frame.pixels).reduced(width, height)
+        assert np.abs(frame.reduced(width, height).astype(int) - expected).mean() < 1
+    white = frame.patched((0, 0, 160, 96), np.full((96, 160, 3), 255, np.uint8))
+    assert white.reduced(40, 24).min() == white.samples(40, 24).min() == 255
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180])
