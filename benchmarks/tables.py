@@ -122,7 +122,7 @@ def plot(contents: list[Content], path: Path) -> None:
     axes.set_yticks(list(places), [f"{row['model']}, {row['preset']}" for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("seconds per second of video")
-    axes.legend(frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 

@@ -29,7 +29,7 @@ def mark_shots(frames: Iterable[Frame], settings: ShotSettings) -> Iterator[tupl
     pending: deque[Frame] = deque()
     cuts: set[int] = set()
     for frame in frames:
-        found = detector.process_frame(FrameTimecode(frame.index, MODEL_FPS), _reduced(frame.pixels))
+        found = detector.process_frame(FrameTimecode(frame.index, MODEL_FPS), _reduced(frame))
         cuts.update(timecode.frame_num for timecode in found)
         pending.append(frame)
         if len(pending) > settings.window:
@@ -45,11 +45,9 @@ def _marked(pending: deque[Frame], cuts: set[int]) -> tuple[Frame, bool]:
     return frame, is_cut
 
 
-def _reduced(pixels: np.ndarray) -> np.ndarray:
+def _reduced(frame: Frame) -> np.ndarray:
     """(h, w, 3) uint8 BGR"""
-    height, width = pixels.shape[:2]
-    factor = compute_downscale_factor(width)
-    if factor > 1:
-        size = (max(1, round(width / factor)), max(1, round(height / factor)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    height, width, _ = frame.shape
+    factor = max(1, compute_downscale_factor(width))
+    size = max(1, round(width / factor)), max(1, round(height / factor))
+    return cv2.cvtColor(frame.reduced(*size), cv2.COLOR_RGB2BGR)

@@ -104,7 +104,7 @@ class NoDetection:
 
 
 def check_pixels(source, result, account, checkpoints):
-    """Outside the mask nothing but the rounding of the colour conversion; inside it the networks' noise."""
+    """Outside the mask nothing at all; inside it the networks' noise."""
     detector = NoDetection(load_detector("auto", checkpoints / "auxiliary", "cpu").name)
     tracks = FaceTracks.cached(source.info.path, detector, FaceSelector(), TrackingSettings())
     keep = load_mask("mask", RESOLUTION)
@@ -120,10 +120,9 @@ def check_pixels(source, result, account, checkpoints):
             hole = cv2.dilate((keep[0] < 0.5).astype(np.uint8), np.ones((3, 3)))
             matrix = aligner.matrix(target.face.landmarks)
             area = cv2.warpAffine(hole, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP).astype(bool)
-            area = cv2.dilate(area.astype(np.uint8), np.ones((9, 9))).astype(bool)  # chroma is subsampled
+            area = cv2.dilate(area.astype(np.uint8), np.ones((11, 11))).astype(bool)  # chroma is interpolated
             assert difference[area].mean() > 5, f"frame {number} has not been dubbed"
-        outside = difference[~area]  # sharp edges between strong colours change a little with the chroma's resampling
-        assert (outside > 8).mean() < 1e-2 and outside.mean() < 1, f"frame {number}"
+        assert difference[~area].max() == 0, f"frame {number}"
 
 
 def test_ten_minutes_in_constant_memory(checkpoints, tmp_path):
