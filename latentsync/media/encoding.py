@@ -197,8 +197,10 @@ def _choose_pix_fmt(name: str, source: VideoInfo) -> tuple[str, tuple[str, ...]]
     pix_fmt, depth = codec.pix_fmts[taken + alpha], color.bit_depth(source.pix_fmt)
     if depth in codec.depths and f"{pix_fmt}{depth}le" == source.pix_fmt:
         pix_fmt = source.pix_fmt
-    if depth > 8 and not (pix_fmt == source.pix_fmt and in_parts(pix_fmt, source.width, source.height)):
-        notes.append(f"the {depth}-bit source is written with 8 bits of content per colour")
+    keepable = in_parts(source.pix_fmt, source.width, source.height)
+    if depth > 8 and not (keepable and pix_fmt == source.pix_fmt):
+        way = "; hevc (.mp4, .mov, .mkv) and ffv1 (.mkv) keep them all" if keepable else ""
+        notes.append(f"the {depth}-bit source is written with 8 bits of content per colour{way}")
     if alpha and name == "vp9":
         notes.append("VP9 codes the alpha channel with loss; ProRes (.mov) and FFV1 (.mkv) keep it exactly")
     return pix_fmt, tuple(notes)
