@@ -104,6 +104,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--codec", default="auto", help="auto, h264, hevc, vp9, prores, ffv1, png (auto: by the suffix)"
     )
     encoding.add_argument("--crf", type=int, help="quality of the encoder, lower is better (near the source)")
+    encoding.add_argument(
+        "--encoder_preset", default="fast", help="speed of h264, hevc and vp9, from ultrafast to veryslow (fast)"
+    )
+    encoding.add_argument("--pix_fmt", help="FFmpeg's name of a pixel format (that of the source)")
 
     parser.add_argument("--dry-run", action="store_true", help="only check the files and say what the run will cost")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, only errors")
@@ -144,7 +148,7 @@ def run(arguments: argparse.Namespace) -> None:
             check_output=not arguments.no_output_check,
             excerpt=None if arguments.excerpt is None else Excerpt(*arguments.excerpt),
         ),
-        encoding=EncodingOptions(codec=arguments.codec, crf=arguments.crf),
+        encoding=EncodingOptions(arguments.codec, arguments.crf, arguments.encoder_preset, arguments.pix_fmt),
         unet_config=arguments.unet_config_path,
         weights=weights,
         device=arguments.device,

@@ -16,6 +16,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ import pytest
 from latentsync import errors
 from latentsync.face.detections_file import write_detections
 from latentsync.media.audio import read_pcm
+from latentsync.media.color import plane_view
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import Frame
@@ -96,6 +98,31 @@ def test_dub(media, checkpoints, tmp_path):
     for facts in account["weights"].values():
         assert facts["sha256"] == hashlib.sha256(Path(facts["path"]).read_bytes()).hexdigest()
     assert {"decode", "align", "generate", "paste", "audio", "load"} <= account["seconds_by_stage"].keys()
+
+
+def test_a_ten_bit_film_stays_one_and_keeps_every_sample_but_those_of_the_mouth(media, checkpoints, tmp_path):
+    source = VideoFile(media / "video.mp4")
+    film = tmp_path / "film.mkv"
+    deep = replace(source.info, pix_fmt="yuv420p10le")
+    shaded = (Frame(f.index, f.time, f.pixels) for f in source.frames())
+    write_video(film, shaded, deep, EncodingOptions("ffv1"))
+    output = tmp_path / "out.mkv"
+    assert main(arguments(media, checkpoints, output, "--codec", "ffv1", video=film)) == 0
+    assert VideoFile(output).info.pix_fmt == "yuv420p10le"
+    with av.open(str(film)) as before, av.open(str(output)) as after:
+        for old, new in zip(before.decode(video=0), after.decode(video=0), strict=False):
+            for number, scale in enumerate((1, 2, 2)):
+                a, b = (plane_view(frame.planes[number], bits=10) for frame in (old, new))
+                same = a == b
+                assert same[: 60 // scale].all() and same[:, : 20 // scale].all() and same[:, 180 // scale :].all()
+                assert not same[100 // scale : 180 // scale, 60 // scale : 140 // scale].all()
+    lossy = tmp_path / "out.mp4"
+    assert (
+        main(arguments(media, checkpoints, lossy, "--codec", "hevc", "--encoder_preset", "veryfast", video=film)) == 0
+    )
+    assert VideoFile(lossy).info.pix_fmt == "yuv420p10le"
+    assert main(arguments(media, checkpoints, lossy, "--pix_fmt", "yuv420p10le", "--overwrite", video=film)) == 0
+    assert (VideoFile(lossy).info.codec, VideoFile(lossy).info.pix_fmt) == ("h264", "yuv420p10le")
 
 
 def test_the_same_bytes_twice(media, checkpoints, tmp_path):
@@ -291,6 +318,8 @@ def test_outputs_that_cannot_be(media, checkpoints, tmp_path, capsys):
         (["--unet_config_path", "nowhere.yaml"], 3, "nowhere.yaml"),
         (["--unet_config_path", str(ROOT / "configs" / "preprocess.yaml")], 3, "'input_dir'"),
         (["--crf", "99"], 52, "99"),
+        (["--encoder_preset", "quick"], 52, "'quick'"),
+        (["--pix_fmt", "yuv999"], 52, "'yuv999'"),
         (["--mask", "x"], 2, "--mask"),
         (["--compat", "2"], 2, "--compat"),
         (["--inference_steps", "x"], 2, "--inference_steps"),
