@@ -5,5 +5,6 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 python="$("$root/setup_env.sh" --tests)"
 cd "$root"
 "$python" -m ruff check .
-# One process per core, up to four, each with whole files of tests; `./run_tests.sh -n 0` runs them in this one.
-exec "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+# One process per core, up to four, each with whole files of tests in the order of tests/conftest.py; with
+# `./run_tests.sh -n 0` all run in this one.
+exec "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

@@ -13,6 +13,21 @@ import pytest
 import torch
 
 
+# Files that take a minute and more, the longest first: begun last, one would keep a process busy while others wait.
+LONG_FILES = (
+    "inference/test_job.py",
+    "training/test_unet_run.py",
+    "page/test_browser.py",
+    "inference/test_pipeline.py",
+    "training/test_unet.py",
+    "training/test_syncnet_run.py",
+    "benchmarks/test_training_speed.py",
+    "training/test_unet_memory.py",
+    "preprocess/test_training.py",
+    "page/test_app.py",
+)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run tests that take minutes or more than 4 GiB")
 
@@ -23,6 +38,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         reasons["slow"] = "takes minutes or much memory: run with --slow"
     if not torch.cuda.is_available():
         reasons["gpu"] = "needs a CUDA device"
+    folder = Path(__file__).parent
+    ranks = {folder / name: rank for rank, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
     for item in items:
         for marker, reason in reasons.items():
             if marker in item.keywords:

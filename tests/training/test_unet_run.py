@@ -43,9 +43,9 @@ def overrides(folder: Path, networks: list[str], clips: Path, name: str, batch: 
     return [*networks, *SMALL, *places, f"data.batch_size={batch}"]
 
 
-def start(settings: list[str], **environment: str) -> subprocess.Popen:
+def start(command: list[str], **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "scripts.train_unet", "--unet_config_path", str(CONFIG), *settings],
+        [sys.executable, "-m", *command],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         stderr=subprocess.PIPE,
@@ -59,12 +59,12 @@ def column(folder: Path, name: str, table: str, key: str) -> list[float]:
         return [float(row[key]) for row in csv.DictReader(file)]
 
 
-def run_two(settings: list[str]) -> None:
-    """Two processes with ``settings``, to their end."""
+def run_two(*command: str) -> None:
+    """Two processes of a module with its arguments, to their end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
-    processes = [start(settings, **common, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
+    processes = [start(list(command), **common, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
     for process in processes:
         messages = process.communicate(timeout=300)[1]
         assert process.returncode == 0, messages[-3000:]
@@ -80,9 +80,10 @@ def test_two_processes_that_share_a_network_train_like_one_and_go_on_exactly(tmp
         return [*overrides(tmp_path, networks, tmp_path / "clips", name, batch), *moving, *further]
 
     shared = ("run.sharded=true", "run.mixed_precision=bf16")
-    run_two(wish("whole", 1, *shared))
-    for steps in (2, 3):
-        run_two(wish("parts", 1, *shared, f"run.max_train_steps={steps}"))
+    parts = [wish("parts", 1, *shared, f"run.max_train_steps={steps}") for steps in (2, 3)]
+    wishes = tmp_path / "wishes.json"
+    wishes.write_text(json.dumps([wish("whole", 1, *shared), *parts]))
+    run_two("tests.training.run_several", str(CONFIG), str(wishes))
     alone = load_config(CONFIG, UNetRecipe, wish("one", 2, "data.num_val_samples=4"))
     assert train_unet(alone, "talkers_stage1") is Outcome.FINISHED
     for table in ("train", "validation"):
@@ -111,7 +112,7 @@ def test_two_processes_with_a_corrupt_clip_train_and_validate_like_one(tmp_path)
     write_corrupt_clip(tmp_path / "clips" / "corrupt.mp4", paths[0])
     write_talking_clips(tmp_path / "clips" / "val", 2, first_seed=20)
     common_settings = (tmp_path, networks, tmp_path / "clips")
-    run_two(overrides(*common_settings, "two", batch=1))
+    run_two("scripts.train_unet", "--unet_config_path", str(CONFIG), *overrides(*common_settings, "two", batch=1))
     alone = load_config(CONFIG, UNetRecipe, overrides(*common_settings, "one", batch=2))
     assert train_unet(alone, "talkers_stage1") is Outcome.FINISHED
     for table, key, steps in (("train", "loss", 3), ("validation", "loss", 3), ("validation", "sync_cosine", 3)):

@@ -1,0 +1,23 @@
+"""Trains the U-Net several times in one process, which takes longer to import the libraries than to train.
+
+``python -m tests.training.run_several config.yaml wishes.json``; the JSON holds a list of overrides for each run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from accelerate.state import AcceleratorState
+
+from latentsync.config import load_config
+from latentsync.recipe import UNetRecipe
+from latentsync.training.loop import Outcome
+from latentsync.training.unet import train_unet
+
+if __name__ == "__main__":
+    config, wishes = (Path(argument) for argument in sys.argv[1:])
+    for wish in json.loads(wishes.read_text()):
+        AcceleratorState._reset_state()  # the processes stay joined, a run makes an accelerator of its own
+        assert train_unet(load_config(config, UNetRecipe, wish), config.stem) is Outcome.FINISHED
