@@ -12,7 +12,6 @@ import cv2  # noqa: F401  must come before decord: the other order breaks OpenCV
 import pytest
 import torch
 
-
 # Files that take a minute and more, the longest first: begun last, one would keep a process busy while others wait.
 LONG_FILES = (
     "inference/test_job.py",

@@ -17,6 +17,7 @@ from latentsync.media.audio import open_audio
 from latentsync.media.container import IMAGE_SUFFIXES, is_folder, open_input
 from latentsync.media.decoder import NO_VIDEO_REMEDY, decode_all, is_shown, video_stream
 from latentsync.media.timeline import DEFAULT_RATE, Timeline, counted_timeline, timeline_from_packets
+from latentsync.media.upright import Orientation
 from latentsync.types import AudioStreamInfo, ColorTags, VideoInfo
 
 
@@ -27,7 +28,7 @@ class Clip:
     info: VideoInfo
     timeline: Timeline
     coded_size: tuple[int, int]  # (width, height) before rotation
-    orientation: color.Orientation = field(default_factory=color.Orientation)
+    orientation: Orientation = field(default_factory=Orientation)
     reorder_depth: int = 0  # frames that the decoder holds back
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()  # what a user should know about how it is read
@@ -167,14 +168,14 @@ def _any_transparency(path: Path) -> bool:
         return any(color.alpha_of(frame).min() < 255 for frame in frames)
 
 
-def _orientation(frame: av.VideoFrame) -> tuple[color.Orientation, int, list[str]]:
+def _orientation(frame: av.VideoFrame) -> tuple[Orientation, int, list[str]]:
     side_data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
     if side_data is None:
-        return color.Orientation(), 0, []
-    orientation = color.Orientation.from_display_matrix(np.frombuffer(side_data, np.int32))
+        return Orientation(), 0, []
+    orientation = Orientation.from_display_matrix(np.frombuffer(side_data, np.int32))
     angle = -frame.rotation % 360
     if orientation is None:
-        return color.Orientation(), 0, [f"a rotation by {angle} degrees is ignored: only quarter turns are applied"]
+        return Orientation(), 0, [f"a rotation by {angle} degrees is ignored: only quarter turns are applied"]
     return orientation, angle, []
 
 

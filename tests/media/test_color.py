@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 
 from latentsync.media.color import (
-    Orientation,
     Reading,
     RgbToFrame,
-    Upright,
     alpha_of,
     coefficients,
     plane_view,
     rgb_of,
 )
 from latentsync.media.threads import single_threaded
+from latentsync.media.upright import Orientation, Upright
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import ColorTags
