@@ -145,7 +145,7 @@ class Waiting:
     """Stages that wait ``seconds`` for a frame instead of working."""
 
     seconds = 0.01
-    frames = 320
+    frames = 600
 
     @classmethod
     def wait(cls, frames=1):
