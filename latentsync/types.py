@@ -100,7 +100,7 @@ class Frame:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of ``pixels``."""
+        """(H, W, 3) of ``pixels``."""
         return self.pixels.shape
 
     def shown_at(self, time: Fraction, index: int | None = None) -> Frame:
@@ -118,11 +118,16 @@ class Frame:
 
         return cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_NEAREST)
 
-    def reduced(self, width: int, height: int) -> np.ndarray:
-        """(height, width, 3) uint8: the picture made smaller, by averaging."""
+    def reduced(self, scale: float) -> np.ndarray:
+        """(H', W', 3) uint8: the picture made smaller by averaging; sides times ``scale``, rounded, at least one."""
         import cv2
 
-        return cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_AREA)
+        return cv2.resize(self.pixels, self.reduced_size(scale), interpolation=cv2.INTER_AREA)
+
+    def reduced_size(self, scale: float) -> tuple[int, int]:
+        """(W', H') of ``reduced``."""
+        height, width, _ = self.shape
+        return max(1, round(width * scale)), max(1, round(height * scale))
 
     def patched(self, box: Box, pixels: np.ndarray) -> Frame:
         """A new frame with ``pixels`` (y1 - y0, x1 - x0, 3) uint8 in that part."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from latentsync.face.paste import paste_face
 from latentsync.face.published import BORDER, RELEASES, PublishedMatrices, crop_published
-from latentsync.face.resample import look, warp
+from latentsync.face.resample import warp, warp_frame
 from latentsync.face.similarity import anchor_points, compose, crop_to_canvas, estimate_similarity
 from latentsync.types import AlignedFace, Frame
 
@@ -46,7 +46,7 @@ class FaceAligner:
         """The face of a frame under a matrix from ``matrix``."""
         if self._published is not None:
             return align_face(frame.pixels, matrix, self.resolution, self.geometry)
-        return _aligned(look(frame, matrix, (self.resolution, self.resolution), BORDER), matrix)
+        return _aligned(warp_frame(frame, matrix, (self.resolution, self.resolution), BORDER), matrix)
 
     def align(self, frame: Frame, landmarks: np.ndarray) -> AlignedFace:
         """``matrix`` and ``crop`` in one."""

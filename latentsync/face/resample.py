@@ -81,13 +81,13 @@ class View:
         return patch
 
 
-def look(frame: Frame, matrix: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
+def warp_frame(frame: Frame, matrix: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
     """``warp`` of a frame, of which only the part that is needed is looked at."""
     view = View(matrix, size, frame.shape)
     return view.of(frame.region(view.box), fill)
 
 
-def glance(frame: Frame, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def warp_frame_bilinear(frame: Frame, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(h, w, 3) uint8: the same by bilinear interpolation, which skips pixels of what is shrunk; black outside."""
     x0, y0, x1, y1 = box = View(matrix, size, frame.shape).box
     if x0 == x1 or y0 == y1:

@@ -96,7 +96,7 @@ _converter = _Converter()
 
 
 def rgb_of(frame: av.VideoFrame, reading: Reading, threads: int | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an upright frame. Any thread may ask."""
+    """(H, W, 3) uint8 RGB of an upright frame, by as many ``threads`` (None: as are worth it). Any thread may ask."""
     threads = picture_threads(frame.width * frame.height) if threads is None else threads
     return _packed(frame, reading, (frame.width, frame.height), _DECODE, threads)
 

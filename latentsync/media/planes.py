@@ -116,11 +116,11 @@ class DecodedFrame(Frame):
             return super().samples(width, height)
         return rgb_samples(self._picture.planes, self._picture.reading, width, height)
 
-    def reduced(self, width: int, height: int) -> np.ndarray:
+    def reduced(self, scale: float) -> np.ndarray:
         """See ``Frame``."""
         if self._patches:
-            return super().reduced(width, height)
-        return rgb_reduced(self._picture.planes, self._picture.reading, width, height)
+            return super().reduced(scale)
+        return rgb_reduced(self._picture.planes, self._picture.reading, *self.reduced_size(scale))
 
     def patched(self, box: Box, pixels: np.ndarray) -> DecodedFrame:
         """See ``Frame``."""

@@ -47,7 +47,5 @@ def _marked(pending: deque[Frame], cuts: set[int]) -> tuple[Frame, bool]:
 
 def _reduced(frame: Frame) -> np.ndarray:
     """(h, w, 3) uint8 BGR"""
-    height, width, _ = frame.shape
-    factor = max(1, compute_downscale_factor(width))
-    size = max(1, round(width / factor)), max(1, round(height / factor))
-    return cv2.cvtColor(frame.reduced(*size), cv2.COLOR_RGB2BGR)
+    factor = max(1, compute_downscale_factor(frame.shape[1]))
+    return cv2.cvtColor(frame.reduced(1 / factor), cv2.COLOR_RGB2BGR)

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from latentsync.face.resample import glance, look, warp
+from latentsync.face.resample import warp, warp_frame, warp_frame_bilinear
 from latentsync.types import Frame
 
 
@@ -65,10 +65,10 @@ def test_a_look_at_a_frame_sees_what_the_whole_picture_gives(step, centre):
     linear = step * np.array([[0.98, 0.2], [-0.2, 0.98]])
     matrix = np.column_stack([linear, (16, 16) - linear @ np.array(centre)])
     frame = Watched(0, 0, pixels)
-    np.testing.assert_array_equal(look(frame, matrix, (32, 32), 127), warp(pixels, matrix, (32, 32), 127))
+    np.testing.assert_array_equal(warp_frame(frame, matrix, (32, 32), 127), warp(pixels, matrix, (32, 32), 127))
     if step >= 0.9:
         x0, y0, x1, y1 = frame.seen
         assert (x1 - x0) * (y1 - y0) <= 60 * 60 < 200 * 300
     plain = cv2.warpAffine(pixels, matrix, (32, 32), flags=cv2.INTER_LINEAR)
-    difference = np.abs(glance(frame, matrix, (32, 32)).astype(int) - plain)
+    difference = np.abs(warp_frame_bilinear(frame, matrix, (32, 32)).astype(int) - plain)
     assert difference.max() <= 5 and difference.mean() < 0.5  # OpenCV places pixels to 1/32

@@ -160,11 +160,12 @@ def test_a_reduced_picture_is_an_average():
     picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (96, 160, 3), np.uint8), (0, 0), 3)
     planes = RgbToFrame(UNSTATED, "yuv420p")(picture, None)
     frame = frame_of(0, Fraction(0), planes, Reading.of(UNSTATED, "yuv420p"), alpha=False)
-    for width, height in ((40, 24), (53, 32)):
-        expected = Frame.of(frame.pixels).reduced(width, height)
-        assert np.abs(frame.reduced(width, height).astype(int) - expected).mean() < 1
+    for scale, shape in ((1 / 4, (24, 40, 3)), (1 / 3, (32, 53, 3))):
+        expected = Frame.of(frame.pixels).reduced(scale)
+        assert frame.reduced(scale).shape == expected.shape == shape
+        assert np.abs(frame.reduced(scale).astype(int) - expected).mean() < 1
     white = frame.patched((0, 0, 160, 96), np.full((96, 160, 3), 255, np.uint8))
-    assert white.reduced(40, 24).min() == white.samples(40, 24).min() == 255
+    assert white.reduced(1 / 4).min() == white.samples(40, 24).min() == 255
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180])

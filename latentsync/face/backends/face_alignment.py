@@ -15,7 +15,7 @@ import torch
 
 from latentsync.errors import DeviceError, WeightsCorruptError
 from latentsync.face.detector import DOWNLOAD, Detection, find_weights
-from latentsync.face.resample import glance
+from latentsync.face.resample import warp_frame_bilinear
 from latentsync.types import Frame
 
 S3FD_FILES = ("s3fd-619a316812.pth",)
@@ -65,9 +65,8 @@ class FaceAlignmentDetector:
         """See ``FaceDetector.detect``."""
         height, width, _ = frames[0].shape
         scale = min(1.0, DETECTION_SIDE / max(height, width))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        batch = torch.from_numpy(np.stack([frame.reduced(*size) for frame in frames])).permute(0, 3, 1, 2)
-        ratio = np.array([width / size[0], height / size[1]] * 2)
+        batch = torch.from_numpy(np.stack([frame.reduced(scale) for frame in frames])).permute(0, 3, 1, 2)
+        ratio = np.array([width / batch.shape[3], height / batch.shape[2]] * 2)
         boxes, owners = [], []
         for owner, rows in enumerate(self._s3fd.detect_from_batch(batch)):
             for row in rows:
@@ -130,7 +129,7 @@ def _crop(frame: Frame, corner: np.ndarray, side: float) -> np.ndarray:
     scale = FAN_SIDE / side
     matrix = np.array([[scale, 0, 0], [0, scale, 0]])
     matrix[:, 2] = -0.5 - scale * (corner - 0.5)
-    return glance(frame, matrix, (FAN_SIDE, FAN_SIDE))
+    return warp_frame_bilinear(frame, matrix, (FAN_SIDE, FAN_SIDE))
 
 
 def _load_fan(path: Path, device: str) -> torch.nn.Module:

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from latentsync.face.resample import glance, look
+from latentsync.face.resample import warp_frame, warp_frame_bilinear
 from latentsync.face.similarity import invert, transform
 from latentsync.types import Frame
 
@@ -109,5 +109,5 @@ def _crop(frame: Frame, matrix: np.ndarray) -> np.ndarray:
     """(256, 256, 3); a large face is low-passed first, a small one is not worth the time."""
     size = (MESH_SIDE, MESH_SIDE)
     if np.linalg.norm(matrix[:, 0]) < LARGE_FACE_STEP:
-        return look(frame, matrix, size, 0)
-    return glance(frame, matrix, size)
+        return warp_frame(frame, matrix, size, 0)
+    return warp_frame_bilinear(frame, matrix, size)

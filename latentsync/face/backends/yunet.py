@@ -75,12 +75,11 @@ class YuNetMesh:
 def _find_faces(boxes: cv2.FaceDetectorYN, mesh: cv2.dnn.Net, frame: Frame) -> list[Detection]:
     height, width, _ = frame.shape
     scale = min(1.0, DETECTION_SIDE / max(width, height), max(0.5, LEAST_SIDE / max(width, height)))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = frame.reduced(*size)
-    boxes.setInputSize(size)
+    small = frame.reduced(scale)
+    boxes.setInputSize((small.shape[1], small.shape[0]))
     _, rows = boxes.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
     # Sizes are rounded when reducing, so each axis has its own ratio.
-    ratio = np.array([width / size[0], height / size[1]])
+    ratio = np.array([width / small.shape[1], height / small.shape[0]])
     found = []
     for row in [] if rows is None else rows.astype(np.float64):
         corner, size = row[:2] * ratio - 0.5, row[2:4] * ratio
