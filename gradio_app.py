@@ -35,11 +35,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def serve(arguments: argparse.Namespace) -> None:
     """Serve until Ctrl-C."""
-    from latentsync.heaps import keep_freed_memory
     from latentsync.inference.weights import WeightPaths, installed_weights
     from latentsync.media.limits import MediaLimits
+    from latentsync.page.jobs import Example, Studio
     from latentsync.page.server import serving
-    from latentsync.page.studio import Example, Studio
+    from latentsync.runtime.malloc import keep_freed_memory
 
     keep_freed_memory()
     chosen = WeightPaths.choose(arguments.checkpoint_dir)

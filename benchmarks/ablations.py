@@ -85,8 +85,8 @@ def train(row: Row, options: argparse.Namespace) -> None:
     """Train the row's network, unless it needs no training or is complete."""
     from latentsync.config import load_config
     from latentsync.recipe import UNetRecipe
-    from latentsync.training.loop import Outcome
-    from latentsync.training.unet import train_unet
+    from latentsync.training.loop.trainer import Outcome
+    from latentsync.training.unet.run import train_unet
 
     if row.name not in TRAININGS:
         return

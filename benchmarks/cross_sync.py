@@ -56,10 +56,10 @@ from latentsync.metrics.temporal import frame_changes
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
-from latentsync.training.contact_sheet import SheetRow, write_sheet
-from latentsync.training.sync_model import SyncModel
-from latentsync.training.sync_trace import SyncTrace
-from latentsync.training.syncnet_data import view_of
+from latentsync.training.loop.contact_sheet import SheetRow, write_sheet
+from latentsync.training.syncnet.data import view_of
+from latentsync.training.syncnet.model import SyncModel
+from latentsync.training.syncnet.trace import SyncTrace
 from latentsync.types import Frame, VideoInfo
 
 BUILTIN = DEFAULT_DIRECTORY / "builtin"

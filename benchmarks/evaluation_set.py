@@ -23,11 +23,11 @@ from latentsync.data.talkers.cross import make_cross_clip
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
-from latentsync.inference.job import dub
-from latentsync.inference.networks import KeptNetworks
+from latentsync.inference.job.dub import dub
+from latentsync.inference.job.networks import KeptNetworks
+from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.presets import BUILTIN_PRESET, PRESETS
-from latentsync.inference.request import DubRequest
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import Frame, VideoInfo

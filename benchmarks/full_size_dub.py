@@ -75,10 +75,10 @@ def main() -> None:
 
     from latentsync.diffusion.settings import SamplerSettings
     from latentsync.inference.control import RunControl
-    from latentsync.inference.job import dub
+    from latentsync.inference.job.dub import dub
+    from latentsync.inference.job.progress import ProgressBar
+    from latentsync.inference.job.request import DubRequest
     from latentsync.inference.options import SyncOptions
-    from latentsync.inference.progress import ProgressBar
-    from latentsync.inference.request import DubRequest
     from latentsync.inference.weights import WeightPaths
 
     with tempfile.TemporaryDirectory() as name, ProgressBar() as bar:

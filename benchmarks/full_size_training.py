@@ -58,17 +58,17 @@ def train_one_step(config: str, folder: Path) -> dict[str, float]:
     from latentsync.data.clip_dataset import SampleKey
     from latentsync.data.unet_dataset import UNetDataset
     from latentsync.recipe import UNetRecipe
-    from latentsync.training.run_clips import find_clips
-    from latentsync.training.unet import make_accelerator
-    from latentsync.training.unet_data import cache_folder, prepare_windows
-    from latentsync.training.unet_networks import (
+    from latentsync.training.loop.run_clips import find_clips
+    from latentsync.training.unet.data import cache_folder, prepare_windows
+    from latentsync.training.unet.networks import (
         build_unet,
         judges_of,
         load_frozen_codec,
         load_judges,
         make_objective,
     )
-    from latentsync.training.unet_task import UNetTask
+    from latentsync.training.unet.run import make_accelerator
+    from latentsync.training.unet.task import UNetTask
 
     recipe = load_config(ROOT / "configs" / "unet" / f"{config}.yaml", UNetRecipe, settings(folder))
     judges, accelerator = judges_of(recipe), make_accelerator(recipe)
@@ -115,7 +115,7 @@ def run_command(config: str, folder: Path) -> dict[str, float]:
 def print_estimates() -> None:
     from latentsync.config import load_config
     from latentsync.recipe import UNetRecipe
-    from latentsync.training.unet_memory import estimate_memory
+    from latentsync.training.unet.memory import estimate_memory
 
     for config in CONFIGS:
         start = time.perf_counter()

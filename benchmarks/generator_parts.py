@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from latentsync.inference.generator import LatentModels
+from latentsync.inference.latent_generator import LatentModels
 
 
 class PartTimer:

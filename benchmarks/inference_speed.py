@@ -40,20 +40,20 @@ from latentsync.diffusion.sampler import sample
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
-from latentsync.heaps import keep_freed_memory
 from latentsync.inference.clock import StageClock
 from latentsync.inference.device import choose_device, choose_precision
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.faces import FaceFinder
+from latentsync.inference.job.report import RunRecord
+from latentsync.inference.job.request import auto_batch
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.presets import PRESETS, sampler_values
-from latentsync.inference.report import RunRecord
-from latentsync.inference.request import auto_batch
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import write_video
+from latentsync.runtime.malloc import keep_freed_memory
 from latentsync.types import Frame
 
 EXACT = SamplerSettings(**PRESETS["exact"])

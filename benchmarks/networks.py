@@ -16,7 +16,7 @@ from whisper.model import ModelDimensions
 from latentsync.checkpoint import load_codec, load_unet
 from latentsync.checkpoint.codec import SD_VAE_CONFIG
 from latentsync.features.audio_encoder import AudioEncoder
-from latentsync.inference.generator import LatentModels
+from latentsync.inference.latent_generator import LatentModels
 from latentsync.inference.loading import arrange, pipeline_of
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.weights import ModelSettings, WeightPaths, model_settings

@@ -35,13 +35,13 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     """The peak of this process in MB, and frames per second."""
     from latentsync.face.mask import load_mask
     from latentsync.face.tracks import FaceTracks
-    from latentsync.heaps import keep_freed_memory
     from latentsync.inference.faces import tracking_settings
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.pipeline import LipsyncPipeline
     from latentsync.media.audio import read_audio
     from latentsync.media.video import VideoFile
     from latentsync.media.writer import write_video
+    from latentsync.runtime.malloc import keep_freed_memory
     from tests.inference.world import ClockAudio, DrawnVideo, Identity, KnownFaces
 
     keep_freed_memory()

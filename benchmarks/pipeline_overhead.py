@@ -29,14 +29,14 @@ from benchmarks.report import PeakMemory, publish
 from latentsync.constants import AUDIO_RATE
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
-from latentsync.heaps import keep_freed_memory
+from latentsync.inference.job.report import RunRecord
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
-from latentsync.inference.report import RunRecord
 from latentsync.media.audio import read_audio
 from latentsync.media.encoding import EncodingOptions, plan_encoding
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import write_video
+from latentsync.runtime.malloc import keep_freed_memory
 from latentsync.stream import prefetch
 from tests.inference.world import ClockAudio, Identity
 

@@ -24,7 +24,7 @@ from latentsync.diffusion.noise import shared_noise
 from latentsync.diffusion.schedule import make_scheduler
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.align import FaceAligner
-from latentsync.face.colour import ColourSmoother
+from latentsync.face.color_match import ColourSmoother
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
 from latentsync.face.tracks import FaceTracks, TargetFrame

@@ -28,13 +28,13 @@ from latentsync.media.rate import at_rate
 from latentsync.media.threads import single_threaded
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.preprocess.faces import FaceCount, follow, look_at, looks
-from latentsync.preprocess.runner import preprocess
+from latentsync.preprocess.engine.runner import preprocess
 from latentsync.preprocess.settings import EngineSettings, FaceSettings, PreprocessSettings
-from latentsync.preprocess.shots import mark_shots
-from latentsync.preprocess.step2_resampled import resampled_info
-from latentsync.preprocess.step6_affine_transformed import aligned_frames, square_info
-from latentsync.preprocess.tools import LoadedTools
+from latentsync.preprocess.steps.faces import FaceCount, follow, look_at, looks
+from latentsync.preprocess.steps.networks import LoadedTools
+from latentsync.preprocess.steps.shots import mark_shots
+from latentsync.preprocess.steps.step2_resampled import resampled_info
+from latentsync.preprocess.steps.step6_affine_transformed import aligned_frames, square_info
 from latentsync.types import Frame
 
 FIRST = EncodingOptions("h264", 14, "veryfast", repeatable=True)

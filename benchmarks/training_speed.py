@@ -33,18 +33,18 @@ from whisper.model import ModelDimensions
 from benchmarks.networks import WHISPER_TINY, write_audio_encoder, write_codec
 from benchmarks.report import PeakMemory, publish
 from latentsync.checkpoint.codec import SD_VAE_CONFIG
-from latentsync.compiling import compile_in_place, require_compiler
 from latentsync.config import load_config
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.unet_dataset import UNetDataset
-from latentsync.heaps import keep_freed_memory
 from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.recipe import UNetRecipe
-from latentsync.training.run_clips import find_clips
-from latentsync.training.unet_data import cache_folder, prepare_windows
-from latentsync.training.unet_memory import settle_checkpointing
-from latentsync.training.unet_networks import build_unet, judges_of, load_frozen_codec, load_judges, make_objective
-from latentsync.training.unet_task import UNetTask
+from latentsync.runtime.compilation import compile_in_place, require_compiler
+from latentsync.runtime.malloc import keep_freed_memory
+from latentsync.training.loop.run_clips import find_clips
+from latentsync.training.unet.data import cache_folder, prepare_windows
+from latentsync.training.unet.memory import settle_checkpointing
+from latentsync.training.unet.networks import build_unet, judges_of, load_frozen_codec, load_judges, make_objective
+from latentsync.training.unet.task import UNetTask
 from tests.golden import fill_by_rule
 from tests.training.tiny_unet import VIDEOMAE, write_syncnet, write_vgg
 

@@ -82,10 +82,10 @@ def make_pairs(videos: dict[str, Path], audios: dict[str, Path], pairing: str, s
 def run(options: argparse.Namespace) -> int:
     """Dub what is not there yet; 1 if anything failed."""
     from latentsync.evaluation.pairs import SUFFIXES, files_in, videos_in
-    from latentsync.inference.job import dub
-    from latentsync.inference.networks import KeptNetworks
+    from latentsync.inference.job.dub import dub
+    from latentsync.inference.job.networks import KeptNetworks
+    from latentsync.inference.job.request import DubRequest
     from latentsync.inference.options import SyncOptions
-    from latentsync.inference.request import DubRequest
     from latentsync.inference.weights import WeightPaths
 
     audios = files_in(options.audios_dir, SUFFIXES | set(SOUNDS))

@@ -14,15 +14,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from latentsync.atomic import atomic_file
 from latentsync.config import load_config
-from latentsync.data.atomic import atomic_file
 from latentsync.errors import DataError, LatentSyncError
-from latentsync.preprocess.audit import audit
-from latentsync.preprocess.audit_page import audit_page
-from latentsync.preprocess.final_clips import make_manifest
-from latentsync.preprocess.layout import SETTINGS_FILE, Layout
+from latentsync.preprocess.audit.final_clips import make_manifest
+from latentsync.preprocess.audit.page import audit_page
+from latentsync.preprocess.audit.summary import audit
+from latentsync.preprocess.engine.layout import SETTINGS_FILE, Layout
 from latentsync.preprocess.settings import PreprocessSettings
-from latentsync.preprocess.steps import wanted_steps
+from latentsync.preprocess.steps.sequence import wanted_steps
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

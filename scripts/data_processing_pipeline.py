@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         overrides.append(f"engine.ray_address={options.ray_address}")
     try:
         settings = load_config(options.config_path, PreprocessSettings, overrides)
-        from latentsync.preprocess.runner import preprocess  # seconds to import
+        from latentsync.preprocess.engine.runner import preprocess  # seconds to import
 
         accounts = preprocess(settings)
     except LatentSyncError as error:

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentsync.checkpoint.adopt import adopt
 from latentsync.checkpoint.download import download
+from latentsync.checkpoint.import_files import adopt
 from latentsync.checkpoint.inventory import State, look_up, table
 from latentsync.checkpoint.registry import (
     DEFAULT_RELEASE,

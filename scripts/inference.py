@@ -116,16 +116,16 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Turn arguments into a request and hand it to the package."""
-    from latentsync.heaps import keep_freed_memory
     from latentsync.inference.control import RunControl
     from latentsync.inference.excerpt import Excerpt
-    from latentsync.inference.job import dub
+    from latentsync.inference.job.dub import dub
+    from latentsync.inference.job.preflight import preflight
+    from latentsync.inference.job.progress import ProgressBar
+    from latentsync.inference.job.request import DubRequest
     from latentsync.inference.options import SyncOptions
-    from latentsync.inference.preflight import preflight
-    from latentsync.inference.progress import ProgressBar
-    from latentsync.inference.request import DubRequest
     from latentsync.inference.weights import WeightPaths
     from latentsync.media.writer import EncodingOptions
+    from latentsync.runtime.malloc import keep_freed_memory
 
     keep_freed_memory()
     weights, sampler = apply_preset(

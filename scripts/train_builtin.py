@@ -19,8 +19,8 @@ from pathlib import Path
 from latentsync.checkpoint.card import CARD_KEY, WeightsCard
 from latentsync.config import load_config
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
-from latentsync.heaps import keep_freed_memory
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
+from latentsync.runtime.malloc import keep_freed_memory
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -49,15 +49,15 @@ def train_decoder(overrides: Sequence[str]) -> bool:
 
 
 def train_audio_encoder(overrides: Sequence[str]) -> bool:
-    from latentsync.training.audio_encoder import train_audio_encoder as train
-    from latentsync.training.audio_encoder_recipe import AudioEncoderRecipe
+    from latentsync.training.builtin.audio_encoder import train_audio_encoder as train
+    from latentsync.training.builtin.audio_encoder_recipe import AudioEncoderRecipe
 
     recipe = load_config(CONFIGS / "audio_encoder" / "talkers.yaml", AudioEncoderRecipe, [PLACE, *overrides])
     return _finished(train(recipe, "audio_encoder"))
 
 
 def train_syncnet(overrides: Sequence[str]) -> bool:
-    from latentsync.training.syncnet import train_syncnet as train
+    from latentsync.training.syncnet.run import train_syncnet as train
 
     recipe = load_config(
         CONFIGS / "syncnet" / "talkers.yaml", SyncNetRecipe, [f"data.train_output_dir={SYNCNET_RUNS}", *overrides]
@@ -67,8 +67,8 @@ def train_syncnet(overrides: Sequence[str]) -> bool:
 
 def train_video_encoder(overrides: Sequence[str]) -> bool:
     """For the temporal loss, which the built-in models do without; so it is not among the steps that all take."""
-    from latentsync.training.video_encoder import train_video_encoder as train
-    from latentsync.training.video_encoder_recipe import VideoEncoderRecipe
+    from latentsync.training.builtin.video_encoder import train_video_encoder as train
+    from latentsync.training.builtin.video_encoder_recipe import VideoEncoderRecipe
 
     recipe = load_config(CONFIGS / "video_encoder" / "talkers.yaml", VideoEncoderRecipe, [PLACE, *overrides])
     return _finished(train(recipe, "video_encoder"))
@@ -111,14 +111,14 @@ ASIDE: dict[str, Callable[[Sequence[str]], bool]] = {"video_encoder": train_vide
 
 
 def _train_codec(name: str, overrides: Sequence[str]) -> bool:
-    from latentsync.training.codec import train_codec as train
-    from latentsync.training.codec_recipe import CodecRecipe
+    from latentsync.training.builtin.codec import train_codec as train
+    from latentsync.training.builtin.codec_recipe import CodecRecipe
 
     return _finished(train(load_config(CONFIGS / "codec" / "talkers.yaml", CodecRecipe, [PLACE, *overrides]), name))
 
 
 def _train_unet(config: str, name: str, overrides: Sequence[str]) -> bool:
-    from latentsync.training.unet import train_unet
+    from latentsync.training.unet.run import train_unet
 
     recipe = load_config(CONFIGS / "unet" / config, UNetRecipe, [PLACE, *NETWORKS, *overrides])
     return _finished(train_unet(recipe, name))
@@ -139,7 +139,7 @@ def _halve(source: Path, target: Path, card: WeightsCard | None = None) -> None:
 
 
 def _finished(outcome: object) -> bool:
-    from latentsync.training.loop import Outcome
+    from latentsync.training.loop.trainer import Outcome
 
     return outcome is Outcome.FINISHED
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from latentsync.config import dump_config, load_config
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
-from latentsync.heaps import keep_freed_memory
 from latentsync.recipe import SyncNetRecipe
+from latentsync.runtime.malloc import keep_freed_memory
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recipe = load_config(options.config_path, SyncNetRecipe, options.overrides)
         name = Path(options.config_path).stem
-        from latentsync.training.syncnet import Outcome, run_folder, train_syncnet
+        from latentsync.training.syncnet.run import Outcome, run_folder, train_syncnet
 
         logging.info("%s", dump_config(recipe))
         outcome = train_syncnet(recipe, name)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from latentsync.config import dump_config, load_config
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
-from latentsync.heaps import keep_freed_memory
 from latentsync.recipe import UNetRecipe
+from latentsync.runtime.malloc import keep_freed_memory
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -34,11 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = load_config(options.unet_config_path, UNetRecipe, options.overrides)
         name = Path(options.unet_config_path).stem
         if options.estimate_memory:
-            from latentsync.training.unet_memory import estimate_memory
+            from latentsync.training.unet.memory import estimate_memory
 
             print(estimate_memory(recipe))
             return 0
-        from latentsync.training.unet import Outcome, run_folder, train_unet
+        from latentsync.training.unet.run import Outcome, run_folder, train_unet
 
         logging.info("%s", dump_config(recipe))
         outcome = train_unet(recipe, name)

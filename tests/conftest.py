@@ -14,14 +14,14 @@ import torch
 
 # Files that take a minute and more, the longest first: begun last, one would keep a process busy while others wait.
 LONG_FILES = (
-    "inference/test_job.py",
-    "training/test_unet_run.py",
+    "inference/job/test_dub.py",
+    "training/unet/test_whole_run.py",
     "page/test_browser.py",
     "inference/test_pipeline.py",
-    "training/test_unet.py",
-    "training/test_syncnet_run.py",
+    "training/unet/test_run.py",
+    "training/syncnet/test_whole_run.py",
     "benchmarks/test_training_speed.py",
-    "training/test_unet_memory.py",
+    "training/unet/test_memory.py",
     "preprocess/test_training.py",
     "page/test_app.py",
 )

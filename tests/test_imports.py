@@ -11,16 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = {"constants", "types", "errors", "config", "stream"}
+BASE = {"constants", "types", "errors", "config", "stream", "atomic", "runtime"}
 ALLOWED = {
     "constants": set(),
     "errors": set(),
     "types": {"constants"},
     "config": {"errors"},
     "stream": set(),
-    "heaps": set(),
-    "user_cache": {"errors"},
-    "compiling": {"errors", "user_cache"},
+    "atomic": set(),
+    "runtime": {"errors"},
     "html_page": set(),
     "recipe": BASE,
     "models": BASE,
@@ -28,7 +27,7 @@ ALLOWED = {
     "media": BASE,
     "audio": BASE,
     "checkpoint": BASE | {"models"},
-    "face": BASE | {"checkpoint", "user_cache"},
+    "face": BASE | {"checkpoint"},
     "features": BASE | {"models", "audio", "media", "checkpoint"},
     "losses": BASE | {"models"},
     "metrics": BASE | {"face", "audio", "checkpoint"},
@@ -36,12 +35,12 @@ ALLOWED = {
     | {"media", "audio", "face", "metrics", "models", "checkpoint", "data", "recipe", "training", "html_page"},
     "data": BASE | {"media", "audio", "face", "features"},
     "inference": BASE
-    | {"audio", "face", "features", "models", "diffusion", "media", "checkpoint", "recipe", "compiling"},
+    | {"audio", "face", "features", "models", "diffusion", "media", "checkpoint", "recipe"},
     "page": BASE | {"inference", "media", "diffusion"},
     "preprocess": BASE | {"media", "audio", "face", "metrics", "data", "checkpoint", "html_page"},
     "training": BASE
     | {"data", "features", "losses", "models", "diffusion", "metrics", "inference", "checkpoint", "recipe", "audio"}
-    | {"face", "compiling"},
+    | {"face"},
 }
 SOURCES = sorted((ROOT / "latentsync").rglob("*.py"))
 PYTHON = [p for p in ROOT.rglob("*.py") if not {".venv", ".git"} & set(p.relative_to(ROOT).parts)]

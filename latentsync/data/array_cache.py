@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentsync.data.atomic import atomic_file
+from latentsync.atomic import atomic_file
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from latentsync.data.atomic import atomic_file
+from latentsync.atomic import atomic_file
 from latentsync.errors import DataError
 from latentsync.types import ClipFault
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
-from latentsync.data.atomic import atomic_file
+from latentsync.atomic import atomic_file
 from latentsync.data.manifest import MANIFEST_SUFFIX, Clip, Manifest, content_hash, read_manifest, source_name
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.media.probe import probe_video

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from latentsync.atomic import atomic_file
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
-from latentsync.data.atomic import atomic_file
 from latentsync.data.manifest import TRAIN, VALIDATION, Clip, content_hash, write_manifest
 from latentsync.data.talkers.clip import TalkerClip, make_talker
 from latentsync.data.talkers.files import write_wav

@@ -26,7 +26,7 @@ from latentsync.metrics.inception import load_inception
 from latentsync.metrics.published_sync import S3FD_FILE, SYNCNET_V2_FILE, PublishedSync
 from latentsync.models.syncnet import SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
-from latentsync.training.sync_model import SyncModel
+from latentsync.training.syncnet.model import SyncModel
 
 VGG, KONIQ, I3D = "vgg16-397923af.pth", "koniq_pretrained.pkl", "i3d_torchscript.pt"
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"

@@ -28,8 +28,8 @@ from latentsync.metrics.mouth import (
 )
 from latentsync.metrics.published_sync import PublishedSync
 from latentsync.metrics.speech import speaking_frames
-from latentsync.training.sync_model import SyncModel
-from latentsync.training.sync_trace import SyncTrace
+from latentsync.training.syncnet.model import SyncModel
+from latentsync.training.syncnet.trace import SyncTrace
 
 THUMBNAIL = 32  # px, side of the pictures in which movement is compared
 Scores = dict[str, float]

@@ -12,7 +12,7 @@ from pathlib import Path
 from latentsync.checkpoint.files import sha256_file
 from latentsync.errors import ConfigError
 from latentsync.face.detections_file import VERSION, Detections, read_detections
-from latentsync.user_cache import cache_folder
+from latentsync.runtime.cache_folder import cache_folder
 
 
 def cache_path(video: Path, detector_name: str, folder: Path | None = None) -> Path:

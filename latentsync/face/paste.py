@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from latentsync.face.colour import NEUTRAL, ColourFit, ColourSmoother, fit_colour
+from latentsync.face.color_match import NEUTRAL, ColourFit, ColourSmoother, fit_colour
 from latentsync.face.resample import warp
 from latentsync.face.similarity import invert, transform
 from latentsync.types import AlignedFace, Box, Frame

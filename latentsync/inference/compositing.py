@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentsync.face.colour import ColourFit, ColourSmoother
+from latentsync.face.color_match import ColourFit, ColourSmoother
 from latentsync.face.paste import FacePaster
 from latentsync.face.published import RELEASES, paste_published
+from latentsync.inference.batching import GeneratedGroup
 from latentsync.inference.clock import StageClock
-from latentsync.inference.generation import GeneratedGroup
 from latentsync.inference.windows import AlignedFrame
 from latentsync.stream import parallel_map
 from latentsync.types import Frame

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 
 from latentsync.checkpoint import load_codec, load_unet
-from latentsync.compiling import compile_in_place
 from latentsync.errors import WeightsMismatchError
 from latentsync.face.mask import load_mask
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.control import OnPass
-from latentsync.inference.generator import LatentGenerator, LatentModels
+from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.side_by_side import SideBySide
 from latentsync.inference.weights import ModelSettings, WeightPaths
+from latentsync.runtime.compilation import compile_in_place
 from latentsync.types import WindowGenerator
 
 
@@ -26,7 +26,7 @@ def load_pipeline(
     compiled: bool = False,
 ) -> LipsyncPipeline:
     """Load the networks onto ``device`` in ``dtype``; done once, for any number of videos. ``compiled``: see
-    ``latentsync.compiling``.
+    ``latentsync.runtime.compilation``.
 
     Raises the ``WeightsError`` family; nothing is ever initialised at random.
     """

@@ -11,14 +11,14 @@ import numpy as np
 from latentsync.constants import WINDOW_FRAMES
 from latentsync.face.align import FaceAligner
 from latentsync.face.tracks import FaceTracks, TargetFrame
+from latentsync.inference.batching import AdaptiveBatch, GuardedGenerator, OutputGuard, generate_groups
 from latentsync.inference.clock import StageClock
 from latentsync.inference.compositing import Compositor, frames_of
 from latentsync.inference.control import OnPass
 from latentsync.inference.excerpt import shown_frames
 from latentsync.inference.faces import DETECTION_BATCH
-from latentsync.inference.generation import AdaptiveBatch, GuardedGenerator, OutputGuard, generate_groups
+from latentsync.inference.job.report import RunRecord
 from latentsync.inference.options import SyncOptions
-from latentsync.inference.report import RunRecord
 from latentsync.inference.windows import AlignedFrame, WindowPlan, group_frames, ramp_at_gaps
 from latentsync.stream import parallel_map, prefetch
 from latentsync.types import AudioWindows, Frame, VideoSource, Window, WindowGenerator

@@ -16,8 +16,8 @@ from latentsync.media import color
 from latentsync.media.audio import open_audio
 from latentsync.media.container import IMAGE_SUFFIXES, is_folder, open_input
 from latentsync.media.decoder import NO_VIDEO_REMEDY, decode_all, is_shown, video_stream
+from latentsync.media.rotation import Orientation
 from latentsync.media.timeline import DEFAULT_RATE, Timeline, counted_timeline, timeline_from_packets
-from latentsync.media.upright import Orientation
 from latentsync.types import AudioStreamInfo, ColorTags, VideoInfo
 
 

@@ -16,7 +16,7 @@ from latentsync.media.color import Reading
 from latentsync.media.decoder import decode_all, decode_from
 from latentsync.media.planes import frame_of
 from latentsync.media.probe import inspect_clip
-from latentsync.media.upright import Upright
+from latentsync.media.rotation import Upright
 from latentsync.types import Frame
 
 _REVERSE_BYTES = 128 * 2**20  # of decoded frames that are held to give them backwards

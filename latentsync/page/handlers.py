@@ -14,7 +14,7 @@ import gradio as gr
 from latentsync.errors import ConfigError, LatentSyncError, StoppedError
 from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET
 from latentsync.page import wording
-from latentsync.page.studio import Outcome, Studio, Wish
+from latentsync.page.jobs import Outcome, Studio, Wish
 from latentsync.page.visitors import VisitorFolders
 
 LARGEST = ("The largest face", "largest")

@@ -8,8 +8,8 @@ from latentsync.inference.presets import DEFAULT_SEED, PRESETS
 from latentsync.inference.timeline import LengthMode
 from latentsync.page import wording
 from latentsync.page.handlers import LARGEST, Handlers
-from latentsync.page.look import FORGET_FAILURE, PLAY_BOTH
-from latentsync.page.studio import PREVIEW_SECONDS, QUALITIES, QUEUE_LENGTH, RANDOM_SEED, Studio
+from latentsync.page.jobs import PREVIEW_SECONDS, QUALITIES, QUEUE_LENGTH, RANDOM_SEED, Studio
+from latentsync.page.theme import FORGET_FAILURE, PLAY_BOTH
 from latentsync.page.visitors import CLEANING_INTERVAL, VisitorFolders
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from starlette.middleware import Middleware
 
-from latentsync.page.studio import Studio
+from latentsync.page.jobs import Studio
 from latentsync.page.visitors import VisitorFolders
 
 KEEP_SECONDS = 24 * 3600  # that files of visitors are kept
@@ -28,9 +28,9 @@ def serving(
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="latentsync_page_", ignore_cleanup_errors=True))
         stack.enter_context(_gradio_folder(folder))  # before its modules are imported and components made
-        from latentsync.page.fetching import NoForeignFiles, no_downloads
         from latentsync.page.layout import build_page
-        from latentsync.page.look import CSS, THEME
+        from latentsync.page.theme import CSS, THEME
+        from latentsync.page.upload_guard import NoForeignFiles, no_downloads
 
         stack.enter_context(no_downloads())
         stack.callback(studio.close)

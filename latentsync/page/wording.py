@@ -7,10 +7,10 @@ from pathlib import Path
 
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import LatentSyncError
+from latentsync.inference.job.progress import Progress
+from latentsync.inference.job.report import RunReport
 from latentsync.inference.presets import BUILTIN_PRESET, PRESETS
-from latentsync.inference.progress import Progress
-from latentsync.inference.report import RunReport
-from latentsync.page.studio import Waiting
+from latentsync.page.jobs import Waiting
 
 STAGES = {
     "starting": "Checking the files",

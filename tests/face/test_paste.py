@@ -4,7 +4,7 @@ import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from latentsync.face.align import FaceAligner
-from latentsync.face.colour import NEUTRAL, ColourSmoother
+from latentsync.face.color_match import NEUTRAL, ColourSmoother
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster, PasteSettings, paste_face
 from latentsync.face.similarity import invert

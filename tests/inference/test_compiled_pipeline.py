@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync import compiling
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.inference.loading import load_pipeline
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.weights import ModelSettings, WeightPaths
 from latentsync.models.unet import UNet3D
+from latentsync.runtime import compilation as compiling
 from latentsync.types import FeatureCache, Window
 from tests.golden import fill_by_rule
 from tests.inference import tiny_weights

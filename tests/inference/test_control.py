@@ -6,7 +6,7 @@ import pytest
 
 from latentsync.errors import StoppedError
 from latentsync.inference.control import RunControl
-from latentsync.inference.progress import ProgressMeter
+from latentsync.inference.job.progress import ProgressMeter
 from tests.inference.test_pipeline import sync
 from tests.inference.world import DrawnVideo, Identity
 
@@ -53,7 +53,7 @@ def test_a_network_that_is_stopped_between_two_steps_ends_the_pipeline():
 
 def test_time_left(monkeypatch):
     clock = iter([0.0, 10.0, 12.0, 14.0]).__next__
-    monkeypatch.setattr("latentsync.inference.progress.time.monotonic", clock)
+    monkeypatch.setattr("latentsync.inference.job.progress.time.monotonic", clock)
     meter = ProgressMeter()
     meter.update("dubbing", 10, 40)
     assert meter.reading.seconds_left is None

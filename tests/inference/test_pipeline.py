@@ -12,14 +12,14 @@ import pytest
 
 from latentsync.constants import AUDIO_RATE
 from latentsync.face.align import FaceAligner
-from latentsync.face.colour import NEUTRAL
+from latentsync.face.color_match import NEUTRAL
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.faces import TimedDetector, tracking_settings
+from latentsync.inference.job.report import RunRecord
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
-from latentsync.inference.report import RunRecord
 from latentsync.inference.timeline import LengthMode, frame_count
 from latentsync.types import AlignedFace, Frame
 from tests.inference.world import (

@@ -12,7 +12,7 @@ from latentsync.errors import StoppedError
 from latentsync.inference.presets import PRESETS, apply_preset, sampler_values
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
-from latentsync.page.studio import Studio, Wish
+from latentsync.page.jobs import Studio, Wish
 from scripts import inference
 
 
@@ -64,8 +64,8 @@ def test_command_line_page_and_evaluation_take_the_same_networks_and_steps(tmp_p
         asked.append((request.weights, request.options.sampler))
         raise StoppedError("enough")
 
-    monkeypatch.setattr("latentsync.inference.job.dub", dub)
-    monkeypatch.setattr("latentsync.page.studio.dub", dub)
+    monkeypatch.setattr("latentsync.inference.job.dub.dub", dub)
+    monkeypatch.setattr("latentsync.page.jobs.dub", dub)
     chosen = ["--checkpoint_dir", str(folder), "--preset", "preview", "--inference_steps", "3"]
     command = ["--video_path", str(video), "--audio_path", str(audio), "--video_out_path", str(tmp_path / "out.mp4")]
     assert inference.main([*command, *chosen]) == StoppedError.exit_code

@@ -17,7 +17,7 @@ from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.published import paste_published
 from latentsync.face.tracks import TargetFrame
 from latentsync.features.audio_encoder import AudioEncoder
-from latentsync.inference.generator import LatentGenerator, LatentModels
+from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.inference.loading import pipeline_of
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.weights import ModelSettings

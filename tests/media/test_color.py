@@ -18,8 +18,8 @@ from latentsync.media.color import (
     plane_view,
     rgb_of,
 )
+from latentsync.media.rotation import Orientation, Upright
 from latentsync.media.threads import single_threaded
-from latentsync.media.upright import Orientation, Upright
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import ColorTags

@@ -14,12 +14,12 @@ import numpy as np
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
 from latentsync.face.mask import load_mask
-from latentsync.inference.networks import Networks
+from latentsync.inference.job.networks import Networks
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
+from latentsync.page.jobs import Example, Studio
 from latentsync.page.server import serving
-from latentsync.page.studio import Example, Studio
 from tests.inference.world import ClockAudio, Identity, face_landmarks
 from tests.media.synthetic import tone, write_clip, write_wav
 

@@ -34,7 +34,7 @@ def asked(monkeypatch):
         yield
 
     monkeypatch.setattr("latentsync.page.server.serving", serving)
-    monkeypatch.setattr("latentsync.heaps.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("latentsync.runtime.malloc.keep_freed_memory", lambda: None)
     return seen
 
 
@@ -91,7 +91,7 @@ import httpx
 from latentsync.inference.weights import installed_weights
 from latentsync.media.limits import MediaLimits
 from latentsync.page.server import serving
-from latentsync.page.studio import Studio
+from latentsync.page.jobs import Studio
 studio = Studio(installed_weights(), MediaLimits())
 with serving(studio) as address:
     httpx.get(address, timeout=600).raise_for_status()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from latentsync.errors import VideoError
+from latentsync.inference.job.progress import Progress
+from latentsync.inference.job.report import FrameRange, RunRecord, RunReport
 from latentsync.inference.presets import PRESETS
-from latentsync.inference.progress import Progress
-from latentsync.inference.report import FrameRange, RunRecord, RunReport
 from latentsync.inference.timeline import LengthMode
 from latentsync.page import wording
-from latentsync.page.studio import Waiting
+from latentsync.page.jobs import Waiting
 
 
 def test_progress_says_stage_share_and_time_left():

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from latentsync.preprocess.runner import preprocess
+from latentsync.preprocess.engine.runner import preprocess
 from tests.preprocess.world import DrawnTools, small_settings
 
 

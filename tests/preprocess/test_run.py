@@ -17,14 +17,14 @@ from latentsync.config import load_config
 from latentsync.errors import ConfigError, DataError, DiskFullError, OutputError, WeightsMissingError
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
-from latentsync.preprocess import commit
-from latentsync.preprocess.layout import Layout
-from latentsync.preprocess.recordings import read_recordings
-from latentsync.preprocess.records import file_records
-from latentsync.preprocess.run_lock import alone
+from latentsync.preprocess.engine import commit
+from latentsync.preprocess.engine.layout import Layout
+from latentsync.preprocess.engine.recordings import read_recordings
+from latentsync.preprocess.engine.records import file_records
+from latentsync.preprocess.engine.run_lock import alone
 from latentsync.preprocess.settings import FaceSettings, PreprocessSettings, SyncSettings
-from latentsync.preprocess.steps import steps_of
-from latentsync.preprocess.tools import LoadedTools
+from latentsync.preprocess.steps.networks import LoadedTools
+from latentsync.preprocess.steps.sequence import steps_of
 from tests.media.synthetic import tone, write_clip, write_wav
 from tests.preprocess.world import (
     DrawnDetector,

@@ -8,7 +8,7 @@ from pathlib import Path
 from latentsync.config import load_config
 from latentsync.errors import ConfigError, WeightsMissingError
 from latentsync.preprocess.settings import FaceSettings, PreprocessSettings, SyncSettings
-from latentsync.preprocess.steps import steps_of
+from latentsync.preprocess.steps.sequence import steps_of
 from scripts.data_processing_pipeline import main
 from tests.preprocess.world import contents, draw_talk
 
@@ -67,7 +67,7 @@ def test_wrong_settings_are_named(tmp_path, capsys):
 def test_the_code_of_judges_and_of_ray_is_not_loaded_before_it_is_needed():
     """It takes longer than everything else at the start of a run, and of every worker."""
     code = (
-        "import sys, latentsync.preprocess.runner\n"
+        "import sys, latentsync.preprocess.engine.runner\n"
         "found = {'torchvision', 'scipy.signal', 'diffusers', 'onnxruntime', 'ray'} & set(sys.modules)\n"
         "assert not found, found"
     )

@@ -9,9 +9,9 @@ import pytest
 
 from latentsync.config import load_config
 from latentsync.recipe import UNetRecipe
-from latentsync.training.loop import Outcome
-from latentsync.training.syncnet import train_syncnet
-from latentsync.training.unet import train_unet
+from latentsync.training.loop.trainer import Outcome
+from latentsync.training.syncnet.run import train_syncnet
+from latentsync.training.unet.run import train_unet
 from scripts.data import main
 from tests.preprocess.world import DrawnTools, draw_talk, preprocess, small_settings
 from tests.training.tiny import tiny_recipe

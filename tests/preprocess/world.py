@@ -17,8 +17,8 @@ import numpy as np
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import WeightsError
 from latentsync.face.detector import Detection
-from latentsync.preprocess import runner
-from latentsync.preprocess.account import StepAccount
+from latentsync.preprocess.audit.account import StepAccount
+from latentsync.preprocess.engine import runner
 from latentsync.preprocess.settings import (
     AlignmentSettings,
     EngineSettings,

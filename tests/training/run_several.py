@@ -13,8 +13,8 @@ from accelerate.state import AcceleratorState
 
 from latentsync.config import load_config
 from latentsync.recipe import UNetRecipe
-from latentsync.training.loop import Outcome
-from latentsync.training.unet import train_unet
+from latentsync.training.loop.trainer import Outcome
+from latentsync.training.unet.run import train_unet
 
 if __name__ == "__main__":
     config, wishes = (Path(argument) for argument in sys.argv[1:])

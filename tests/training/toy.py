@@ -67,7 +67,7 @@ class ToyTask:
         return {"score": -loss, "loss": loss}
 
     def panels(self, rows):
-        from latentsync.training.charts import Curve, Panel
+        from latentsync.training.loop.charts import Curve, Panel
 
         return [Panel("loss", [Curve("train", [r["step"] for r in rows["train"]], [r["loss"] for r in rows["train"]])])]
 

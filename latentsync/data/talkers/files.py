@@ -21,8 +21,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from latentsync.atomic import atomic_file
 from latentsync.constants import AUDIO_RATE
-from latentsync.data.atomic import atomic_file
 from latentsync.data.talkers.clip import TalkerClip, TalkerOptions, make_talker
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import Frame, VideoInfo

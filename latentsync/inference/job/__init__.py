@@ -1,0 +1,1 @@
+"""One dub from files to a file: request, preflight, networks, the run, its report."""

@@ -1,0 +1,182 @@
+"""From files to a file: check, load, follow the face, generate, write, account."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, replace
+from fractions import Fraction
+from importlib import metadata
+from pathlib import Path
+
+from latentsync.errors import NoFaceError, OutputError
+from latentsync.face.selection import LARGEST, FaceSelector
+from latentsync.face.tracks import FaceTracks
+from latentsync.inference.control import RunControl
+from latentsync.inference.excerpt import Excerpt, excerpt_frames, in_source_order
+from latentsync.inference.faces import tracking_settings
+from latentsync.inference.job.networks import NetworkChoice, Networks
+from latentsync.inference.job.preflight import Preflight, preflight
+from latentsync.inference.job.report import RunRecord, RunReport
+from latentsync.inference.job.request import DubRequest
+from latentsync.inference.timeline import LengthMode
+from latentsync.inference.weights import with_checksums
+from latentsync.media.writer import write_video
+from latentsync.stream import prefetch
+from latentsync.types import Frame
+
+OnNote = Callable[[str], None]
+
+
+def dub(
+    request: DubRequest,
+    *,
+    control: RunControl | None = None,
+    on_note: OnNote = lambda text: None,
+    networks: Networks | None = None,
+) -> RunReport:
+    """Do one dub from file to file. ``networks``: where they come from, for example kept from the job before.
+
+    Raises the named errors of ``latentsync.errors``; then nothing is written, and the inputs are as they were.
+    """
+    start = time.perf_counter()
+    record, control, networks = RunRecord(), control or RunControl(), networks or Networks()
+    checked = preflight(request, record.clock, networks)
+    control.expect(checked.cost.frames, checked.cost.network_passes)
+    on_note(checked.describe())
+    options = replace(checked.options, batch=request.batch_for(checked.device.type))
+    if options.excerpt is not None:
+        control.enter("looking for a face")
+        _require_face_in_excerpt(checked, options.excerpt, control)
+    elif not checked.face_seen or options.face != LARGEST:
+        control.enter("looking for a face")
+        _require_face(checked, control)
+    control.enter("loading")
+    with record.clock.measure("load"):
+        pipeline = networks.pipeline(
+            NetworkChoice(request.weights, checked.settings, checked.device, checked.dtype, request.compiled)
+        )
+    control.enter("dubbing")
+    frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.passed)
+    frames = _dubbed(_counted(record.clock.each("wait", frames), options.excerpt, control), record, checked)
+    write_start = time.perf_counter()
+    written = write_video(
+        request.output,
+        frames,
+        checked.video.info,
+        request.encoding,
+        audio=request.audio,
+        overwrite=request.overwrite,
+        **_audio_part(checked),
+    )
+    not_kept = checked.tracks.save()
+    seconds = record.clock.seconds()
+    report = RunReport(
+        video=str(request.video),
+        audio=str(request.audio),
+        output=str(request.output),
+        output_seconds=float(record.frames / checked.video.info.fps),
+        fps=float(checked.video.info.fps),
+        wall_seconds=time.perf_counter() - start,
+        encode_seconds=time.perf_counter() - write_start - seconds.get("wait", 0.0),
+        record=record,
+        device=str(checked.device),
+        precision=str(checked.dtype).removeprefix("torch."),
+        options=asdict(options),
+        weights=checked.weights if request.report is None else with_checksums(checked.weights),
+        versions={name: metadata.version(name) for name in ("torch", "diffusers", "av", "numpy")}
+        | {"python": platform.python_version()},
+        encoded=asdict(written),
+        notes=[*checked.notes, *filter(None, [not_kept])],
+    )
+    if request.report is not None:
+        _write_text(request.report, report.to_json())
+    return report
+
+
+def _counted(frames: Iterator[Frame], excerpt: Excerpt | None, control: RunControl) -> Iterator[Frame]:
+    """The frames on the clock of the file to be written."""
+    start = excerpt.start if excerpt is not None else 0
+    for done, frame in enumerate(frames):
+        control.written(done)
+        yield frame.shown_at(frame.time - start)
+    control.enter("finishing")
+
+
+def _dubbed(frames: Iterator[Frame], record: RunRecord, checked: Preflight) -> Iterator[Frame]:
+    """All ``frames``; raises ``NoFaceError`` at their end if every one of them passed through."""
+    yield from frames
+    if record.frames_passed_through == record.frames:
+        reasons = Counter(span.reason for span in record.passed_through)
+        raise _no_face(checked, "in any frame", reasons)
+
+
+def _require_face(checked: Preflight, control: RunControl) -> None:
+    """Look at every frame that will be shown until one has a usable face; what is found is kept for the run."""
+    options = checked.options
+    selector, settings = FaceSelector(options.face), tracking_settings(options)
+    if checked.finder.detector is None:
+        tracks = FaceTracks.given(checked.tracks.detections, selector, settings)
+    else:
+        tracks = FaceTracks(checked.finder.detector, selector, settings, detections=checked.tracks.detections)
+    reasons = _reasons_against(tracks, checked.video.frames(stop=checked.cost.frames), control)
+    if reasons:
+        raise _no_face(checked, "in any frame", reasons)
+
+
+def _require_face_in_excerpt(checked: Preflight, excerpt: Excerpt, control: RunControl) -> None:
+    """Follow the face through the frames of the excerpt in the order of the source, whatever that of showing is."""
+    shown = excerpt_frames(checked.video, checked.duration, checked.options.length, excerpt)
+    reasons = _reasons_against(checked.tracks, in_source_order(checked.video, shown), control, to_the_end=True)
+    if reasons:
+        raise _no_face(checked, "in this stretch", reasons)
+
+
+def _reasons_against(
+    tracks: FaceTracks, frames: Iterator[Frame], control: RunControl, to_the_end: bool = False
+) -> Counter[str]:
+    """Why no frame has a usable face, with the number of frames for each reason; empty if one has."""
+    reasons: Counter[str] = Counter()
+    seen = False
+    with closing(tracks.follow(prefetch(frames))) as targets:
+        for target in targets:
+            control.check()
+            reasons[target.reason] += 1
+            seen = seen or target.face is not None
+            if seen and not to_the_end:
+                break
+    return Counter() if seen else reasons
+
+
+def _no_face(checked: Preflight, where: str, reasons: Counter[str]) -> NoFaceError:
+    (reason, _), *_ = reasons.most_common(1)
+    return NoFaceError(
+        f"{checked.video.info.path}: no usable face {where} ({reason}).",
+        remedy="Choose a clip with a visible face, another --face or --detector, or give tracks in a file.",
+    )
+
+
+def _audio_part(checked: Preflight) -> dict[str, Fraction]:
+    """Seconds after which the sound begins and is cut: an excerpt's, or where the result is to end with the video."""
+    if checked.options.excerpt is not None:
+        start = checked.options.excerpt.start
+        return {"audio_start": start, "audio_limit": checked.cost.frames / checked.video.info.fps}
+    if checked.options.length is LengthMode.CUT:
+        return {"audio_limit": min(checked.video.info.duration, checked.duration)}
+    return {}
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        # A file name that is no valid text comes out as the escapes of JSON.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"The report {path} cannot be written: {error}.", remedy="Choose another place.") from error

@@ -1,0 +1,135 @@
+"""Who is to be seen in a video, so that a user can say whom to dub."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from latentsync.face.detector import Detection
+from latentsync.face.selection import MIN_SCORE, MIN_SIZE
+from latentsync.inference.clock import StageClock
+from latentsync.inference.faces import FaceFinder
+from latentsync.inference.job.networks import Networks
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.weights import WeightPaths
+from latentsync.media.limits import MediaLimits
+from latentsync.media.video import VideoFile
+from latentsync.types import Frame
+
+if TYPE_CHECKING:
+    import torch
+
+SAMPLED_FRAMES = 12
+THUMBNAIL_SIDE = 160  # px
+MARGIN = 1.6  # side of the thumbnail over the longer side of the face
+REACH = 1.0  # face sizes between two sightings that are taken for one person
+MAX_SIZE_RATIO = 1.8
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody at one place in the picture. ``choice``: what ``SyncOptions.face`` names them by.
+
+    ``thumbnail`` (160, 160, 3) uint8 RGB; ``time`` (s) of the first sighting; ``share`` of the frames looked at that
+    show them.
+    """
+
+    choice: str
+    thumbnail: np.ndarray
+    time: float
+    share: float
+
+
+@dataclass(slots=True)
+class _Sightings:
+    """Faces at one place: the first, the last, and the one that is seen best."""
+
+    first: Detection
+    time: float
+    last: Detection
+    count: int
+    thumbnail: np.ndarray
+    quality: float
+
+    def person(self, frames: int) -> Person:
+        x, y = _centre(self.first)
+        choice = f"{max(x, 0):.0f},{max(y, 0):.0f}@{self.time:.3f}"
+        return Person(choice, self.thumbnail, self.time, self.count / frames)
+
+
+def find_people(
+    path: Path,
+    weights: WeightPaths,
+    detector: str = "auto",
+    device: torch.device | str = "auto",
+    limits: MediaLimits | None = None,
+    networks: Networks | None = None,
+) -> list[Person]:
+    """The people in a few frames spread over the video, from left to right; nobody is an empty list.
+
+    Faces at about the same place and of about the same size are one person, which is how ``face.selection`` follows a
+    point from shot to shot. What is detected is kept for the dub. Raises ``VideoError``, ``ConfigError``,
+    ``DeviceError`` and the ``WeightsError`` family.
+    """
+    if limits is not None:
+        limits.check_video(path)
+    video = VideoFile(path)
+    from latentsync.inference.device import choose_device  # torch: seconds to import
+
+    place = choose_device(device) if isinstance(device, str) else device
+    finder = FaceFinder(detector, weights.auxiliary, place, StageClock(), (networks or Networks()).detector)
+    tracks = finder.tracks(video.info, SyncOptions())
+    known = tracks.detections
+    seen: list[_Sightings] = []
+    frames = 0
+    for frame in video.sample(SAMPLED_FRAMES):
+        frames += 1
+        if frame.index not in known and finder.detector is not None:
+            known[frame.index] = finder.detector.detect([frame])[0]
+        for face in known.get(frame.index, ()):
+            if face.score >= MIN_SCORE and _size(face) >= MIN_SIZE:
+                _sight(seen, frame, face)
+    tracks.save()
+    return [sightings.person(frames) for sightings in sorted(seen, key=lambda s: _centre(s.first)[0])]
+
+
+def _sight(seen: list[_Sightings], frame: Frame, face: Detection) -> None:
+    here = [sightings for sightings in seen if _is_same(sightings.last, face)]
+    known = min(here, key=lambda sightings: math.dist(_centre(sightings.last), _centre(face)), default=None)
+    quality = _size(face) * face.score
+    if known is None:
+        seen.append(_Sightings(face, float(frame.time), face, 1, _thumbnail(frame.pixels, face), quality))
+        return
+    known.count, known.last = known.count + 1, face
+    if quality > known.quality:
+        known.quality, known.thumbnail = quality, _thumbnail(frame.pixels, face)
+
+
+def _is_same(before: Detection, now: Detection) -> bool:
+    sizes = sorted((_size(before), _size(now)))
+    near = math.dist(_centre(before), _centre(now)) <= REACH * sizes[0]
+    return near and sizes[1] <= MAX_SIZE_RATIO * sizes[0]
+
+
+def _thumbnail(pixels: np.ndarray, face: Detection) -> np.ndarray:
+    """The face with some room around it; the edge of the picture is repeated where the room lies beyond it."""
+    scale = THUMBNAIL_SIDE / (MARGIN * _size(face))
+    x, y = _centre(face)
+    half = THUMBNAIL_SIDE / 2
+    matrix = np.array([[scale, 0, half - scale * x], [0, scale, half - scale * y]])
+    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    return cv2.warpAffine(pixels, matrix, side, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _size(face: Detection) -> float:
+    return float((face.box[2:] - face.box[:2]).max())
+
+
+def _centre(face: Detection) -> tuple[float, float]:
+    x, y = (face.box[:2] + face.box[2:]) / 2
+    return float(x), float(y)

@@ -1,0 +1,205 @@
+"""Everything that can go wrong is looked for in the first seconds, before a network is loaded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latentsync.checkpoint import count_parameters
+from latentsync.constants import AUDIO_RATE
+from latentsync.errors import AudioError, ConfigError, DiskFullError, NoAudioStreamError, OutputError
+from latentsync.face.selection import FaceChoice, is_usable
+from latentsync.face.tracks import FaceTracks
+from latentsync.inference.clock import StageClock
+from latentsync.inference.excerpt import excerpt_frames
+from latentsync.inference.faces import FaceFinder
+from latentsync.inference.job.estimate import Estimate, NetworkSizes, estimate
+from latentsync.inference.job.networks import Networks
+from latentsync.inference.job.request import DubRequest
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.timeline import expected_frames
+from latentsync.inference.weights import ModelSettings, model_settings
+from latentsync.media.audio import read_audio
+from latentsync.media.video import VideoFile
+from latentsync.media.writer import check_encoder, refuse_unwritable
+from latentsync.types import VideoInfo
+
+if TYPE_CHECKING:
+    import torch
+
+SAMPLED_FRAMES = 20  # that are searched for a face
+SILENCE = 1e-3  # peak of a sound that is as good as silent, full scale 1
+DISK_RESERVE = 1.2  # times the estimated size that must be free
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What the checks found out, so that the run does not find it out again."""
+
+    video: VideoFile
+    waveform: np.ndarray  # (n,) float32 at 16 kHz
+    options: SyncOptions  # those asked for; an excerpt begins with a frame, so that its sound can begin with it
+    settings: ModelSettings
+    device: torch.device
+    dtype: torch.dtype
+    finder: FaceFinder
+    tracks: FaceTracks
+    face_seen: bool  # in the sample of frames; False calls for a look at every frame
+    weights: Mapping[str, Mapping[str, Any]]
+    cost: Estimate
+    notes: tuple[str, ...]
+
+    @property
+    def duration(self) -> Fraction:
+        """Length of the sound, s."""
+        return Fraction(len(self.waveform), AUDIO_RATE)
+
+    def describe(self) -> str:
+        """A few lines for the terminal."""
+        info = self.video.info
+        rate = "variable rate" if info.variable_frame_rate else f"{float(info.fps):.3f} fps"
+        face = "a face was found" if self.face_seen else "no face in a sample of frames"
+        return "\n".join(
+            [
+                f"video   {info.path}: {info.width} x {info.height}, {rate}, {float(info.duration):.2f} s, {face}",
+                f"sound   {float(self.duration):.2f} s",
+                f"network {self.settings.resolution} pixels, {self.device}, {str(self.dtype).removeprefix('torch.')}",
+                f"cost    {self.cost.describe()}",
+                *(f"note    {note}" for note in self.notes),
+            ]
+        )
+
+
+def preflight(request: DubRequest, clock: StageClock | None = None, networks: Networks | None = None) -> Preflight:
+    """Check the files, the output, the weights, the device and the faces of ``request``; load no network but the
+    detector, which ``networks`` may have already.
+
+    Raises the named error of the first thing that would make the run fail.
+    """
+    refuse_unwritable(request.output, (request.video, request.audio), request.overwrite)
+    if request.report is not None:
+        _require_place_for_report(request.report, request)
+    if request.limits is not None:
+        request.limits.check_video(request.video)
+        request.limits.check_audio(request.audio)
+    video = VideoFile(request.video)
+    waveform, notes = read_speech(request.audio)
+    weights = request.weights.check()
+    settings = model_settings(request.weights.unet, request.unet_config)
+    plan = check_encoder(request.encoding, video.info, request.output.suffix)
+    options = request.options
+    _require_point_in_video(options.face, video.info, Fraction(len(waveform), AUDIO_RATE))
+    if options.excerpt is not None:
+        options = replace(options, excerpt=options.excerpt.on_frames(video.info.fps))
+
+    # torch: seconds to import. What can be refused without it has been.
+    from latentsync.inference.device import choose_device, choose_precision, measure_speed
+    from latentsync.runtime.compilation import require_compiler
+
+    device = choose_device(request.device)
+    request.batch_for(device.type)
+    if request.compiled:
+        require_compiler(device.type)
+    dtype = choose_precision(request.precision, device)
+    finder = FaceFinder(
+        request.detector, request.weights.auxiliary, device, clock or StageClock(), (networks or Networks()).detector
+    )
+    tracks = finder.tracks(video.info, options)
+    cost = estimate(
+        video.info,
+        _frames_to_do(video, Fraction(len(waveform), AUDIO_RATE), options),
+        settings.num_frames,
+        settings.resolution,
+        options.sampler,
+        NetworkSizes(*(count_parameters(path) for path in (request.weights.unet, request.weights.codec_file))),
+        measure_speed(device, dtype),
+    )
+    _require_room(request.output, cost.disk_bytes)
+    notes += [*video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
+    return Preflight(
+        video=video,
+        waveform=waveform,
+        options=options,
+        settings=settings,
+        device=device,
+        dtype=dtype,
+        finder=finder,
+        tracks=tracks,
+        face_seen=_samples_show_a_face(video, finder, tracks),
+        weights=weights,
+        cost=cost,
+        notes=tuple(notes),
+    )
+
+
+def _require_point_in_video(face: str, info: VideoInfo, sound: Fraction) -> None:
+    """Raise ``ConfigError`` for a face at a point beside the picture, or at a time after the end of everything."""
+    choice = FaceChoice.parse(face)
+    if choice.point is None:
+        return
+    x, y = choice.point
+    if x > info.width or y > info.height:
+        raise ConfigError(
+            f"The point {x:g},{y:g} of --face lies outside the picture, which is {info.width} x {info.height}.",
+            remedy="Give a point on the face: pixels from the left and from the top.",
+        )
+    if choice.time > max(info.duration, sound):
+        raise ConfigError(
+            f"At {float(choice.time):g} s, the time of --face, the video of {float(info.duration):.2f} s is over.",
+            remedy="Give a second at which the face is to be seen.",
+        )
+
+
+def _require_place_for_report(report: Path, request: DubRequest) -> None:
+    """An older report is replaced; nothing else is."""
+    weights = request.weights.networks().values()
+    refuse_unwritable(report, (request.video, request.audio, request.output, *weights), overwrite=True)
+    if report.absolute() == request.output.absolute():
+        raise OutputError(f"{report} is the name of the result too.", remedy="Name another report.")
+
+
+def _frames_to_do(video: VideoFile, duration: Fraction, options: SyncOptions) -> int:
+    if options.excerpt is None:
+        return expected_frames(video.info, duration, options.length)
+    return len(excerpt_frames(video, duration, options.length, options.excerpt))
+
+
+def read_speech(path: Path) -> tuple[np.ndarray, list[str]]:
+    """The sound of a file, (n,) float32 at 16 kHz, and remarks for the user.
+
+    Raises ``AudioError`` and its kin for a sound that cannot be read, is shorter than a frame, or is not finite.
+    """
+    waveform = read_audio(path)
+    if len(waveform) < AUDIO_RATE // 25:
+        raise NoAudioStreamError(
+            f"{path}: its sound lasts {len(waveform) / AUDIO_RATE:.3f} s, less than a frame.",
+            remedy="Give a longer one.",
+        )
+    if not np.isfinite(waveform).all():
+        raise AudioError(f"{path}: its sound holds values that are no numbers.", remedy="Export it again, as WAV.")
+    silent = float(np.abs(waveform).max()) < SILENCE
+    return waveform, [f"{path} is silent: the mouth will stay as the network sees silence"] if silent else []
+
+
+def _samples_show_a_face(video: VideoFile, finder: FaceFinder, tracks: FaceTracks) -> bool:
+    if any(is_usable(face) for faces in tracks.detections.values() for face in faces):
+        return True
+    detector = finder.detector
+    if detector is None:
+        return False
+    return any(is_usable(face) for f in video.sample(SAMPLED_FRAMES) for face in detector.detect([f])[0])
+
+
+def _require_room(output: Path, needed: int) -> None:
+    free = shutil.disk_usage(output.absolute().parent).free
+    if free < needed * DISK_RESERVE:
+        raise DiskFullError(
+            f"{output.absolute().parent} has {free / 1e6:.0f} MB free, the result needs about {needed / 1e6:.0f} MB.",
+            remedy="Make room, or write to another disk.",
+        )

@@ -1,0 +1,59 @@
+"""One dub as the user asks for it: files, choices, and where the weights are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from latentsync.errors import ConfigError
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.weights import WeightPaths
+from latentsync.media.limits import MediaLimits
+from latentsync.media.writer import EncodingOptions
+
+AUTO_BATCH = {
+    "cpu": 1,
+    "mps": 1,
+}  # windows that are tried together; other devices take more and halve if it is too many
+AUTO_BATCH_GPU = 4
+AUTO_BATCH_BUILTIN = 4  # of the small models on a processor, at most: one for each core (``side_by_side``)
+
+
+@dataclass(frozen=True, slots=True)
+class DubRequest:
+    """``batch`` is a number or 'auto'; ``detector`` a name of ``face.detector`` or the path of a track file.
+
+    ``limits``: what the files of a stranger must keep to. ``compiled``: see ``latentsync.runtime.compilation``.
+    """
+
+    video: Path
+    audio: Path
+    output: Path
+    options: SyncOptions = field(default_factory=SyncOptions)
+    encoding: EncodingOptions = field(default_factory=EncodingOptions)
+    weights: WeightPaths = field(default_factory=WeightPaths.choose)
+    unet_config: Path | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    detector: str = "auto"
+    batch: str = "auto"
+    compiled: bool = False
+    overwrite: bool = False
+    report: Path | None = None
+    limits: MediaLimits | None = None
+
+    def batch_for(self, device_type: str) -> int:
+        """Windows per call of the network. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""
+        if self.batch == "auto":
+            return auto_batch(device_type, self.weights.are_builtin)
+        if not self.batch.isdecimal() or int(self.batch) < 1:
+            raise ConfigError(f"'{self.batch}' is no batch.", remedy="Give auto or a whole number from 1.")
+        return int(self.batch)
+
+
+def auto_batch(device_type: str, are_builtin: bool) -> int:
+    """Windows per call of the network where nobody says how many."""
+    if device_type == "cpu" and are_builtin:
+        return min(AUTO_BATCH_BUILTIN, os.cpu_count() or 1)
+    return AUTO_BATCH.get(device_type, AUTO_BATCH_GPU)

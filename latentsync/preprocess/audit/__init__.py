@@ -1,0 +1,1 @@
+"""What became of every hour of a run, and what its clips are enough for."""

@@ -1,0 +1,101 @@
+"""How the result of a step becomes part of the manifest: all of it or nothing, at whatever moment the process dies.
+
+A step writes into a scratch folder of its own. Once its result is laid down there (``row.json``) it counts: files are
+moved into place and the row into the journal, now or by the next run. A scratch folder without it is thrown away.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentsync.atomic import atomic_file
+from latentsync.errors import DiskFullError, OutputError
+from latentsync.preprocess.clip import Made, Row
+from latentsync.preprocess.engine.layout import Layout
+from latentsync.preprocess.engine.records import append_row, key_of, read_journal
+
+log = logging.getLogger(__name__)
+
+_RESULT = "row.json"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def no_room(error: OSError) -> bool:
+    """Whether it says that the disk is full."""
+    return error.errno in _NO_ROOM
+
+
+def output_error(folder: Path, error: OSError) -> OutputError:
+    """What to tell about ``error`` while results were written to ``folder``."""
+    if no_room(error):
+        remedy = "Free some space and start again; it goes on."
+        return DiskFullError(f"There is not enough room in {folder}.", remedy=remedy)
+    remedy = "Set output_dir to a folder that can be written."
+    return OutputError(f"Results cannot be written to {folder}: {error}.", remedy=remedy)
+
+
+def commit(layout: Layout, row: Row, made: Sequence[Made], given: Path) -> None:
+    """Put the files of ``made`` into the step's directory and ``row`` into the journal; ``given`` was the input."""
+    folder = layout.scratch / row.scratch
+    files = [each.file.name if each.file is not None else None for each in made]
+    for name in filter(None, files):
+        _sync(folder / name)
+    result = folder / _RESULT
+    with atomic_file(result) as temporary:
+        temporary.write_text(json.dumps({"row": row.to_json(), "files": files, "given": str(given)}), "utf-8")
+        _sync(temporary)
+    _put_in_place(layout, folder)
+    append_row(layout, row)
+    shutil.rmtree(folder)
+
+
+def recover(layout: Layout) -> None:
+    """Finish what an earlier run had completed but not put into place, and throw its unfinished work away."""
+    for folder in sorted(layout.scratch.iterdir()):
+        if (folder / _RESULT).is_file():
+            source = json.loads((folder / _RESULT).read_text("utf-8"))["row"]["clip"]["source"]
+            journal = read_journal(layout, source)
+            if journal is not None:  # else somebody has removed it, and with it what this result belongs to
+                row = _put_in_place(layout, folder)
+                known = journal.rows.get(key_of(row))
+                if known is None or known.scratch != row.scratch:
+                    append_row(layout, row)
+        shutil.rmtree(folder)
+
+
+def place(given: Path, target: Path) -> None:
+    """Let ``target`` be the file ``given`` as well: a hard link, or a copy where the disk does not allow one."""
+    with atomic_file(target) as temporary:
+        try:
+            os.link(given, temporary)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                raise
+            log.warning("%s is copied, not linked: %s.", target.parent, error.strerror)
+            shutil.copyfile(given, temporary)
+            _sync(temporary)
+
+
+def _put_in_place(layout: Layout, folder: Path) -> Row:
+    """Move the files of a completed result to where they belong, as far as they are not there yet; returns the row."""
+    result = json.loads((folder / _RESULT).read_text("utf-8"))
+    row = Row.from_json(result["row"])
+    for clip, name in zip(row.made, result["files"], strict=True):
+        target = layout.file(row.step, clip)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name is None:
+            place(Path(result["given"]), target)
+        elif (folder / name).exists():
+            (folder / name).replace(target)
+    return row
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())

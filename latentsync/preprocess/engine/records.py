@@ -1,0 +1,148 @@
+"""The manifest on disk: what is known of input files, and a journal of rows for each recording.
+
+Nothing here depends on how many recordings there are: each has files of its own. Journals are only appended to, a whole
+line at a time; a line that a power cut left torn is passed over, and its work is done again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from latentsync.atomic import atomic_file
+from latentsync.preprocess.clip import Row
+from latentsync.preprocess.engine.layout import Layout
+
+log = logging.getLogger(__name__)
+
+_READ = {"encoding": "utf-8", "errors": "surrogateescape"}
+_WRITE = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names may be any bytes: JSON's escapes for those
+
+RowKey = tuple[str, str, int, int]  # step, settings, first frame, number of frames
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """Step 1 on one input file. ``content`` is its hash, "" if it could not be read; ``reason`` as in ``Row``.
+
+    ``n_bytes`` and ``modified`` (ns) tell whether it has changed since. ``duration`` of its pictures in seconds.
+    """
+
+    name: str
+    n_bytes: int
+    modified: int
+    settings: str
+    content: str
+    duration: float
+    reason: str
+    figures: Mapping[str, Any]
+    seconds: float
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The rows of a recording. ``file`` is the input file it is read from, ``name`` the one its clips are named by."""
+
+    source: str
+    file: str
+    name: str
+    rows: Mapping[RowKey, Row]
+
+
+def key_of(row: Row) -> RowKey:
+    """What a row is about: of two rows with one key the later counts."""
+    return row.step, row.settings, row.clip.start, row.clip.frames
+
+
+def read_file_record(layout: Layout, name: str) -> FileRecord | None:
+    """What is known of an input file; None if nothing is."""
+    return _parse_file_record(layout.file_record(name))
+
+
+def write_file_record(layout: Layout, record: FileRecord) -> None:
+    """Keep what is known of an input file."""
+    with atomic_file(layout.file_record(record.name)) as temporary:
+        _write_synced(temporary, json.dumps(asdict(record), ensure_ascii=False, sort_keys=True))
+
+
+def file_records(layout: Layout) -> Iterator[FileRecord]:
+    """All input files that were ever looked at, in no particular order."""
+    for path in sorted((layout.manifest / "files").glob("??/*.json")):
+        record = _parse_file_record(path)
+        if record is not None:
+            yield record
+
+
+def read_journal(layout: Layout, source: str) -> Journal | None:
+    """The journal of a recording; None if there is none."""
+    path = layout.journal(source)
+    if not path.is_file():
+        return None
+    head: Mapping[str, str] | None = None
+    rows: dict[RowKey, Row] = {}
+    for line in path.read_text(**_READ).split("\n"):  # splitlines() would also split at U+2028 in a name
+        try:
+            values = json.loads(line)
+            if "file" in values:
+                head = values
+            else:
+                row = Row.from_json(values)
+                rows[key_of(row)] = row
+        except (ValueError, KeyError, TypeError):
+            if line.strip():
+                log.warning("%s has a torn line; what it said is found out again.", path)
+    return Journal(source, head["file"], head["name"], rows) if head is not None else None
+
+
+def journals(layout: Layout) -> Iterator[Journal]:
+    """Of all recordings, ordered by their hash."""
+    for path in sorted((layout.manifest / "clips").glob("??/*.jsonl")):
+        journal = read_journal(layout, path.stem)
+        if journal is not None:
+            yield journal
+
+
+def write_journal(layout: Layout, journal: Journal) -> None:
+    """Replace a journal in one step."""
+    lines = [json.dumps({"file": journal.file, "name": journal.name}, ensure_ascii=False)]
+    lines += [json.dumps(row.to_json(), ensure_ascii=False) for row in journal.rows.values()]
+    with atomic_file(layout.journal(journal.source)) as temporary:
+        _write_synced(temporary, "\n".join(lines) + "\n")
+
+
+def append_row(layout: Layout, row: Row) -> None:
+    """Add a row; it is on the disk when this returns. Processes may append to one journal at the same time."""
+    line = (json.dumps(row.to_json(), ensure_ascii=False) + "\n").encode(**_WRITE)
+    with layout.journal(row.clip.source).open("r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        end = stream.seek(0, os.SEEK_END)
+        if end:
+            stream.seek(end - 1)
+            line = line if stream.read(1) == b"\n" else b"\n" + line
+        stream.write(line)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", **_WRITE) as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _parse_file_record(path: Path) -> FileRecord | None:
+    try:
+        return FileRecord(**json.loads(path.read_text(**_READ)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        log.warning("%s is damaged; what it said is found out again.", path)
+        return None

@@ -1,0 +1,216 @@
+"""A run of the data pipeline: from the settings to the account of what became of every hour."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from latentsync.atomic import atomic_file
+from latentsync.config import save_config
+from latentsync.errors import DataError, DeviceError, WeightsError, WeightsMissingError
+from latentsync.face.detector_choice import choose_detector
+from latentsync.preprocess.audit.account import StepAccount, account_table, take_account
+from latentsync.preprocess.clip import Row
+from latentsync.preprocess.engine.commit import output_error, recover
+from latentsync.preprocess.engine.flow import Flow, input_files
+from latentsync.preprocess.engine.layout import SETTINGS_FILE, Layout
+from latentsync.preprocess.engine.pools import CPU, GPU, LocalPool, Pools, RayPools, connect
+from latentsync.preprocess.engine.progress import Progress, size_of
+from latentsync.preprocess.engine.records import FileRecord
+from latentsync.preprocess.engine.run_lock import alone
+from latentsync.preprocess.engine.worker import Result, Task, Worker
+from latentsync.preprocess.settings import PUBLISHED_SYNC, PreprocessSettings, check_settings
+from latentsync.preprocess.steps.networks import LoadedTools, Tools
+from latentsync.preprocess.steps.sequence import Step, steps_of, wanted_steps
+
+log = logging.getLogger(__name__)
+
+MakeTools = Callable[[PreprocessSettings, str], Tools]  # from the device of a pool, "cpu" or "cuda"
+
+_SHOWN_FAILURES = 3
+
+
+@dataclass
+class _Failures:
+    """Clips on which a bug of ours, or of a library, showed."""
+
+    found: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, task: Task, trace: str) -> None:
+        name = _name(task)
+        log.error("%s could not be processed; the run goes on.\n%s", name, trace)
+        self.found.append((name, trace.strip().splitlines()[-1]))
+
+    def check(self) -> None:
+        if self.found:
+            shown = "; ".join(f"{name}: {why}" for name, why in self.found[:_SHOWN_FAILURES])
+            raise DataError(
+                f"{len(self.found)} clips could not be processed because of an unexpected error: {shown}.",
+                remedy="Everything else is done. The same command tries these again; please report the traces above.",
+            )
+
+
+def preprocess(settings: PreprocessSettings, make_tools: MakeTools = LoadedTools) -> list[StepAccount]:
+    """Run the steps over ``input_dir`` as far as they are not done yet, and say what became of every hour.
+
+    The input is only read. Raises ``ConfigError``; ``WeightsError`` if a step lacks its network, after the steps before
+    it are done; ``DiskFullError`` and other errors of the output; ``DataError`` with the table of losses if not one
+    clip is left, or if clips could not be processed for an unforeseen reason.
+    """
+    check_settings(settings)
+    layout = Layout.of(settings.input_dir, settings.output_dir)
+    settings = _with_whole_paths(settings, layout)
+    steps, lack = _runnable(settings, make_tools(settings, CPU))
+    failures = _Failures()
+    try:
+        for folder in (layout.scratch, *(layout.output_dir / step.name for step in steps)):
+            folder.mkdir(parents=True, exist_ok=True)
+        with alone(layout.manifest):
+            recover(layout)
+            save_config(settings, layout.manifest / SETTINGS_FILE)
+            _run(settings, layout, steps, make_tools, failures)
+            accounts = take_account(layout, steps)
+        table = account_table(accounts)
+        with atomic_file(layout.manifest / "account.txt") as temporary:
+            temporary.write_text(table + "\n", encoding="utf-8", errors="backslashreplace")  # names may be any bytes
+    except OSError as error:
+        raise output_error(layout.output_dir, error) from error
+    log.info("%s", table)
+    failures.check()
+    if lack is not None:
+        raise type(lack)(
+            f"{lack.message} Everything before is done: {layout.output_dir / steps[-1].name}.", remedy=lack.remedy
+        )
+    if not accounts[-1].kept_clips:
+        raise DataError(
+            f"Not one clip of {accounts[0].clips} files is left.\n{table}",
+            remedy="See which step dropped them; thresholds are in configs/preprocess.yaml, explained in docs/data.md.",
+        )
+    return accounts
+
+
+def _with_whole_paths(settings: PreprocessSettings, layout: Layout) -> PreprocessSettings:
+    """The settings with paths that mean the same in any working directory: that of a cluster's worker is not ours."""
+    sync = settings.sync
+    if sync.scorer != PUBLISHED_SYNC:
+        sync = replace(sync, scorer=str(Path(sync.scorer).resolve()))
+    return replace(
+        settings,
+        input_dir=str(layout.input_dir),
+        output_dir=str(layout.output_dir),
+        weights_dir=str(settings.weights.resolve()),
+        sync=sync,
+    )
+
+
+def _runnable(settings: PreprocessSettings, tools: Tools) -> tuple[tuple[Step, ...], WeightsError | None]:
+    """The steps up to the first one whose network cannot be had, and why."""
+    wanted, missing = wanted_steps(settings), tools.missing()
+    for number, step in enumerate(wanted):
+        if step.tool in missing:
+            lacking = [each for each in wanted if each.tool in missing]
+            parts = {f"{each.name}: {missing[each.tool].message}" for each in lacking}
+            lack = WeightsMissingError(
+                f"These steps cannot run. {' '.join(sorted(parts))}", remedy=missing[step.tool].remedy
+            )
+            log.warning("%s", lack)
+            return wanted[:number], lack
+    return wanted, None
+
+
+def _run(
+    settings: PreprocessSettings, layout: Layout, steps: Sequence[Step], make_tools: MakeTools, failures: _Failures
+) -> None:
+    files, n_bytes = size_of(layout.input_dir)
+    log.info("%d files, %.2f GB, in %s; results in %s.", files, n_bytes / 1e9, layout.input_dir, layout.output_dir)
+    progress = Progress(files, n_bytes, steps[-1].name, lambda line: log.info("%s", line))
+    pools, sizes = _pools(settings, layout, partial(_make_worker, layout, settings, make_tools))
+    on_gpu = _gpu_tools(settings, steps) if sizes.get(GPU) else set()
+    flow = Flow(
+        layout=layout,
+        steps=steps,
+        all_steps=steps_of(settings),
+        names=input_files(layout.input_dir),
+        pool_of=lambda step: GPU if step is not None and step.tool in on_gpu else CPU,
+        most_open=2 * sum(sizes.values()) + 2,
+        closed=progress.closed,
+    )
+    try:
+        _drive(flow, pools, list(sizes), progress, failures, _make_worker(layout, settings, make_tools, CPU))
+    finally:
+        pools.close()
+
+
+def _drive(
+    flow: Flow, pools: Pools, names: Sequence[str], progress: Progress, failures: _Failures, clerk: Worker
+) -> None:
+    """Keep every worker busy until nothing is left; ``clerk`` writes down what cannot be done."""
+    while True:
+        for pool in names:
+            while pools.has_room(pool) and (task := flow.next(pool)) is not None:
+                pools.submit(pool, task)
+        finished = pools.wait()
+        if finished is None:
+            return
+        task, result = finished
+        record = _checked(task, result, failures, clerk)
+        if record is None:
+            flow.give_up(task)
+            continue
+        if isinstance(record, Row):
+            progress.row(record)
+        flow.done(task, record)
+
+
+def _checked(task: Task, result: Result, failures: _Failures, clerk: Worker) -> FileRecord | Row | None:
+    """The record of a task; None if it could not be done. Raises the error that ends the run."""
+    if result.error is not None:
+        raise result.error
+    if result.crash:
+        log.error("%s takes its worker down: %s", _name(task), result.crash)
+        return clerk.refuse(task, "crash: it takes down every worker that opens it")
+    if result.trace:
+        failures.add(task, result.trace)
+        return None
+    return result.record
+
+
+def _make_worker(layout: Layout, settings: PreprocessSettings, make_tools: MakeTools, pool: str) -> Worker:
+    return Worker(layout, settings, make_tools(settings, "cuda" if pool == GPU else "cpu"))
+
+
+def _pools(
+    settings: PreprocessSettings, layout: Layout, make_worker: Callable[[str], Worker]
+) -> tuple[Pools, dict[str, int]]:
+    """The workers, and how many there are in each pool that has any."""
+    engine = settings.engine
+    if engine.workers == 0:
+        on_gpu = settings.device != "cpu" and torch.cuda.is_available()
+        return LocalPool(make_worker(GPU if on_gpu else CPU)), {CPU: 1}
+    there = connect(engine.ray_address, engine.workers or os.cpu_count() or 1)
+    if settings.device == "cuda" and not there[GPU]:
+        raise DeviceError("There is no GPU for device=cuda.", remedy="Set device=auto or device=cpu.")
+    sizes = {CPU: min(engine.workers or there[CPU], there[CPU])}
+    if settings.device != "cpu" and there[GPU]:
+        sizes[GPU] = there[GPU] * engine.workers_per_gpu
+    log.info("Workers: %s.", ", ".join(f"{count} on {pool.upper()}s" for pool, count in sizes.items()))
+    return RayPools(sizes, engine.workers_per_gpu, make_worker, layout.manifest), sizes
+
+
+def _gpu_tools(settings: PreprocessSettings, steps: Sequence[Step]) -> set[str]:
+    """The networks of ``steps`` that run on a GPU where there is one."""
+    tools = {step.tool for step in steps} - {""}
+    if "detector" in tools:
+        name = choose_detector(settings.faces.detector, settings.weights, "cuda")
+        tools -= {"detector"} if name == "yunet" else set()
+    return tools
+
+
+def _name(task: Task) -> str:
+    return getattr(task, "name", None) or task.clip.name

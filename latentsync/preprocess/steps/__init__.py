@@ -1,0 +1,1 @@
+"""The eight steps of the data pipeline, one module each, and the networks they use."""

@@ -1,0 +1,118 @@
+"""Step 2: 25 frames/s and one channel of sound at 16 kHz. The pictures are decoded here once for three steps.
+
+While they pass, shots are found (step 3's knowledge), and key frames are put where steps 3 and 4 will cut: so those
+copy pictures instead of encoding them, and cut to the frame all the same. This is the first of two lossy generations of
+the pictures; the sound has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from latentsync.constants import AUDIO_RATE, MODEL_FPS
+from latentsync.media.audio import sound_blocks, sound_start
+from latentsync.media.cutting import SoundReader, write_flac
+from latentsync.media.rate import at_rate
+from latentsync.media.video import VideoFile
+from latentsync.media.writer import EncodingOptions, write_video
+from latentsync.preprocess.clip import Job, Made, Outcome
+from latentsync.preprocess.settings import PreprocessSettings
+from latentsync.preprocess.steps.networks import Tools
+from latentsync.preprocess.steps.shots import mark_shots
+from latentsync.preprocess.steps.silence import is_loud
+from latentsync.types import Frame, VideoInfo
+
+VERSION = 1
+
+_SAMPLES_PER_FRAME = int(AUDIO_RATE / MODEL_FPS)
+_BLOCK = 25 * _SAMPLES_PER_FRAME  # samples of sound that are handled at a time
+
+
+def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
+    """Errors of the input (``VideoError``, ``AudioError``) pass through."""
+    video = VideoFile(job.file)
+    n_frames = round(video.info.duration * MODEL_FPS)
+    sound = job.scratch / "sound.flac"
+    loudness = _write_sound(video, sound, n_frames * _SAMPLES_PER_FRAME)
+    figures = {"silence": round(1 - loudness, 4)}
+    if loudness == 0:
+        return Outcome(reason="silent: no sound above -60 dBFS in the whole recording", figures=figures)
+    info = resampled_info(video.info, n_frames)
+    cuts: list[int] = []
+    keys: set[int] = set()
+    frames = at_rate(_square(video.frames(), info), n_frames)
+    encoding = EncodingOptions("h264", settings.encoding.crf, settings.encoding.preset, repeatable=True)
+    target = job.scratch / "resampled.mp4"
+    marked = _with_keys(mark_shots(frames, settings.shots), settings.segment_frames, cuts, keys)
+    write_video(target, marked, info, encoding, sound, key_frames=keys)
+    sound.unlink()
+    made = replace(job.clip, frames=n_frames, cuts=tuple(cuts))
+    return Outcome((Made(made, target),), figures=figures | {"shots": len(cuts) + 1, "notes": video.notes})
+
+
+def _with_keys(
+    marked: Iterable[tuple[Frame, bool]], segment_frames: int, cuts: list[int], keys: set[int]
+) -> Iterator[Frame]:
+    """The frames; ``cuts`` gets the first frames of later shots, ``keys`` also every place that a shot is cut at."""
+    shot_start = 0
+    for frame, is_cut in marked:
+        if is_cut:
+            shot_start = frame.index
+            cuts.append(frame.index)
+        if (frame.index - shot_start) % segment_frames == 0:
+            keys.add(frame.index)
+        yield frame
+
+
+def _write_sound(video: VideoFile, target: Path, n_samples: int) -> float:
+    """Write the sound that belongs to the pictures, silence where there is none; returns the share that is loud."""
+    source = video.info.path
+    delay = round((sound_start(source) - video.start) * AUDIO_RATE)  # samples by which the sound begins later
+    reader = SoundReader(sound_blocks(source))
+    reader.skip(-delay)
+    loud = total = 0
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal loud, total
+        silence = min(max(delay, 0), n_samples)
+        for start in range(0, n_samples, _BLOCK):
+            count = min(_BLOCK, n_samples - start)
+            before = min(count, max(0, silence - start))
+            block = np.concatenate([np.zeros(before, np.int16), reader.read(count - before)])
+            found = is_loud(block)
+            loud, total = loud + int(found.sum()), total + len(found)
+            yield block
+
+    write_flac(target, blocks())
+    return loud / total
+
+
+def resampled_info(info: VideoInfo, n_frames: int) -> VideoInfo:
+    """What the result is, for the writer: 4:2:0 with 8 bits, square pixels, no alpha."""
+    width = 2 * round(info.width * info.sample_aspect_ratio / 2) if info.sample_aspect_ratio != 1 else info.width
+    return replace(
+        info,
+        width=width,
+        fps=MODEL_FPS,
+        n_frames=n_frames,
+        duration=n_frames / MODEL_FPS,
+        variable_frame_rate=False,
+        sample_aspect_ratio=Fraction(1),
+        pix_fmt="yuv420p",
+        has_alpha=False,
+    )
+
+
+def _square(frames: Iterable[Frame], info: VideoInfo) -> Iterator[Frame]:
+    """Frames stretched to the width that makes their pixels square."""
+    for frame in frames:
+        if frame.shape[1] != info.width:
+            pixels = cv2.resize(frame.pixels, (info.width, info.height), interpolation=cv2.INTER_CUBIC)
+            frame = Frame(frame.index, frame.time, pixels)
+        yield frame

@@ -1,0 +1,54 @@
+"""Step 6: the face brought into the square that the networks see. The pictures' second and last lossy generation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+
+from latentsync.constants import MODEL_FPS
+from latentsync.errors import NoFaceError
+from latentsync.face.align import FaceAligner
+from latentsync.face.detections_file import read_detections
+from latentsync.face.selection import FaceSelector, TargetFrame
+from latentsync.media.video import VideoFile
+from latentsync.media.writer import EncodingOptions, write_video
+from latentsync.preprocess.clip import Job, Made, Outcome
+from latentsync.preprocess.settings import PreprocessSettings
+from latentsync.preprocess.steps.faces import follow
+from latentsync.preprocess.steps.networks import Tools
+from latentsync.types import Frame, VideoInfo
+
+VERSION = 2
+
+
+def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
+    """Raises ``NoFaceError`` if the face gets lost on the way."""
+    side, encoding = settings.alignment.resolution, settings.alignment.encoding
+    found = read_detections(job.faces) if job.faces.is_file() else {}
+    video = VideoFile(job.file)
+    target = job.scratch / "aligned.mp4"
+    options = EncodingOptions("h264", encoding.crf, encoding.preset, repeatable=True)
+    with closing(video.frames()) as frames:
+        tracked = follow(frames, found, tools.detector, settings.faces.stride)
+        faces = FaceSelector().select(tracked)
+        aligned = aligned_frames(faces, side)
+        info = square_info(video.info, side, job.clip.frames)
+        write_video(target, aligned, info, options, job.file)
+    return Outcome((Made(job.clip, target),), figures={"resolution": side})
+
+
+def aligned_frames(faces: Iterable[TargetFrame], side: int) -> Iterator[Frame]:
+    aligner = FaceAligner(side)
+    for target in faces:
+        if target.face is None:
+            raise NoFaceError(f"{target.reason} in frame {target.frame.index}")
+        square = aligner.align(target.frame, target.face.landmarks).pixels
+        pixels = np.rint((square.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+        yield Frame(target.frame.index, target.frame.time, pixels)
+
+
+def square_info(info: VideoInfo, side: int, n_frames: int) -> VideoInfo:
+    return replace(info, width=side, height=side, n_frames=n_frames, duration=n_frames / MODEL_FPS)

@@ -1,0 +1,1 @@
+"""Training the small built-in networks: codec, audio encoder, video encoder."""

@@ -1,0 +1,174 @@
+"""Training a small audio encoder in Whisper's format: it learns to tell speech sounds and the mouths that make them.
+
+B windows of 30 s · P = 1500 positions · L taps · D width
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from whisper.model import ModelDimensions
+
+from latentsync.audio.mel import WHISPER_BANDS
+from latentsync.checkpoint import save_whisper
+from latentsync.constants import WHISPER_POSITIONS
+from latentsync.data.clip_dataset import SampleKey
+from latentsync.data.speech_dataset import MOUTH_NAMES, NOTHING, PHONE_NAMES, SpeechBatch, SpeechDataset
+from latentsync.errors import ConfigError
+from latentsync.models.whisper import WhisperTaps
+from latentsync.training.builtin.audio_encoder_recipe import AudioEncoderModel, AudioEncoderRecipe
+from latentsync.training.loop.charts import Curve, Panel
+from latentsync.training.loop.learning_rate import LearningRate
+from latentsync.training.loop.metrics_log import Row
+from latentsync.training.loop.run_folder import check_run_folder, claim_run_folder
+from latentsync.training.loop.task import LoopSettings
+from latentsync.training.loop.trainer import Outcome, Trainer
+
+MAY_CHANGE = (
+    "run.max_train_steps", "run.validation_steps", "run.log_steps", "data.num_val_samples", "data.train_output_dir",
+    "ckpt",
+)  # fmt: skip
+_OPENING = MOUTH_NAMES.index("opening")
+
+
+class TrainedEncoder(nn.Module):
+    """The encoder with a linear reading of each of its taps, so that every token the U-Net attends to means something.
+
+    The readings are thrown away in the end.
+    """
+
+    def __init__(self, dims: ModelDimensions) -> None:
+        super().__init__()
+        self.dims = dims
+        self.taps = WhisperTaps(dims)
+        outputs = len(PHONE_NAMES) + len(MOUTH_NAMES)
+        self.readings = nn.ModuleList(nn.Linear(self.taps.width, outputs) for _ in range(self.taps.n_taps))
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 80, 3000) -> scores of the speech sounds (L, B, P, phones) and mouths (L, B, P, 6)."""
+        states = self.taps(mel).unbind(dim=2)
+        read = torch.stack([reading(state) for reading, state in zip(self.readings, states, strict=True)])
+        return read.split([len(PHONE_NAMES), len(MOUTH_NAMES)], dim=-1)
+
+
+class AudioEncoderTask:
+    """What the loop trains (``task.Task``)."""
+
+    collate = staticmethod(SpeechDataset.collate)
+
+    def __init__(self, recipe: AudioEncoderRecipe, network: TrainedEncoder) -> None:
+        data = recipe.data
+        self.network = network
+        self.dataset = SpeechDataset(data.sentences, data.sentence_seconds, data.seed)
+        first = data.seed + data.sentences
+        self._validation = SpeechDataset(data.validation_sentences, data.sentence_seconds, first)
+        self._recipe = recipe
+
+    def loss(self, network: nn.Module, batch: SpeechBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """See ``Task.loss``; every tap counts the same."""
+        scores, mouths = network(batch.mel)
+        heard = batch.phones != NOTHING
+        truth = batch.phones[heard].expand(len(scores), -1)
+        phone = F.cross_entropy(scores[:, heard].flatten(0, 1), truth.flatten())
+        mouth = (mouths[:, heard] - batch.mouth[heard]).square().mean()
+        total = phone + self._recipe.run.mouth_loss_weight * mouth
+        return total, {"phone": phone.detach(), "mouth": mouth.detach()}
+
+    def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
+        """How often the last tap names the speech sound, and how its opening correlates with the true one."""
+        data = self._recipe.data
+        own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
+        loader = DataLoader(
+            self._validation,
+            sampler=[SampleKey(0, index) for index in own],
+            batch_size=data.batch_size,
+            collate_fn=self.collate,
+            generator=torch.Generator(),
+        )
+        rows = []
+        for batch in loader:
+            scores, mouths = self.network(batch.mel.to(accelerator.device))
+            heard = batch.phones != NOTHING
+            right = (scores[-1].cpu().argmax(dim=-1) == batch.phones)[heard]
+            rows.append((right, mouths[-1].cpu()[heard][:, _OPENING], batch.mouth[heard][:, _OPENING]))
+        right, read, true = (torch.cat(column) for column in zip(*gather_object(rows), strict=True))
+        correlation = float(torch.corrcoef(torch.stack([read, true]))[0, 1])
+        return {"score": correlation, "phone_accuracy": float(right.float().mean()), "opening_correlation": correlation}
+
+    def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
+        """The loss of training and the figures of validation."""
+        train, validation = rows["train"], rows["validation"]
+        steps, names = [row["step"] for row in validation], ("phone_accuracy", "opening_correlation")
+        return [
+            Panel("loss", [Curve("train", [r["step"] for r in train], [r["loss"] for r in train], noisy=True)]),
+            Panel("validation", [Curve(name, steps, [r[name] for r in validation]) for name in names]),
+        ]
+
+    def export(self, path: Path, step: int) -> None:
+        """Write the encoder in openai-whisper's format, with the suffix ``.pt``."""
+        save_whisper(path.with_suffix(".pt"), asdict(self.network.dims), self.network.taps.encoder.state_dict())
+
+    def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
+        """Nothing to watch."""
+
+
+def run_folder(recipe: AudioEncoderRecipe, name: str) -> Path:
+    """Where the run ``name`` of this configuration lives."""
+    return Path(recipe.data.train_output_dir) / name
+
+
+def train_audio_encoder(recipe: AudioEncoderRecipe, name: str) -> Outcome:
+    """Train, or go on training, in ``<train_output_dir>/<name>``; ``weights/best.pt`` is what ``AudioEncoder`` reads.
+
+    Raises ``ConfigError`` and ``TrainingError``.
+    """
+    folder = run_folder(recipe, name)
+    check_run_folder(folder, recipe, MAY_CHANGE)
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no")
+    set_seed(recipe.run.seed)
+    task = AudioEncoderTask(recipe, TrainedEncoder(_dimensions(recipe.model)).to(accelerator.device))
+    if accelerator.is_main_process:
+        claim_run_folder(folder, recipe)
+    return Trainer(task, _loop_settings(recipe), folder, accelerator).run()
+
+
+def _dimensions(model: AudioEncoderModel) -> ModelDimensions:
+    if model.width % model.heads or model.width % 2:
+        raise ConfigError(
+            f"model.width is {model.width}, which is odd or no multiple of model.heads {model.heads}.",
+            remedy="Whisper's smallest encoder has width 384 and 6 heads.",
+        )
+    none = dict.fromkeys(("n_vocab", "n_text_ctx", "n_text_state", "n_text_head", "n_text_layer"), 0)  # no decoder
+    return ModelDimensions(
+        n_mels=WHISPER_BANDS,
+        n_audio_ctx=WHISPER_POSITIONS,
+        n_audio_state=model.width,
+        n_audio_head=model.heads,
+        n_audio_layer=model.blocks,
+        **none,
+    )
+
+
+def _loop_settings(recipe: AudioEncoderRecipe) -> LoopSettings:
+    run, optimizer = recipe.run, recipe.optimizer
+    rate = LearningRate(optimizer.lr, optimizer.lr_scheduler, optimizer.lr_warmup_steps, run.max_train_steps)
+    return LoopSettings(
+        max_steps=run.max_train_steps,
+        batch_size=recipe.data.batch_size,
+        learning_rate=rate,
+        max_grad_norm=optimizer.max_grad_norm,
+        weight_decay=optimizer.weight_decay,
+        seed=run.seed,
+        log_steps=run.log_steps,
+        validation_steps=run.validation_steps,
+        save_steps=recipe.ckpt.save_ckpt_steps,
+        keep_checkpoints=recipe.ckpt.keep_checkpoints,
+    )

@@ -1,0 +1,1 @@
+"""Training in latent space: batches, and latents of whole clips that are encoded once."""

@@ -1,0 +1,110 @@
+"""Everything a run needs to go on as if it had never stopped, in folders that are complete or not there.
+
+A checkpoint holds the network, the optimiser, the gradient scaler, every random generator of every process, and the
+step number, which is also the position in the data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+from accelerate import Accelerator
+
+from latentsync.errors import TrainingError
+from latentsync.training.loop.sharding import Shards
+
+_PREFIX, _PARTIAL = "step_", ".partial"
+_PROGRESS = "progress.json"
+_SHARDS = "shards"
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is. ``step`` counts optimiser steps, skipped ones included."""
+
+    step: int = 0
+    best_score: float = float("-inf")  # of a validation, higher is better
+    best_step: int = -1
+    skipped_steps: int = 0
+    roll_backs: int = 0
+    seconds: float = 0.0  # of work, over all starts of the run
+
+
+class CheckpointStore:
+    """The checkpoints of one run; the newest ``keep`` of them stay. ``shards`` is what the accelerator does not see."""
+
+    def __init__(self, folder: Path, keep: int, shards: Shards | None = None) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._shards = shards
+
+    def newest(self) -> Path | None:
+        """The complete checkpoint with the highest step."""
+        found = self._complete()
+        return found[-1] if found else None
+
+    def save(self, accelerator: Accelerator, progress: Progress) -> None:
+        """Write a checkpoint; every process must call this. It appears under its name when it is on the disk whole."""
+        target = self._folder / f"{_PREFIX}{progress.step:09d}"
+        partial = target.with_name(target.name + _PARTIAL)
+        if accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)  # our own leavings of a killed run
+            partial.mkdir(parents=True)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(partial))
+        if self._shards is not None:
+            self._shards.save(partial / _SHARDS)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            (partial / _PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+            _flush(partial)
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+            for old in self._complete()[: -self._keep]:
+                shutil.rmtree(old)
+        accelerator.wait_for_everyone()
+
+    def load(self, accelerator: Accelerator) -> Progress | None:
+        """Bring back the newest checkpoint; every process must call this. None if there is none.
+
+        Raises ``TrainingError`` if it cannot be read.
+        """
+        path = self.newest()
+        if path is None:
+            return None
+        if (path / _SHARDS).is_dir() != (self._shards is not None):
+            raise TrainingError(
+                f"The checkpoint {path} is {'not ' * (self._shards is not None)}of a sharded network.",
+                remedy="run.sharded must stay as it was at the start of the run.",
+            )
+        try:
+            progress = Progress(**json.loads((path / _PROGRESS).read_text(encoding="utf-8")))
+            accelerator.load_state(str(path))
+            if self._shards is not None:
+                self._shards.load(path / _SHARDS)
+        except (OSError, EOFError, UnpicklingError, LookupError, ValueError, TypeError, RuntimeError) as error:
+            raise TrainingError(
+                f"The checkpoint {path} cannot be read: {error!r}",
+                remedy="Move that folder away; the run then goes on from the checkpoint before it.",
+            ) from error
+        return progress
+
+    def _complete(self) -> list[Path]:
+        if not self._folder.is_dir():
+            return []
+        return sorted(p for p in self._folder.iterdir() if p.name.startswith(_PREFIX) and p.suffix != _PARTIAL)
+
+
+def _flush(folder: Path) -> None:
+    """Force files and folder to the disk, so that a power cut cannot leave a complete name on incomplete data."""
+    for path in (*folder.rglob("*"), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

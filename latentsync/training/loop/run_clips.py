@@ -1,0 +1,122 @@
+"""The clips of a run, training and validation apart, with a report of what cannot be used."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from latentsync.atomic import atomic_file
+from latentsync.constants import MODEL_FPS
+from latentsync.data.manifest import Clip, Manifest, fault_table, read_manifest, split_by_source, usable_clips
+from latentsync.data.scan import load_clips
+from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
+from latentsync.errors import ConfigError
+from latentsync.recipe import SyncNetData, TalkerData, UNetData
+from latentsync.types import ClipFault
+
+
+@dataclass(frozen=True, slots=True)
+class RunClips:
+    """Clips of both sides, no source on both; ``faults`` are the files that cannot be used."""
+
+    train: tuple[Clip, ...]
+    validation: tuple[Clip, ...]
+    faults: tuple[ClipFault, ...]
+
+    def summary(self) -> str:
+        """What there is, for people."""
+        lines = [_count("training", self.train), _count("validation", self.validation)]
+        if self.faults:
+            lines += [f"{len(self.faults)} files cannot be used:", fault_table(self.faults)]
+        return "\n".join(lines)
+
+    def write_report(self, path: Path) -> None:
+        """The same as JSON, every file named."""
+        report = {
+            "training": _figures(self.train),
+            "validation": _figures(self.validation),
+            "unusable": [{"path": f.path, "reason": f.reason, "clip_id": f.clip_id} for f in self.faults],
+        }
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def find_clips(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> RunClips:
+    """Training and validation clips of a configuration; ``cache`` is a folder for what opening the files gave.
+    Clips shorter than ``min_frames`` are left out.
+
+    Raises ``ConfigError`` if no place of clips is named, ``DataError`` if there is no usable clip on either side.
+    """
+    train = _train_files(data, min_frames, cache)
+    validation = _validation_files(data, min_frames, cache)
+    if validation is None:
+        return RunClips(*split_by_source(train.clips, data.validation_share), train.faults)
+    held_out = {clip.content for clip in validation.clips}
+    copies = [
+        ClipFault(str(clip.path), "duplicate: also a validation clip", clip.content)
+        for clip in train.clips
+        if clip.content in held_out
+    ]
+    apart = tuple(clip for clip in train.clips if clip.content not in held_out)
+    left = _usable(Manifest(apart, (*train.faults, *copies)), data, min_frames)
+    return RunClips(left.clips, validation.clips, (*left.faults, *validation.faults))
+
+
+def find_talkers(wish: TalkerData, resolution: int, min_frames: int, output_dir: str) -> RunClips:
+    """Synthetic clips only, drawn into ``output_dir`` if they are not there. Raises ``DataError`` as above."""
+    drawn = usable_clips(read_manifest(_draw(wish, resolution, output_dir)), min_frames, MODEL_FPS)
+    return RunClips(*split_by_source(drawn.clips, 0), drawn.faults)
+
+
+def find_validation_clips(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> RunClips:
+    """The same validation clips, without looking at training clips where validation clips are named."""
+    validation = _validation_files(data, min_frames, cache)
+    if validation is None:
+        return find_clips(data, min_frames, cache)
+    return RunClips((), validation.clips, validation.faults)
+
+
+def _train_files(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> Manifest:
+    source = data.train_fileslist or data.train_data_dir
+    if not source and data.talkers is not None:
+        source = _draw(data.talkers, data.resolution, data.train_output_dir)
+    if not source:
+        raise ConfigError(
+            "The configuration names no training clips.",
+            remedy="Set data.train_data_dir to a folder of clips, or data.train_fileslist to a list or manifest.",
+        )
+    return _usable(load_clips(source, cache / "train_clips.json"), data, min_frames)
+
+
+def _validation_files(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> Manifest | None:
+    source = data.val_fileslist or data.val_data_dir
+    return None if not source else _usable(load_clips(source, cache / "val_clips.json"), data, min_frames)
+
+
+def _draw(wish: TalkerData, resolution: int, output_dir: str) -> Path:
+    """The manifest of the synthetic clips that a configuration asks for; they are made if they are not there."""
+    crops = TalkerCrops(wish.train_clips, wish.validation_clips, wish.seconds, resolution, wish.seed)
+    return make_talker_crops(crops, Path(output_dir) / "talker_clips", workers=os.cpu_count() or 1)
+
+
+def _usable(manifest: Manifest, data: SyncNetData | UNetData, min_frames: int) -> Manifest:
+    return usable_clips(manifest, min_frames, Fraction(data.video_fps))
+
+
+def _figures(clips: Sequence[Clip]) -> dict[str, float]:
+    seen: Callable[[str], int] = lambda name: len({getattr(clip, name) for clip in clips} - {""})  # noqa: E731
+    return {
+        "clips": len(clips),
+        "hours": round(sum(clip.seconds for clip in clips) / 3600, 4),
+        "sources": seen("source"),
+        "speakers": seen("speaker"),
+    }
+
+
+def _count(side: str, clips: Sequence[Clip]) -> str:
+    figures = _figures(clips)
+    return f"{side}: {figures['clips']} clips, {figures['hours']:.2f} h, {figures['sources']} recordings"

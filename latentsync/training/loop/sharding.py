@@ -1,0 +1,73 @@
+"""A network whose weights, gradients and optimiser state are shared out among the processes (FSDP, Zhao et al. 2023,
+arXiv 2304.11277; torch's ``fully_shard``): each process holds its part, and a layer is whole only while it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from latentsync.training.loop.ema import WeightAverage
+
+
+def shard(network: nn.Module, layers: Iterable[nn.Module], device: torch.device, dtype: torch.dtype | None) -> None:
+    """Share out ``network``, equal on all processes, in place; ``layers`` are those of its modules that are gathered
+    one at a time. With a ``dtype`` they compute in it; weights and sums of gradients stay in float32."""
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    for module in (*layers, network):
+        fully_shard(module, mesh=mesh, mp_policy=policy)
+
+
+def is_sharded(network: nn.Module) -> bool:
+    """Whether ``shard`` was called on it."""
+    return isinstance(network, FSDPModule)
+
+
+def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors with the parts of all processes together; every process must call this if they are shared out."""
+    return {name: gathered(tensor) for name, tensor in tensors.items()}
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """As ``whole``, of one tensor."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+class Shards:
+    """The parts of a sharded network, its optimiser and its averaged weights on the disk; every process must call
+    both methods."""
+
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> None:
+        self._network = network
+        self._optimizer = optimizer
+        self._average = average
+
+    def save(self, folder: Path) -> None:
+        """Write all parts into ``folder``."""
+        dcp.save(self._state(), checkpoint_id=folder)
+
+    def load(self, folder: Path) -> None:
+        """Bring back what ``save`` wrote."""
+        state = self._state()
+        dcp.load(state, checkpoint_id=folder)
+        set_state_dict(
+            self._network,
+            self._optimizer,
+            model_state_dict=state["network"],
+            optim_state_dict=state["optimizer"],
+        )
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+
+    def _state(self) -> dict:
+        network, optimizer = get_state_dict(self._network, self._optimizer)
+        average = {} if self._average is None else {"average": self._average.state_dict()}
+        return {"network": network, "optimizer": optimizer, **average}

@@ -1,0 +1,100 @@
+"""What the loop asks of the thing that is trained, and what a user can set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from latentsync.training.loop.charts import Panel
+from latentsync.training.loop.learning_rate import LearningRate
+from latentsync.training.loop.metrics_log import Row
+from latentsync.training.loop.optimizers import require_optimizer
+from latentsync.types import SampleOrigin
+
+
+class Batch(Protocol):
+    """What the loop knows of a batch: it can be moved, and it says where its samples come from."""
+
+    origins: tuple[SampleOrigin, ...]
+
+    def to(self, device: torch.device) -> Batch: ...
+
+
+class Task(Protocol):
+    """What is trained."""
+
+    network: nn.Module
+    dataset: Dataset  # by SampleKey
+    collate: Callable[[list], Batch]
+
+    def loss(self, network: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar loss of one batch, and detached scalar figures beside it, the same names every time. A figure named
+        ``loss`` is written down in its place.
+
+        ``network`` is the one to call: ``self.network`` as the loop wrapped it.
+        """
+        ...
+
+    def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
+        """Figures of the validation set; ``score`` among them, equal on all processes, is the one that should rise.
+
+        What comes later (``LateFigures``) is not a number here. Every process calls it at the same ``step``, in eval
+        mode and without gradients.
+        """
+        ...
+
+    def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
+        """The charts of the run so far, from the tables ``train`` and ``validation``."""
+        ...
+
+    def export(self, path: Path, step: int) -> None:
+        """Write the weights as a file that others can load.
+
+        Called on the main process; with a sharded network on every process, of which only the main one writes.
+        """
+        ...
+
+    def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
+        """Called on the main process after a row was added to a table, ``train`` or ``validation``: the place for
+        alarms."""
+        ...
+
+
+class LateFigures(Protocol):
+    """Figures of validations that become known while the training goes on."""
+
+    def finished(self, wait: bool = False) -> list[tuple[int, dict[str, float]]]:
+        """Step and figures of what has become known since the last call; ``wait``: of all that is begun."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """How to train, whatever is trained. Steps are optimiser steps; ``batch_size`` counts clips per process.
+
+    Raises ``ConfigError`` for an optimiser that there is not.
+    """
+
+    max_steps: int
+    batch_size: int
+    learning_rate: LearningRate
+    optimizer: str = "adamw"  # one of ``optimizers.OPTIMIZERS``
+    accumulation: int = 1
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.01
+    num_workers: int = 0
+    seed: int = 0
+    log_steps: int = 10
+    validation_steps: int = 1000
+    save_steps: int = 1000
+    keep_checkpoints: int = 3
+
+    def __post_init__(self) -> None:
+        require_optimizer(self.optimizer)

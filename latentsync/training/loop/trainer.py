@@ -1,0 +1,256 @@
+"""The training loop: steps, processes, precision, saving. What is trained is the task's business.
+
+Samples, learning rate and position in the data follow from the step number alone, so "train 20 steps" and "train 10,
+be killed, start again" give equal weights, and n processes see what one with n times the batch sees.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from latentsync.errors import TrainingError
+from latentsync.training.loop.checkpoints import CheckpointStore, Progress
+from latentsync.training.loop.data_order import StepBatches
+from latentsync.training.loop.ema import WeightAverage
+from latentsync.training.loop.optimizers import make_optimizer
+from latentsync.training.loop.run_log import RunLog
+from latentsync.training.loop.sharding import Shards, gathered, is_sharded
+from latentsync.training.loop.stop_signals import StopSignals
+from latentsync.training.loop.task import Batch, LateFigures, LoopSettings, Task
+from latentsync.types import ClipFault
+
+log = logging.getLogger(__name__)
+
+BAD_STEPS_IN_A_ROW = 5  # steps without a finite loss before the run goes back to its last checkpoint
+OVERFLOWS_IN_A_ROW = 24  # of fp16 gradients with a finite loss: the scaler halves its factor of 2^16 each time
+MAX_ROLL_BACKS = 3
+
+
+class Outcome(Enum):
+    """How a call of ``Trainer.run`` ended."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"  # by a signal; the same command goes on
+
+
+class Trainer:
+    """One run in one folder. Starting it again with the same folder goes on from its newest checkpoint.
+
+    The folder gets ``train.csv``, ``validation.csv``, ``charts.png``, ``tensorboard/``, ``checkpoints/``,
+    ``weights/{last,best}.safetensors``, ``replaced_clips.json`` and, if there were any, ``bad_steps_*.jsonl``.
+    ``average`` takes in the weights after every step; when to use it is the task's business. ``late`` gives figures of
+    validations when they are known.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: LoopSettings,
+        folder: Path,
+        accelerator: Accelerator,
+        average: WeightAverage | None = None,
+        late: LateFigures | None = None,
+    ) -> None:
+        self._task = task
+        self._late = late
+        self._settings = settings
+        self._folder = folder
+        self._accelerator = accelerator
+        self._parameters = [p for p in task.network.parameters() if p.requires_grad]
+        optimizer = make_optimizer(
+            settings.optimizer,
+            self._parameters,
+            settings.learning_rate.peak,
+            settings.weight_decay,
+            fused=accelerator.scaler is None,  # with a scaler accelerate could not see which steps it left out
+        )
+        self._average = average
+        self._shards: Shards | None = None
+        if is_sharded(task.network):  # its hooks do what the accelerator's wrapper would
+            self._network, self._optimizer = task.network, optimizer
+            self._shards = Shards(task.network, optimizer, average)
+        else:
+            self._network, self._optimizer = accelerator.prepare(task.network, optimizer)
+            if average is not None:
+                accelerator.register_for_checkpointing(average)
+        self._store = CheckpointStore(folder / "checkpoints", settings.keep_checkpoints, self._shards)
+        self._progress = Progress()
+        self._faults: dict[str, ClipFault] = {}
+        self._bad_in_a_row = 0
+        self._log: RunLog | None = None
+
+    def run(self) -> Outcome:
+        """Train to ``max_steps``. Raises ``TrainingError`` if the loss is not finite for long, ``DataError``."""
+        settings = self._settings
+        self._progress = self._store.load(self._accelerator) or Progress()
+        if self._progress.step >= settings.max_steps:
+            return Outcome.FINISHED
+        if self._accelerator.is_main_process:
+            self._log = RunLog(self._task, self._folder, self._progress.step, settings.max_steps, self._late)
+        try:
+            if self._progress.step == 0:
+                self._validate()
+            with StopSignals() as signals:
+                return self._train(signals)
+        finally:
+            if self._log is not None:
+                self._log.close()
+
+    def _train(self, signals: StopSignals) -> Outcome:
+        settings, progress = self._settings, self._progress
+        started = time.perf_counter() - progress.seconds
+        for batches in self._steps():
+            stop = self._one_step(batches, stop_here=signals.received is not None)
+            progress.seconds = time.perf_counter() - started
+            done = progress.step >= settings.max_steps
+            if self._log is not None and (done or progress.step % settings.log_steps == 0):
+                self._log.write_row(progress.step, progress.skipped_steps)
+            if done or progress.step % settings.validation_steps == 0:
+                self._validate()
+            due = progress.step % settings.save_steps == 0 and not self._bad_in_a_row
+            if done or stop or due:
+                self._save()
+            if stop and not done:
+                return Outcome.STOPPED
+        return Outcome.FINISHED
+
+    # -- one step -----------------------------------------------------------------------------------------------------
+
+    def _one_step(self, batches: list[Batch], stop_here: bool) -> bool:
+        """Train on the batches of one step; whether any process was asked to stop."""
+        rate = self._settings.learning_rate(self._progress.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        own = self._gradients(batches)
+        norm = self._accelerator.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
+        own |= {"grad_norm": gathered(norm), "stop": torch.tensor(float(stop_here), device=self._accelerator.device)}
+        packed = torch.stack([value.detach().float() for value in own.values()])
+        figures = dict(zip(own, self._accelerator.reduce(packed, "mean").tolist(), strict=True))
+        stop = figures.pop("stop") > 0
+        self._progress.step += 1
+        if self._log is not None:
+            self._log.count()
+        if math.isfinite(figures["loss"]) and math.isfinite(figures["grad_norm"]):
+            self._optimizer.step()
+            if self._average is not None:
+                self._average.update()
+            self._bad_in_a_row = 0
+            if self._log is not None:
+                self._log.add(figures | {"lr": rate})
+        else:
+            self._skip(batches, figures)
+        self._optimizer.zero_grad(set_to_none=True)
+        return stop
+
+    def _gradients(self, batches: list[Batch]) -> dict[str, Tensor]:
+        """Accumulate the mean gradient of the batches; the mean figures of this process, the loss first."""
+        sums: dict[str, Tensor] = {}
+        for number, batch in enumerate(batches, start=1):
+            for origin in batch.origins:
+                self._faults |= {fault.path: fault for fault in origin.faults}
+            more = number < len(batches)  # gradients are exchanged between the processes only at the last batch
+            with self._accelerator.no_sync(self._network) if more else nullcontext():
+                loss, figures = self._task.loss(self._network, batch.to(self._accelerator.device))
+                self._accelerator.backward(loss / len(batches))
+            for name, value in {"loss": loss.detach(), **figures}.items():
+                sums[name] = sums.get(name, 0.0) + value / len(batches)
+        return sums
+
+    def _skip(self, batches: list[Batch], figures: dict[str, float]) -> None:
+        """Leave the weights as they are, write down the batch; too often in a row: back to the last checkpoint."""
+        self._progress.skipped_steps += 1
+        self._bad_in_a_row += 1
+        scaler = self._accelerator.scaler
+        if scaler is not None:
+            self._optimizer.step()  # no step is taken here either, but the factor of the fp16 gradients is lowered
+        row = {
+            "step": self._progress.step,
+            "figures": {name: str(value) for name, value in figures.items()},
+            "samples": [[origin.path, origin.start_frame] for batch in batches for origin in batch.origins],
+        }
+        with (self._folder / f"bad_steps_{self._accelerator.process_index}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        overflow = scaler is not None and math.isfinite(figures["loss"])
+        if self._bad_in_a_row >= (OVERFLOWS_IN_A_ROW if overflow else BAD_STEPS_IN_A_ROW):
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        """Weights and optimiser of the last checkpoint; the data goes on where it is, behind the batches to blame."""
+        now = self._progress
+        problem = f"{self._bad_in_a_row} steps in a row up to step {now.step} had no finite loss or gradient"
+        remedy = f"Their samples are listed in {self._folder}/bad_steps_*.jsonl. Try a lower learning rate, or bf16."
+        if now.roll_backs >= MAX_ROLL_BACKS:
+            raise TrainingError(f"{problem}, after {now.roll_backs} returns to a checkpoint.", remedy=remedy)
+        if self._store.load(self._accelerator) is None:
+            raise TrainingError(f"{problem}, and there is no checkpoint yet to go back to.", remedy=remedy)
+        log.warning("%s: going back to the weights of %s. %s", problem, self._store.newest(), remedy)
+        now.roll_backs += 1
+        self._bad_in_a_row = 0
+
+    # -- between steps ------------------------------------------------------------------------------------------------
+
+    def _validate(self) -> None:
+        """Score the network, each process its share of the samples; keep the weights if they are the best so far."""
+        began = time.perf_counter()
+        self._network.eval()
+        with torch.no_grad():
+            figures = self._task.validate(self._accelerator, self._progress.step)
+        self._network.train()
+        step, score = self._progress.step, figures.pop("score")
+        better = score > self._progress.best_score
+        if better:
+            self._progress.best_score, self._progress.best_step = score, step
+        if better:
+            self._export("best.safetensors")
+        if self._log is not None:
+            self._log.validated(step, figures, pause=time.perf_counter() - began)
+
+    def _save(self) -> None:
+        self._store.save(self._accelerator, self._progress)
+        faults = gather_object(list(self._faults.values()))
+        self._export("last.safetensors")
+        if self._log is not None:
+            self._log.report_faults(faults)
+
+    def _export(self, name: str) -> None:
+        """On the main process; sharded weights need all of them."""
+        if self._log is not None or self._shards is not None:
+            self._task.export(self._folder / "weights" / name, self._progress.step)
+
+    def _steps(self) -> Iterator[list[Batch]]:
+        """The batches of this process, those of one step together, from the current step on."""
+        settings = self._settings
+        order = StepBatches(
+            n_samples=len(self._task.dataset),
+            batch_size=settings.batch_size,
+            accumulation=settings.accumulation,
+            n_processes=self._accelerator.num_processes,
+            process=self._accelerator.process_index,
+            seed=settings.seed,
+            first_step=self._progress.step,
+            last_step=settings.max_steps,
+        )
+        loader = DataLoader(
+            self._task.dataset,
+            batch_sampler=order,
+            collate_fn=self._task.collate,
+            num_workers=settings.num_workers,
+            generator=torch.Generator(),  # of its own, so that starting workers draws nothing from the global one
+        )
+        batches = iter(loader)
+        while group := list(islice(batches, settings.accumulation)):
+            yield group

@@ -1,0 +1,84 @@
+"""The clips and pair sets that a sync network's configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from latentsync.data.array_cache import ArrayCache
+from latentsync.data.clip_reader import MEL_VERSION, FrameReader, MelReader
+from latentsync.data.manifest import Clip
+from latentsync.data.negatives import NegativeRule
+from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView
+from latentsync.errors import ConfigError
+from latentsync.recipe import SyncNetData
+from latentsync.training.latents.cache import LatentCache
+from latentsync.training.loop import run_clips
+from latentsync.training.loop.run_clips import RunClips
+from latentsync.training.syncnet.latents import LatentPairs
+
+
+def view_of(data: SyncNetData) -> SyncView:
+    """Which part of a clip the network sees."""
+    return SyncView(data.num_frames, data.resolution, data.lower_half, Fraction(data.video_fps), data.latent_space)
+
+
+def negatives_of(data: SyncNetData) -> NegativeRule:
+    """The rule of the configuration. Raises ``ConfigError`` if it contradicts itself."""
+    rule = data.negatives
+    try:
+        return NegativeRule(
+            rule.min_distance, rule.far_distance, rule.curriculum_steps, rule.other_clip_share, rule.windows_per_clip
+        )
+    except ValueError as error:
+        raise ConfigError(f"data.negatives: {error}.", remedy="See docs/training.md.") from error
+
+
+def find_clips(data: SyncNetData, cache: Path) -> RunClips:
+    """See ``run_clips.find_clips``."""
+    return run_clips.find_clips(data, _min_frames(data), cache)
+
+
+def find_validation_clips(data: SyncNetData, cache: Path) -> RunClips:
+    """See ``run_clips.find_validation_clips``."""
+    return run_clips.find_validation_clips(data, _min_frames(data), cache)
+
+
+def _min_frames(data: SyncNetData) -> int:
+    return SyncNetDataset.min_frames(view_of(data), negatives_of(data))
+
+
+def mel_reader(data: SyncNetData, run_folder: Path) -> MelReader:
+    """Mel spectrograms with their cache, beside the run if the configuration names no other place."""
+    return MelReader(ArrayCache(Path(data.audio_mel_cache_dir or run_folder / "cache") / MEL_VERSION))
+
+
+def pair_set(
+    clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int, latents: LatentCache | None = None
+) -> SyncNetDataset:
+    """The pairs of some clips to train on; with ``latents`` they come out of that cache."""
+    return _pairs(clips, data, mels, seed, negatives_of(data), latents, data.color_jitter)
+
+
+def fixed_pairs(
+    clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int, latents: LatentCache | None = None
+) -> SyncNetDataset:
+    """The pairs of some clips to score on: negatives as at the end of the curriculum, pictures as they are."""
+    return _pairs(clips, data, mels, seed, negatives_of(data).final(), latents)
+
+
+def _pairs(
+    clips: Sequence[Clip],
+    data: SyncNetData,
+    mels: MelReader,
+    seed: int,
+    negatives: NegativeRule,
+    latents: LatentCache | None,
+    color_jitter: float = 0.0,
+) -> SyncNetDataset:
+    frames = FrameReader(keep_bytes=int(data.frame_cache_gib * 2**30))
+    common = (clips, view_of(data), frames, mels, negatives, seed)
+    if latents is None:
+        return SyncNetDataset(*common, shuffled_sound=data.shuffled_sound, color_jitter=color_jitter)
+    return LatentPairs(latents, *common, shuffled_sound=data.shuffled_sound)

@@ -1,0 +1,134 @@
+"""What can be measured of the clips of a sync-network run: for the alarm, and for the check before training."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from latentsync.checkpoint import load_syncnet, read_card
+from latentsync.checkpoint.card import read_config
+from latentsync.data.clip_reader import MelReader, silent_share
+from latentsync.data.manifest import Clip
+from latentsync.errors import ConfigError, DataError
+from latentsync.models.syncnet import SyncNetConfig
+from latentsync.recipe import SyncNetRecipe
+from latentsync.training.syncnet.chance_alarm import SyncFacts
+from latentsync.training.syncnet.data import negatives_of, pair_set, view_of
+from latentsync.training.syncnet.model import ClipOffset, SyncModel, measure_offset
+
+log = logging.getLogger(__name__)
+
+SAMPLE = 40  # clips that are looked at: seconds of work, figures to a few per cent
+STILL_CHANGE = 1.0  # grey levels between frames, mean over the picture, below which a window hardly moves
+NEAR_FRAMES = 5  # a negative closer than this is nearly a positive
+IN_SYNC_SHARE = 0.6  # of the clips that must be in sync to one frame
+CONFIDENT = 0.1  # cosine above the median, below which no shift fits a clip better than the others
+
+
+def measure_facts(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader, device: torch.device) -> SyncFacts:
+    """The facts of a run, from a sample of its clips."""
+    offsets = [offset.frames for _, offset in sample_offsets(recipe, clips, mels, device)]
+    silence, still = _silence_and_stillness(recipe, clips, mels)
+    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    return SyncFacts(
+        clips=len(clips),
+        sources=len({clip.source for clip in clips}),
+        hours=sum(clip.seconds for clip in clips) / 3600,
+        silent_share=silence,
+        still_share=still,
+        learning_rate=recipe.optimizer.lr,
+        pairs_per_step=recipe.data.batch_size
+        * recipe.data.negatives.windows_per_clip
+        * recipe.data.gradient_accumulation_steps
+        * processes,
+        min_distance=recipe.data.negatives.min_distance,
+        near_negative_share=_near_share(recipe, clips),
+        in_sync_share=float(np.mean([abs(o) <= 1 for o in offsets])) if offsets else None,
+        offsets=", ".join(f"{offset:+d}: {count}" for offset, count in sorted(Counter(offsets).items())),
+    )
+
+
+def sample_offsets(
+    recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader, device: torch.device
+) -> list[tuple[Clip, ClipOffset]]:
+    """Measured A/V offsets of a sample of the clips; empty if the configuration names no trained network."""
+    if recipe.run.offset_syncnet_path is None:
+        return []
+    model = _offset_model(recipe, device)
+    measured = []
+    for clip in _sample(clips):
+        try:
+            measured.append((clip, measure_offset(model, clip, mels)))
+        except DataError as error:
+            log.warning("%s: %s", clip.path, error.message)
+    return measured
+
+
+def _offset_model(recipe: SyncNetRecipe, device: torch.device) -> SyncModel:
+    """The network of ``run.offset_syncnet_path``. A file that does not say which network it holds, as a published one,
+    holds that of the configuration. Raises ``ConfigError``, and the ``WeightsError`` family."""
+    path, view = Path(recipe.run.offset_syncnet_path), view_of(recipe.data)
+    if view.latent:
+        raise ConfigError(
+            "run.offset_syncnet_path only takes pixel networks.", remedy="Leave it out when training on latents."
+        )
+    network = load_syncnet(path, None if read_config(path) else SyncNetConfig.from_dict(recipe.model), device=device)
+    seen, card = network.config.visual_encoder.in_channels, read_card(path)
+    if seen != 3 * view.num_frames or (card is not None and card.resolution not in (None, view.resolution)):
+        raise ConfigError(
+            f"The sync network in {path}, of run.offset_syncnet_path, does not see {view.num_frames} frames of "
+            f"{view.resolution} pixels as this configuration does.",
+            remedy="Name one with the view of this configuration, or leave it out.",
+        )
+    return SyncModel(network, view)
+
+
+def require_sync(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader, device: torch.device) -> None:
+    """Before training: raise ``DataError`` if a trained network finds most of the clips out of sync; name those."""
+    measured = sample_offsets(recipe, clips, mels, device)
+    if not measured:
+        return
+    for clip, offset in measured:
+        if offset.confidence < CONFIDENT:
+            log.warning("%s: no shift of the sound fits (confidence %.2f).", clip.path, offset.confidence)
+        elif abs(offset.frames) > 1:
+            log.warning("%s: the sound is %+d frames late.", clip.path, offset.frames)
+    good = [abs(offset.frames) <= 1 and offset.confidence >= CONFIDENT for _, offset in measured]
+    if np.mean(good) < IN_SYNC_SHARE:
+        raise DataError(
+            f"Only {np.mean(good):.0%} of {len(good)} clips are in sync to one frame.",
+            remedy="./data_processing_pipeline.sh shifts the sound to where it fits. If the network that judged does "
+            "not know such faces, leave run.offset_syncnet_path out.",
+        )
+
+
+def _sample(clips: Sequence[Clip]) -> list[Clip]:
+    places = np.unique(np.linspace(0, len(clips) - 1, min(SAMPLE, len(clips))).round().astype(int))
+    return [clips[place] for place in places]
+
+
+def _silence_and_stillness(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader) -> tuple[float, float]:
+    """Share of silent mel frames, and of windows without movement; clips that cannot be read are replaced."""
+    windows = pair_set(_sample(clips), recipe.data, mels, recipe.run.seed)
+    silence, still = [], []
+    for index in range(len(windows)):
+        sample = windows[index]
+        still.append(float(sample.frames[0].float().diff(dim=0).abs().mean()) < STILL_CHANGE)
+        (clip,) = [clip for clip in windows.clips if clip.content == sample.origins[0].clip_id]
+        silence.append(silent_share(mels(clip)))
+    return float(np.mean(silence)), float(np.mean(still))
+
+
+def _near_share(recipe: SyncNetRecipe, clips: Sequence[Clip]) -> float:
+    """Share of the negatives of the same clip that start closer than ``NEAR_FRAMES`` to their positive."""
+    rule, frames = negatives_of(recipe.data), view_of(recipe.data).num_frames
+    starts = np.arange(int(np.median([clip.frames for clip in clips])) - frames + 1)
+    distance = np.abs(starts[:, None] - starts[None, :])
+    allowed = distance >= rule.min_distance
+    near = (allowed & (distance < NEAR_FRAMES)).sum() / max(1, allowed.sum())
+    return float(near * (1 - rule.other_clip_share))

@@ -1,0 +1,65 @@
+"""The pictures of a validation, made beside the training where there is room: then no process waits for them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from latentsync.errors import LatentSyncError
+from latentsync.inference.latent_generator import LatentModels
+from latentsync.training.loop.task import LateFigures
+from latentsync.training.unet.validation import ValidationPictures
+
+log = logging.getLogger(__name__)
+
+ROOM_PER_PIXEL = 2**32 // 256**2  # bytes that a dub takes on a GPU beside the networks, of a face's pixel: 4 GiB at 256
+
+
+class LatePictures(LateFigures):
+    """Renders in a thread of its own, one validation at a time. On the main process only."""
+
+    def __init__(self, pictures: ValidationPictures) -> None:
+        self.figures = pictures.figures
+        self.marks = pictures.marks
+        self._pictures = pictures
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+        self._pending: deque[tuple[int, Future[dict[str, float]]]] = deque()
+
+    def wait(self) -> None:
+        """Until nothing is rendered any more: before another copy of the network is made."""
+        for _, rendering in self._pending:
+            rendering.exception()
+
+    def start(self, models: LatentModels, step: int) -> None:
+        """Begin with those of ``step``. ``models`` must not change any more."""
+        self._pending.append((step, self._pool.submit(self._render, models, step)))
+
+    def finished(self, wait: bool = False) -> list[tuple[int, dict[str, float]]]:
+        """See ``task.LateFigures``."""
+        found = []
+        while self._pending and (wait or self._pending[0][1].done()):
+            step, rendering = self._pending.popleft()
+            found.append((step, rendering.result()))
+        return found
+
+    def _render(self, models: LatentModels, step: int) -> dict[str, float]:
+        """What goes wrong with pictures is reported and costs the run nothing else."""
+        try:
+            return self._pictures.render(models, step)
+        except LatentSyncError as error:
+            log.warning("Step %d has no pictures: %s", step, error)
+            return dict.fromkeys(self.figures, math.nan)
+
+
+def fits_beside(device: torch.device, side: int) -> bool:
+    """Whether a dub of faces of ``side`` pixels fits beside what the training has taken on ``device`` so far."""
+    return device.type != "cuda" or torch.cuda.mem_get_info(device)[0] >= room_to_dub(device, side)
+
+
+def room_to_dub(device: torch.device, side: int) -> int:
+    """Bytes that a dub of faces of ``side`` pixels takes on ``device`` beside the networks; 0 where it is no GPU."""
+    return ROOM_PER_PIXEL * side**2 if device.type == "cuda" else 0

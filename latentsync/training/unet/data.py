@@ -1,0 +1,158 @@
+"""The windows that a U-Net's configuration asks for, each with the seed of its own noise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from latentsync.checkpoint import sha256_file
+from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE, WINDOW_FRAMES
+from latentsync.data.array_cache import ArrayCache
+from latentsync.data.audio_features import AudioFeatureReader
+from latentsync.data.clip_dataset import SampleKey
+from latentsync.data.clip_reader import MEL_VERSION, MelReader
+from latentsync.data.manifest import Clip
+from latentsync.data.unet_dataset import UNetDataset
+from latentsync.errors import ConfigError
+from latentsync.face.mask import load_mask
+from latentsync.features.audio_encoder import AudioEncoder
+from latentsync.models.codec import LatentCodec
+from latentsync.recipe import UNetRecipe
+from latentsync.training.latents.batch import PosteriorBatch, StepDraws, draw_posterior, draw_step
+from latentsync.training.latents.cache import CachedWindows, LatentCache
+from latentsync.training.latents.filling import fill_cache
+from latentsync.training.loop.run_clips import RunClips
+from latentsync.training.unet.networks import Judges, audio_encoder_path
+from latentsync.types import SampleOrigin, UNetBatch
+
+log = logging.getLogger(__name__)
+
+_VALIDATION = 1  # added to the seed
+
+
+@dataclass(frozen=True, slots=True)
+class SeededBatch:
+    """Windows, and for each of them the seed of everything that is drawn for it."""
+
+    windows: UNetBatch | PosteriorBatch
+    seeds: tuple[int, ...]
+
+    @property
+    def origins(self) -> tuple[SampleOrigin, ...]:
+        """Where the windows come from."""
+        return self.windows.origins
+
+    def to(self, device: torch.device) -> SeededBatch:
+        """The same batch with its tensors on ``device``."""
+        return SeededBatch(self.windows.to(device), self.seeds)
+
+
+class SeededWindows(Dataset):
+    """Samples of ``windows`` with seeds that follow from (seed, epoch, index).
+
+    So what a clip is shown with depends neither on the batch it is in nor on the process that draws it nor on what was
+    drawn before: n processes train like one, and a resumed run like one that never stopped.
+    """
+
+    def __init__(self, windows: UNetDataset, seed: int) -> None:
+        self._windows = windows
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def __getitem__(self, key: SampleKey) -> tuple[object, int]:
+        state = np.random.SeedSequence([self._seed, key.epoch, key.index]).generate_state(1, np.uint64)
+        return self._windows[key], int(state[0] >> np.uint64(1))  # PyTorch takes 63 bits
+
+    def collate(self, samples: Sequence[tuple[object, int]]) -> SeededBatch:
+        """Stack samples into a batch."""
+        windows, seeds = zip(*samples, strict=True)
+        return SeededBatch(self._windows.collate(windows), tuple(seeds))
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How noise is drawn. ``mixed_alpha``: see ``latent_batch.draw_step``; ``audio_dropout``: share without sound;
+    ``channels``: C of the latents."""
+
+    n_timesteps: int
+    mixed_alpha: float | None
+    audio_dropout: float
+    channels: int = LATENT_CHANNELS
+
+    def draw(self, seeds: Sequence[int], frames: int, resolution: int) -> tuple[Tensor, StepDraws, Tensor]:
+        """Posterior draws (3, B, F, C, h, w), draws of the step, and ``heard`` (B,), on the CPU."""
+        side = resolution // LATENT_DOWNSCALE
+        posteriors, steps, heard = [], [], []
+        for seed in seeds:
+            generator = torch.Generator().manual_seed(seed)
+            posteriors.append(draw_posterior(generator, 1, frames, side, self.channels))
+            steps.append(draw_step(generator, 1, frames, side, self.n_timesteps, self.mixed_alpha, self.channels))
+            heard.append(torch.rand(1, generator=generator) >= self.audio_dropout)
+        draws = StepDraws(torch.cat([s.timesteps for s in steps]), torch.cat([s.noise for s in steps]))
+        return torch.cat(posteriors, dim=1), draws, torch.cat(heard).float()
+
+
+@dataclass(frozen=True, slots=True)
+class UNetWindows:
+    """What the loop trains on and what validation looks at; ``shown`` are longer windows, of which it shows some."""
+
+    train: SeededWindows
+    validation: SeededWindows
+    shown: UNetDataset
+
+
+def cache_folder(recipe: UNetRecipe) -> Path:
+    """Where what was computed of the clips is kept: shared by the runs of one output folder, so by both stages."""
+    return Path(recipe.data.train_output_dir) / "cache"
+
+
+def prepare_windows(
+    recipe: UNetRecipe, clips: RunClips, judges: Judges, codec: LatentCodec, accelerator: Accelerator
+) -> UNetWindows:
+    """Compute what is cached of the clips, each process its share, and give the data sets that read it.
+
+    Raises the ``WeightsError`` family for the audio encoder, and ``ConfigError`` if it does not fit the U-Net.
+    """
+    data, folder = recipe.data, cache_folder(recipe)
+    keep_mask = load_mask(data.mask_image_path, data.resolution)
+    path = audio_encoder_path(recipe)
+    cache = ArrayCache(Path(data.audio_embeds_cache_dir or folder) / f"audio-{sha256_file(path)[:16]}")
+    encoder = AudioEncoder.from_file(path, accelerator.device)
+    if encoder.width != recipe.model.get("cross_attention_dim"):
+        raise ConfigError(
+            f"{path} gives features of width {encoder.width}, the U-Net attends to "
+            f"{recipe.model.get('cross_attention_dim')}.",
+            remedy="Name the right file in networks.audio_encoder, or change model.cross_attention_dim.",
+        )
+    latents = LatentCache(folder, codec, data.resolution, torch.from_numpy(keep_mask)) if data.cache_latents else None
+    fill_cache(clips, AudioFeatureReader(encoder, cache), "hearing the clips", accelerator)
+    if latents is not None:
+        fill_cache(clips, lambda clip: latents.fill(clip, codec), "encoding the clips", accelerator)
+    accelerator.wait_for_everyone()
+    features = AudioFeatureReader(AudioEncoder.from_file(path), cache)  # on the CPU: it goes to worker processes
+    mels = None
+    if judges.sync is not None:
+        mels = MelReader(ArrayCache(Path(data.audio_mel_cache_dir or folder) / MEL_VERSION))
+
+    def windows(side: Sequence[Clip], seed: int) -> SeededWindows:
+        common = (side, keep_mask, features, mels, seed, data.num_frames)
+        found = UNetDataset(*common) if latents is None else CachedWindows(*common, latents, judges.need_pixels)
+        return SeededWindows(found, seed)
+
+    seed = recipe.run.seed
+    stretch = -(-WINDOW_FRAMES // data.num_frames) * data.num_frames
+    return UNetWindows(
+        windows(clips.train, seed),
+        windows(clips.validation, seed + _VALIDATION),
+        UNetDataset(clips.validation, keep_mask, features, None, seed, stretch),
+    )

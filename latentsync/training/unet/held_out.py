@@ -1,0 +1,149 @@
+"""Where no validation video is named: stretches of held-out clips, each with the sound of another clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from latentsync.audio.mel import mel_window
+from latentsync.constants import MODEL_FPS, SYNCNET_MEL_RATE
+from latentsync.data.clip_reader import MelReader
+from latentsync.data.manifest import Clip
+from latentsync.data.unet_dataset import UNetDataset
+from latentsync.diffusion.settings import SamplerSettings
+from latentsync.errors import DataError
+from latentsync.inference.latent_generator import LatentGenerator, LatentModels
+from latentsync.training.loop.contact_sheet import SheetRow, write_sheet
+from latentsync.training.syncnet.model import SyncModel, see
+from latentsync.types import Window
+
+STRETCHES = 4  # that are generated: seconds of work on a CPU with small networks
+TILES = 8  # pictures of a stretch on the contact sheet
+
+
+@dataclass(frozen=True, slots=True)
+class CrossStretch:
+    """Some frames of one clip with the sound of another one, and what the sync network hears of either.
+
+    ``faces`` (N, 3, R, R) float32 in [-1, 1]; ``audio`` (N, S, D); ``own_mel``, ``mel`` (80, M), None without a judge.
+    """
+
+    faces: np.ndarray
+    audio: np.ndarray
+    own_mel: np.ndarray | None
+    mel: np.ndarray | None
+
+
+def cross_stretches(
+    dataset: UNetDataset, mels: MelReader | None, seed: int, count: int = STRETCHES
+) -> list[CrossStretch]:
+    """``count`` stretches, each a window of ``dataset``, of different clips; fewer if there are fewer clips.
+
+    Clips that cannot be read are passed over. Raises ``DataError`` if none can.
+    """
+    stretches, faults = [], []
+    for number, clip in enumerate(dataset.clips):
+        if len(stretches) == count:
+            break
+        rng = np.random.default_rng([seed, number])
+        other = dataset.clips[(number + 1) % len(dataset.clips)]
+        try:
+            own, sound = dataset.choose(clip, rng), dataset.choose(other, rng)
+            stretches.append(
+                CrossStretch(
+                    dataset.faces(clip, own.start).numpy(),
+                    sound.audio.numpy(),
+                    _mel(mels, clip, own.start, dataset.num_frames),
+                    _mel(mels, other, sound.start, dataset.num_frames),
+                )
+            )
+        except DataError as error:
+            faults.append(f"{clip.path} with {other.path}: {error.message}")
+    if not stretches:
+        raise DataError(
+            f"No validation clip can be shown: {'; '.join(faults)}.", remedy="Check the clips of data.val_fileslist."
+        )
+    return stretches
+
+
+class HeldOutStretches:
+    """See ``unet_pictures.ValidationPictures``. Writes ``step_*.png`` into ``folder``.
+
+    The figure ``sync_cosine`` is the mean over the stretches with the sounds that they were generated for; ``judge``
+    sees no more frames than a stretch has. The network generates windows of ``num_frames``, of which a stretch is made.
+    """
+
+    def __init__(
+        self,
+        stretches: Sequence[CrossStretch],
+        keep_mask: np.ndarray,
+        num_frames: int,
+        settings: SamplerSettings,
+        seed: int,
+        judge: SyncModel | None,
+        folder: Path,
+    ) -> None:
+        self._stretches = stretches
+        self._keep_mask = keep_mask
+        self._num_frames = num_frames
+        self._settings = settings
+        self._seed = seed
+        self._judge = judge
+        self._folder = folder
+        self._source = [_pictures(stretch.faces) for stretch in stretches]
+        self.figures = () if judge is None else ("sync_cosine",)
+        self.marks = []
+        if judge is not None:
+            self.marks = [
+                ("true video, its own sound", self._cosine(self._source, [s.own_mel for s in stretches])),
+                ("unchanged video", self._cosine(self._source, [s.mel for s in stretches])),
+            ]
+
+    def render(self, models: LatentModels, step: int) -> dict[str, float]:
+        """See ``ValidationPictures.render``."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        generator = LatentGenerator(models, self._keep_mask, self._settings, self._seed)
+        kept = self._keep_mask.transpose(1, 2, 0)
+        results, rows = [], []
+        for number, (stretch, source) in enumerate(zip(self._stretches, self._source, strict=True), start=1):
+            faces = _pictures(np.concatenate(generator(self._windows(stretch))))
+            results.append(np.rint(faces * (1 - kept) + source * kept).astype(np.uint8))
+            shown = np.linspace(0, len(source) - 1, TILES).round().astype(int)
+            rows += [SheetRow(f"clip {number}", source[shown]), SheetRow("other sound", results[-1][shown])]
+        write_sheet(self._folder / f"step_{step:09d}.png", rows)
+        if self._judge is None:
+            return {}
+        return {"sync_cosine": self._cosine(results, [stretch.mel for stretch in self._stretches])}
+
+    def _windows(self, stretch: CrossStretch) -> list[Window]:
+        """The stretch in windows of the network's length."""
+        size = self._num_frames
+        starts = range(0, len(stretch.faces), size)
+        return [
+            Window(number, stretch.faces[start : start + size], stretch.audio[start : start + size])
+            for number, start in enumerate(starts)
+        ]
+
+    @torch.no_grad()
+    def _cosine(self, pictures: Sequence[np.ndarray], mels: Sequence[np.ndarray]) -> float:
+        model = self._judge
+        frames = model.view.num_frames
+        length = -int(-SYNCNET_MEL_RATE * frames / MODEL_FPS // 1)
+        seen = torch.cat([see(model, stretch[:frames]) for stretch in pictures])
+        sound = torch.from_numpy(np.stack(mels))[:, None, :, :length].to(model.device, model.dtype)
+        heard = model.network.audio_encoder(sound).float().cpu()
+        return float((seen * heard).sum(dim=1).mean())
+
+
+def _pictures(faces: np.ndarray) -> np.ndarray:
+    """(N, 3, R, R) in about [-1, 1] -> (N, R, R, 3) uint8."""
+    levels = (faces.transpose(0, 2, 3, 1) + 1) * 127.5
+    return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+
+
+def _mel(mels: MelReader | None, clip: Clip, start: int, frames: int) -> np.ndarray | None:
+    return None if mels is None else mel_window(mels(clip), start, frames, MODEL_FPS).copy()

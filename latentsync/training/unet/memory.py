@@ -1,0 +1,154 @@
+"""What a step of a U-Net's training takes, told on any machine and without weights; and what follows from it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import psutil
+import torch
+from accelerate import PartialState
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from latentsync.checkpoint import build_codec
+from latentsync.constants import FEATURES_PER_FRAME, LATENT_DOWNSCALE, SYNCNET_MEL_BANDS
+from latentsync.models.codec import LatentCodec
+from latentsync.models.perceptual import build_lpips
+from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
+from latentsync.models.unet import UNet3D, UNetConfig
+from latentsync.models.videomae import VideoMAE
+from latentsync.recipe import UNetRecipe
+from latentsync.training.latents.batch import LatentBatch, PosteriorBatch, StepDraws, draw_latents, encode_batch
+from latentsync.training.loop.memory_estimate import GIB, MemoryEstimate, PeakMemory, nbytes
+from latentsync.training.unet.background_rendering import room_to_dub
+from latentsync.training.unet.networks import (
+    JudgeNetworks,
+    Judges,
+    choose_trained,
+    frozen_dtype,
+    judges_of,
+    make_objective,
+    videomae_config,
+)
+from latentsync.types import UNetBatch
+
+log = logging.getLogger(__name__)
+
+Network = TypeVar("Network", bound=nn.Module)
+
+_TAPS = 5  # hidden states of Whisper per position
+_GPU = torch.device("cuda")
+_UNCOUNTED = 1.1  # of an estimate, see MemoryEstimate
+
+
+def settle_checkpointing(recipe: UNetRecipe, device: torch.device, processes: int = 1) -> UNetRecipe:
+    """The recipe with ``run.enable_gradient_checkpointing`` true or false; both give the same gradients.
+
+    ``auto`` becomes false where a step that keeps its activations fits what is free on ``device``, which the
+    ``processes`` of the training share if it is no GPU. A sharded network is one that lacks memory: true.
+    """
+    run = recipe.run
+    if run.enable_gradient_checkpointing != "auto":
+        return recipe
+    saving, keeping = (replace(recipe, run=replace(run, enable_gradient_checkpointing=on)) for on in (True, False))
+    if run.sharded:
+        return saving
+    estimate = estimate_memory(keeping, device)
+    buckets = estimate.weights if processes > 1 else 0  # the gradients once more, to be exchanged
+    needed = _UNCOUNTED * (estimate.total + buckets) + room_to_dub(device, recipe.data.resolution)
+    free = _free_bytes(device, processes)
+    fits = needed <= free
+    if PartialState().is_main_process:
+        log.info(
+            "Gradient checkpointing is %s: without it a step takes about %.1f GiB, and %.1f are free.",
+            "off" if fits else "on",
+            needed / GIB,
+            free / GIB,
+        )
+    return keeping if fits else saving
+
+
+def estimate_memory(recipe: UNetRecipe, device: torch.device = _GPU) -> MemoryEstimate:
+    """Run a step of the recipe on tensors without content: seconds to a minute of work, no memory to speak of.
+
+    It has the precisions of ``device``; nothing is put there. ``auto`` checkpointing counts as true.
+    """
+    judges = judges_of(recipe)
+    with FakeTensorMode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries that look into tensors
+        network = choose_trained(UNet3D(UNetConfig.from_dict(recipe.model)), recipe).train()
+        codec = _cast(build_codec(recipe.networks.codec), frozen_dtype(recipe, device))
+        judging = _fresh_judges(recipe, judges, device)
+        objective = make_objective(recipe, judges, judging, codec)
+        with PeakMemory() as memory:
+            batch, draws = _batch(recipe, codec)
+            objective(_mixed(recipe, network, device), batch, draws).total.backward()
+        trained = nbytes(network, trained_only=True)
+        return MemoryEstimate(
+            weights=nbytes(network),
+            optimizer=(3 if recipe.run.ema_decay else 2) * trained,
+            frozen=sum(nbytes(x) for x in (codec, judging.sync, judging.perceptual, judging.trepa) if x is not None),
+            step=memory.peak,
+        )
+
+
+def _free_bytes(device: torch.device, processes: int) -> int:
+    """What a process may take on ``device`` now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available // processes
+
+
+def _fresh_judges(recipe: UNetRecipe, judges: Judges, device: torch.device) -> JudgeNetworks:
+    dtype = frozen_dtype(recipe, device)
+    return JudgeNetworks(
+        sync=judges.sync and _cast(StableSyncNet(SyncNetConfig.from_dict(judges.sync.model)), dtype),
+        perceptual=judges.perceptual and build_lpips(),
+        trepa=judges.trepa and _cast(VideoMAE(videomae_config(recipe)), dtype),
+    )
+
+
+def _cast(network: Network, dtype: torch.dtype) -> Network:
+    """As ``network.to(dtype)``, which does not take tensors without content."""
+    for module in network.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None and tensor.is_floating_point():
+                    cast = tensor.detach().to(dtype)
+                    tensors[name] = nn.Parameter(cast) if isinstance(tensor, nn.Parameter) else cast
+    return network
+
+
+def _batch(recipe: UNetRecipe, codec: LatentCodec) -> tuple[LatentBatch, StepDraws]:
+    """A batch of the recipe's shapes, with the encoding before it unless the latents come from a cache."""
+    data = recipe.data
+    clips, frames, side = data.batch_size, data.num_frames, data.resolution // LATENT_DOWNSCALE
+    channels = recipe.model["out_channels"]
+    pictures = torch.empty(clips, frames, 3, data.resolution, data.resolution)
+    latents = torch.empty(clips, channels, frames, side, side)
+    audio = torch.empty(clips, frames, FEATURES_PER_FRAME * _TAPS, recipe.model["cross_attention_dim"])
+    mel = torch.empty(clips, 1, SYNCNET_MEL_BANDS, -(-frames * 16 // 5))
+    keep_mask = torch.empty(1, data.resolution, data.resolution)
+    draws = StepDraws(torch.zeros(clips, dtype=torch.int64), latents)
+    if data.cache_latents:
+        posterior = torch.empty(clips, frames, 2, channels, side, side)
+        cached = PosteriorBatch(posterior, posterior + 0, posterior + 0, pictures, keep_mask, audio, mel, ())
+        return draw_latents(cached, torch.empty(3, clips, frames, channels, side, side)), draws
+    windows = UNetBatch(pictures, pictures * keep_mask, pictures + 0, keep_mask, audio, mel, ())
+    return encode_batch(codec, windows, torch.empty(3, clips, frames, channels, side, side)), draws
+
+
+def _mixed(recipe: UNetRecipe, network: UNet3D, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The network in the precision that it trains in on ``device``, a CPU always in float32. bfloat16 takes what
+    float16 takes and is known to the CPU's autocast."""
+    mixed = recipe.run.mixed_precision_training and device.type != "cpu"
+
+    def forward(sample: Tensor, timestep: Tensor, audio: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            return network(sample, timestep, audio)
+
+    return forward

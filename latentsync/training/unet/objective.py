@@ -1,0 +1,131 @@
+"""What the U-Net is trained for: the noise, and what three judges say of the face it implies (arXiv 2412.09262).
+
+B clips · F frames · R face side · h = w = R/8
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from latentsync.diffusion.conditioning import build_unet_input
+from latentsync.diffusion.forward_process import add_noise, estimate_clean
+from latentsync.diffusion.level_weights import LevelWeighting, level_weights
+from latentsync.diffusion.schedule import make_scheduler
+from latentsync.errors import ConfigError
+from latentsync.losses.movement import movement_loss
+from latentsync.losses.perceptual import PerceptualLoss
+from latentsync.losses.reconstruction import noise_loss
+from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
+from latentsync.losses.trepa import TrepaLoss
+from latentsync.models.codec import LatentCodec
+from latentsync.training.latents.batch import LatentBatch, StepDraws
+from latentsync.types import Denoiser, Losses
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """Factors of the losses in the total, and what they depend on. The defaults are those of the published stage 2."""
+
+    recon: float = 1.0
+    sync: float = 0.05
+    perceptual: float = 0.1
+    trepa: float = 10.0
+    # not in the published recipe
+    levels: LevelWeighting = "uniform"  # of the losses on the one-step estimate, by noise level
+    kept_area: float = 1.0  # of latent cells outside the area to be generated, in the reconstruction loss
+    movement: float = 0.0  # of the changes between frames
+
+
+class UNetObjective:
+    """Batch and draws -> losses. A loss that is not given is not computed; with none of them only the noise counts.
+
+    ``codec`` decodes for the losses on pixels. It is frozen here; gradients pass through it.
+    """
+
+    def __init__(
+        self,
+        codec: LatentCodec,
+        weights: LossWeights,
+        *,
+        sync: PixelSyncLoss | LatentSyncLoss | None = None,
+        perceptual: PerceptualLoss | None = None,
+        trepa: TrepaLoss | None = None,
+    ) -> None:
+        self._codec = codec.eval().requires_grad_(False)
+        self._weights = weights
+        self._sync = sync
+        self._perceptual = perceptual
+        self._trepa = trepa
+        self._looks_at_pixels = isinstance(sync, PixelSyncLoss) or perceptual is not None or trepa is not None
+        self._alpha_bars = make_scheduler("ddim").alphas_cumprod  # (T,) on the CPU
+        self._level_weights = level_weights(self._alpha_bars, weights.levels)
+
+    @property
+    def n_timesteps(self) -> int:
+        """T, the training steps of the noise schedule."""
+        return len(self._alpha_bars)
+
+    def __call__(self, unet: Denoiser, batch: LatentBatch, draws: StepDraws) -> Losses:
+        """The losses of one step; ``draws`` may lie on another device than ``batch``.
+
+        Raises ``ValueError`` if a loss needs pixels or sound that ``batch`` does not bring.
+        """
+        device = batch.target.device
+        noise, levels = draws.noise.to(device), draws.timesteps.cpu()
+        alpha_bar = self._alpha_bars[levels].to(device)
+        noisy = add_noise(batch.target, noise, alpha_bar)
+        predicted = unet(build_unet_input(noisy, batch.conditioning), draws.timesteps.to(device), batch.audio).float()
+        recon = noise_loss(predicted, noise, batch.conditioning.keep_mask, self._weights.kept_area)
+        per_clip = self._judge(estimate_clean(noisy, predicted, alpha_bar), batch)
+        if batch.heard is not None and "sync" in per_clip:  # a mouth that heard nothing need not fit the sound
+            per_clip["sync"] = per_clip["sync"] * batch.heard
+        level_weight = self._level_weights[levels].to(device)
+        means = {name: (level_weight * values).mean() for name, values in per_clip.items()}
+        total = self._weights.recon * recon
+        for name, value in means.items():
+            total = total + getattr(self._weights, name) * value
+        return Losses(total=total, recon=recon, **means)
+
+    def _judge(self, latents: Tensor, batch: LatentBatch) -> dict[str, Tensor]:
+        """The losses on the one-step estimate (B, 4, F, h, w), by name, one value for each clip (B,)."""
+        if self._sync is not None and batch.mel is None:
+            raise ValueError("the sync loss needs mel spectrograms, which the batch does not bring")
+        losses = {}
+        if self._weights.movement:
+            losses["movement"] = movement_loss(latents, batch.target, batch.conditioning.keep_mask)
+        if isinstance(self._sync, LatentSyncLoss):
+            losses["sync"] = self._sync(latents, batch.mel)
+        if not self._looks_at_pixels:
+            return losses
+        if batch.pixels is None:
+            raise ValueError("a loss on pixels needs the ground truth in pixels, which the batch does not bring")
+        pixels = self._codec.decode(latents.transpose(1, 2).flatten(0, 1)).unflatten(0, batch.pixels.shape[:2])
+        if isinstance(self._sync, PixelSyncLoss):
+            losses["sync"] = self._sync(pixels, batch.mel)
+        if self._perceptual is not None:
+            losses["perceptual"] = self._perceptual(pixels, batch.pixels)
+        if self._trepa is not None:
+            losses["trepa"] = self._trepa(pixels, batch.pixels)
+        return losses
+
+
+def trainable_parameters(unet: nn.Module, patterns: Sequence[str] | None) -> dict[str, nn.Parameter]:
+    """The parameters whose name contains one of ``patterns``; all of them if there are none.
+
+    The published second stage names ``motion_modules.`` and ``attentions.``. Raises ``ConfigError`` for a pattern that
+    fits no name.
+    """
+    named = dict(unet.named_parameters())
+    if not patterns:
+        return named
+    for pattern in patterns:
+        if not any(pattern in name for name in named):
+            raise ConfigError(
+                f"run.trainable_modules names '{pattern}', which no parameter of the U-Net has in its name.",
+                remedy="Motion modules exist only where model.use_motion_module is true; the published entries are "
+                "'motion_modules.', 'attentions.' and 'attn2.'.",
+            )
+    return {name: parameter for name, parameter in named.items() if any(pattern in name for pattern in patterns)}

@@ -1,0 +1,201 @@
+"""What a U-Net's training computes, validates, shows and exports."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from latentsync.checkpoint import WeightsCard, save_weights
+from latentsync.checkpoint.tensors import fill
+from latentsync.data.clip_dataset import SampleKey
+from latentsync.errors import TrainingError
+from latentsync.inference.latent_generator import LatentModels
+from latentsync.models.codec import LatentCodec
+from latentsync.models.unet import UNet3D
+from latentsync.recipe import UNetRecipe
+from latentsync.training.latents.batch import PosteriorBatch, draw_latents, encode_batch, silence
+from latentsync.training.loop.charts import Curve, Panel
+from latentsync.training.loop.ema import WeightAverage
+from latentsync.training.loop.metrics_log import Row
+from latentsync.training.loop.sharding import is_sharded, whole
+from latentsync.training.unet.alarm import UNetAlarm
+from latentsync.training.unet.background_rendering import LatePictures, fits_beside
+from latentsync.training.unet.data import Noise, SeededBatch, UNetWindows
+from latentsync.training.unet.networks import audio_encoder_path
+from latentsync.training.unet.objective import UNetObjective
+from latentsync.types import Losses
+
+log = logging.getLogger(__name__)
+
+LOSSES = ("recon", "sync", "perceptual", "trepa", "movement")
+SCORES = ("sync_cosine", "lse_c", "lse_d")  # of the pictures that validations show
+
+
+class UNetTask:
+    """What the loop trains (``task.Task``). With an ``average`` that is what is validated and exported.
+
+    ``pictures`` is given on the main process only; None shows nothing.
+    """
+
+    def __init__(
+        self,
+        recipe: UNetRecipe,
+        network: UNet3D,
+        codec: LatentCodec,
+        objective: UNetObjective,
+        windows: UNetWindows,
+        average: WeightAverage | None,
+        pictures: LatePictures | None = None,
+    ) -> None:
+        self.network = network
+        self.dataset = windows.train
+        self.collate = windows.train.collate
+        self._recipe = recipe
+        self._codec = codec
+        self._objective = objective
+        self._validation = windows.validation
+        self._average = average
+        self._pictures = pictures
+        run = recipe.run
+        self._alarm = UNetAlarm(
+            recipe.optimizer.lr,
+            len(windows.train),
+            recipe.data.batch_size * recipe.data.gradient_accumulation_steps,
+            from_scratch=not recipe.ckpt.resume_ckpt_path,
+        )
+        alpha = run.mixed_noise_alpha if run.use_mixed_noise else None
+        channels = network.config.out_channels
+        self._noise = Noise(objective.n_timesteps, alpha, run.audio_dropout, channels)
+        self._validation_noise = Noise(objective.n_timesteps, alpha, 0.0, channels)
+
+    def loss(self, network: nn.Module, batch: SeededBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """See ``Task.loss``; the figures are the single losses, without their weights."""
+        losses = self._losses(network, batch, self._noise)
+        return losses.total, {name: value.detach() for name, value in _parts(losses).items()}
+
+    def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
+        """The losses on the same windows with the same noise every time, of which every process takes its share; then
+        the main process begins to render the pictures, whose figures come later."""
+        data = self._recipe.data
+        windows, processes = data.num_val_samples, accelerator.num_processes
+        if is_sharded(self.network):  # all processes must call it equally often
+            windows = -(-windows // processes) * processes
+        own = range(accelerator.process_index, windows, processes)
+        loader = DataLoader(
+            self._validation,
+            sampler=[SampleKey(0, index) for index in own],
+            batch_size=data.batch_size,
+            collate_fn=self._validation.collate,
+            num_workers=data.num_workers,
+            generator=torch.Generator(),
+        )
+        rows = []
+        with self._averaged():
+            for batch in loader:
+                losses = self._losses(self.network, batch.to(accelerator.device), self._validation_noise)
+                figures = {"loss": losses.total, **_parts(losses)}
+                rows.append((len(batch.seeds), {name: float(value) for name, value in figures.items()}))
+        rows = gather_object(rows)
+        count = sum(size for size, _ in rows)
+        means = {name: sum(size * figures[name] for size, figures in rows) / count for name in rows[0][1]}
+        with self._averaged():
+            weights = whole(self.network.state_dict())  # of a sharded network from all processes
+            if self._pictures is not None:
+                self._pictures.wait()
+                self._pictures.start(self._copy(weights), step)
+                # Alone, a process gains nothing; before the first step nobody knows what a step takes.
+                if accelerator.num_processes == 1 or step == 0 or not fits_beside(accelerator.device, data.resolution):
+                    self._pictures.wait()
+        coming = () if self._pictures is None else self._pictures.figures
+        return {"score": -means["loss"], **means, **dict.fromkeys(coming, math.nan)}
+
+    def _copy(self, weights: Mapping[str, Tensor]) -> LatentModels:
+        """The networks of an inference, in its precision, with weights that the training no longer touches."""
+        device = next(self.network.parameters()).device
+        dtype = next(self._codec.parameters()).dtype
+        with torch.device("meta"):
+            unet = UNet3D(self.network.config)
+        copies = {name: tensor.to(device, dtype, copy=True) for name, tensor in weights.items()}
+        return LatentModels(fill(unet, copies, device, dtype), self._codec, device, dtype)
+
+    def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
+        """Every loss in training and validation, and what the weights scored that the run began with; then what sync
+        networks say of the pictures."""
+        start, validation = rows["validation"][0], rows["validation"]
+        losses = [
+            Panel(
+                name,
+                [
+                    Curve(table, [r["step"] for r in rows[table]], [r[name] for r in rows[table]], table == "train")
+                    for table in ("train", "validation")
+                ],
+                [("at the start", start[name])],
+            )
+            for name in ("loss", *LOSSES)
+            if name in start
+        ]
+        scores = [
+            Panel(
+                name,
+                [Curve("validation pictures", [r["step"] for r in validation], [r[name] for r in validation])],
+                self._pictures.marks if name == "sync_cosine" else [],
+            )
+            for name in SCORES
+            if name in start
+        ]
+        return losses + scores
+
+    def export(self, path: Path, step: int) -> None:
+        """Write the weights with their card."""
+        data = self._recipe.data
+        card = WeightsCard(
+            "unet",
+            resolution=data.resolution,
+            num_frames=data.num_frames,
+            mask=data.mask_image_path,
+            audio_encoder=audio_encoder_path(self._recipe).name,
+            global_step=step,
+        )
+        with self._averaged():
+            weights = whole(self.network.state_dict())
+            if PartialState().is_main_process:
+                save_weights(path, weights, self.network.config, card)
+
+    def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
+        """Say what goes wrong. Raises ``TrainingError`` if the run is to stop when it is worse than at its start."""
+        alarms = self._alarm.check(step, rows)
+        for alarm in alarms:
+            tqdm.write(f"\n*** {alarm}\n", file=sys.stderr)
+        worse = [alarm.text for alarm in alarms if alarm.worse_than_start]
+        if worse and self._recipe.run.stop_if_worse:
+            raise TrainingError(worse[0], remedy="Its best weights are kept; run.stop_if_worse=false goes on.")
+
+    def _losses(self, network: nn.Module, batch: SeededBatch, noise: Noise) -> Losses:
+        data = self._recipe.data
+        posterior, draws, heard = noise.draw(batch.seeds, data.num_frames, data.resolution)
+        if isinstance(batch.windows, PosteriorBatch):
+            latents = draw_latents(batch.windows, posterior)
+        else:
+            latents = encode_batch(self._codec, batch.windows, posterior)
+        if noise.audio_dropout:
+            latents = silence(latents, heard)
+        return self._objective(network, latents, draws)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._average is None else self._average.applied()
+
+
+def _parts(losses: Losses) -> dict[str, Tensor]:
+    """The losses that were computed, by name."""
+    return {name: value for name in LOSSES if (value := getattr(losses, name)) is not None}

@@ -1,0 +1,73 @@
+"""Whom a user can choose from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from latentsync.errors import VideoError, WeightsMissingError
+from latentsync.face.detections_file import write_detections
+from latentsync.face.detector import Detection
+from latentsync.face.selection import FaceSelector
+from latentsync.face.tracks import FaceTracks
+from latentsync.inference.job.people import find_people
+from latentsync.inference.weights import WeightPaths
+from latentsync.media.limits import MediaLimits
+from latentsync.media.video import VideoFile
+from tests.inference.world import face_landmarks
+from tests.media.synthetic import write_clip
+
+N = 60
+PLACES = {"left": (80, 100), "right": (240, 110)}
+
+
+def faces(number):
+    """Two people who sway; the right one comes after a second."""
+    shift = np.array([4 * np.sin(number / 5), 0])
+    return {
+        name: face_landmarks(np.array(place) + shift, 60)
+        for name, place in PLACES.items()
+        if name == "left" or number >= 25
+    }
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("people")
+
+    def picture(number):
+        pixels = np.full((200, 320, 3), 90, np.uint8)
+        for name, points in faces(number).items():
+            x, y = points.mean(axis=0).astype(int)
+            pixels[y - 30 : y + 30, x - 30 : x + 30] = (220, 60, 60) if name == "left" else (60, 60, 220)
+        return pixels
+
+    write_clip(folder / "two.mp4", (picture(number) for number in range(N)), gop=5)
+    found = {
+        number: [Detection(np.concatenate([p.min(0), p.max(0)]), p, 0.9) for p in faces(number).values()]
+        for number in range(N)
+    }
+    write_detections(folder / "faces.npz", found)
+    return folder
+
+
+def test_each_person_once_with_a_picture_and_a_name_that_the_selection_understands(clip, tmp_path):
+    weights = WeightPaths.in_directory(tmp_path)
+    people = find_people(clip / "two.mp4", weights, str(clip / "faces.npz"))
+    assert len(people) == 2
+    left, right = people
+    assert left.share == 1 and right.share < 1 and left.time == 0 and right.time >= 1
+    assert left.thumbnail.shape == (160, 160, 3)
+    assert left.thumbnail[80, 80, 0] > 180 > left.thumbnail[80, 80, 2]
+    assert right.thumbnail[80, 80, 2] > 180 > right.thumbnail[80, 80, 0]
+    tracks = FaceTracks.from_file(clip / "faces.npz", FaceSelector(right.choice))
+    followed = {t.frame.index: t.face for t in tracks.follow(VideoFile(clip / "two.mp4").frames())}
+    assert all(followed[number].box[0] > 160 for number in range(round(right.time * 25), N))
+
+
+def test_what_cannot_be_looked_at_is_named(clip, tmp_path):
+    weights = WeightPaths.in_directory(tmp_path)
+    with pytest.raises(WeightsMissingError, match="No face detector"):
+        find_people(clip / "two.mp4", weights)
+    with pytest.raises(VideoError, match="more than 1 s"):
+        find_people(clip / "two.mp4", weights, str(clip / "faces.npz"), limits=MediaLimits(seconds=1))

@@ -1,0 +1,69 @@
+"""A clip that is opened once and dubbed several times."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from latentsync.errors import AudioError, NoFaceError, VideoError
+from latentsync.face.align import FaceAligner, align_face
+from latentsync.face.detections_file import read_detections, write_detections
+from latentsync.face.mask import load_mask
+from latentsync.inference.job.validation_video import open_rehearsal
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.media.video import VideoFile
+from tests.data.talkers.film import write_film
+from tests.inference.world import ClockAudio, ColourShift
+
+SIDE = 64
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    return write_film(tmp_path_factory.mktemp("film"))
+
+
+def painting() -> LipsyncPipeline:
+    return LipsyncPipeline(
+        lambda options, on_pass: ColourShift(SIDE),
+        lambda waveform, options: ClockAudio(len(waveform) / 16000),
+        load_mask("mask", SIDE),
+    )
+
+
+def test_every_performance_is_the_same_and_is_watched(film, tmp_path):
+    video, faces = film
+    rehearsal = open_rehearsal(video, video, str(faces), tmp_path, CPU, SIDE)
+    shown = []
+    for name in ("first.mp4", "second.mp4", "second.mp4"):
+        seen = []
+        rehearsal.perform(
+            painting(), SyncOptions(check_output=False), tmp_path / name, lambda f, p, seen=seen: seen.append((f, p))
+        )
+        shown.append(np.stack([frame.pixels for frame, _ in seen]))
+        assert all(placement is not None for _, placement in seen)
+    assert np.array_equal(shown[0], shown[1])
+    assert np.array_equal(shown[0], shown[2])
+    source = list(rehearsal.source())
+    assert len(source) == len(shown[0]) == VideoFile(tmp_path / "second.mp4").info.n_frames == 30
+    changed = (shown[0] != np.stack([frame.pixels for frame, _ in source])).any(axis=(1, 2, 3))
+    assert changed.all()
+    frame, placement = source[7]
+    landmarks = read_detections(faces)[7][0].landmarks
+    plain = align_face(frame.pixels, FaceAligner(SIDE).matrix(landmarks), SIDE).pixels
+    mine = align_face(frame.pixels, placement.matrix, SIDE).pixels
+    assert np.abs(plain - mine).mean() < 0.1  # tracks are smoothed, so not equal
+
+
+def test_what_cannot_be_dubbed_is_refused_when_it_is_opened(film, tmp_path):
+    video, faces = film
+    write_detections(tmp_path / "nobody.npz", {number: [] for number in range(30)})
+    with pytest.raises(NoFaceError, match="no usable face"):
+        open_rehearsal(video, video, str(tmp_path / "nobody.npz"), tmp_path, CPU, SIDE)
+    with pytest.raises(AudioError):
+        open_rehearsal(video, faces, str(faces), tmp_path, CPU, SIDE)
+    with pytest.raises(VideoError):
+        open_rehearsal(faces, video, str(faces), tmp_path, CPU, SIDE)

@@ -1,0 +1,66 @@
+"""The audio encoder's training, what it writes, and the sentences that it learns from."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import torch
+
+from latentsync.config import load_config
+from latentsync.constants import FEATURE_RATE
+from latentsync.data.clip_dataset import SampleKey
+from latentsync.data.speech_dataset import MOUTH_NAMES, NOTHING, PHONE_NAMES, SpeechDataset, speak
+from latentsync.data.talkers.clip import make_talker
+from latentsync.features.audio_encoder import AudioEncoder
+from latentsync.training.builtin.audio_encoder import train_audio_encoder
+from latentsync.training.builtin.audio_encoder_recipe import AudioEncoderRecipe
+from latentsync.training.loop.trainer import Outcome
+from tests.training.tiny_unet import ROOT
+
+SMALL = [
+    "data.sentences=2", "data.validation_sentences=2", "data.sentence_seconds=2", "data.batch_size=1",
+    "data.num_val_samples=1", "model.width=16", "model.heads=2", "model.blocks=1", "run.log_steps=1",
+    "run.max_train_steps=2", "optimizer.lr_warmup_steps=0",
+]  # fmt: skip
+
+
+def test_training_writes_a_file_that_the_audio_encoder_reads(tmp_path):
+    overrides = [*SMALL, f"data.train_output_dir={tmp_path}"]
+    recipe = load_config(ROOT / "configs/audio_encoder/talkers.yaml", AudioEncoderRecipe, overrides)
+    assert train_audio_encoder(recipe, "run") is Outcome.FINISHED
+    encoder = AudioEncoder.from_file(tmp_path / "run" / "weights" / "last.pt")
+    features = encoder.encode(speak(7, 1.0).waveform)
+    assert features.states.shape == (50, 2, 16)
+    with (tmp_path / "run" / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["step"]) for row in rows] == [0, 2]
+    assert all(0 <= float(row["phone_accuracy"]) <= 1 for row in rows)
+
+
+def test_labels_say_what_the_talker_of_the_same_sentence_does():
+    spoken = speak(3, 2.0)
+    clip = make_talker(3, 3, 0, seconds=2.0, size=64)
+    np.testing.assert_allclose(spoken.waveform, clip.waveform, atol=1e-6)
+    opening = spoken.mouth[:: FEATURE_RATE // 25, MOUTH_NAMES.index("opening")]
+    assert np.corrcoef(opening, clip.opening)[0, 1] > 0.999
+    said = [PHONE_NAMES[k] for k in spoken.phones]
+    middle = (clip.utterance.starts + clip.utterance.ends) / 2
+    assert [said[round(t * FEATURE_RATE)] for t in middle] == list(clip.utterance.phones)
+
+
+def test_windows_are_filled_in_part_or_wholly_and_are_the_same_each_time():
+    data = SpeechDataset(sentences=3, seconds=2.0, seed=11)
+    lengths = []
+    for index in range(3):
+        for epoch in range(4):
+            mel, phones, mouth, _ = data[SampleKey(epoch, index)]
+            heard = int((phones != NOTHING).sum())
+            lengths.append(heard)
+            assert (phones[:heard] != NOTHING).all()
+            assert not mel[:, 2 * heard :].any()
+            assert mel[:, : 2 * heard].any(dim=0).all()
+            assert not mouth[heard:].any()
+            again = data[SampleKey(epoch, index)]
+            assert torch.equal(mel, again[0])
+    assert min(lengths) < 1500 == max(lengths)

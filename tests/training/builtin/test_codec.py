@@ -1,0 +1,90 @@
+"""The codec's training as a user starts it, and what it writes."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from latentsync.checkpoint import load_codec
+from latentsync.config import load_config
+from latentsync.errors import ConfigError
+from latentsync.losses.picture import normal_divergence, picture_loss
+from latentsync.training.builtin.codec import train_codec
+from latentsync.training.builtin.codec_recipe import CodecRecipe
+from latentsync.training.loop.trainer import Outcome
+from tests.training.tiny_unet import ROOT
+
+SMALL = [
+    "data.talkers.train_clips=2", "data.talkers.validation_clips=1", "data.talkers.seconds=0.4", "data.resolution=32",
+    "data.batch_size=2", "data.num_val_samples=3", "run.log_steps=1", "optimizer.lr_scheduler=constant",
+    "model.block_out_channels=[8,8,8,8]",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def recipe_of(folder, *overrides: str) -> CodecRecipe:
+    place = f"data.train_output_dir={folder}"
+    return load_config(ROOT / "configs/codec/talkers.yaml", CodecRecipe, [*SMALL, place, *overrides])
+
+
+def test_training_writes_a_codec_that_the_loader_reads_and_goes_on_exactly(tmp_path):
+    for name, lengths in (("whole", [4]), ("parts", [2, 4])):
+        for length in lengths:
+            recipe = recipe_of(tmp_path, f"run.max_train_steps={length}", "optimizer.lr_warmup_steps=0")
+            assert train_codec(recipe, name) is Outcome.FINISHED
+    files = [tmp_path / name / "weights/last/diffusion_pytorch_model.safetensors" for name in ("whole", "parts")]
+    whole, parts = map(load_file, files)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    with (tmp_path / "whole" / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["step"]) for row in rows] == [0, 4]
+    assert float(rows[1]["psnr_in_mask"]) > float(rows[0]["psnr_in_mask"])
+    codec = load_codec(tmp_path / "whole" / "weights" / "best")
+    assert codec.encode(torch.zeros(1, 3, 32, 32)).shape == (1, 8, 4, 4)
+    with pytest.raises(ConfigError, match="run.edge_loss_weight"):
+        train_codec(recipe_of(tmp_path, "run.edge_loss_weight=2"), "whole")
+
+
+def test_going_on_from_a_codec_trains_its_decoder_only(tmp_path):
+    short = ["run.max_train_steps=2", "optimizer.lr_warmup_steps=0"]
+    assert train_codec(recipe_of(tmp_path, *short), "whole") is Outcome.FINISHED
+    start = tmp_path / "whole" / "weights" / "last"
+    assert train_codec(recipe_of(tmp_path, *short, f"ckpt.resume_ckpt_path={start}"), "decoder") is Outcome.FINISHED
+    name = "diffusion_pytorch_model.safetensors"
+    before, after = load_file(start / name), load_file(tmp_path / "decoder" / "weights" / "last" / name)
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"decoder", "post_quant_conv"}
+
+
+def test_a_model_block_that_is_no_autoencoder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="describes no codec"):
+        train_codec(recipe_of(tmp_path, "model.layers=3"), "run")
+
+
+def test_picture_loss_counts_what_the_weight_says():
+    pictures = torch.zeros(1, 3, 8, 8)
+    restored = torch.full_like(pictures, 0.5)  # wrong everywhere by one half, without a wrong edge
+    weight = torch.ones(1, 8, 8)
+    assert float(picture_loss(restored, pictures, weight, edges=1.0)) == pytest.approx(0.5)
+    restored[..., :4] = 0  # now half of it is right, with one wrong edge per row
+    assert float(picture_loss(restored, pictures, weight, edges=0.0)) == pytest.approx(0.25)
+    assert float(picture_loss(restored, pictures, weight, edges=1.0)) == pytest.approx(0.25 + 0.5 / 7)
+    weight[..., 4:] = 0
+    assert float(picture_loss(restored, pictures, weight, edges=0.0)) == 0
+
+
+def test_divergence_is_zero_for_the_standard_normal_distribution_only():
+    mean, log_variance = torch.zeros(2, 4, 3, 3), torch.zeros(2, 4, 3, 3)
+    assert float(normal_divergence(mean, log_variance)) == 0
+    assert float(normal_divergence(mean + 1, log_variance)) == pytest.approx(0.5)
+    assert float(normal_divergence(mean, log_variance - 2)) == pytest.approx(0.5 * (torch.e**-2 + 1))

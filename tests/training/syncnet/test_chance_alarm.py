@@ -1,0 +1,59 @@
+"""The alarm speaks at chance level only, and blames what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from latentsync.training.syncnet.chance_alarm import ChanceAlarm, SyncFacts, diagnose
+
+FINE = SyncFacts(
+    clips=50_000, sources=5_000, hours=100.0, silent_share=0.1, still_share=0.0, learning_rate=1e-5, pairs_per_step=256,
+    min_distance=5, near_negative_share=0.0, in_sync_share=0.97, offsets="-1: 1, +0: 38",
+)  # fmt: skip
+
+
+def rows(losses):
+    return [{"step": 10 * (k + 1), "loss": loss} for k, loss in enumerate(losses)]
+
+
+def test_it_waits_and_then_speaks_at_every_doubling():
+    alarm = ChanceAlarm(100, lambda: FINE)
+    spoken = [step for step in range(10, 1000, 10) if alarm.check(step, rows([0.6931] * (step // 10)))]
+    assert spoken == [100, 200, 400, 800]
+
+
+def test_a_loss_that_moves_is_no_alarm():
+    assert ChanceAlarm(100, lambda: FINE).check(100, rows([0.69] * 7 + [0.65] * 3)) is None
+    assert ChanceAlarm(100, lambda: FINE).check(100, rows([0.4] * 5 + [0.75] * 5)) is None
+    assert ChanceAlarm(100, lambda: FINE).check(100, rows([0.4] * 5 + [0.70] * 5)) is not None
+
+
+def test_a_network_that_left_chance_level_early_is_judged_by_its_last_quarter():
+    assert ChanceAlarm(100, lambda: FINE).check(100, rows([0.55] * 7 + [0.693] * 3)) is not None
+
+
+def test_chance_level_is_where_the_weights_of_fits_and_misfits_put_it():
+    assert ChanceAlarm(100, lambda: FINE, chance=0.837).check(100, rows([0.84] * 10)) is not None
+    assert ChanceAlarm(100, lambda: FINE, chance=0.837).check(100, rows([0.693] * 10)) is None
+
+
+def first_cause(**values):
+    text = diagnose(replace(FINE, **values), step=100_000, loss=0.6932)
+    return text.splitlines()[2]
+
+
+def test_the_worst_value_is_named_first_with_its_figure():
+    assert "out" not in diagnose(FINE, 100_000, 0.6932).splitlines()[1]
+    assert "No measured value is suspicious" in diagnose(FINE, 100_000, 0.6932)
+    assert "12% of the clips are in sync" in first_cause(in_sync_share=0.12, offsets="+75: 30", sources=80)
+    assert "-2: 5, +3: 35" in first_cause(in_sync_share=0.0, offsets="-2: 5, +3: 35")
+    assert "3 recordings" in first_cause(sources=3, pairs_per_step=60)
+    assert "1.0e-02" in first_cause(learning_rate=1e-2)
+    assert "2 pairs per step" in first_cause(pairs_per_step=2)
+    assert "90% of the sound is silent" in first_cause(silent_share=0.9)
+    assert "80% of the windows hardly move" in first_cause(still_share=0.8)
+    assert "31% of the negatives" in first_cause(near_negative_share=0.31, min_distance=1)
+
+
+def test_unmeasured_offsets_are_said_to_be_unmeasured():
+    assert "offset_syncnet_path" in diagnose(replace(FINE, in_sync_share=None), 100_000, 0.69)

@@ -1,0 +1,84 @@
+"""Pictures that are made while the training goes on: when their figures come, and what a failure costs."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import pytest
+import torch
+
+from latentsync.errors import GenerationError
+from latentsync.training.loop.metrics_log import Journal
+from latentsync.training.unet.background_rendering import LatePictures, fits_beside
+
+MODELS = object()
+
+
+class Pictures:
+    """Gives the step as its score once it is let go; ``failure`` is raised instead."""
+
+    figures = ("sync_cosine",)
+    marks = ()
+
+    def __init__(self):
+        self.go = threading.Event()
+        self.failure = None
+
+    def render(self, models, step):
+        assert models is MODELS
+        assert self.go.wait(10)
+        if self.failure is not None:
+            raise self.failure
+        return {"sync_cosine": float(step)}
+
+
+def test_nobody_waits_for_pictures_until_they_are_asked_for():
+    pictures = Pictures()
+    late = LatePictures(pictures)
+    late.start(MODELS, 3)
+    assert late.finished() == []
+    pictures.go.set()
+    assert late.finished(wait=True) == [(3, {"sync_cosine": 3.0})]
+    assert late.finished(wait=True) == []
+
+
+def test_those_of_the_step_before_are_waited_for():
+    pictures = Pictures()
+    late = LatePictures(pictures)
+    late.start(MODELS, 3)
+    threading.Timer(0.1, pictures.go.set).start()
+    late.wait()
+    late.start(MODELS, 4)
+    late.wait()
+    assert [step for step, _ in late.finished()] == [3, 4]
+
+
+def test_a_known_failure_leaves_a_gap_and_an_unknown_one_is_raised(caplog):
+    pictures = Pictures()
+    pictures.go.set()
+    late = LatePictures(pictures)
+    pictures.failure = GenerationError("made up")
+    late.start(MODELS, 5)
+    (found,) = late.finished(wait=True)
+    assert math.isnan(found[1]["sync_cosine"])
+    assert "Step 5 has no pictures: made up" in caplog.text
+    pictures.failure = KeyError("a mistake in the program")
+    late.start(MODELS, 6)
+    with pytest.raises(KeyError):
+        late.finished(wait=True)
+
+
+def test_late_figures_enter_their_row(tmp_path):
+    journal = Journal(tmp_path, 0)
+    for step in (0, 10):
+        journal.add("validation", step, {"loss": 1.0, "sync_cosine": math.nan})
+    journal.amend("validation", 0, {"sync_cosine": 0.25})
+    journal.close()
+    first, second = Journal(tmp_path, 10).rows["validation"]
+    assert first == {"step": 0, "loss": 1.0, "sync_cosine": 0.25}
+    assert math.isnan(second["sync_cosine"])
+
+
+def test_a_processor_has_room_beside_the_training():
+    assert fits_beside(torch.device("cpu"), 512)
