@@ -10,7 +10,7 @@ from pathlib import Path
 
 from latentsync.errors import LatentSyncError
 from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET, PRESETS
-from latentsync.stream import leave
+from latentsync.stream import exit_process
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -37,7 +37,7 @@ def serve(arguments: argparse.Namespace) -> None:
     """Serve until Ctrl-C."""
     from latentsync.inference.weights import WeightPaths, installed_weights
     from latentsync.media.limits import MediaLimits
-    from latentsync.page.jobs import Example, Studio
+    from latentsync.page.jobs import Example, JobQueue
     from latentsync.page.server import serving
     from latentsync.runtime.malloc import keep_freed_memory
 
@@ -52,7 +52,7 @@ def serve(arguments: argparse.Namespace) -> None:
         ASSETS / "sample_audio.wav",
         ASSETS / "sample_faces.npz",
     )
-    studio = Studio(weights, MediaLimits(), [sample])
+    studio = JobQueue(weights, MediaLimits(), [sample])
     with serving(
         studio, host=arguments.host, port=arguments.port, share=arguments.share, preset=arguments.preset
     ) as address:
@@ -79,4 +79,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end is cleaned up after like Ctrl-C
-    leave(main())
+    exit_process(main())

@@ -46,7 +46,7 @@ Way = Callable[[Film, Path, EncodingOptions], dict[str, float]]
 def run_pipeline(film: Film, output: Path, encoding: EncodingOptions, resolution: int = 256) -> dict[str, float]:
     """Returns the seconds of work by stage."""
     pipeline = LipsyncPipeline(
-        lambda options, on_pass: Identity(resolution),
+        lambda options, on_step: Identity(resolution),
         lambda waveform, options: ClockAudio(Fraction(len(waveform), AUDIO_RATE)),
         load_mask("mask", resolution),
     )

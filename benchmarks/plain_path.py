@@ -24,7 +24,7 @@ from latentsync.diffusion.noise import shared_noise
 from latentsync.diffusion.schedule import make_scheduler
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.align import FaceAligner
-from latentsync.face.color_match import ColourSmoother
+from latentsync.face.color_match import ColorSmoother
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
 from latentsync.face.tracks import FaceTracks, TargetFrame
@@ -81,7 +81,7 @@ class PlainPath:
         aligned = ramp_at_gaps((self._align(target, aligner) for target in targets), options.ramp)
         settings = self._networks.settings
         plan = WindowPlan.for_rate(video.info.fps, settings.num_frames, settings.steady_reference)
-        paster, smoother = FacePaster(self._keep_mask), ColourSmoother()
+        paster, smoother = FacePaster(self._keep_mask), ColorSmoother()
         for group in group_frames(aligned, audio, plan):
             faces = [self._generate(window) for window in group.windows]
             for member, slot in zip(group.frames, group.slots, strict=True):
@@ -90,8 +90,8 @@ class PlainPath:
                     continue
                 with clock.measure("paste"):
                     frame, face = member.frame, faces[slot[0]][slot[1]]
-                    colour = smoother.next(paster.compare(face, member.face, frame.shape), member.shot)
-                    yield paster.paste(frame, face, member.face.matrix, colour, member.strength)
+                    color = smoother.next(paster.compare(face, member.face, frame.shape), member.shot)
+                    yield paster.paste(frame, face, member.face.matrix, color, member.strength)
 
     def _align(self, target: TargetFrame, aligner: FaceAligner) -> AlignedFrame:
         if target.face is None:

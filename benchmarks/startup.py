@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import ROOT, publish
-from latentsync.stream import leave
+from latentsync.stream import exit_process
 
 VIDEO, AUDIO, FACES = (ROOT / "assets" / name for name in ("sample_video.mp4", "sample_audio.wav", "sample_faces.npz"))
 LOAD = (
@@ -103,4 +103,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    leave(0)  # the last first frame's run was given up
+    exit_process(0)  # the last first frame's run was given up

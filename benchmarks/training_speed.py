@@ -43,7 +43,13 @@ from latentsync.runtime.malloc import keep_freed_memory
 from latentsync.training.loop.run_clips import find_clips
 from latentsync.training.unet.data import cache_folder, prepare_windows
 from latentsync.training.unet.memory import settle_checkpointing
-from latentsync.training.unet.networks import build_unet, judges_of, load_frozen_codec, load_judges, make_objective
+from latentsync.training.unet.networks import (
+    build_unet,
+    load_frozen_codec,
+    load_loss_networks,
+    loss_config_of,
+    make_objective,
+)
 from latentsync.training.unet.task import UNetTask
 from tests.golden import fill_by_rule
 from tests.training.tiny_unet import VIDEOMAE, write_syncnet, write_vgg
@@ -102,7 +108,7 @@ class Run:
 
     def __init__(self, config: Path, settings: list[str], accelerator: Accelerator, way: Way) -> None:
         recipe = load_config(config, UNetRecipe, [*settings, f"data.cache_latents={way.cached}"])
-        judges, device = judges_of(recipe), accelerator.device
+        judges, device = loss_config_of(recipe), accelerator.device
         clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
         codec = load_frozen_codec(recipe, device)
         start = time.perf_counter()
@@ -111,7 +117,7 @@ class Run:
         network = build_unet(recipe).to(device)
         if way.compiled:
             compile_in_place(network)
-        objective = make_objective(recipe, judges, load_judges(recipe, judges, device), codec)
+        objective = make_objective(recipe, judges, load_loss_networks(recipe, judges, device), codec)
         self._task = UNetTask(recipe, network, codec, objective, windows, None)
         self._trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         one_by_one = {"fused": False, "foreach": False}

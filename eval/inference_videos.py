@@ -19,7 +19,7 @@ from pathlib import Path
 
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.inference.presets import DEEPCACHE_INTERVAL, DEFAULT_SEED, PRESETS, apply_preset
-from latentsync.stream import leave
+from latentsync.stream import exit_process
 
 SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus")
 
@@ -139,4 +139,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_process(main())

@@ -100,7 +100,7 @@ def parallel_map(
                 future.cancel()
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """End the process with ``code``; for the end of a program that streams.
 
     A producer that was given up may still be in the middle of a network's step. Python would take the interpreter away

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentsync.checkpoint.download import download
-from latentsync.checkpoint.import_files import adopt
+from latentsync.checkpoint.import_files import import_files
 from latentsync.checkpoint.inventory import State, look_up, table
 from latentsync.checkpoint.registry import (
     DEFAULT_RELEASE,
@@ -66,7 +66,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> None:
     release = arguments.variant or DEFAULT_RELEASE
     if arguments.source is not None:
-        adopt(arguments.source, arguments.dir, arguments.variant)
+        import_files(arguments.source, arguments.dir, arguments.variant)
         return
     if arguments.list or arguments.verify:
         standings = [look_up(known, arguments.dir, verify=arguments.verify) for known in of_release(release)]

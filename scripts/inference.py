@@ -19,7 +19,7 @@ from latentsync.inference.presets import (
     apply_preset,
 )
 from latentsync.inference.timeline import LengthMode
-from latentsync.stream import leave
+from latentsync.stream import exit_process
 
 
 def _seed(text: str) -> int:
@@ -188,4 +188,4 @@ if __name__ == "__main__":
     for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):  # the latter is not on Windows
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
-    leave(main())
+    exit_process(main())

@@ -100,7 +100,7 @@ def test_a_program_ends_with_its_code_though_a_step_still_runs(given_up):
     """Without ``leave`` the first one ends with SIGABRT."""
     code = f"""
 import atexit, time, torch
-from latentsync.stream import leave, prefetch
+from latentsync.stream import exit_process, prefetch
 
 def steps():
     x = torch.rand(500, 500)
@@ -114,7 +114,7 @@ run = prefetch(steps())
 run.close()
 atexit.register(lambda: print("cleared up"))
 print("last words")
-leave(7)
+exit_process(7)
 """
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (7, "")

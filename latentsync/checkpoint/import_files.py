@@ -27,7 +27,7 @@ CODEC_FOLDERS = {"AutoencoderKL": "vae", "AutoencoderTiny": "taesd"}  # by what 
 Say = Callable[[str], None]
 
 
-def adopt(source: Path, folder: Path, release: Release | None, say: Say = print) -> list[Path]:
+def import_files(source: Path, folder: Path, release: Release | None, say: Say = print) -> list[Path]:
     """Copy the known weight files in ``source``, a file or a folder, to where they belong in ``folder``.
 
     ``release`` is what the user says of a U-Net or sync network; None if nothing was said. Returns the files that are

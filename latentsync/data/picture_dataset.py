@@ -17,18 +17,18 @@ from latentsync.types import ClipFault, SampleOrigin
 
 
 @dataclass(frozen=True, slots=True)
-class PictureBatch:
+class ImageBatch:
     """``pictures`` (N, 3, R, R) uint8 RGB, and where they come from."""
 
     pictures: Tensor
     origins: tuple[SampleOrigin, ...]
 
-    def to(self, device: torch.device) -> PictureBatch:
+    def to(self, device: torch.device) -> ImageBatch:
         """The same batch with its tensor on ``device``."""
         return replace(self, pictures=self.pictures.to(device))
 
 
-class PictureDataset(ClipDataset[tuple[Tensor, SampleOrigin]]):
+class ImageDataset(ClipDataset[tuple[Tensor, SampleOrigin]]):
     """A random frame of each clip, ``resolution`` pixels wide."""
 
     def __init__(self, clips: Sequence[Clip], frames: FrameReader, resolution: int, seed: int) -> None:
@@ -36,10 +36,10 @@ class PictureDataset(ClipDataset[tuple[Tensor, SampleOrigin]]):
         self._read = frames
         self._resolution = resolution
 
-    def collate(self, samples: Sequence[tuple[Tensor, SampleOrigin]]) -> PictureBatch:
+    def collate(self, samples: Sequence[tuple[Tensor, SampleOrigin]]) -> ImageBatch:
         """Stack samples into a batch."""
         pictures, origins = zip(*samples, strict=True)
-        return PictureBatch(torch.stack(pictures), origins)
+        return ImageBatch(torch.stack(pictures), origins)
 
     def _sample(
         self, clip: Clip, key: SampleKey, rng: np.random.Generator, faults: tuple[ClipFault, ...]

@@ -76,7 +76,7 @@ FIGURES: dict[str, FigureInfo] = {
                           "sound is silent. The truth's own is the floor, not 0."),
     "sharpness": FigureInfo("sharpness of the mouth", "of the source's", 1.0, "Mouth over cheeks, relative to the "
                             "source. Below 1 softer, above 1 ringing or noise."),
-    "seam": FigureInfo("seam", "ΔE2000", "lower", "Colour step across the border of the mask; 1 can just be seen."),
+    "seam": FigureInfo("seam", "ΔE2000", "lower", "Color step across the border of the mask; 1 can just be seen."),
     "hyperiqa": FigureInfo("hyperIQA", "0 to 100", "higher", "Quality as people rate photographs; blind to identity "
                            "and to wrong teeth.", 0.0),
     "csim": FigureInfo("CSIM", "", "higher", "Same person? Most of the face is not generated, so near 1 is usual."),

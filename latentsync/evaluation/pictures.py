@@ -18,7 +18,7 @@ from latentsync.evaluation.recording import Recording
 from latentsync.evaluation.voices import face_of
 from latentsync.face.similarity import transform
 from latentsync.metrics.fidelity import average, psnr_of, similarities, squared_errors
-from latentsync.metrics.i3d import FRAMES, face_picture
+from latentsync.metrics.i3d import FRAMES, face_image
 from latentsync.metrics.identity import csim, face_square
 from latentsync.metrics.perceptual import lpips_distance
 from latentsync.metrics.seam import seam_step
@@ -151,7 +151,7 @@ def faces_of_fvd(recording: Recording, boxes: np.ndarray, first_frame: int) -> n
         )
     with closing(recording.pictures()) as pictures:
         shown = list(islice(pictures, first_frame, stop))
-    return np.stack([face_picture(frame, box) for frame, box in zip(shown, boxes[first_frame:stop], strict=True)])
+    return np.stack([face_image(frame, box) for frame, box in zip(shown, boxes[first_frame:stop], strict=True)])
 
 
 def _common(mine: FaceStrip, reference: FaceStrip) -> np.ndarray:

@@ -13,24 +13,24 @@ from latentsync.evaluation.figures import FigureInfo
 from latentsync.evaluation.settings import RESULT, SOURCE, TRUTH
 from latentsync.html_page import plot
 
-_COLOURS = {RESULT: "#4477aa", TRUTH: "#228833", SOURCE: "#aa7744"}
+_COLORS = {RESULT: "#4477aa", TRUTH: "#228833", SOURCE: "#aa7744"}
 _SPREAD = 0.28  # of a row, that points are scattered over
 
 
 def figure_plot(name: str, info: FigureInfo, clips: Sequence[ClipScores]) -> str:
     """HTML picture: a point for each clip and its mean, infinite values left out; nothing if all values are equal."""
-    rows = {row: _finite([clip.rows[row][name] for clip in clips]) for row in _COLOURS}
+    rows = {row: _finite([clip.rows[row][name] for clip in clips]) for row in _COLORS}
     if len({value for values in rows.values() for value in values}) < 2:
         return ""
     figure = Figure(figsize=(4.2, 2.1), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for place, (row, colour) in enumerate(_COLOURS.items()):
+    for place, (row, color) in enumerate(_COLORS.items()):
         finite = rows[row]
         if len(finite):
             height = place + _SPREAD * (np.arange(len(finite)) * 0.618 % 1 - 0.5)  # spread without chance
-            axes.plot(finite, height, "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
-            axes.vlines(finite.mean(), place - 0.36, place + 0.36, color=colour, linewidth=2)
+            axes.plot(finite, height, "o", color=color, markersize=4, alpha=0.6, markeredgewidth=0)
+            axes.vlines(finite.mean(), place - 0.36, place + 0.36, color=color, linewidth=2)
         else:
             infinite = any(clip.rows[row][name] == float("inf") for clip in clips)
             axes.text(
@@ -38,8 +38,8 @@ def figure_plot(name: str, info: FigureInfo, clips: Sequence[ClipScores]) -> str
             )
     if info.is_target:
         axes.axvline(float(info.better), color="0.6", linestyle=":", linewidth=1)
-    axes.set_yticks(range(len(_COLOURS)), list(_COLOURS), fontsize=8)
-    axes.set_ylim(len(_COLOURS) - 0.5, -0.5)
+    axes.set_yticks(range(len(_COLORS)), list(_COLORS), fontsize=8)
+    axes.set_ylim(len(_COLORS) - 0.5, -0.5)
     axes.tick_params(axis="x", labelsize=8)
     axes.xaxis.get_major_locator().set_params(nbins=6)
     axes.margins(x=0.08)

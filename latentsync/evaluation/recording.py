@@ -12,7 +12,7 @@ import numpy as np
 
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.errors import AudioError
-from latentsync.media.audio import read_audio, sound_start
+from latentsync.media.audio import audio_start, read_audio
 from latentsync.media.rate import at_rate
 from latentsync.media.video import VideoFile
 
@@ -83,7 +83,7 @@ def _sound_of(video: VideoFile) -> np.ndarray:
     """Shifted so that its first sample belongs to the first frame."""
     path = video.info.path
     waveform = read_audio(path)
-    delay = round((sound_start(path) - video.start) * AUDIO_RATE)  # samples by which the sound begins later
+    delay = round((audio_start(path) - video.start) * AUDIO_RATE)  # samples by which the sound begins later
     return np.pad(waveform, (delay, 0)) if delay > 0 else waveform[-delay:]
 
 

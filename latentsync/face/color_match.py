@@ -1,4 +1,4 @@
-"""Light and colour of a generated face brought to those of the frame around it.
+"""Light and color of a generated face brought to those of the frame around it.
 
 Just inside the border of the pasted area both pictures show the same skin, so the difference there is what the
 generator changed by mistake. One gain for all channels and one offset per channel describe it, fitted to that ring;
@@ -24,7 +24,7 @@ MEMORY = 0.75  # share of the previous frame's correction
 
 
 @dataclass(frozen=True, slots=True)
-class ColourFit:
+class ColorFit:
     """``corrected = gain * pixels + offset``, in grey levels. ``offset`` (3,) float32."""
 
     gain: float
@@ -36,10 +36,10 @@ class ColourFit:
         return pixels * np.float32(self.gain) + offset
 
 
-NEUTRAL = ColourFit(1.0, np.zeros(3, np.float32))
+NEUTRAL = ColorFit(1.0, np.zeros(3, np.float32))
 
 
-def fit_colour(generated: np.ndarray, original: np.ndarray) -> ColourFit:
+def fit_color(generated: np.ndarray, original: np.ndarray) -> ColorFit:
     """The correction that brings ``generated`` to ``original``, both (n, 3) float32 grey levels of the same places.
 
     Least squares with the gain drawn towards 1, without outliers (a moved jaw line, a hand) from the median difference.
@@ -59,7 +59,7 @@ def fit_colour(generated: np.ndarray, original: np.ndarray) -> ColourFit:
     trust = float(np.clip((none - unexplained) / (none - full), 0, 1))
     shift = np.clip(y.mean(axis=0) - x.mean(axis=0), -SHIFT_LIMIT, SHIFT_LIMIT)
     gain = 1 + trust * (gain - 1)
-    return ColourFit(gain, (trust * shift + (1 - gain) * x.mean(axis=0)).astype(np.float32))
+    return ColorFit(gain, (trust * shift + (1 - gain) * x.mean(axis=0)).astype(np.float32))
 
 
 def _least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
@@ -71,17 +71,17 @@ def _least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     return gain, y_mean - gain * x_mean
 
 
-class ColourSmoother:
+class ColorSmoother:
     """Keeps the correction from flickering: an exponential mean over the frames of one shot, begun anew at a cut."""
 
     def __init__(self) -> None:
-        self._last: ColourFit | None = None
+        self._last: ColorFit | None = None
         self._shot: int | None = None
 
-    def next(self, fit: ColourFit, shot: int) -> ColourFit:
+    def next(self, fit: ColorFit, shot: int) -> ColorFit:
         """The correction to use for the next frame, given the fit of that frame alone."""
         if self._last is not None and shot == self._shot:
-            fit = ColourFit(
+            fit = ColorFit(
                 MEMORY * self._last.gain + (1 - MEMORY) * fit.gain,
                 (MEMORY * self._last.offset + (1 - MEMORY) * fit.offset).astype(np.float32),
             )

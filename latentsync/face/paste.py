@@ -1,8 +1,8 @@
 """A generated face back into its frame: only the area that the mask gives to the network, everything else bit for bit.
 
-Whatever can be done on the small canvas is done there, before it is enlarged: the colours of the face are compared with
+Whatever can be done on the small canvas is done there, before it is enlarged: the colors of the face are compared with
 those of the frame on the canvas that both share, and corrected on it. ``FacePaster`` splits the work so that a pipeline
-can spread it: ``compare`` and ``paste`` may run in any thread, the smoothing of the colour correction between them runs
+can spread it: ``compare`` and ``paste`` may run in any thread, the smoothing of the color correction between them runs
 in frame order. ``paste_face`` does all of it for one frame.
 """
 
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from latentsync.face.color_match import NEUTRAL, ColourFit, ColourSmoother, fit_colour
+from latentsync.face.color_match import NEUTRAL, ColorFit, ColorSmoother, fit_color
 from latentsync.face.resample import warp
 from latentsync.face.similarity import invert, transform
 from latentsync.types import AlignedFace, Box, Frame
 
 BORDER_MARGIN = 1.5  # canvas pixels: interpolation reaches one pixel (diagonally 1.41) beyond the area otherwise
-RING = 0.06  # width of the ring in which colours are compared, as a share of the canvas side
-RING_SAMPLES = 400  # pixels that the colour fit looks at, about; blurred as they are, those between say the same
+RING = 0.06  # width of the ring in which colors are compared, as a share of the canvas side
+RING_SAMPLES = 400  # pixels that the color fit looks at, about; blurred as they are, those between say the same
 RING_BLUR = 0.02  # details finer than this share of the area's width are no matter of light
 
 
@@ -29,7 +29,7 @@ class PasteSettings:
     """``feather``: width of the soft border, inside the area, as a share of the canvas side."""
 
     feather: float = 0.05
-    match_colour: bool = True
+    match_color: bool = True
 
 
 class FacePaster:
@@ -50,19 +50,19 @@ class FacePaster:
         reach = self._blur // 2
         self._ring_box = (*np.maximum(ring.min(0) - reach, 0), *(ring.max(0) + reach + 1)) if len(ring) else None
 
-    def compare(self, face: np.ndarray, aligned: AlignedFace, shape: tuple[int, ...]) -> ColourFit:
-        """What brings the colours of a generated ``face`` (3, R, R) float32 in [-1, 1] to those of its frame.
+    def compare(self, face: np.ndarray, aligned: AlignedFace, shape: tuple[int, ...]) -> ColorFit:
+        """What brings the colors of a generated ``face`` (3, R, R) float32 in [-1, 1] to those of its frame.
 
         ``aligned`` is the face as it was in the frame, whose ``shape`` is (H, W, ...). Compared is a ring inside the
         border, as far as the frame shows it, with details blurred away.
         """
-        if not self.settings.match_colour or self._ring_box is None:
+        if not self.settings.match_color or self._ring_box is None:
             return NEUTRAL
         x, y = transform(invert(aligned.matrix), self._ring.astype(np.float64)).T
         inside = (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1)
         columns, rows = (self._ring[inside] - self._ring_box[:2]).T
         generated, original = (self._blurred(canvas)[rows, columns] for canvas in (face, aligned.pixels))
-        return fit_colour(generated, original)
+        return fit_color(generated, original)
 
     def _blurred(self, canvas: np.ndarray) -> np.ndarray:
         """The part of a canvas (3, R, R) that holds the ring, as (h, w, 3) float32 grey levels without details."""
@@ -75,11 +75,11 @@ class FacePaster:
         frame: Frame,
         face: np.ndarray,
         matrix: np.ndarray,
-        colour: ColourFit = NEUTRAL,
+        color: ColorFit = NEUTRAL,
         strength: float = 1.0,
         protect: np.ndarray | None = None,
     ) -> Frame:
-        """The frame with the face (3, R, R) float32 in [-1, 1] in it, recoloured by ``colour``.
+        """The frame with the face (3, R, R) float32 in [-1, 1] in it, recolored by ``color``.
 
         ``matrix`` (2, 3) maps frame pixels to canvas pixels. ``strength`` in [0, 1] weighs the face against the frame,
         for ramps beside gaps. Pixels where ``protect`` (H, W) is true stay as they are, for things in front of the
@@ -95,7 +95,7 @@ class FacePaster:
         alpha = cv2.warpAffine(self._alpha * np.float32(strength), to_box, size, flags=cv2.INTER_LINEAR)
         if protect is not None:
             alpha[protect[y0:y1, x0:x1].astype(bool)] = 0
-        levels = cv2.merge(list(np.clip(colour.apply(_levels(face)), 0, 255)))
+        levels = cv2.merge(list(np.clip(color.apply(_levels(face)), 0, 255)))
         part = frame.region(box).astype(np.float32)
         # Where alpha is 0 the weights give the frame's own value to 0.003 grey levels, which rounding takes away.
         blended = cv2.blendLinear(warp(levels, to_box, size, 127.5), part, alpha, 1 - alpha)
@@ -121,7 +121,7 @@ def paste_face(
     keep_mask: np.ndarray,
     settings: PasteSettings | None = None,
     *,
-    smoother: ColourSmoother | None = None,
+    smoother: ColorSmoother | None = None,
     shot: int = 0,
     strength: float = 1.0,
     protect: np.ndarray | None = None,
@@ -129,14 +129,14 @@ def paste_face(
     """A new frame (H, W, 3) uint8: ``frame`` with the generated face where ``keep_mask`` is 0, bit-equal elsewhere.
 
     ``face`` (3, R, R) float32 in [-1, 1]; ``matrix`` (2, 3) frame to canvas pixels; ``keep_mask`` (1, R, R) float32,
-    1 = keep. ``smoother`` steadies the colour over the frames of a ``shot``. See ``FacePaster.paste`` for the rest.
+    1 = keep. ``smoother`` steadies the color over the frames of a ``shot``. See ``FacePaster.paste`` for the rest.
     """
     paster, side = FacePaster(keep_mask, settings), keep_mask.shape[-1]
     seen = warp(frame, matrix, (side, side), 127).transpose(2, 0, 1) * np.float32(1 / 127.5) - 1
-    colour = paster.compare(face, AlignedFace(pixels=seen, matrix=matrix), frame.shape)
+    color = paster.compare(face, AlignedFace(pixels=seen, matrix=matrix), frame.shape)
     if smoother is not None:
-        colour = smoother.next(colour, shot)
-    pasted = paster.paste(Frame.of(frame), face, matrix, colour, strength, protect)
+        color = smoother.next(color, shot)
+    pasted = paster.paste(Frame.of(frame), face, matrix, color, strength, protect)
     return pasted.pixels.copy() if pasted.pixels is frame else pasted.pixels
 
 

@@ -61,10 +61,10 @@ def _thumbnail(frame: Frame) -> np.ndarray:
 
 
 def _change(before: np.ndarray, after: np.ndarray) -> float:
-    """How different two thumbnails are, grey levels: where things are, and which colours there are at all."""
+    """How different two thumbnails are, grey levels: where things are, and which colors there are at all."""
     moved = np.abs(after.astype(np.float32) - before).mean()
-    recoloured = np.abs(_histograms(after) - _histograms(before)).sum(axis=1).mean() / 2
-    return float(moved + HISTOGRAM_WEIGHT * recoloured)
+    recolored = np.abs(_histograms(after) - _histograms(before)).sum(axis=1).mean() / 2
+    return float(moved + HISTOGRAM_WEIGHT * recolored)
 
 
 def _histograms(thumbnail: np.ndarray) -> np.ndarray:

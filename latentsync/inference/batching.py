@@ -126,7 +126,7 @@ class OutputGuard:
         if np.abs(mouth).mean() < self.MASK_LEVEL:
             return "its own grey mask"
         if mouth.std(axis=(2, 3)).mean() < self.FLAT_DEVIATION:
-            return "a flat colour"
+            return "a flat color"
         if _shifted_correlation(mouth, self._shift) < self.NOISE_CORRELATION:
             return "noise"
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentsync.face.color_match import ColourFit, ColourSmoother
+from latentsync.face.color_match import ColorFit, ColorSmoother
 from latentsync.face.paste import FacePaster
 from latentsync.face.published import RELEASES, paste_published
 from latentsync.inference.batching import GeneratedGroup
@@ -48,27 +48,27 @@ class Compositor:
         if self._release is not None:
             yield from parallel_map(self._paste_published, frames, PASTE_WORKERS)
             return
-        yield from parallel_map(self._paste, self._steady_colours(frames), PASTE_WORKERS)
+        yield from parallel_map(self._paste, self._steady_colors(frames), PASTE_WORKERS)
 
-    def _steady_colours(
+    def _steady_colors(
         self, frames: Iterator[GeneratedFrame]
-    ) -> Iterator[tuple[AlignedFrame, np.ndarray | None, ColourFit | None]]:
-        """Each frame with its generated face and the correction of its colours, which follows those before it."""
-        smoother = ColourSmoother()
+    ) -> Iterator[tuple[AlignedFrame, np.ndarray | None, ColorFit | None]]:
+        """Each frame with its generated face and the correction of its colors, which follows those before it."""
+        smoother = ColorSmoother()
         for generated in frames:
-            member, face, colour = generated.member, generated.face, None
+            member, face, color = generated.member, generated.face, None
             if face is not None:
                 with self._clock.measure("paste"):
                     fit = self._paster.compare(face, member.face, member.frame.shape)
-                colour = smoother.next(fit, member.shot)
-            yield member, face, colour
+                color = smoother.next(fit, member.shot)
+            yield member, face, color
 
-    def _paste(self, job: tuple[AlignedFrame, np.ndarray | None, ColourFit | None]) -> Frame:
-        member, face, colour = job
+    def _paste(self, job: tuple[AlignedFrame, np.ndarray | None, ColorFit | None]) -> Frame:
+        member, face, color = job
         if face is None:
             return member.frame
         with self._clock.measure("paste"):
-            return self._paster.paste(member.frame, face, member.face.matrix, colour, member.strength)
+            return self._paster.paste(member.frame, face, member.face.matrix, color, member.strength)
 
     def _paste_published(self, generated: GeneratedFrame) -> Frame:
         member = generated.member

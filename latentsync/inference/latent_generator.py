@@ -58,13 +58,13 @@ class LatentGenerator:
         seed: int,
         *,
         sample_posterior: bool = False,
-        on_pass: Callable[[int], None] = lambda windows: None,
+        on_step: Callable[[int], None] = lambda windows: None,
     ) -> None:
-        """``keep_mask`` (1, R, R) float32, 1 = keep. ``on_pass(n)`` is called after each step of n windows."""
+        """``keep_mask`` (1, R, R) float32, 1 = keep. ``on_step(n)`` is called after each step of n windows."""
         self.resolution = keep_mask.shape[-1]
         self._models = models
         self._settings = settings
-        self._on_pass = on_pass
+        self._on_step = on_step
         self._keep_mask = torch.from_numpy(keep_mask)
         self._mask_bytes = keep_mask.tobytes()
         self._random = torch.Generator().manual_seed(seed)  # on the CPU: the same draws for every device
@@ -82,7 +82,7 @@ class LatentGenerator:
         conditioning = Conditioning(keep.expand(n, 1, frames, -1, -1), masked, reference)
         noise = self.noise.to(masked).expand(n, -1, frames, -1, -1)
         latents = sample(
-            self._models.unet, conditioning, audio, noise, self._settings, lambda index, latents: self._on_pass(n)
+            self._models.unet, conditioning, audio, noise, self._settings, lambda index, latents: self._on_step(n)
         )
         pictures = self._models.codec.decode(latents.transpose(1, 2).flatten(0, 1))
         return pictures.unflatten(0, (n, frames)).float().cpu().numpy()

@@ -68,16 +68,16 @@ def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSett
     """A pipeline over networks that are in memory already."""
     keep_mask = load_mask(settings.mask, settings.resolution)
 
-    def make_generator(options: SyncOptions, on_pass: OnPass) -> WindowGenerator:
+    def make_generator(options: SyncOptions, on_step: OnPass) -> WindowGenerator:
         generator = LatentGenerator(
-            models, keep_mask, options.sampler, options.seed, sample_posterior=options.published, on_pass=on_pass
+            models, keep_mask, options.sampler, options.seed, sample_posterior=options.published, on_step=on_step
         )
         draws_in_order = options.published
         return SideBySide(generator) if models.device.type == "cpu" and not draws_in_order else generator
 
-    def in_full_precision(options: SyncOptions, on_pass: OnPass) -> WindowGenerator:
+    def in_full_precision(options: SyncOptions, on_step: OnPass) -> WindowGenerator:
         models.to_full_precision()
-        return make_generator(options, on_pass)
+        return make_generator(options, on_step)
 
     def listen(waveform, options: SyncOptions):
         return encoder.stream(waveform, "published" if options.published else "overlapping")

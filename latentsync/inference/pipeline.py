@@ -30,9 +30,9 @@ MakeGenerator = Callable[[SyncOptions, OnPass], WindowGenerator]
 class LipsyncPipeline:
     """Networks that are loaded once and any number of videos. One video at a time: ``sync`` is for a single consumer.
 
-    ``make_generator(options, on_pass)`` gives the network of one run; ``listen(waveform, options)`` the conditioning of
+    ``make_generator(options, on_step)`` gives the network of one run; ``listen(waveform, options)`` the conditioning of
     a sound; ``keep_mask`` (1, R, R) float32, 1 = keep; ``steady_reference``: see ``windows``.
-    ``retry(options, on_pass)`` gives the network in full precision, for windows that came out broken. Tests and
+    ``retry(options, on_step)`` gives the network in full precision, for windows that came out broken. Tests and
     benchmarks put stubs in these places.
     """
 
@@ -61,13 +61,13 @@ class LipsyncPipeline:
         options: SyncOptions,
         tracks: FaceTracks,
         record: RunRecord | None = None,
-        on_pass: OnPass = lambda windows: None,
+        on_step: OnPass = lambda windows: None,
     ) -> Iterator[Frame]:
         """The frames of the result, in order, each with its time in the result; as many as the sound is long, or those
         of ``options.excerpt``.
 
         ``waveform`` (n,) float32 in [-1, 1] at 16 kHz. ``tracks`` knows or finds the faces of ``video``. ``record`` is
-        filled while the frames come out. ``on_pass(n)`` is called in the network's thread after each step of n windows;
+        filled while the frames come out. ``on_step(n)`` is called in the network's thread after each step of n windows;
         what it raises ends the run. Memory does not depend on the length. Raises ``VideoError``, ``AudioError``,
         ``GenerationError`` and ``OutOfMemoryError``; closing the iterator stops all stages.
         """
@@ -75,7 +75,7 @@ class LipsyncPipeline:
         clock = record.clock
         with clock.measure("audio"):
             audio = TimedAudio(self._listen(waveform, options), clock)
-        batch = AdaptiveBatch(self._network(options, record, on_pass), options.batch)
+        batch = AdaptiveBatch(self._network(options, record, on_step), options.batch)
         aligner = FaceAligner(self.resolution, options.geometry)
         compositor = Compositor(self.keep_mask, options.geometry, clock)
 
@@ -118,11 +118,11 @@ class LipsyncPipeline:
             return WindowPlan.published(self._num_frames)
         return WindowPlan.for_rate(video.info.fps, self._num_frames, self._steady_reference)
 
-    def _network(self, options: SyncOptions, record: RunRecord, on_pass: OnPass) -> WindowGenerator:
-        network = self._make_generator(options, on_pass)
+    def _network(self, options: SyncOptions, record: RunRecord, on_step: OnPass) -> WindowGenerator:
+        network = self._make_generator(options, on_step)
         if not options.check_output:
             return network
-        retry = None if self._retry is None else partial(self._retry, options, on_pass)
+        retry = None if self._retry is None else partial(self._retry, options, on_step)
         return GuardedGenerator(network, OutputGuard(self.keep_mask), retry, on_retry=record.note_retry)
 
 

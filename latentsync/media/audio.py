@@ -29,10 +29,10 @@ def read_audio(path: Path | str, rate: int = AUDIO_RATE) -> np.ndarray:
     back bit for bit. Raises ``NoAudioStreamError`` for a file without a sample of sound, ``AudioError`` for one that
     cannot be read or is damaged in the middle.
     """
-    return np.concatenate(list(sound_blocks(path, rate))).astype(np.float32) / 32768
+    return np.concatenate(list(audio_blocks(path, rate))).astype(np.float32) / 32768
 
 
-def sound_blocks(path: Path | str, rate: int = AUDIO_RATE) -> Iterator[np.ndarray]:
+def audio_blocks(path: Path | str, rate: int = AUDIO_RATE) -> Iterator[np.ndarray]:
     """The sound as ``read_audio`` gives it, piece by piece: (n,) int16. Raises as ``read_audio``."""
     path = Path(path)
     resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
@@ -45,7 +45,7 @@ def sound_blocks(path: Path | str, rate: int = AUDIO_RATE) -> Iterator[np.ndarra
     yield from [part.to_ndarray()[0] for part in resampler.resample(None)]
 
 
-def sound_start(path: Path | str) -> Fraction:
+def audio_start(path: Path | str) -> Fraction:
     """When the first sample is heard: seconds on the clock of the file. Raises as ``read_audio``."""
     with open_audio(Path(path)) as (_, stream):
         return (stream.start_time or 0) * stream.time_base

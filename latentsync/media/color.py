@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from latentsync.media.threads import picture_threads
+from latentsync.media.threads import image_threads
 from latentsync.types import ColorTags
 
 # FFmpeg's code of a matrix (AVColorSpace) -> code of the coefficients that swscale knows for it. 10 is BT.2020 with
@@ -97,7 +97,7 @@ _converter = _Converter()
 
 def rgb_of(frame: av.VideoFrame, reading: Reading, threads: int | None = None) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an upright frame, by as many ``threads`` (None: as are worth it). Any thread may ask."""
-    threads = picture_threads(frame.width * frame.height) if threads is None else threads
+    threads = image_threads(frame.width * frame.height) if threads is None else threads
     return _packed(frame, reading, (frame.width, frame.height), _DECODE, threads)
 
 
@@ -150,7 +150,7 @@ class RgbToFrame:
             dst_colorspace=self.reading.matrix,
             dst_color_range=self.reading.value_range,
             interpolation=_ENCODE,
-            threads=picture_threads(packed.width * packed.height),
+            threads=image_threads(packed.width * packed.height),
         )
         if self._rounded:
             return _to_8_bits(frame, self.pix_fmt)

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import VideoError
-from latentsync.media.audio import sound_blocks
+from latentsync.media.audio import audio_blocks
 from latentsync.media.container import file_url, open_input
 from latentsync.media.decoder import video_stream
 from latentsync.media.writer import output_error
@@ -46,7 +46,7 @@ def cut(source: Path, pieces: Sequence[Piece], fps: Fraction) -> None:
     ``write_video`` does for the files that are written.
     """
     samples = _per_frame(fps)
-    sound, heard = SoundReader(sound_blocks(source)), 0
+    sound, heard = AudioReader(audio_blocks(source)), 0
     with open_input(source, VideoError) as container:
         stream = video_stream(container, source)
         packets = _Lookahead(_numbered(container.demux(stream), stream, fps))
@@ -57,14 +57,14 @@ def cut(source: Path, pieces: Sequence[Piece], fps: Fraction) -> None:
             _write(piece.path, stream, packets.piece(piece, source), lambda: sound.read(samples))
 
 
-def replace_sound(source: Path, waveform: np.ndarray, target: Path) -> None:
+def replace_audio(source: Path, waveform: np.ndarray, target: Path) -> None:
     """Write the pictures of ``source`` as they are with ``waveform`` (n,) int16, 16 kHz, as their sound to ``target``.
 
     The rate of ``source`` is constant. Sound beyond the pictures is left out, missing sound is silence.
 
     Raises ``VideoError`` for a source without pictures, and as ``write_video`` does for the target.
     """
-    sound = SoundReader([waveform])
+    sound = AudioReader([waveform])
     with open_input(source, VideoError) as container:
         stream = video_stream(container, source)
         packets = (packet for packet in container.demux(stream) if packet.size)
@@ -80,7 +80,7 @@ def write_flac(path: Path, blocks: Iterable[np.ndarray]) -> None:
         out.mux(track.flush())
 
 
-class SoundReader:
+class AudioReader:
     """Samples in order, any number at a time; silence after the last."""
 
     def __init__(self, blocks: Iterable[np.ndarray]) -> None:

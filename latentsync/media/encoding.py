@@ -79,7 +79,7 @@ class _Codec:
     suffixes: tuple[str, ...]
     pix_fmts: Mapping[str, str]  # "420", "422", "444", "rgb", each also with "+alpha" -> pixel format
     alpha_suffixes: tuple[str, ...] = ()
-    depths: tuple[int, ...] = ()  # bits per colour besides 8 that it is given where the source has them
+    depths: tuple[int, ...] = ()  # bits per color besides 8 that it is given where the source has them
     crf: range = range(0)
     default_crf: int = 0
 
@@ -129,7 +129,7 @@ _CHROMA_SAMPLES = {"420": 1, "422": 2, "444": 4, "rgb": 4}  # per 2 x 2 pixels
 
 
 def plan_encoding(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> EncodingPlan:
-    """Settle codec, pixel format, colour and time base. Raises ``OutputError`` for an unknown suffix,
+    """Settle codec, pixel format, color and time base. Raises ``OutputError`` for an unknown suffix,
     ``EncoderError`` for a combination that cannot be."""
     suffix = suffix.lower()
     if suffix not in CONTAINERS:
@@ -193,14 +193,14 @@ def _choose_pix_fmt(name: str, source: VideoInfo) -> tuple[str, tuple[str, ...]]
         notes.append(f"{source.width} x {source.height} pixels are odd, so {name} is written in 4:4:4")
     taken = next(kind for kind in (chroma, *_NEAREST[chroma]) if kind + alpha in codec.pix_fmts)
     if _CHROMA_SAMPLES[taken] < _CHROMA_SAMPLES[wanted]:
-        notes.append(f"the colours of the source are {_spelled(wanted)}, {name} is written in {_spelled(taken)}")
+        notes.append(f"the colors of the source are {_spelled(wanted)}, {name} is written in {_spelled(taken)}")
     pix_fmt, depth = codec.pix_fmts[taken + alpha], color.bit_depth(source.pix_fmt)
     if depth in codec.depths and f"{pix_fmt}{depth}le" == source.pix_fmt:
         pix_fmt = source.pix_fmt
     keepable = in_parts(source.pix_fmt, source.width, source.height)
     if depth > 8 and not (keepable and pix_fmt == source.pix_fmt):
         way = "; hevc (.mp4, .mov, .mkv) and ffv1 (.mkv) keep them all" if keepable else ""
-        notes.append(f"the {depth}-bit source is written with 8 bits of content per colour{way}")
+        notes.append(f"the {depth}-bit source is written with 8 bits of content per color{way}")
     if alpha and name == "vp9":
         notes.append("VP9 codes the alpha channel with loss; ProRes (.mov) and FFV1 (.mkv) keep it exactly")
     return pix_fmt, tuple(notes)
@@ -222,7 +222,7 @@ def _asked_pix_fmt(asked: str, name: str, source: VideoInfo) -> str:
 
 
 def _tags(name: str, source: VideoInfo, pix_fmt: str) -> ColorTags:
-    """The colour tags of the source, unless the result is of another kind."""
+    """The color tags of the source, unless the result is of another kind."""
     if color.is_rgb(pix_fmt):
         return replace(source.color, matrix=_UNSPECIFIED, full_range=None)
     if color.is_rgb(source.pix_fmt):

@@ -35,7 +35,7 @@ class Clip:
 
 
 def probe_video(path: Path | str, fps: Fraction | None = None) -> VideoInfo:
-    """Size, exact frame count, rate, colour, rotation and sound tracks of a video, a picture or a folder of pictures.
+    """Size, exact frame count, rate, color, rotation and sound tracks of a video, a picture or a folder of pictures.
 
     ``fps`` is the rate of pictures that have none (default 25). Reads every packet, decodes the first frame. Raises
     ``NoVideoStreamError`` for a file without a moving picture, ``VideoError`` for one that cannot be read or decoded.
@@ -182,7 +182,7 @@ def _orientation(frame: av.VideoFrame) -> tuple[Orientation, int, list[str]]:
 def _format_notes(frame: av.VideoFrame) -> list[str]:
     if color.matrix_is_known(_color_tags(frame)):
         return []
-    return [f"the colour matrix with code {int(frame.colorspace)} is not supported: read as BT.601"]
+    return [f"the color matrix with code {int(frame.colorspace)} is not supported: read as BT.601"]
 
 
 def _color_tags(frame: av.VideoFrame) -> ColorTags:

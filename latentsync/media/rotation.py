@@ -9,7 +9,7 @@ from itertools import pairwise
 import av
 import numpy as np
 
-from latentsync.media.threads import picture_threads
+from latentsync.media.threads import image_threads
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Upright:
     def _filtered(self, frame: av.VideoFrame) -> av.VideoFrame:
         if self._graph is None:
             self._graph = av.filter.Graph()
-            self._graph.threads = picture_threads(frame.width * frame.height)
+            self._graph.threads = image_threads(frame.width * frame.height)
             source = self._graph.add_buffer(
                 width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1)
             )

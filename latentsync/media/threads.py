@@ -14,7 +14,7 @@ def codec_threads() -> int:
     return _codec_threads
 
 
-def picture_threads(n_pixels: int) -> int:
+def image_threads(n_pixels: int) -> int:
     """For each conversion of a picture of so many pixels; 0: one per processor core. The result is the same."""
     return 1 if n_pixels < _SMALL_PICTURE else _codec_threads
 

@@ -39,7 +39,7 @@ class VideoFile:
 
     @property
     def start(self) -> Fraction:
-        """When the first frame is shown: seconds on the clock that the file's sound has too (``audio.sound_start``)."""
+        """When the first frame is shown: seconds on the clock that the file's sound has too (``audio.audio_start``)."""
         timeline = self._clip.timeline
         return int(timeline.pts[0]) * timeline.time_base if timeline.by_time else Fraction(0)
 

@@ -54,7 +54,7 @@ def write_video(
 ) -> WrittenVideo:
     """Encode ``frames`` and mux the sound of ``audio`` from ``audio_start`` seconds on, cut to ``audio_limit`` seconds.
 
-    ``source`` gives size, rate, colour, shape of pixels and alpha; ``Frame.time`` when each frame is shown. The file is
+    ``source`` gives size, rate, color, shape of pixels and alpha; ``Frame.time`` when each frame is shown. The file is
     written under another name in the same folder and renamed when it is complete; nothing stays behind otherwise. The
     iterator is closed in any case. ``key_frames`` holds the indices of frames at which the file shall be cut later
     (``media.cutting``); it is asked when a frame arrives, so the source of the frames may add to it as it goes.

@@ -45,7 +45,7 @@ def i3d_features(network: nn.Module, faces: np.ndarray, pixel_range: PixelRange 
     return network(pixels, rescale=False, resize=False, return_features=True)[0].float().cpu().numpy()
 
 
-def face_picture(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+def face_image(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
     """(224, 224, 3) uint8: the box (4,) x0, y0, x1, y1 of a face, without margin, stretched to a square as published.
 
     Raises ``DataError`` if the box lies outside the frame.

@@ -1,6 +1,6 @@
-"""The colour step across the border of the generated area, as the eye sees it (CIEDE2000).
+"""The color step across the border of the generated area, as the eye sees it (CIEDE2000).
 
-A difference of 1 is about what can just be seen between two patches side by side. It sees steps of colour and
+A difference of 1 is about what can just be seen between two patches side by side. It sees steps of color and
 brightness along the border; a change of sharpness or of grain there it does not see, nor a seam that moves (take its
 spread over time for that).
 """
@@ -14,11 +14,11 @@ _POW7 = 25.0**7
 
 
 def seam_step(prediction: np.ndarray, reference: np.ndarray, keep_mask: np.ndarray, reach: int = 4) -> float:
-    """Mean ΔE2000 along the border between what the colour just inside is and what it should be.
+    """Mean ΔE2000 along the border between what the color just inside is and what it should be.
 
     ``prediction``, ``reference`` (H, W, 3) uint8 RGB, the reference being the true picture or the untouched source;
     ``keep_mask`` (H, W), below one half = generated; ``reach`` pixels on either side are averaged, which must be more
-    than half the width of a soft border. What should be inside is the prediction's own colour outside plus the step
+    than half the width of a soft border. What should be inside is the prediction's own color outside plus the step
     that the reference has there: an edge that belongs to the face is no seam, and neither is a change of the whole
     picture. Raises ``ValueError`` if the mask has no border.
     """
@@ -36,7 +36,7 @@ def seam_step(prediction: np.ndarray, reference: np.ndarray, keep_mask: np.ndarr
 
 
 def ciede2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(...) float64 colour differences of two (..., 3) sets of CIE L*a*b* colours; symmetric.
+    """(...) float64 color differences of two (..., 3) sets of CIE L*a*b* colors; symmetric.
 
     CIE 142-2001 with all weights 1, in the formulation of Sharma, Wu & Dalal (2005).
     """
@@ -76,7 +76,7 @@ def _lab(pixels: np.ndarray) -> np.ndarray:
 
 
 def _mean_near(lab: np.ndarray, side: np.ndarray, border: np.ndarray, reach: int) -> np.ndarray:
-    """(B, 3): mean colour of the pixels of ``side`` within ``reach`` of each border pixel."""
+    """(B, 3): mean color of the pixels of ``side`` within ``reach`` of each border pixel."""
     size = (2 * reach + 1, 2 * reach + 1)
     weights = side.astype(np.float64)
     count = cv2.boxFilter(weights, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)

@@ -43,7 +43,7 @@ def mouth_to_cheeks(frame: np.ndarray, landmarks: np.ndarray, generated: np.ndar
         )
     cheek_sharpness = laplacian_variance(frame, cheeks)
     if cheek_sharpness == 0:
-        raise DataError("The cheeks are a flat colour.", remedy="Check that the frame shows a face.")
+        raise DataError("The cheeks are a flat color.", remedy="Check that the frame shows a face.")
     return laplacian_variance(frame, mouth) / cheek_sharpness
 
 
@@ -60,7 +60,7 @@ def relative_sharpness(
     """
     source = mouth_to_cheeks(reference, reference_landmarks, generated)
     if source == 0:
-        raise DataError("The mouth of the source is a flat colour.", remedy="Check that the frame shows a face.")
+        raise DataError("The mouth of the source is a flat color.", remedy="Check that the frame shows a face.")
     return mouth_to_cheeks(prediction, prediction_landmarks, generated) / source
 
 

@@ -111,7 +111,7 @@ def sync_score(network: SyncNetV2, frames: Iterable[np.ndarray], waveform: np.nd
         lips = network.embed_lips(pictures[None])[0]
         instants = slice(MFCC_PER_FRAME * first, MFCC_PER_FRAME * (first + len(lips)), MFCC_PER_FRAME)
         windows = np.ascontiguousarray(spectra[:, instants].transpose(1, 0, 2))
-        search.add(lips, network.embed_sounds(torch.from_numpy(windows).to(device)))
+        search.add(lips, network.embed_audio(torch.from_numpy(windows).to(device)))
         first += len(lips)
     if not first:
         raise _too_short()

@@ -57,7 +57,7 @@ class SyncNetV2(nn.Module):
         features = self.lip_features(frames)
         return self.netfclip(features.flatten(0, 1)).unflatten(0, features.shape[:2])
 
-    def embed_sounds(self, windows: Tensor) -> Tensor:
+    def embed_audio(self, windows: Tensor) -> Tensor:
         """(N, 13, 20) float32 MFCC of 16-bit sound -> (N, 1024)."""
         return self.netfcaud(self.netcnnaud(windows.unsqueeze(1)).flatten(1))
 

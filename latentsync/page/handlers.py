@@ -14,7 +14,7 @@ import gradio as gr
 from latentsync.errors import ConfigError, LatentSyncError, StoppedError
 from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET
 from latentsync.page import wording
-from latentsync.page.jobs import Outcome, Studio, Wish
+from latentsync.page.jobs import JobQueue, JobRequest, Outcome
 from latentsync.page.visitors import VisitorFolders
 
 LARGEST = ("The largest face", "largest")
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class Handlers:
     """One for all visitors: what belongs to a visitor is in the arguments."""
 
-    def __init__(self, studio: Studio, folders: VisitorFolders) -> None:
+    def __init__(self, studio: JobQueue, folders: VisitorFolders) -> None:
         self._studio, self._folders = studio, folders
 
     def look(self, video: str | None, checkpoint: str):
@@ -134,7 +134,7 @@ class Handlers:
         if video is None or audio is None:
             raise ConfigError("A video and a sound are needed.", remedy="Upload both, or take the example.")
         checkpoint, preset, steps, guidance_scale, seed, length, quality, face = choices
-        wish = Wish(
+        wish = JobRequest(
             video=Path(video),
             audio=Path(audio),
             checkpoint=checkpoint,

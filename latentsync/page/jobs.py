@@ -55,7 +55,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class JobRequest:
     """What a visitor asks for. ``None`` for what the preset decides, ``RANDOM_SEED`` for one that is drawn; ``moment``
     (s) for a preview around it."""
 
@@ -91,7 +91,7 @@ class Outcome:
     start: float
 
 
-class Studio:
+class JobQueue:
     """``weights`` by the names that visitors choose from, the first one by default; ``examples`` come with the page.
 
     ``queue_length`` jobs may wait. ``make_networks`` gives what keeps networks in memory; tests put stubs there.
@@ -136,7 +136,7 @@ class Studio:
         self.limits.check_audio(audio)
         return len(read_audio(audio)) / AUDIO_RATE
 
-    def perform(self, wish: Wish, folder: Path, visitor: str) -> Iterator[Progress | Waiting | Outcome]:
+    def perform(self, wish: JobRequest, folder: Path, visitor: str) -> Iterator[Progress | Waiting | Outcome]:
         """Do a job in ``folder``: how far it is now and then, and its ``Outcome`` at the end.
 
         Closing the iterator takes the job out of the queue or ends the work at the next step of the network. So does
@@ -178,7 +178,7 @@ class Studio:
             control.stop()
         self._worker.shutdown(cancel_futures=True)
 
-    def _request(self, wish: Wish, folder: Path) -> DubRequest:
+    def _request(self, wish: JobRequest, folder: Path) -> DubRequest:
         if wish.quality not in QUALITIES:
             raise ConfigError(f"There is no quality '{wish.quality}'.", remedy=f"Use one of: {', '.join(QUALITIES)}.")
         weights, sampler = apply_preset(

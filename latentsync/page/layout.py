@@ -8,12 +8,12 @@ from latentsync.inference.presets import DEFAULT_SEED, PRESETS
 from latentsync.inference.timeline import LengthMode
 from latentsync.page import wording
 from latentsync.page.handlers import LARGEST, Handlers
-from latentsync.page.jobs import PREVIEW_SECONDS, QUALITIES, QUEUE_LENGTH, RANDOM_SEED, Studio
+from latentsync.page.jobs import PREVIEW_SECONDS, QUALITIES, QUEUE_LENGTH, RANDOM_SEED, JobQueue
 from latentsync.page.theme import FORGET_FAILURE, PLAY_BOTH
 from latentsync.page.visitors import CLEANING_INTERVAL, VisitorFolders
 
 
-def build_page(studio: Studio, folders: VisitorFolders, keep_seconds: int, preset: str | None = None) -> gr.Blocks:
+def build_page(studio: JobQueue, folders: VisitorFolders, keep_seconds: int, preset: str | None = None) -> gr.Blocks:
     """The page over ``studio``, not yet served. Files are kept for ``keep_seconds``."""
     return Page(studio, folders, keep_seconds, preset).blocks
 
@@ -21,7 +21,7 @@ def build_page(studio: Studio, folders: VisitorFolders, keep_seconds: int, prese
 class Page:
     """The components, and which handler each of them calls."""
 
-    def __init__(self, studio: Studio, folders: VisitorFolders, keep_seconds: int, preset: str | None) -> None:
+    def __init__(self, studio: JobQueue, folders: VisitorFolders, keep_seconds: int, preset: str | None) -> None:
         self._studio = studio
         self._handlers = Handlers(studio, folders)
         self._first_checkpoint = next(iter(studio.weights))

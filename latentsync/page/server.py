@@ -10,7 +10,7 @@ from pathlib import Path
 
 from starlette.middleware import Middleware
 
-from latentsync.page.jobs import Studio
+from latentsync.page.jobs import JobQueue
 from latentsync.page.visitors import VisitorFolders
 
 KEEP_SECONDS = 24 * 3600  # that files of visitors are kept
@@ -18,7 +18,12 @@ KEEP_SECONDS = 24 * 3600  # that files of visitors are kept
 
 @contextmanager
 def serving(
-    studio: Studio, *, host: str = "127.0.0.1", port: int | None = None, share: bool = False, preset: str | None = None
+    studio: JobQueue,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    share: bool = False,
+    preset: str | None = None,
 ) -> Iterator[str]:
     """The page's address while the block runs. ``port`` None: the first free one from 7860.
 

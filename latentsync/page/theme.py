@@ -1,4 +1,4 @@
-"""How the page looks: Gradio's theme in quiet colours, and the few rules it has no name for."""
+"""How the page looks: Gradio's theme in quiet colors, and the few rules it has no name for."""
 
 from __future__ import annotations
 

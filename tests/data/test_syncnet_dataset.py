@@ -37,7 +37,7 @@ def pairs(world, clips=None, *, seed=7, keep_bytes=0, rule=None, **options) -> S
     return SyncNetDataset(clips or found[:6], VIEW, FrameReader(keep_bytes), mels, rule, seed, **options)
 
 
-def sound_start(clip, mel: torch.Tensor) -> int | None:
+def audio_start(clip, mel: torch.Tensor) -> int | None:
     """The frame at which this window of sound starts in the clip."""
     whole = syncnet_mel(read_audio(clip.path))
     for start in range(clip.frames - VIEW.num_frames + 1):
@@ -56,7 +56,7 @@ def test_a_sample_is_what_its_label_says(world):
             start = sample.origins[0].start_frame
             expected = read_clip_frames(clip, start, 16)[:, 16:].transpose(0, 3, 1, 2)
             assert np.array_equal(sample.frames[0].numpy(), expected)
-            heard = sound_start(clip, sample.mel[0])
+            heard = audio_start(clip, sample.mel[0])
             assert heard == start if sample.labels[0] else abs(heard - start) >= 5
 
 
@@ -83,8 +83,8 @@ def test_negatives_may_come_from_other_clips(world):
     negatives = [data[index] for index in range(12) if data[index].labels[0] == 0]
     for sample in negatives:
         (own,) = [clip for clip in data.clips if clip.content == sample.origins[0].clip_id]
-        assert sound_start(own, sample.mel[0]) is None
-        assert any(sound_start(clip, sample.mel[0]) is not None for clip in data.clips)
+        assert audio_start(own, sample.mel[0]) is None
+        assert any(audio_start(clip, sample.mel[0]) is not None for clip in data.clips)
 
 
 def test_several_windows_of_a_clip_all_fit_and_lie_apart(world):
@@ -93,7 +93,7 @@ def test_several_windows_of_a_clip_all_fit_and_lie_apart(world):
     for index in range(6):
         sample = data[SampleKey(0, index, step=0)]
         starts = [origin.start_frame for origin in sample.origins]
-        assert [sound_start(data.clips[index], mel) for mel in sample.mel] == starts
+        assert [audio_start(data.clips[index], mel) for mel in sample.mel] == starts
         assert min(abs(a - b) for k, a in enumerate(starts) for b in starts[:k]) >= 9
         assert sample.labels == (1.0, 1.0, 1.0)
     batch = collate_sync([data[0], data[1]])
@@ -106,7 +106,7 @@ def test_shuffled_sound_never_fits(world):
     for index in range(12):
         sample = data[index]
         (own,) = [clip for clip in data.clips if clip.content == sample.origins[0].clip_id]
-        assert sound_start(own, sample.mel[0]) is None
+        assert audio_start(own, sample.mel[0]) is None
 
 
 def test_samples_depend_on_seed_epoch_and_index_only(world):

@@ -15,8 +15,8 @@ from latentsync.evaluation.instruments import I3D
 from tests.evaluation.world import SYNCNET, talker, write_talker
 
 
-class _Colours(nn.Module):
-    """In place of I3D: mean colours, and whether the pixels go below 0."""
+class _Colors(nn.Module):
+    """In place of I3D: mean colors, and whether the pixels go below 0."""
 
     def forward(self, x: Tensor, rescale: bool, resize: bool, return_features: bool) -> Tensor:
         return torch.cat([x.mean(dim=(2, 3, 4)), (x.amin() < 0).float().view(1, 1)], dim=1)
@@ -29,7 +29,7 @@ def folders(tmp_path_factory) -> Path:
         write_talker(root / "truth" / f"{number}.mp4", talker(number, seconds=1.6, size=96))
         write_talker(root / "results" / f"{number}.mp4", talker(number + 2, seconds=1.6, size=96))
     write_talker(root / "results" / "short.mp4", talker(4, seconds=1.0, size=96))
-    torch.jit.script(_Colours()).save(root / I3D)
+    torch.jit.script(_Colors()).save(root / I3D)
     return root
 
 

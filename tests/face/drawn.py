@@ -57,7 +57,7 @@ class TruthfulDetector:
 
 
 def smooth_picture(height: int, width: int, detail: float, seed: int = 0) -> np.ndarray:
-    """(H, W, 3) uint8 random colours without structure finer than about ``detail`` px."""
+    """(H, W, 3) uint8 random colors without structure finer than about ``detail`` px."""
     cell = detail / 4
     rng = np.random.default_rng(seed)
     coarse = rng.normal(size=(int(height / cell) + 4, int(width / cell) + 4, 3)).astype(np.float32)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentsync.face.color_match import ColourFit, ColourSmoother, fit_colour
+from latentsync.face.color_match import ColorFit, ColorSmoother, fit_color
 
 CHANNEL = st.floats(-12, 12)
 
@@ -19,12 +19,12 @@ def test_gain_and_offset_are_undone(gain, offset):
     original = skin()
     generated = (original * gain + np.array(offset)).astype(np.float32)
     if np.abs((generated - original).mean(axis=0)).max() < 30:
-        corrected = fit_colour(generated, original).apply(generated.T).T
+        corrected = fit_color(generated, original).apply(generated.T).T
         assert np.abs(corrected - original).max() < 0.5
 
 
 def test_equal_pictures_are_left_alone():
-    fit = fit_colour(skin(), skin())
+    fit = fit_color(skin(), skin())
     assert abs(fit.gain - 1) < 1e-6
     assert np.abs(fit.offset).max() < 1e-3
 
@@ -34,12 +34,12 @@ def test_a_hand_over_a_quarter_of_the_ring_does_not_count():
     generated = original * np.float32(0.95) + 5
     original[:500] = (30, 200, 60)
     kept = np.s_[500:]
-    assert np.abs(fit_colour(generated, original).apply(generated[kept].T).T - original[kept]).mean() < 2
+    assert np.abs(fit_color(generated, original).apply(generated[kept].T).T - original[kept]).mean() < 2
 
 
 def test_unrelated_pictures_are_not_corrected():
     rng = np.random.default_rng(1)
-    fit = fit_colour(
+    fit = fit_color(
         rng.uniform(0, 255, (2000, 3)).astype(np.float32), rng.uniform(0, 120, (2000, 3)).astype(np.float32)
     )
     assert abs(fit.gain - 1) < 0.05
@@ -47,14 +47,14 @@ def test_unrelated_pictures_are_not_corrected():
 
 
 def test_too_few_pixels_are_not_corrected():
-    assert fit_colour(skin(count=5), skin(count=5) + 9).gain == 1
+    assert fit_color(skin(count=5), skin(count=5) + 9).gain == 1
 
 
 def test_smoothing_within_a_shot_and_none_across_a_cut():
-    def fit(level: float) -> ColourFit:
-        return ColourFit(1.0, np.full(3, level, np.float32))
+    def fit(level: float) -> ColorFit:
+        return ColorFit(1.0, np.full(3, level, np.float32))
 
-    smoother = ColourSmoother()
+    smoother = ColorSmoother()
     assert smoother.next(fit(8), shot=0).offset[0] == 8
     assert 5 < smoother.next(fit(0), shot=0).offset[0] < 8
     assert smoother.next(fit(-4), shot=1).offset[0] == -4

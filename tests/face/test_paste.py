@@ -4,7 +4,7 @@ import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from latentsync.face.align import FaceAligner
-from latentsync.face.color_match import NEUTRAL, ColourSmoother
+from latentsync.face.color_match import NEUTRAL, ColorSmoother
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster, PasteSettings, paste_face
 from latentsync.face.similarity import invert
@@ -86,9 +86,9 @@ def seam_difference(paster: FacePaster, pasted: np.ndarray, frame: np.ndarray, f
 
 
 @pytest.mark.parametrize("whole_canvas", [True, False])
-def test_a_shifted_colour_leaves_no_seam_and_does_not_flicker(whole_canvas):
+def test_a_shifted_color_leaves_no_seam_and_does_not_flicker(whole_canvas):
     keep_mask = load_mask("mask", 256)
-    paster, smoother = FacePaster(keep_mask), ColourSmoother()
+    paster, smoother = FacePaster(keep_mask), ColorSmoother()
     rng = np.random.default_rng(0)
     seams, levels = [], []
     clean, face = scene(540, 960, 190, 256)
@@ -97,8 +97,8 @@ def test_a_shifted_colour_leaves_no_seam_and_does_not_flicker(whole_canvas):
         face = FaceAligner(256).crop(Frame.of(frame), face.matrix)
         wrong = shifted(face.pixels)
         generated = wrong if whole_canvas else face.pixels * keep_mask + wrong * (1 - keep_mask)
-        colour = smoother.next(paster.compare(generated, face, frame.shape), shot=0)
-        pasted = paster.paste(Frame.of(frame), generated, face.matrix, colour).pixels
+        color = smoother.next(paster.compare(generated, face, frame.shape), shot=0)
+        pasted = paster.paste(Frame.of(frame), generated, face.matrix, color).pixels
         seams.append(seam_difference(paster, pasted, frame, face))
         levels.append((pasted.astype(np.float64) - frame)[weights(paster, frame, face) > 0].mean())
     print(f"seam {np.mean(seams):.2f}, over time {np.std(seams):.3f}")
@@ -124,7 +124,7 @@ def test_a_face_at_the_edge_of_the_frame(centre):
     frame = smooth_picture(480, 640, 16)
     face = FaceAligner(256).align(Frame.of(frame), placed(centre, 150))
     keep_mask = load_mask("mask", 256)
-    pasted = paste_face(frame, face.pixels, face.matrix, keep_mask, PasteSettings(match_colour=False))
+    pasted = paste_face(frame, face.pixels, face.matrix, keep_mask, PasteSettings(match_color=False))
     keep = keep_on_frame(face, keep_mask, frame)
     assert np.array_equal(pasted[keep >= 0.5], frame[keep >= 0.5])
     inner = np.zeros(frame.shape[:2], dtype=bool)
@@ -141,7 +141,7 @@ def test_a_face_beside_the_frame_and_an_empty_mask_change_nothing():
 
 def test_strength_goes_from_nothing_to_all():
     frame, face = scene(240, 320, 80, 256)
-    settings, keep_mask = PasteSettings(match_colour=False), load_mask("mask", 256)
+    settings, keep_mask = PasteSettings(match_color=False), load_mask("mask", 256)
     changes = []
     for strength in (0.0, 0.25, 0.5, 1.0):
         pasted = paste_face(frame, -face.pixels, face.matrix, keep_mask, settings, strength=strength)
@@ -158,7 +158,7 @@ def test_the_border_is_soft_and_lies_inside():
     assert alpha.max() == 1
 
 
-def test_a_picture_of_something_else_is_not_recoloured():
+def test_a_picture_of_something_else_is_not_recolored():
     frame, face = scene(480, 640, 150, 256)
     paster = FacePaster(load_mask("mask", 256))
     for code in (-0.6, 0.0, 0.6):

@@ -62,7 +62,7 @@ def test_crops_and_pasted_frames(release, resolution, prefix, name):
     frame = picture("input_frame")
     landmarks = golden_arrays("geometry/head")["landmarks106" if release == "1.6" else "landmarks68"]
     aligner = FaceAligner(resolution, release)
-    colour = np.array([0.5, -0.25, 0.0], dtype=np.float32)[:, None, None]
+    color = np.array([0.5, -0.25, 0.0], dtype=np.float32)[:, None, None]
     precision = "_fp32" if release == "1.6" else ""
     for index, points in enumerate(landmarks):
         matrix = aligner.matrix(points)
@@ -70,7 +70,7 @@ def test_crops_and_pasted_frames(release, resolution, prefix, name):
             continue
         face = aligner.crop(Frame.of(frame), matrix)
         assert mean_error(levels(face.pixels), picture(f"{name}_frame{index}")) < 0.5
-        canvas = np.broadcast_to(colour, (3, resolution, resolution))
+        canvas = np.broadcast_to(color, (3, resolution, resolution))
         pasted = paste_published(frame, canvas, matrix, RELEASES[release])
         expected = picture(f"{prefix}restored_const_{resolution}{precision}_frame{index}")
         assert mean_error(pasted, expected) < 0.5

@@ -24,7 +24,7 @@ from latentsync.inference.timeline import LengthMode, frame_count
 from latentsync.types import AlignedFace, Frame
 from tests.inference.world import (
     ClockAudio,
-    ColourShift,
+    ColorShift,
     DrawnVideo,
     Identity,
     IndexPainter,
@@ -40,7 +40,7 @@ def sync(video, seconds, generator=None, detector=None, record=None, **options):
     """All frames of a dub of ``video`` with ``seconds`` of sound, through stubs."""
     seconds = Fraction(seconds)
     pipeline = LipsyncPipeline(
-        lambda chosen, on_pass: generator or Identity(), lambda waveform, chosen: ClockAudio(seconds), MASK
+        lambda chosen, on_step: generator or Identity(), lambda waveform, chosen: ClockAudio(seconds), MASK
     )
     chosen = SyncOptions(check_output=False, **options)
     tracks = FaceTracks(detector or KnownFaces(video), settings=tracking_settings(chosen))
@@ -116,9 +116,9 @@ def mouth_area(video, index):
     return cv2.warpAffine(hole, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP).astype(bool)
 
 
-def test_a_wrong_colour_is_matched():
+def test_a_wrong_color_is_matched():
     video = DrawnVideo(12)
-    frames = list(sync(video, Fraction(12, 25), ColourShift()))
+    frames = list(sync(video, Fraction(12, 25), ColorShift()))
     for frame in frames[4:]:
         area = mouth_area(video, frame.index)
         error = np.abs(frame.pixels.astype(float) - video.draw(frame.index))[area]

@@ -12,7 +12,7 @@ from latentsync.errors import StoppedError
 from latentsync.inference.presets import PRESETS, apply_preset, sampler_values
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
-from latentsync.page.jobs import Studio, Wish
+from latentsync.page.jobs import JobQueue, JobRequest
 from scripts import inference
 
 
@@ -71,9 +71,9 @@ def test_command_line_page_and_evaluation_take_the_same_networks_and_steps(tmp_p
     assert inference.main([*command, *chosen]) == StoppedError.exit_code
     command = ["--videos_dir", str(video.parent), "--audios_dir", str(audio.parent), "--output", str(tmp_path / "set")]
     assert inference_videos.main([*command, *chosen]) == 1
-    studio = Studio({"mine": WeightPaths.in_directory(folder)}, MediaLimits())
+    studio = JobQueue({"mine": WeightPaths.in_directory(folder)}, MediaLimits())
     with pytest.raises(StoppedError):
-        list(studio.perform(Wish(video, audio, "mine", preset="preview", steps=3), tmp_path, "somebody"))
+        list(studio.perform(JobRequest(video, audio, "mine", preset="preview", steps=3), tmp_path, "somebody"))
     studio.close()
 
     expected = apply_preset("preview", WeightPaths.in_directory(folder), steps=3)

@@ -158,8 +158,8 @@ class IndexPainter(Identity):
         return sum(1 << bit for bit in range(BITS) if levels[bit] > 127)
 
 
-class ColourShift(Identity):
-    """A generator whose colours are off: gain 0.9 and (+8, -5, +6) grey levels."""
+class ColorShift(Identity):
+    """A generator whose colors are off: gain 0.9 and (+8, -5, +6) grey levels."""
 
     def __call__(self, windows):
         faces = (super().__call__(windows) + 1) * 127.5

@@ -17,7 +17,7 @@ _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"
 
 
 def picture(number: int, width: int = 96, height: int = 64) -> np.ndarray:
-    """(H, W, 3) uint8: soft moving colours, and the number as a row of black and white blocks along the top edge."""
+    """(H, W, 3) uint8: soft moving colors, and the number as a row of black and white blocks along the top edge."""
     x = np.linspace(0, 1, width, dtype=np.float32)[None, :]
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     phase = 0.11 * number

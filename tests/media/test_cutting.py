@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentsync.errors import OutputError, VideoError
-from latentsync.media.audio import read_audio, sound_blocks
-from latentsync.media.cutting import Piece, SoundReader, cut, replace_sound, write_flac
+from latentsync.media.audio import audio_blocks, read_audio
+from latentsync.media.cutting import AudioReader, Piece, cut, replace_audio, write_flac
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import Frame, VideoInfo
@@ -44,7 +44,7 @@ def samples(path) -> np.ndarray:
 def test_flac_keeps_every_sample(film):
     path, sound = film
     assert np.array_equal(samples(path), sound)
-    assert np.array_equal(np.concatenate(list(sound_blocks(path))), sound)
+    assert np.array_equal(np.concatenate(list(audio_blocks(path))), sound)
 
 
 @pytest.mark.parametrize("spans", [[(0, 17), (17, 40), (40, 60)], [(17, 40)], [(0, 17), (40, 60)]])
@@ -89,9 +89,9 @@ def test_a_place_that_cannot_be_written_is_named(film, tmp_path):
 
 def test_another_sound_is_cut_or_filled_to_the_pictures(film, tmp_path):
     path, sound = film
-    replace_sound(path, sound[:5000], tmp_path / "short.mp4")
+    replace_audio(path, sound[:5000], tmp_path / "short.mp4")
     assert np.array_equal(samples(tmp_path / "short.mp4"), np.pad(sound[:5000], (0, N * SAMPLES - 5000)))
-    replace_sound(path, np.tile(sound, 2), tmp_path / "long.mp4")
+    replace_audio(path, np.tile(sound, 2), tmp_path / "long.mp4")
     assert np.array_equal(samples(tmp_path / "long.mp4"), sound)
     assert numbers(tmp_path / "long.mp4") == list(range(N))
 
@@ -100,7 +100,7 @@ def test_another_sound_is_cut_or_filled_to_the_pictures(film, tmp_path):
 def test_a_sound_reader_gives_all_samples_in_order(blocks, reads):
     total = sum(blocks)
     pieces = np.split(np.arange(1, total + 1, dtype=np.int16), np.cumsum(blocks)[:-1]) if blocks else []
-    reader = SoundReader(pieces)
+    reader = AudioReader(pieces)
     given_out = np.concatenate([np.zeros(0, np.int16), *(reader.read(count) for count in reads)])
     assert len(given_out) == sum(reads)
     expected = np.arange(1, sum(reads) + 1)

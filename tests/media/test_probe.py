@@ -54,7 +54,7 @@ def test_rotation_swaps_size_and_pixel_shape(tmp_path, rotation):
     assert info.sample_aspect_ratio == (Fraction(4, 3) if upright else Fraction(3, 4))
 
 
-def test_colour_tags(tmp_path):
+def test_color_tags(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", 2, colorspace=1, color_primaries=1, color_trc=1, color_range=2)
     assert probe_video(clip).color == ColorTags(1, 1, 1, True)
     assert probe_video(write_clip(tmp_path / "b.mp4", 2)).color == ColorTags()

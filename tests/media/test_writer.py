@@ -1,4 +1,4 @@
-"""Files that come out: times, colour, sound, alpha, names, and nothing at all when something fails."""
+"""Files that come out: times, color, sound, alpha, names, and nothing at all when something fails."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_rgb_sources_are_tagged_so_that_players_agree(tmp_path):
 
 @pytest.mark.parametrize(("codec", "suffix"), [("hevc", ".mp4"), ("ffv1", ".mkv")])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p12le"])
-def test_deep_colour_is_kept(tmp_path, codec, suffix, pix_fmt):
+def test_deep_color_is_kept(tmp_path, codec, suffix, pix_fmt):
     clip = write_clip(tmp_path / "a.mkv", 4, codec="ffv1", size=(192, 128), pix_fmt=pix_fmt, options={})
     source = VideoFile(clip)
     written = write_video(tmp_path / f"b{suffix}", source.frames(), source.info, EncodingOptions(codec, crf=None))
@@ -219,14 +219,14 @@ def test_deep_colour_is_kept(tmp_path, codec, suffix, pix_fmt):
         ("a.mov", EncodingOptions("prores"), (96, 64), True),
     ],
 )
-def test_deep_colour_that_is_lost_is_noted(tmp_path, name, options, size, way):
+def test_deep_color_that_is_lost_is_noted(tmp_path, name, options, size, way):
     info = source_info(2, pix_fmt="yuv420p10le", size=size)
     written = write_video(tmp_path / name, frames_of(info), info, options)
     (note,) = (note for note in written.notes if "10-bit source is written with 8 bits" in note)
     assert ("hevc" in note) == way
 
 
-def test_deep_colour_in_h264_by_its_pixel_format(tmp_path):
+def test_deep_color_in_h264_by_its_pixel_format(tmp_path):
     source = VideoFile(write_clip(tmp_path / "a.mp4", 2, pix_fmt="yuv420p10le"))
     written = write_video(tmp_path / "b.mp4", source.frames(), source.info, EncodingOptions(pix_fmt="yuv420p10le"))
     assert probe_video(written.path).pix_fmt == "yuv420p10le" and written.notes == ()

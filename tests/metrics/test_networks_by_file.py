@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import Inception3
 
 from latentsync.errors import DataError, WeightsCorruptError, WeightsMismatchError, WeightsMissingError
-from latentsync.metrics.i3d import PixelRange, face_picture, i3d_features, load_i3d
+from latentsync.metrics.i3d import PixelRange, face_image, i3d_features, load_i3d
 from latentsync.metrics.identity import SIDE, csim, face_square, load_face_embedding
 from latentsync.metrics.inception import FidInception, inception_features, load_inception
 from tests.metrics.faces import landmarks, turned
@@ -26,8 +26,8 @@ class _Extremes(nn.Module):
         return torch.cat([x.amin().view(1), x.amax().view(1), flags])[None]
 
 
-class _Colour(nn.Module):
-    """In place of a face-recognition network: mean colour."""
+class _Color(nn.Module):
+    """In place of a face-recognition network: mean color."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=(2, 3))
@@ -56,9 +56,9 @@ def test_other_files_are_refused(tmp_path: Path, load) -> None:
 def test_a_face_is_cut_without_margin() -> None:
     frame = np.zeros((60, 80, 3), np.uint8)
     frame[10:30, 20:60] = 200
-    assert (face_picture(frame, np.array([20, 10, 60, 30])) == 200).all()
+    assert (face_image(frame, np.array([20, 10, 60, 30])) == 200).all()
     with pytest.raises(DataError, match="outside"):
-        face_picture(frame, np.array([90, 10, 120, 30]))
+        face_image(frame, np.array([90, 10, 120, 30]))
 
 
 def test_inception_has_torchvisions_names() -> None:
@@ -103,7 +103,7 @@ def test_faces_are_aligned_for_recognition_wherever_they_are() -> None:
 
 
 def test_the_same_person_scores_1(tmp_path: Path) -> None:
-    torch.jit.script(_Colour()).save(tmp_path / "embedding.pt")
+    torch.jit.script(_Color()).save(tmp_path / "embedding.pt")
     network = load_face_embedding(tmp_path / "embedding.pt")
     red, blue = np.zeros((2, 3, SIDE, SIDE, 3), np.uint8)
     red[..., 0], blue[..., 2] = 255, 255

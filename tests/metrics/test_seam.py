@@ -1,4 +1,4 @@
-"""CIEDE2000 against its published test data, and the colour step along a border."""
+"""CIEDE2000 against its published test data, and the color step along a border."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ KEEP = np.ones((96, 96), np.float32)
 KEEP[48:80, 20:76] = 0
 
 
-def shifted(pixels: np.ndarray, colour: tuple[int, int, int], gain: float = 1.0) -> np.ndarray:
-    """The picture with another colour inside the mask."""
-    inside = (pixels * gain + np.array(colour)).clip(0, 255).round().astype(np.uint8)
+def shifted(pixels: np.ndarray, color: tuple[int, int, int], gain: float = 1.0) -> np.ndarray:
+    """The picture with another color inside the mask."""
+    inside = (pixels * gain + np.array(color)).clip(0, 255).round().astype(np.uint8)
     return np.where(KEEP[..., None] < 0.5, inside, pixels)
 
 
@@ -88,7 +88,7 @@ def test_an_edge_of_the_face_is_no_seam() -> None:
     assert seam_step(picture(), picture(), KEEP) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_colour_step_is_seen() -> None:
+def test_a_color_step_is_seen() -> None:
     visible = seam_step(shifted(picture(), (8, -5, 6), 0.9), picture(), KEEP)
     slight = seam_step(shifted(picture(), (1, 0, 1)), picture(), KEEP)
     assert visible > 4

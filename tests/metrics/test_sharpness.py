@@ -62,7 +62,7 @@ def test_faces_that_cannot_be_judged() -> None:
         mouth_to_cheeks(TEXTURE, POINTS + 1000)
     with pytest.raises(DataError, match="no cheeks"):
         mouth_to_cheeks(TEXTURE, POINTS, WHOLE)
-    with pytest.raises(DataError, match="flat colour"):
+    with pytest.raises(DataError, match="flat color"):
         mouth_to_cheeks(np.full((256, 256, 3), 90, np.uint8), POINTS)
     with pytest.raises(ValueError, match="empty"):
         laplacian_variance(TEXTURE, ~WHOLE)

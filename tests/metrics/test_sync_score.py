@@ -115,7 +115,7 @@ def test_streaming_equals_the_definition(network: SyncNetV2, monkeypatch: pytest
     with torch.inference_mode():
         pictures = torch.from_numpy(frames[..., ::-1].copy()).permute(3, 0, 1, 2)[None].float()
         lips = network.embed_lips(pictures[:, :, : n + 4])[0]
-        sounds = network.embed_sounds(torch.from_numpy(np.stack([spectra[:, 4 * i : 4 * i + 20] for i in range(n)])))
+        sounds = network.embed_audio(torch.from_numpy(np.stack([spectra[:, 4 * i : 4 * i + 20] for i in range(n)])))
         expected = score_of(shift_distances(lips, sounds))
     assert score.offset_frames == expected.offset_frames
     assert score.distance == pytest.approx(expected.distance, rel=1e-5)

@@ -36,7 +36,7 @@ def test_lips(network: SyncNetV2) -> None:
 def test_sounds(network: SyncNetV2) -> None:
     golden = golden_arrays("evaluation/syncnet_v2")
     windows = rule_input("syncnetv2_aud", (2, 1, 13, 20))[:, 0] * 8
-    assert relative_error(network.embed_sounds(windows), golden["aud_embed"]) < TOLERANCE
+    assert relative_error(network.embed_audio(windows), golden["aud_embed"]) < TOLERANCE
 
 
 @pytest.mark.shared
@@ -47,7 +47,7 @@ def test_real_sound(network: SyncNetV2) -> None:
     from tests.golden import shared_file
 
     spectra = mfcc(read_audio(shared_file("media/bytedance+LatentSync/assets/demo1_audio.wav")))
-    embedding = network.embed_sounds(torch.from_numpy(spectra[None, :, 40:60]).float())
+    embedding = network.embed_audio(torch.from_numpy(spectra[None, :, 40:60]).float())
     expected = golden_arrays("evaluation/syncnet_v2")["aud_embed_real_mfcc_cols40_60"]
     assert relative_error(embedding, expected) < TOLERANCE
 

@@ -18,7 +18,7 @@ from latentsync.inference.job.networks import Networks
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
-from latentsync.page.jobs import Example, Studio
+from latentsync.page.jobs import Example, JobQueue
 from latentsync.page.server import serving
 from tests.inference.world import ClockAudio, Identity, face_landmarks
 from tests.media.synthetic import tone, write_clip, write_wav
@@ -35,14 +35,14 @@ SECOND_CHECKPOINT = "another checkpoint"
 class Painter(Identity):
     """Paints the mouth green, in ``STEPS`` steps of ``seconds`` each."""
 
-    def __init__(self, on_pass, seconds):
+    def __init__(self, on_step, seconds):
         super().__init__()
-        self._on_pass, self._seconds = on_pass, seconds
+        self._on_step, self._seconds = on_step, seconds
 
     def __call__(self, windows):
         for _ in range(STEPS):
             time.sleep(self._seconds)
-            self._on_pass(len(windows))
+            self._on_step(len(windows))
         faces = super().__call__(windows).copy()
         rows, columns = np.mgrid[-1:1:256j, -1:1:256j]
         faces += 0.05 * np.sin(rows * 9 + columns * 7).astype(np.float32)
@@ -67,14 +67,14 @@ class StageNetworks(Networks):
             self._kept = choice.weights
             StageNetworks.loads.append(choice.weights.unet.name)
         return LipsyncPipeline(
-            lambda options, on_pass: Painter(lambda n: self._passed(on_pass, n), StageNetworks.seconds),
+            lambda options, on_step: Painter(lambda n: self._passed(on_step, n), StageNetworks.seconds),
             lambda waveform, options: ClockAudio(Fraction(len(waveform), 16_000)),
             load_mask("mask", 256),
         )
 
-    def _passed(self, on_pass, windows):
+    def _passed(self, on_step, windows):
         StageNetworks.steps += 1
-        on_pass(windows)
+        on_step(windows)
 
 
 def landmarks(name, number):
@@ -84,9 +84,9 @@ def landmarks(name, number):
 def draw(number):
     pixels = np.full((SIZE[1], SIZE[0], 3), 70, np.uint8)
     pixels[..., 2] += np.arange(SIZE[0], dtype=np.uint8) // 4
-    for name, colour in COLOURS.items():
+    for name, color in COLOURS.items():
         points = landmarks(name, number)
-        cv2.fillConvexPoly(pixels, cv2.convexHull(points.astype(np.int32)), colour, cv2.LINE_AA)
+        cv2.fillConvexPoly(pixels, cv2.convexHull(points.astype(np.int32)), color, cv2.LINE_AA)
         for part in (points[36:42], points[42:48], points[48:60]):
             cv2.fillPoly(pixels, [part.astype(np.int32)], (90, 40, 40), cv2.LINE_AA)
     return pixels
@@ -133,7 +133,7 @@ def stage(example: Example, limits: MediaLimits | None = None, **settings):
     }
     weights[SECOND_CHECKPOINT] = WeightPaths(builtin.unet, builtin.codec, builtin.whisper, builtin.auxiliary / "other")
     StageNetworks.loads, StageNetworks.seconds, StageNetworks.steps = [], 0.0, 0
-    studio = Studio(weights, limits or MediaLimits(), [example], StageNetworks, **settings)
+    studio = JobQueue(weights, limits or MediaLimits(), [example], StageNetworks, **settings)
     with serving(studio) as address:
         yield address, studio
 

@@ -91,8 +91,8 @@ import httpx
 from latentsync.inference.weights import installed_weights
 from latentsync.media.limits import MediaLimits
 from latentsync.page.server import serving
-from latentsync.page.jobs import Studio
-studio = Studio(installed_weights(), MediaLimits())
+from latentsync.page.jobs import JobQueue
+studio = JobQueue(installed_weights(), MediaLimits())
 with serving(studio) as address:
     httpx.get(address, timeout=600).raise_for_status()
     before = [name for name in ("torch", "diffusers", "transformers", "scipy") if name in sys.modules]

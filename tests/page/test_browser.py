@@ -201,8 +201,8 @@ def test_two_visitors_at_once(visit, example, tmp_path):
 
 # Texts whose contrast with what they stand on is below 4.5 : 1; what cannot be used now is left out (WCAG 2.2, 1.4.3).
 PALE = """() => {
-  const light = (colour) => {
-    const [r, g, b] = colour.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+  const light = (color) => {
+    const [r, g, b] = color.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const numbers = (text) => text.match(/[\\d.]+/g).map(Number);

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from latentsync.errors import StoppedError
-from latentsync.page.jobs import Outcome, Waiting, Wish
+from latentsync.page.jobs import JobRequest, Outcome, Waiting
 from tests.page.stage import StageNetworks
 
 
 def test_only_the_visitor_who_asks_for_it_is_stopped(served, example, tmp_path):
     studio = served[1]
     StageNetworks.seconds = 0.1
-    wish = Wish(example.video, example.audio, checkpoint=next(iter(studio.weights)))
+    wish = JobRequest(example.video, example.audio, checkpoint=next(iter(studio.weights)))
 
     job = studio.perform(wish, tmp_path, "Ann")
     next(job)
@@ -30,7 +30,7 @@ def test_only_the_visitor_who_asks_for_it_is_stopped(served, example, tmp_path):
 def test_jobs_wait_for_each_other_and_may_leave_the_queue(served, example, tmp_path):
     studio = served[1]
     StageNetworks.seconds = 0.1
-    wish = Wish(example.video, example.audio, checkpoint=next(iter(studio.weights)))
+    wish = JobRequest(example.video, example.audio, checkpoint=next(iter(studio.weights)))
     folders = [tmp_path / name for name in "abc"]
     for folder in folders:
         folder.mkdir()

@@ -26,10 +26,10 @@ ROOMS = ("wall", "lights", "shelf", "window", "outdoors")
 
 @dataclass(frozen=True)
 class Layer:
-    """A picture with cover on a canvas in face units: ``colour`` (H, W, 3) and ``cover`` (H, W), both uint8."""
+    """A picture with cover on a canvas in face units: ``color`` (H, W, 3) and ``cover`` (H, W), both uint8."""
 
     grid: Grid
-    colour: np.ndarray
+    color: np.ndarray
     cover: np.ndarray
 
     def trimmed(self) -> Layer:
@@ -39,7 +39,7 @@ class Layer:
         left, top = (lo + at / self.grid.scale for lo, at in ((self.grid.left, columns[0]), (self.grid.top, rows[0])))
         cover = np.ascontiguousarray(self.cover[part])
         grid = Grid(left, top, cover.shape[1], cover.shape[0], self.grid.scale)
-        return Layer(grid, np.ascontiguousarray(self.colour[part]), cover)
+        return Layer(grid, np.ascontiguousarray(self.color[part]), cover)
 
 
 def paint_room(rng: np.random.Generator, width: int, height: int, light: Light) -> np.ndarray:
@@ -57,7 +57,7 @@ def paint_room(rng: np.random.Generator, width: int, height: int, light: Light) 
     y = np.linspace(-1, 1, small[0])[:, None]
     canvas *= (1 + 0.22 * (x * light.direction[0] + y * light.direction[1]) - 0.10 * (x * x + y * y))[..., None]
     big = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_CUBIC)
-    lit = to_linear(np.clip(big, 0, 1)) * (np.asarray(light.colour) * 0.75 + np.asarray(light.ambient)).astype(
+    lit = to_linear(np.clip(big, 0, 1)) * (np.asarray(light.color) * 0.75 + np.asarray(light.ambient)).astype(
         np.float32
     )
     return to_bytes(to_display(lit) + 0.006 * rng.standard_normal((height, width, 1)).astype(np.float32))
@@ -142,9 +142,9 @@ def _lights(rng: np.random.Generator, canvas: np.ndarray) -> float:
     canvas *= 0.4
     for _ in range(26):
         centre = (int(rng.integers(canvas.shape[1])), int(rng.integers(canvas.shape[0])))
-        colour = rng.uniform(0.35, 1.0, 3) * (1.0, 0.85, 0.65)
+        color = rng.uniform(0.35, 1.0, 3) * (1.0, 0.85, 0.65)
         spot = np.zeros_like(canvas)
-        cv2.circle(spot, centre, int(rng.integers(2, 7)), tuple(float(c) for c in colour), -1)
+        cv2.circle(spot, centre, int(rng.integers(2, 7)), tuple(float(c) for c in color), -1)
         canvas += spot * rng.uniform(0.2, 0.6)
     return 0.9
 

@@ -26,7 +26,7 @@ class EyePainter:
         size = (self.fine.width, self.fine.height)
         bare = skin[self.rows, self.columns]
         self.bare = cv2.resize(bare, size, interpolation=cv2.INTER_CUBIC)
-        glow = np.asarray(light.ambient) + 0.62 * np.asarray(light.colour)
+        glow = np.asarray(light.ambient) + 0.62 * np.asarray(light.color)
         self.white = _bytes((0.86, 0.83, 0.82), glow)
         self.iris, self.rim = _bytes(identity.iris, glow), _bytes(np.multiply(identity.iris, 0.42), glow)
         self.inner = _bytes(np.minimum(np.multiply(identity.iris, 1.45), 1), glow)
@@ -94,10 +94,10 @@ class EyePainter:
         return self.fine.pixels(points)
 
 
-def _disc(canvas: np.ndarray, centre: np.ndarray, radius: float, colour: tuple) -> None:
+def _disc(canvas: np.ndarray, centre: np.ndarray, radius: float, color: tuple) -> None:
     x, y = (round(float(v) * 16) for v in centre)
-    cv2.circle(canvas, (x, y), max(1, round(radius * 16)), colour, -1, cv2.LINE_AA, 4)
+    cv2.circle(canvas, (x, y), max(1, round(radius * 16)), color, -1, cv2.LINE_AA, 4)
 
 
-def _bytes(colour: tuple | np.ndarray, glow: np.ndarray) -> tuple[int, int, int]:
-    return tuple(int(v) for v in to_bytes(to_display(to_linear(colour) * np.clip(glow, 0, 1.1))))
+def _bytes(color: tuple | np.ndarray, glow: np.ndarray) -> tuple[int, int, int]:
+    return tuple(int(v) for v in to_bytes(to_display(to_linear(color) * np.clip(glow, 0, 1.1))))

@@ -79,8 +79,8 @@ def strands(identity: Identity, grid: Grid, light: Light, rng: np.random.Generat
         fibres = 0.3 * fibres + 1.0 * smooth_noise(rng, fibres.shape, cell, 2)
     ball = np.sqrt(np.clip(1 - (x / 1.7) ** 2 - ((y + 0.35) / 2.2) ** 2, 0.02, 1))
     height = (1.1 * ball + 0.012 * fibres).astype(np.float32)
-    colour = to_linear(identity.hair)
-    albedo = np.clip(1 + 0.33 * fibres, 0.25, 2.2)[..., None] * colour
+    color = to_linear(identity.hair)
+    albedo = np.clip(1 + 0.33 * fibres, 0.25, 2.2)[..., None] * color
     sheen = np.exp(-(((radius - 0.62) / 0.16) ** 2)) * np.clip(0.6 + 0.4 * fibres, 0, 2)
     gloss = 0.25 + 0.9 * sheen * (0.3 if identity.hair_style in ("curly", "buzz") else 1.0)
     lit = shade(
@@ -88,7 +88,7 @@ def strands(identity: Identity, grid: Grid, light: Light, rng: np.random.Generat
         height,
         light,
         grid.scale,
-        (gloss * (0.15 + colour.mean())).astype(np.float32),
+        (gloss * (0.15 + color.mean())).astype(np.float32),
         wrap=0.6,
     )
     return lit * 0.9
@@ -99,8 +99,8 @@ def bristles(identity: Identity, grid: Grid, light: Light, rng: np.random.Genera
     noise = rng.standard_normal((grid.height, grid.width)).astype(np.float32)
     fibres = cv2.GaussianBlur(noise, (0, 0), sigmaX=max(0.5, 0.008 * grid.scale), sigmaY=max(0.8, 0.035 * grid.scale))
     fibres /= max(float(fibres.std()), 1e-6)
-    colour = to_linear(identity.hair) * np.add(light.ambient, np.multiply(light.colour, 0.55)).astype(np.float32)
-    return np.clip(1 + 0.3 * fibres, 0.3, 2)[..., None] * colour * 0.8
+    color = to_linear(identity.hair) * np.add(light.ambient, np.multiply(light.color, 0.55)).astype(np.float32)
+    return np.clip(1 + 0.3 * fibres, 0.3, 2)[..., None] * color * 0.8
 
 
 def beard_cover(identity: Identity, grid: Grid, rng: np.random.Generator) -> np.ndarray:
@@ -131,7 +131,7 @@ def beard_cover(identity: Identity, grid: Grid, rng: np.random.Generator) -> np.
 
 
 def glasses_layer(identity: Identity, grid: Grid) -> tuple[np.ndarray, np.ndarray] | None:
-    """Colour (H, W, 3) in [0, 1] and cover (H, W) of the spectacles; None for people without."""
+    """Color (H, W, 3) in [0, 1] and cover (H, W) of the spectacles; None for people without."""
     if identity.glasses == "none":
         return None
     fine = grid.finer(2)
@@ -157,9 +157,9 @@ def glasses_layer(identity: Identity, grid: Grid) -> tuple[np.ndarray, np.ndarra
     )
     solid = np.maximum(np.maximum(ring, bridge), arms)
     cover = np.maximum(solid, 0.10 * lens).astype(np.float32)
-    colour = np.where(solid[..., None] > 0.3, np.float32(identity.frame), np.float32(1.0)).astype(np.float32)
+    color = np.where(solid[..., None] > 0.3, np.float32(identity.frame), np.float32(1.0)).astype(np.float32)
     size = (grid.width, grid.height)
-    return cv2.resize(colour, size, interpolation=cv2.INTER_AREA), cv2.resize(cover, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(color, size, interpolation=cv2.INTER_AREA), cv2.resize(cover, size, interpolation=cv2.INTER_AREA)
 
 
 def _style(identity: Identity) -> tuple[float, float, float, float, float]:

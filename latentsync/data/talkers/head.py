@@ -35,10 +35,10 @@ class Head:
         rng = np.random.default_rng([identity.texture_seed, 7])
         height = skin.skin_height(self.shape, *self.grid.axes())
         self.relief = skin.relief(self.shape, *self.grid.axes()).astype(np.float32)
-        colour, cover = _paint(identity, self.grid, height, light, rng)
-        self.colour, self.cover = to_bytes(to_display(_spread(colour, cover, scale))), to_bytes(cover)
+        color, cover = _paint(identity, self.grid, height, light, rng)
+        self.color, self.cover = to_bytes(to_display(_spread(color, cover, scale))), to_bytes(cover)
         self.extent = _extent(self.grid, self.cover)
-        self.eyes = [EyePainter(identity, side, self.grid, self.colour, light) for side in (-1, 1)]
+        self.eyes = [EyePainter(identity, side, self.grid, self.color, light) for side in (-1, 1)]
         self.mouth = MouthPainter(identity, self.grid, light)
         self._prepare_jaw()
         self._prepare_glasses(light)
@@ -52,12 +52,12 @@ class Head:
         if area is None:
             return
         rows, columns = area
-        colour, cover = self._face(mouth, closure, gaze)
+        color, cover = self._face(mouth, closure, gaze)
         x, y = _face_units(pose, rows, columns)
         alpha = self._sample(cover, *unturn_outline(x, y, pose), cv2.BORDER_CONSTANT)
         flat = unturn(x, y, pose)
         relief = self._sample(self.relief, *flat, cv2.BORDER_CONSTANT)
-        picture = self._sample(colour, *shift_by_relief(*flat, relief, pose), cv2.BORDER_REPLICATE)
+        picture = self._sample(color, *shift_by_relief(*flat, relief, pose), cv2.BORDER_REPLICATE)
         _lay(frame[rows, columns], picture, alpha)
 
     def draw_back(self, frame: np.ndarray, pose: Pose) -> None:
@@ -66,18 +66,18 @@ class Head:
             draw_layer(frame, self.back, pose)
 
     def _face(self, mouth: Articulation, closure: float, gaze: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-        colour, cover = self.colour.copy(), self.cover.copy()
+        color, cover = self.color.copy(), self.cover.copy()
         map_x, map_y = self._jaw_maps(mouth)
         area = self._jaw_rows, self._jaw_columns
-        colour[area] = cv2.remap(self.colour, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        color[area] = cv2.remap(self.color, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         cover[area] = cv2.remap(self.cover, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        self.mouth.paint(colour, mouth)
+        self.mouth.paint(color, mouth)
         for eye in self.eyes:
-            eye.paint(colour, closure, gaze)
+            eye.paint(color, closure, gaze)
         if self._glasses is not None:
             area, layer, weight = self._glasses
-            colour[area] = cv2.blendLinear(layer, np.ascontiguousarray(colour[area]), weight, 1 - weight)
-        return colour, cover
+            color[area] = cv2.blendLinear(layer, np.ascontiguousarray(color[area]), weight, 1 - weight)
+        return color, cover
 
     def _prepare_jaw(self) -> None:
         shape = self.shape
@@ -121,8 +121,8 @@ class Head:
         rows, columns, part = self.grid.part(-1.25, -0.4, 1.25, 0.5)
         layer = hair.glasses_layer(self.identity, part)
         if layer is not None:
-            colour, cover = layer
-            lit = to_linear(colour) * np.add(light.ambient, np.multiply(light.colour, 0.6)).astype(np.float32)
+            color, cover = layer
+            lit = to_linear(color) * np.add(light.ambient, np.multiply(light.color, 0.6)).astype(np.float32)
             self._glasses = (rows, columns), to_bytes(to_display(lit)), cover
 
     def _sample(self, image: np.ndarray, x: np.ndarray, y: np.ndarray, border: int) -> np.ndarray:
@@ -144,7 +144,7 @@ def draw_layer(frame: np.ndarray, layer: Layer, pose: Pose) -> None:
     ])  # fmt: skip
     size = (columns.stop - columns.start, rows.stop - rows.start)
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    picture = cv2.warpAffine(layer.colour, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
+    picture = cv2.warpAffine(layer.color, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
     _lay(frame[rows, columns], picture, cv2.warpAffine(layer.cover, matrix, size, flags=how))
 
 
@@ -169,10 +169,10 @@ def _paint(
 
 
 def _stack(layers: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Colour and cover of layers (colour (H, W, 3), cover (H, W)) laid over each other, the last on top."""
+    """Color and cover of layers (color (H, W, 3), cover (H, W)) laid over each other, the last on top."""
     weighted, cover = layers[0][0] * layers[0][1][..., None], layers[0][1]
-    for colour, over in layers[1:]:
-        weighted = mix(weighted, colour, over)
+    for color, over in layers[1:]:
+        weighted = mix(weighted, color, over)
         cover = cover + over - cover * over
     return weighted / np.maximum(cover, 1e-4)[..., None], cover
 
@@ -186,9 +186,9 @@ def _paint_back(identity: Identity, light: Light, scale: float, rng: np.random.G
     return Layer(grid, to_bytes(to_display(locks)), to_bytes(cover)).trimmed()
 
 
-def _spread(colour: np.ndarray, cover: np.ndarray, scale: float) -> np.ndarray:
-    """Continue the colours beyond the edge of the drawing, so that the edge may be moved and sampled."""
-    result = colour * cover[..., None]
+def _spread(color: np.ndarray, cover: np.ndarray, scale: float) -> np.ndarray:
+    """Continue the colors beyond the edge of the drawing, so that the edge may be moved and sampled."""
+    result = color * cover[..., None]
     filled = cover
     for sigma in (0.05 * scale, 0.3 * scale):
         weight = blur(filled, sigma)

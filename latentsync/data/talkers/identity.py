@@ -1,6 +1,6 @@
 """Who is talking: everything about a drawn person that does not change from clip to clip, drawn from one seed.
 
-Lengths are in face units (see ``raster``); colours are display RGB in [0, 1].
+Lengths are in face units (see ``raster``); colors are display RGB in [0, 1].
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 _SKIN_TONES = (
     (0.96, 0.83, 0.76), (0.93, 0.76, 0.67), (0.88, 0.69, 0.58), (0.80, 0.61, 0.49),
@@ -79,21 +79,21 @@ class Identity:
 
     shape: FaceShape
     voice: Voice
-    skin: Colour
+    skin: Color
     blush: float
     freckles: float
     age: float  # 0 young, 1 lined
     gloss: float
-    lips: Colour
-    iris: Colour
-    hair: Colour
+    lips: Color
+    iris: Color
+    hair: Color
     hair_style: str
     hair_volume: float
     parting: float  # -1 left to 1 right
     beard: str
     glasses: str
-    frame: Colour  # of the glasses
-    cloth: Colour
+    frame: Color  # of the glasses
+    cloth: Color
     collar: str  # round, v, shirt
     texture_seed: int
 
@@ -119,7 +119,7 @@ def make_identity(seed: int) -> Identity:
         freckles=rng.uniform(0.4, 1.0) if tone < 2 and rng.random() < 0.3 else 0.0,
         age=age,
         gloss=rng.uniform(0.4, 1.0),
-        lips=_lip_colour(rng, skin, made_up),
+        lips=_lip_color(rng, skin, made_up),
         iris=_jitter(rng, _IRIS_TONES[rng.integers(2) if tone > 3.2 else rng.integers(len(_IRIS_TONES))], 0.03),
         hair=hair,
         hair_style=str(style),
@@ -176,7 +176,7 @@ def _make_voice(rng: np.random.Generator, heavy: float) -> Voice:
     )
 
 
-def _lip_colour(rng: np.random.Generator, skin: Colour, made_up: bool) -> Colour:
+def _lip_color(rng: np.random.Generator, skin: Color, made_up: bool) -> Color:
     natural = np.array(skin) * (0.80, 0.60, 0.62) + (0.17, 0.09, 0.10)
     if made_up:
         stick = np.array(((0.72, 0.16, 0.20), (0.62, 0.20, 0.30), (0.80, 0.36, 0.36))[rng.integers(3)])
@@ -184,7 +184,7 @@ def _lip_colour(rng: np.random.Generator, skin: Colour, made_up: bool) -> Colour
     return _jitter(rng, tuple(natural), 0.02)
 
 
-def _between(palette: tuple[Colour, ...], position: float) -> Colour:
+def _between(palette: tuple[Color, ...], position: float) -> Color:
     low = int(position)
     high = min(low + 1, len(palette) - 1)
     return tuple(_lerp(palette[low], palette[high], position - low))
@@ -198,5 +198,5 @@ def _normalised(weights: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
-    return tuple(float(c) for c in np.clip(np.asarray(colour) + rng.normal(0, amount, 3), 0.02, 0.98))
+def _jitter(rng: np.random.Generator, color: Color, amount: float) -> Color:
+    return tuple(float(c) for c in np.clip(np.asarray(color) + rng.normal(0, amount, 3), 0.02, 0.98))

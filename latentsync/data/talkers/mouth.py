@@ -12,7 +12,7 @@ from latentsync.data.talkers.shading import Light
 
 _SUPERSAMPLING = 3
 _SAMPLES = np.linspace(-1, 1, 33)
-_BANDS = 9  # stripes of even colour from the outer to the inner edge of a lip
+_BANDS = 9  # stripes of even color from the outer to the inner edge of a lip
 _TOOTH_WIDTHS = (0.135, 0.105, 0.115, 0.10)  # from the middle outwards, face units
 
 
@@ -26,7 +26,7 @@ class MouthPainter:
         self.fine = patch.finer(_SUPERSAMPLING)
         self.edge = max(0.35, 0.014 * grid.scale)  # softness of the border of the lips, pixels
         lips = to_linear(identity.lips)
-        glow = np.asarray(light.ambient, np.float32) + np.asarray(light.colour, np.float32) * 0.66
+        glow = np.asarray(light.ambient, np.float32) + np.asarray(light.color, np.float32) * 0.66
         across = np.linspace(0, 1, _BANDS)
         upper = 0.90 - 0.18 * across + 0.10 * np.exp(-((across - 0.12) ** 2) / 0.01)
         lower = 0.70 + 0.42 * np.exp(-((across - 0.52) ** 2) / 0.05) - 0.15 * (across > 0.93)

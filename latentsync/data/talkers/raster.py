@@ -57,18 +57,18 @@ class Grid:
         return canvas.astype(np.float32) / 255
 
 
-def fill(canvas: np.ndarray, polygon: np.ndarray, colour: float | tuple, *, smooth: bool = True) -> None:
+def fill(canvas: np.ndarray, polygon: np.ndarray, color: float | tuple, *, smooth: bool = True) -> None:
     """Fill a polygon (M, 2) given in pixels, corners to 1/16 pixel, in place."""
     corners = np.round(polygon * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     line = cv2.LINE_AA if smooth else cv2.LINE_8
-    cv2.fillPoly(canvas, [corners], colour, lineType=line, shift=_SUBPIXEL_BITS)
+    cv2.fillPoly(canvas, [corners], color, lineType=line, shift=_SUBPIXEL_BITS)
 
 
-def stroke(canvas: np.ndarray, lines: list[np.ndarray], colour: float | tuple, thickness: float) -> None:
+def stroke(canvas: np.ndarray, lines: list[np.ndarray], color: float | tuple, thickness: float) -> None:
     """Draw open poly-lines (M, 2) given in pixels, in place; thickness is rounded to whole pixels, at least 1."""
     corners = [np.round(line * (1 << _SUBPIXEL_BITS)).astype(np.int32) for line in lines]
     cv2.polylines(
-        canvas, corners, False, colour, thickness=max(1, round(thickness)), lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS
+        canvas, corners, False, color, thickness=max(1, round(thickness)), lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS
     )
 
 
@@ -100,13 +100,13 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float, 
 
 
 def mix(base: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Blend ``other`` over ``base`` (H, W, 3) by ``weight`` (H, W); ``other`` may be a single colour (3,)."""
+    """Blend ``other`` over ``base`` (H, W, 3) by ``weight`` (H, W); ``other`` may be a single color (3,)."""
     return base + (np.asarray(other, np.float32) - base) * weight[..., None]
 
 
-def to_linear(colour: np.ndarray | tuple) -> np.ndarray:
+def to_linear(color: np.ndarray | tuple) -> np.ndarray:
     """Display values in [0, 1] -> linear light (a plain gamma of 2.2 is close enough to sRGB here)."""
-    return np.asarray(colour, np.float32) ** np.float32(2.2)
+    return np.asarray(color, np.float32) ** np.float32(2.2)
 
 
 def to_display(light: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ class Light:
     """A lamp and its surroundings. ``direction`` points to the lamp: x right, y down, z to the camera, unit length."""
 
     direction: tuple[float, float, float]
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     ambient: tuple[float, float, float]
 
 
@@ -32,7 +32,7 @@ def make_light(rng: np.random.Generator) -> Light:
     fill = rng.uniform(0.26, 0.42)
     return Light(
         direction=tuple(direction / np.linalg.norm(direction)),
-        colour=tuple(strength * np.array((1 + warmth, 1.0, 1 - warmth))),
+        color=tuple(strength * np.array((1 + warmth, 1.0, 1 - warmth))),
         ambient=tuple(fill * np.array((1 - 0.5 * warmth, 1.0, 1 + 0.5 * warmth))),
     )
 
@@ -55,8 +55,8 @@ def shade(
     half = direction + (0, 0, 1)
     half /= np.linalg.norm(half)
     highlight = np.clip(normal @ half.astype(np.float32), 0, None) ** 22 * gloss
-    lit = albedo * (diffuse * np.asarray(light.colour, np.float32) + hollow * np.asarray(light.ambient, np.float32))
-    return lit * (0.5 + 0.5 * hollow) + highlight[..., None] * np.asarray(light.colour, np.float32) * 0.16
+    lit = albedo * (diffuse * np.asarray(light.color, np.float32) + hollow * np.asarray(light.ambient, np.float32))
+    return lit * (0.5 + 0.5 * hollow) + highlight[..., None] * np.asarray(light.color, np.float32) * 0.16
 
 
 def normals(height: np.ndarray, scale: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The bare face: its relief and the colour of its skin, lit, at rest and with closed, lipless mouth.
+"""The bare face: its relief and the color of its skin, lit, at rest and with closed, lipless mouth.
 
 Lips and eyes change from frame to frame and are painted over this (``mouth``, ``eyes``).
 """

@@ -38,8 +38,8 @@ class Placement:
 Watch = Callable[[Frame, Placement | None], None]  # a frame, with its time in the result, and its face if it has one
 
 
-class Rehearsal:
-    """``waveform`` (n,) float32 at 16 kHz. Make one with ``open_rehearsal``."""
+class ValidationVideo:
+    """``waveform`` (n,) float32 at 16 kHz. Make one with ``open_validation_video``."""
 
     def __init__(
         self, video: VideoFile, audio: Path, waveform: np.ndarray, finder: FaceFinder, resolution: int
@@ -89,9 +89,9 @@ class Rehearsal:
         return faces
 
 
-def open_rehearsal(
+def open_validation_video(
     video: Path, audio: Path, detector: str, auxiliary: Path, device: torch.device, resolution: int
-) -> Rehearsal:
+) -> ValidationVideo:
     """Check that ``video`` can be dubbed with ``audio``, and find the faces of all frames.
 
     ``detector``: a name of ``face.detector_choice`` or a file of faces; ``auxiliary``: the folder of detector weights;
@@ -101,4 +101,4 @@ def open_rehearsal(
     source = VideoFile(video)
     waveform, _ = read_speech(audio)
     check_encoder(EncodingOptions(), source.info, ".mp4")
-    return Rehearsal(source, audio, waveform, FaceFinder(detector, auxiliary, device, StageClock()), resolution)
+    return ValidationVideo(source, audio, waveform, FaceFinder(detector, auxiliary, device, StageClock()), resolution)

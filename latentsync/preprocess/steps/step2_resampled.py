@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
-from latentsync.media.audio import sound_blocks, sound_start
-from latentsync.media.cutting import SoundReader, write_flac
+from latentsync.media.audio import audio_blocks, audio_start
+from latentsync.media.cutting import AudioReader, write_flac
 from latentsync.media.rate import at_rate
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
@@ -73,8 +73,8 @@ def _with_keys(
 def _write_sound(video: VideoFile, target: Path, n_samples: int) -> float:
     """Write the sound that belongs to the pictures, silence where there is none; returns the share that is loud."""
     source = video.info.path
-    delay = round((sound_start(source) - video.start) * AUDIO_RATE)  # samples by which the sound begins later
-    reader = SoundReader(sound_blocks(source))
+    delay = round((audio_start(source) - video.start) * AUDIO_RATE)  # samples by which the sound begins later
+    reader = AudioReader(audio_blocks(source))
     reader.skip(-delay)
     loud = total = 0
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.media.audio import read_audio
-from latentsync.media.cutting import replace_sound
+from latentsync.media.cutting import replace_audio
 from latentsync.media.video import VideoFile
 from latentsync.preprocess.clip import Job, Made, Outcome
 from latentsync.preprocess.settings import PreprocessSettings
@@ -35,7 +35,7 @@ def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
     if score.offset_frames == 0:
         return Outcome((Made(job.clip),), figures=figures)
     target = job.scratch / "synced.mp4"
-    replace_sound(job.file, shifted(samples, score.offset_frames), target)
+    replace_audio(job.file, shifted(samples, score.offset_frames), target)
     return Outcome((Made(job.clip, target),), figures=figures)
 
 

@@ -17,14 +17,14 @@ from torch.utils.data import DataLoader
 from latentsync.checkpoint import load_codec, save_codec
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import FrameReader
-from latentsync.data.picture_dataset import PictureBatch, PictureDataset
+from latentsync.data.picture_dataset import ImageBatch, ImageDataset
 from latentsync.errors import ConfigError
 from latentsync.face.mask import load_mask
-from latentsync.losses.picture import normal_divergence, picture_loss
+from latentsync.losses.picture import image_loss, kl_divergence
 from latentsync.training.builtin.codec_recipe import CodecRecipe
 from latentsync.training.builtin.latent_scale import LatentMoments, standardised
 from latentsync.training.loop.charts import Curve, Panel
-from latentsync.training.loop.ema import WeightAverage
+from latentsync.training.loop.ema import EMA
 from latentsync.training.loop.learning_rate import LearningRate
 from latentsync.training.loop.metrics_log import Row
 from latentsync.training.loop.run_clips import RunClips, find_clips
@@ -62,13 +62,13 @@ class TrainedCodec(nn.Module):
 class CodecTask:
     """What the loop trains (``task.Task``). The averaged weights are validated and exported."""
 
-    def __init__(self, recipe: CodecRecipe, clips: RunClips, network: TrainedCodec, average: WeightAverage) -> None:
+    def __init__(self, recipe: CodecRecipe, clips: RunClips, network: TrainedCodec, average: EMA) -> None:
         data, run = recipe.data, recipe.run
         self.network = network
         reader = FrameReader(int(data.frame_cache_gib * 2**30))
-        self.dataset = PictureDataset(clips.train, reader, data.resolution, run.seed)
+        self.dataset = ImageDataset(clips.train, reader, data.resolution, run.seed)
         self.collate = self.dataset.collate
-        self._validation = PictureDataset(clips.validation, reader, data.resolution, run.seed + 1)
+        self._validation = ImageDataset(clips.validation, reader, data.resolution, run.seed + 1)
         self._recipe = recipe
         self._average = average
         self._hole = 1 - torch.from_numpy(load_mask(data.mask_image_path, data.resolution))
@@ -76,13 +76,13 @@ class CodecTask:
         weight = run.kept_area_weight + (1 - run.kept_area_weight) * self._hole
         self._weight = weight + (run.focus_weight - 1) * focus
 
-    def loss(self, network: nn.Module, batch: PictureBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, network: nn.Module, batch: ImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``."""
         pixels = batch.pictures.float() / 127.5 - 1
         restored, mean, log_variance = network(pixels)
         run = self._recipe.run
-        picture = picture_loss(restored, pixels, self._weight.to(pixels.device), run.edge_loss_weight)
-        divergence = normal_divergence(mean, log_variance)
+        picture = image_loss(restored, pixels, self._weight.to(pixels.device), run.edge_loss_weight)
+        divergence = kl_divergence(mean, log_variance)
         return picture + run.divergence_weight * divergence, {
             "picture": picture.detach(),
             "divergence": divergence.detach(),
@@ -164,7 +164,7 @@ def train_codec(recipe: CodecRecipe, name: str) -> Outcome:
         claim_run_folder(folder, recipe)
         clips.write_report(folder / "clips.json")
         log.info("%s", clips.summary())
-    average = WeightAverage([p for p in network.parameters() if p.requires_grad], recipe.run.ema_decay)
+    average = EMA([p for p in network.parameters() if p.requires_grad], recipe.run.ema_decay)
     task = CodecTask(recipe, clips, network, average)
     return Trainer(task, _loop_settings(recipe), folder, accelerator, average).run()
 

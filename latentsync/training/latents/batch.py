@@ -115,7 +115,7 @@ def draw_latents(batch: PosteriorBatch, posterior: Tensor) -> LatentBatch:
     return _assemble(batch, target, masked, reference, batch.pixels)
 
 
-def silence(batch: LatentBatch, heard: Tensor) -> LatentBatch:
+def drop_audio(batch: LatentBatch, heard: Tensor) -> LatentBatch:
     """Take the sound from the clips where ``heard`` (B,) is 0: what guidance contrasts with, all-zero tokens."""
     heard = heard.to(batch.audio)
     return replace(batch, audio=batch.audio * heard[:, None, None, None], heard=heard)

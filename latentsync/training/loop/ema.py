@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
-class WeightAverage:
+class EMA:
     """Exponential moving average of ``parameters``, in their precision and on their device.
 
     The first updates use a smaller decay, (1 + n) / (10 + n), so that the start is forgotten soon.

@@ -14,7 +14,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from latentsync.training.loop.ema import WeightAverage
+from latentsync.training.loop.ema import EMA
 
 
 def shard(network: nn.Module, layers: Iterable[nn.Module], device: torch.device, dtype: torch.dtype | None) -> None:
@@ -45,7 +45,7 @@ class Shards:
     """The parts of a sharded network, its optimiser and its averaged weights on the disk; every process must call
     both methods."""
 
-    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> None:
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, average: EMA | None) -> None:
         self._network = network
         self._optimizer = optimizer
         self._average = average

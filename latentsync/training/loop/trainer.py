@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from latentsync.errors import TrainingError
 from latentsync.training.loop.checkpoints import CheckpointStore, Progress
 from latentsync.training.loop.data_order import StepBatches
-from latentsync.training.loop.ema import WeightAverage
+from latentsync.training.loop.ema import EMA
 from latentsync.training.loop.optimizers import make_optimizer
 from latentsync.training.loop.run_log import RunLog
 from latentsync.training.loop.sharding import Shards, gathered, is_sharded
@@ -62,7 +62,7 @@ class Trainer:
         settings: LoopSettings,
         folder: Path,
         accelerator: Accelerator,
-        average: WeightAverage | None = None,
+        average: EMA | None = None,
         late: LateFigures | None = None,
     ) -> None:
         self._task = task

@@ -114,8 +114,8 @@ def measure_offset(model: SyncModel, clip: Clip, mels: MelReader, max_shift: int
     if n_starts < view.num_frames:
         raise DataError(f"too short to measure its offset: pictures and sound give {max(0, n_starts)} windows")
     starts = np.unique(np.linspace(0, n_starts - 1, windows).round().astype(int))
-    heard = hear(model, mel, n_starts)
-    seen = torch.cat([see(model, read_clip_frames(clip, int(start), view.num_frames)) for start in starts])
+    heard = embed_audio(model, mel, n_starts)
+    seen = torch.cat([embed_frames(model, read_clip_frames(clip, int(start), view.num_frames)) for start in starts])
     return best_shift((seen @ heard.T).numpy(), starts, max_shift)
 
 
@@ -125,7 +125,7 @@ def count_windows(view: SyncView, mel: np.ndarray, n_frames: int) -> int:
 
 
 @torch.no_grad()
-def hear(model: SyncModel, mel: np.ndarray, n_windows: int) -> Tensor:
+def embed_audio(model: SyncModel, mel: np.ndarray, n_windows: int) -> Tensor:
     """(n_windows, E) float32 on the CPU: the sound of the windows that start at frames 0, 1, 2, ..."""
     view = model.view
     sound = np.stack([mel_window(mel, start, view.num_frames, view.fps)[None] for start in range(n_windows)])
@@ -134,7 +134,7 @@ def hear(model: SyncModel, mel: np.ndarray, n_windows: int) -> Tensor:
 
 
 @torch.no_grad()
-def see(model: SyncModel, frames: np.ndarray) -> Tensor:
+def embed_frames(model: SyncModel, frames: np.ndarray) -> Tensor:
     """(1, E) float32 on the CPU: the picture window ``frames`` (F, H, W, 3) uint8 of whole faces."""
     view = model.view
     faces = fit_frames(frames, view.resolution)

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from latentsync.training.syncnet.model import ClipOffset, SyncModel, best_shift, count_windows, hear, see
+from latentsync.training.syncnet.model import (
+    ClipOffset,
+    SyncModel,
+    best_shift,
+    count_windows,
+    embed_audio,
+    embed_frames,
+)
 
 STRIDE = 4  # frames from one window that is looked at to the next
 MAX_SHIFT = 15  # frames, either way
@@ -47,7 +54,7 @@ class SyncTrace:
         start = self._frames - self._model.view.num_frames
         if len(self._recent) == self._recent.maxlen and start % STRIDE == 0:
             self._starts.append(start)
-            self._seen.append(see(self._model, np.stack(self._recent)))
+            self._seen.append(embed_frames(self._model, np.stack(self._recent)))
 
     def finish(self) -> SyncFit | None:
         """None if there is not a single window with picture and sound."""
@@ -55,6 +62,6 @@ class SyncTrace:
         starts = np.array([start for start in self._starts if start < n_windows])
         if not len(starts):
             return None
-        cosines = (torch.cat(self._seen[: len(starts)]) @ hear(self._model, self._mel, n_windows).T).numpy()
+        cosines = (torch.cat(self._seen[: len(starts)]) @ embed_audio(self._model, self._mel, n_windows).T).numpy()
         at_home = cosines[np.arange(len(starts)), starts]
         return SyncFit(float(at_home.mean()), best_shift(cosines, starts, MAX_SHIFT), len(starts))

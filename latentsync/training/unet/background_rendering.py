@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 ROOM_PER_PIXEL = 2**32 // 256**2  # bytes that a dub takes on a GPU beside the networks, of a face's pixel: 4 GiB at 256
 
 
-class LatePictures(LateFigures):
+class BackgroundRendering(LateFigures):
     """Renders in a thread of its own, one validation at a time. On the main process only."""
 
     def __init__(self, pictures: ValidationPictures) -> None:

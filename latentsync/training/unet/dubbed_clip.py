@@ -14,7 +14,7 @@ from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.errors import DataError
 from latentsync.face.align import align_face
 from latentsync.features.audio_encoder import AudioEncoder
-from latentsync.inference.job.validation_video import Placement, Rehearsal
+from latentsync.inference.job.validation_video import Placement, ValidationVideo
 from latentsync.inference.latent_generator import LatentModels
 from latentsync.inference.loading import pipeline_of
 from latentsync.inference.options import SyncOptions
@@ -48,7 +48,7 @@ class DubbedClip:
 
     def __init__(
         self,
-        rehearsal: Rehearsal,
+        rehearsal: ValidationVideo,
         encoder: AudioEncoder,
         settings: ModelSettings,
         options: SyncOptions,

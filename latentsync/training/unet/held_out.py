@@ -18,7 +18,7 @@ from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import DataError
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.training.loop.contact_sheet import SheetRow, write_sheet
-from latentsync.training.syncnet.model import SyncModel, see
+from latentsync.training.syncnet.model import SyncModel, embed_frames
 from latentsync.types import Window
 
 STRETCHES = 4  # that are generated: seconds of work on a CPU with small networks
@@ -133,7 +133,7 @@ class HeldOutStretches:
         model = self._judge
         frames = model.view.num_frames
         length = -int(-SYNCNET_MEL_RATE * frames / MODEL_FPS // 1)
-        seen = torch.cat([see(model, stretch[:frames]) for stretch in pictures])
+        seen = torch.cat([embed_frames(model, stretch[:frames]) for stretch in pictures])
         sound = torch.from_numpy(np.stack(mels))[:, None, :, :length].to(model.device, model.dtype)
         heard = model.network.audio_encoder(sound).float().cpu()
         return float((seen * heard).sum(dim=1).mean())

@@ -26,11 +26,11 @@ from latentsync.training.latents.batch import LatentBatch, PosteriorBatch, StepD
 from latentsync.training.loop.memory_estimate import GIB, MemoryEstimate, PeakMemory, nbytes
 from latentsync.training.unet.background_rendering import room_to_dub
 from latentsync.training.unet.networks import (
-    JudgeNetworks,
     Judges,
+    LossNetworks,
     choose_trained,
     frozen_dtype,
-    judges_of,
+    loss_config_of,
     make_objective,
     videomae_config,
 )
@@ -77,7 +77,7 @@ def estimate_memory(recipe: UNetRecipe, device: torch.device = _GPU) -> MemoryEs
 
     It has the precisions of ``device``; nothing is put there. ``auto`` checkpointing counts as true.
     """
-    judges = judges_of(recipe)
+    judges = loss_config_of(recipe)
     with FakeTensorMode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries that look into tensors
         network = choose_trained(UNet3D(UNetConfig.from_dict(recipe.model)), recipe).train()
@@ -103,9 +103,9 @@ def _free_bytes(device: torch.device, processes: int) -> int:
     return psutil.virtual_memory().available // processes
 
 
-def _fresh_judges(recipe: UNetRecipe, judges: Judges, device: torch.device) -> JudgeNetworks:
+def _fresh_judges(recipe: UNetRecipe, judges: Judges, device: torch.device) -> LossNetworks:
     dtype = frozen_dtype(recipe, device)
-    return JudgeNetworks(
+    return LossNetworks(
         sync=judges.sync and _cast(StableSyncNet(SyncNetConfig.from_dict(judges.sync.model)), dtype),
         perceptual=judges.perceptual and build_lpips(),
         trepa=judges.trepa and _cast(VideoMAE(videomae_config(recipe)), dtype),

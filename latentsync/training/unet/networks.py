@@ -47,7 +47,7 @@ class Judges:
         return in_pixels or self.perceptual is not None or self.trepa is not None
 
 
-def judges_of(recipe: UNetRecipe) -> Judges:
+def loss_config_of(recipe: UNetRecipe) -> Judges:
     """The losses of a configuration; one of weight 0 is not computed. Raises ``ConfigError`` for contradictions."""
     run, networks = recipe.run, recipe.networks
     perceptual = Path(networks.vgg) if run.pixel_space_supervise and run.perceptual_loss_weight else None
@@ -96,7 +96,7 @@ def audio_encoder_path(recipe: UNetRecipe) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeNetworks:
+class LossNetworks:
     """The networks of the losses that are asked for."""
 
     sync: StableSyncNet | None = None
@@ -104,7 +104,7 @@ class JudgeNetworks:
     trepa: VideoMAE | None = None
 
 
-def load_judges(recipe: UNetRecipe, judges: Judges, device: torch.device) -> JudgeNetworks:
+def load_loss_networks(recipe: UNetRecipe, judges: Judges, device: torch.device) -> LossNetworks:
     """The networks with their weights on ``device``. Raises the ``WeightsError`` family and ``ConfigError``."""
     dtype = frozen_dtype(recipe, device)
     sync = perceptual = trepa = None
@@ -115,10 +115,10 @@ def load_judges(recipe: UNetRecipe, judges: Judges, device: torch.device) -> Jud
         perceptual = load_lpips(judges.perceptual, device=device)
     if judges.trepa is not None:
         trepa = load_videomae(judges.trepa, videomae_config(recipe), device=device, dtype=dtype)
-    return JudgeNetworks(sync, perceptual, trepa)
+    return LossNetworks(sync, perceptual, trepa)
 
 
-def make_objective(recipe: UNetRecipe, judges: Judges, networks: JudgeNetworks, codec: LatentCodec) -> UNetObjective:
+def make_objective(recipe: UNetRecipe, judges: Judges, networks: LossNetworks, codec: LatentCodec) -> UNetObjective:
     """The losses of a configuration on ``networks``. Raises ``ConfigError`` for an unknown weighting of levels."""
     sync = None
     if judges.sync is not None:

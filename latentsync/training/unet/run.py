@@ -16,27 +16,27 @@ from latentsync.data.unet_dataset import UNetDataset
 from latentsync.errors import ConfigError
 from latentsync.recipe import UNetRecipe
 from latentsync.runtime.compilation import compile_in_place, require_compiler
-from latentsync.training.loop.ema import WeightAverage
+from latentsync.training.loop.ema import EMA
 from latentsync.training.loop.learning_rate import LearningRate
 from latentsync.training.loop.run_clips import find_clips
 from latentsync.training.loop.run_folder import check_run_folder, claim_run_folder
 from latentsync.training.loop.sharding import shard
 from latentsync.training.loop.task import LoopSettings
 from latentsync.training.loop.trainer import Outcome, Trainer
-from latentsync.training.unet.background_rendering import LatePictures
+from latentsync.training.unet.background_rendering import BackgroundRendering
 from latentsync.training.unet.data import cache_folder, prepare_windows
 from latentsync.training.unet.memory import estimate_memory, settle_checkpointing
 from latentsync.training.unet.networks import (
     build_unet,
-    judges_of,
     load_frozen_codec,
-    load_judges,
+    load_loss_networks,
+    loss_config_of,
     make_objective,
     require_files,
     weight_files,
 )
 from latentsync.training.unet.task import UNetTask
-from latentsync.training.unet.validation import make_pictures, open_validation_video
+from latentsync.training.unet.validation import make_pictures, validation_video_of
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +64,13 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
     """
     folder = run_folder(recipe, name)
     check_run_folder(folder, recipe, MAY_CHANGE)
-    judges = judges_of(recipe)
+    judges = loss_config_of(recipe)
     require_files(weight_files(recipe, judges))
     accelerator = make_accelerator(recipe)
     if recipe.run.compile:
         require_compiler(accelerator.device.type, "run.compile")
     # Before anything that takes long: a validation video that will not do ends the run now.
-    rehearsal = open_validation_video(recipe, accelerator.device) if accelerator.is_main_process else None
+    rehearsal = validation_video_of(recipe, accelerator.device) if accelerator.is_main_process else None
     recipe = settle_checkpointing(recipe, accelerator.device, accelerator.num_processes)
     if accelerator.is_main_process and accelerator.device.type != "cpu":
         log.info("Memory: %s", estimate_memory(recipe))
@@ -89,7 +89,7 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
         log.info("%s", clips.summary())
     codec = load_frozen_codec(recipe, accelerator.device)
     windows = prepare_windows(recipe, clips, judges, codec, accelerator)
-    networks = load_judges(recipe, judges, accelerator.device)
+    networks = load_loss_networks(recipe, judges, accelerator.device)
     if judges.sync is not None and judges.sync.data.latent_space:
         require_latents(judges.sync.ckpt.inference_ckpt_path, codec)
     objective = make_objective(recipe, judges, networks, codec)
@@ -105,11 +105,11 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
             folder / "validation",
             cache_folder(recipe),
         )
-        late = None if pictures is None else LatePictures(pictures)
+        late = None if pictures is None else BackgroundRendering(pictures)
     average = None
     if recipe.run.ema_decay:
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        average = WeightAverage(trained, recipe.run.ema_decay)
+        average = EMA(trained, recipe.run.ema_decay)
     task = UNetTask(recipe, network, codec, objective, windows, average, late)
     settings = loop_settings(recipe, len(windows.train), accelerator.num_processes)
     return Trainer(task, settings, folder, accelerator, average, late).run()

@@ -24,13 +24,13 @@ from latentsync.inference.latent_generator import LatentModels
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
 from latentsync.recipe import UNetRecipe
-from latentsync.training.latents.batch import PosteriorBatch, draw_latents, encode_batch, silence
+from latentsync.training.latents.batch import PosteriorBatch, draw_latents, drop_audio, encode_batch
 from latentsync.training.loop.charts import Curve, Panel
-from latentsync.training.loop.ema import WeightAverage
+from latentsync.training.loop.ema import EMA
 from latentsync.training.loop.metrics_log import Row
 from latentsync.training.loop.sharding import is_sharded, whole
 from latentsync.training.unet.alarm import UNetAlarm
-from latentsync.training.unet.background_rendering import LatePictures, fits_beside
+from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
 from latentsync.training.unet.data import Noise, SeededBatch, UNetWindows
 from latentsync.training.unet.networks import audio_encoder_path
 from latentsync.training.unet.objective import UNetObjective
@@ -55,8 +55,8 @@ class UNetTask:
         codec: LatentCodec,
         objective: UNetObjective,
         windows: UNetWindows,
-        average: WeightAverage | None,
-        pictures: LatePictures | None = None,
+        average: EMA | None,
+        pictures: BackgroundRendering | None = None,
     ) -> None:
         self.network = network
         self.dataset = windows.train
@@ -189,7 +189,7 @@ class UNetTask:
         else:
             latents = encode_batch(self._codec, batch.windows, posterior)
         if noise.audio_dropout:
-            latents = silence(latents, heard)
+            latents = drop_audio(latents, heard)
         return self._objective(network, latents, draws)
 
     def _averaged(self) -> AbstractContextManager[None]:

@@ -16,7 +16,7 @@ from latentsync.data.unet_dataset import UNetDataset
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import ConfigError, DataError
 from latentsync.features.audio_encoder import AudioEncoder
-from latentsync.inference.job.validation_video import Rehearsal, open_rehearsal
+from latentsync.inference.job.validation_video import ValidationVideo, open_validation_video
 from latentsync.inference.latent_generator import LatentModels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.weights import DEFAULT_DIRECTORY, ModelSettings
@@ -50,7 +50,7 @@ class ValidationPictures(Protocol):
         ...
 
 
-def open_validation_video(recipe: UNetRecipe, device: torch.device) -> Rehearsal | None:
+def validation_video_of(recipe: UNetRecipe, device: torch.device) -> ValidationVideo | None:
     """The validation video with its sound, checked and with its faces found; None if none is named.
 
     Its own sound is taken where ``data.val_audio_path`` names no other. Raises the named error of what will not do.
@@ -64,12 +64,12 @@ def open_validation_video(recipe: UNetRecipe, device: torch.device) -> Rehearsal
             )
         return None
     video, audio = Path(data.val_video_path), Path(data.val_audio_path or data.val_video_path)
-    return open_rehearsal(video, audio, data.val_detector, AUXILIARY, device, data.resolution)
+    return open_validation_video(video, audio, data.val_detector, AUXILIARY, device, data.resolution)
 
 
 def make_pictures(
     recipe: UNetRecipe,
-    rehearsal: Rehearsal | None,
+    rehearsal: ValidationVideo | None,
     shown: UNetDataset,
     judge: StableSyncNet | None,
     codec: LatentCodec,

@@ -52,7 +52,7 @@ def test_lips_meet_for_lip_sounds(closed):
     assert mouth.opening.max() > 0.7
 
 
-def test_neighbours_colour_each_other():
+def test_neighbours_color_each_other():
     """The same consonant is rounder before a rounded vowel."""
     before_u, before_i = (tracks(say("t", vowel), 1, PLAIN, 1.0).mouth for vowel in ("u", "i"))
     middle = int(0.40 * CONTROL_RATE)

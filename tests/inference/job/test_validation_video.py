@@ -10,12 +10,12 @@ from latentsync.errors import AudioError, NoFaceError, VideoError
 from latentsync.face.align import FaceAligner, align_face
 from latentsync.face.detections_file import read_detections, write_detections
 from latentsync.face.mask import load_mask
-from latentsync.inference.job.validation_video import open_rehearsal
+from latentsync.inference.job.validation_video import open_validation_video
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.media.video import VideoFile
 from tests.data.talkers.film import write_film
-from tests.inference.world import ClockAudio, ColourShift
+from tests.inference.world import ClockAudio, ColorShift
 
 SIDE = 64
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ def film(tmp_path_factory):
 
 def painting() -> LipsyncPipeline:
     return LipsyncPipeline(
-        lambda options, on_pass: ColourShift(SIDE),
+        lambda options, on_step: ColorShift(SIDE),
         lambda waveform, options: ClockAudio(len(waveform) / 16000),
         load_mask("mask", SIDE),
     )
@@ -36,7 +36,7 @@ def painting() -> LipsyncPipeline:
 
 def test_every_performance_is_the_same_and_is_watched(film, tmp_path):
     video, faces = film
-    rehearsal = open_rehearsal(video, video, str(faces), tmp_path, CPU, SIDE)
+    rehearsal = open_validation_video(video, video, str(faces), tmp_path, CPU, SIDE)
     shown = []
     for name in ("first.mp4", "second.mp4", "second.mp4"):
         seen = []
@@ -62,8 +62,8 @@ def test_what_cannot_be_dubbed_is_refused_when_it_is_opened(film, tmp_path):
     video, faces = film
     write_detections(tmp_path / "nobody.npz", {number: [] for number in range(30)})
     with pytest.raises(NoFaceError, match="no usable face"):
-        open_rehearsal(video, video, str(tmp_path / "nobody.npz"), tmp_path, CPU, SIDE)
+        open_validation_video(video, video, str(tmp_path / "nobody.npz"), tmp_path, CPU, SIDE)
     with pytest.raises(AudioError):
-        open_rehearsal(video, faces, str(faces), tmp_path, CPU, SIDE)
+        open_validation_video(video, faces, str(faces), tmp_path, CPU, SIDE)
     with pytest.raises(VideoError):
-        open_rehearsal(faces, video, str(faces), tmp_path, CPU, SIDE)
+        open_validation_video(faces, video, str(faces), tmp_path, CPU, SIDE)

@@ -9,7 +9,7 @@ from latentsync.training.loop.contact_sheet import NAME_WIDTH, TILE, SheetRow, w
 
 
 def test_pictures_stand_in_their_row_and_column(tmp_path):
-    red, blue = (np.full((40, 40, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 0, 200)))
+    red, blue = (np.full((40, 40, 3), color, np.uint8) for color in ((200, 0, 0), (0, 0, 200)))
     write_sheet(
         tmp_path / "sheet.png", [SheetRow("source", [red, None, blue]), SheetRow("a long name of a row", [blue])]
     )

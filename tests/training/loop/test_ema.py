@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from latentsync.training.loop.ema import WeightAverage
+from latentsync.training.loop.ema import EMA
 
 
 def test_it_follows_the_weights_and_is_only_lent_to_the_network():
     parameter = nn.Parameter(torch.zeros(3))
-    average = WeightAverage([parameter], decay=0.9)
+    average = EMA([parameter], decay=0.9)
     expected = 0.0
     for n in range(1, 101):
         with torch.no_grad():
@@ -28,7 +28,7 @@ def test_it_follows_the_weights_and_is_only_lent_to_the_network():
 
 def test_the_network_gets_its_weights_back_after_an_error():
     parameter = nn.Parameter(torch.zeros(1))
-    average = WeightAverage([parameter], decay=0.5)
+    average = EMA([parameter], decay=0.5)
     with torch.no_grad():
         parameter.fill_(1.0)
     with pytest.raises(KeyError), average.applied():
@@ -38,7 +38,7 @@ def test_the_network_gets_its_weights_back_after_an_error():
 
 def test_a_restored_average_goes_on_as_the_stored_one():
     one, two = (nn.Parameter(torch.zeros(2)) for _ in range(2))
-    first, second = WeightAverage([one], 0.99), WeightAverage([two], 0.99)
+    first, second = EMA([one], 0.99), EMA([two], 0.99)
     for average, parameter in ((first, one), (first, one), (second, two)):
         with torch.no_grad():
             parameter.add_(1)

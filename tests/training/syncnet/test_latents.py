@@ -21,7 +21,7 @@ from latentsync.training.latents.cache import LatentCache
 from latentsync.training.loop.trainer import Outcome
 from latentsync.training.syncnet.data import pair_set, view_of
 from latentsync.training.syncnet.evaluation import evaluate_syncnet
-from latentsync.training.syncnet.model import SyncModel, see
+from latentsync.training.syncnet.model import SyncModel, embed_frames
 from latentsync.training.syncnet.run import train_syncnet
 from tests.data.clips import write_corrupt_clip, write_talking_clips
 from tests.golden import fill_by_rule
@@ -72,7 +72,7 @@ def test_the_network_sees_the_lower_half_of_the_latents_of_whole_faces(place):
     network.visual_encoder = lambda visual: seen.append(visual) or visual.flatten(1)
     model = SyncModel(network, view_of(recipe.data), codec)
     frames = read_clip_frames(clip, 3, 16)
-    see(model, frames)
+    embed_frames(model, frames)
     draws = torch.Generator().manual_seed(0)
     with torch.no_grad():
         pixels = fit_frames(frames, 32).float() / 127.5 - 1

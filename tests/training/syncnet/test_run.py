@@ -289,7 +289,7 @@ def test_the_talkers_configuration_learns_what_can_be_learnt(tmp_path, shuffled)
 
 
 def _picture_channels(data: SyncNetData) -> int:
-    """Of a frame: colours, or those of the latents, which are 4 for the codec that is not in the repository."""
+    """Of a frame: colors, or those of the latents, which are 4 for the codec that is not in the repository."""
     if not data.latent_space:
         return 3
     block = CONFIGS.parents[1] / data.codec_path / "config.json"

@@ -10,7 +10,7 @@ import torch
 
 from latentsync.errors import GenerationError
 from latentsync.training.loop.metrics_log import Journal
-from latentsync.training.unet.background_rendering import LatePictures, fits_beside
+from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
 
 MODELS = object()
 
@@ -35,7 +35,7 @@ class Pictures:
 
 def test_nobody_waits_for_pictures_until_they_are_asked_for():
     pictures = Pictures()
-    late = LatePictures(pictures)
+    late = BackgroundRendering(pictures)
     late.start(MODELS, 3)
     assert late.finished() == []
     pictures.go.set()
@@ -45,7 +45,7 @@ def test_nobody_waits_for_pictures_until_they_are_asked_for():
 
 def test_those_of_the_step_before_are_waited_for():
     pictures = Pictures()
-    late = LatePictures(pictures)
+    late = BackgroundRendering(pictures)
     late.start(MODELS, 3)
     threading.Timer(0.1, pictures.go.set).start()
     late.wait()
@@ -57,7 +57,7 @@ def test_those_of_the_step_before_are_waited_for():
 def test_a_known_failure_leaves_a_gap_and_an_unknown_one_is_raised(caplog):
     pictures = Pictures()
     pictures.go.set()
-    late = LatePictures(pictures)
+    late = BackgroundRendering(pictures)
     pictures.failure = GenerationError("made up")
     late.start(MODELS, 5)
     (found,) = late.finished(wait=True)

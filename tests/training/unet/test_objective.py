@@ -22,7 +22,7 @@ from latentsync.losses.trepa import TrepaLoss
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE
-from latentsync.training.latents.batch import LatentBatch, StepDraws, encode_batch, silence
+from latentsync.training.latents.batch import LatentBatch, StepDraws, drop_audio, encode_batch
 from latentsync.training.unet.objective import LossWeights, UNetObjective, trainable_parameters
 from latentsync.types import Losses, SampleOrigin, UNetBatch
 from tests.golden import fill_by_rule, golden_arrays, golden_json, relative_error, rule_input
@@ -297,7 +297,7 @@ def test_a_clip_without_sound_has_no_sync_loss():
         def __call__(self, latents: Tensor, mel: Tensor) -> Tensor:
             return torch.tensor([2.0, 4.0])
 
-    silenced = silence(toy_batch(), torch.tensor([1.0, 0.0]))
+    silenced = drop_audio(toy_batch(), torch.tensor([1.0, 0.0]))
     assert silenced.audio[0].any()
     assert not silenced.audio[1].any()
     losses = toy_losses(LossWeights(), silenced, sync=Fixed(small_syncnet()))

@@ -34,9 +34,9 @@ from latentsync.training.unet.data import cache_folder, prepare_windows
 from latentsync.training.unet.networks import (
     build_unet,
     choose_trained,
-    judges_of,
     load_frozen_codec,
-    load_judges,
+    load_loss_networks,
+    loss_config_of,
     make_objective,
     require_files,
     weight_files,
@@ -144,11 +144,11 @@ def test_four_steps_are_two_steps_and_two_more(stages, folder, networks):
 
 
 def task_of(recipe: UNetRecipe) -> UNetTask:
-    judges, accelerator = judges_of(recipe), Accelerator(cpu=True)
+    judges, accelerator = loss_config_of(recipe), Accelerator(cpu=True)
     clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
     codec = load_frozen_codec(recipe, accelerator.device)
     windows = prepare_windows(recipe, clips, judges, codec, accelerator)
-    objective = make_objective(recipe, judges, load_judges(recipe, judges, accelerator.device), codec)
+    objective = make_objective(recipe, judges, load_loss_networks(recipe, judges, accelerator.device), codec)
     torch.manual_seed(0)
     return UNetTask(recipe, build_unet(recipe), codec, objective, windows, None)
 
@@ -234,7 +234,7 @@ def test_a_published_file_trains_its_parts_and_names_the_weights_it_lacks(name, 
     judged, trained = PUBLISHED[name]
     network = on_meta(lambda: choose_trained(UNet3D(UNetConfig.from_dict(recipe.model)), recipe))
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == trained
-    judges = judges_of(recipe)
+    judges = loss_config_of(recipe)
     assert judges.need_pixels == bool(judged)
     files = weight_files(recipe, judges)
     assert set(files) == {"codec", "audio encoder", "U-Net to start from", *judged}
@@ -263,7 +263,7 @@ def test_contradictions_are_named_before_anything_is_loaded(override, named, mon
     monkeypatch.chdir(ROOT)
     recipe = load_config(CONFIGS / "stage2.yaml", UNetRecipe, override.split())
     with pytest.raises(ConfigError, match=named):
-        weight_files(recipe, judges_of(recipe))
+        weight_files(recipe, loss_config_of(recipe))
         on_meta(lambda: choose_trained(UNet3D(UNetConfig.from_dict(recipe.model)), recipe))
 
 
@@ -295,7 +295,7 @@ def test_a_sync_network_on_latents_supervises_without_decoded_faces(stages, fold
     latent = [f"data.syncnet_config_path={latent_sync}", "run.pixel_space_supervise=false"]
     short = ["run.max_train_steps=1", "data.batch_size=1", "data.num_val_samples=1", "optimizer.lr_warmup_steps=0"]
     recipe = recipe_of(2, folder, networks, start, *latent, *short)
-    assert not judges_of(recipe).need_pixels
+    assert not loss_config_of(recipe).need_pixels
     assert train_unet(recipe, "latent") is Outcome.FINISHED
     (row,) = table(stages / "latent", "train")
     assert row["sync"] > 0
