@@ -4,7 +4,7 @@
 #
 #   ./train_syncnet.sh data.train_data_dir=clips           the published network on your clips
 #   ./train_syncnet.sh configs/syncnet/talkers.yaml        a small one on clips that it draws itself: minutes on a CPU
-#   ./train_syncnet.sh [config] [section.key=value ...]    see docs/training.md
+#   ./train_syncnet.sh [config] [section.key=value ...]    see docs/train_syncnet.md
 #
 # GPUS=2 ./train_syncnet.sh ... takes the first two GPUs only.
 set -euo pipefail

@@ -4,7 +4,7 @@
 #
 #   ./train_unet.sh data.train_data_dir=clips           stage 1 at 256 pixels on your clips
 #   ./train_unet.sh configs/unet/talkers_stage1.yaml    a small one on clips that it draws itself: minutes on a CPU
-#   ./train_unet.sh [config] [section.key=value ...]    see docs/training.md
+#   ./train_unet.sh [config] [section.key=value ...]    see docs/train_unet.md
 #
 # GPUS=2 ./train_unet.sh ... takes the first two GPUs only.
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""Train the built-in models on synthetic talkers and put them into checkpoints/builtin. See docs/training.md.
+"""Train the built-in models on synthetic talkers and put them into checkpoints/builtin. See docs/train_builtin.md.
 
     python -m scripts.train_builtin              all steps; those that are complete are passed over
     python -m scripts.train_builtin unet_stage1  that step only; further words section.key=value change its settings

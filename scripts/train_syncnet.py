@@ -1,4 +1,4 @@
-"""Train a sync network: read a configuration, say what it is, start. See docs/training.md.
+"""Train a sync network: read a configuration, say what it is, start. See docs/train_syncnet.md.
 
 python -m scripts.train_syncnet --config_path configs/syncnet/syncnet_16_pixel_attn.yaml data.train_data_dir=clips
 """

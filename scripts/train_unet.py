@@ -1,4 +1,4 @@
-"""Train the U-Net: read a configuration, say what it is, start. See docs/training.md.
+"""Train the U-Net: read a configuration, say what it is, start. See docs/train_unet.md.
 
 python -m scripts.train_unet --unet_config_path configs/unet/stage1.yaml data.train_data_dir=clips
 """

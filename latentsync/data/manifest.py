@@ -82,7 +82,7 @@ def read_manifest(path: Path) -> Manifest:
         except (ValueError, TypeError, KeyError, ZeroDivisionError) as error:
             raise DataError(
                 f"Line {number} of the manifest {path} does not describe a clip: {error!r}.",
-                remedy="Make the manifest again, or mend the line; its keys are listed in docs/training.md.",
+                remedy="Make the manifest again, or mend the line; its keys are listed in docs/train_syncnet.md.",
             ) from error
         if clip.path.is_file():
             clips.append(clip)

@@ -1,4 +1,4 @@
-"""From JSON to the tables and the plot of docs/benchmarks.md."""
+"""From JSON to the dated tables of docs/experiments and their plot."""
 
 import json
 import sys

@@ -32,7 +32,7 @@ def negatives_of(data: SyncNetData) -> NegativeRule:
             rule.min_distance, rule.far_distance, rule.curriculum_steps, rule.other_clip_share, rule.windows_per_clip
         )
     except ValueError as error:
-        raise ConfigError(f"data.negatives: {error}.", remedy="See docs/training.md.") from error
+        raise ConfigError(f"data.negatives: {error}.", remedy="See docs/train_syncnet.md.") from error
 
 
 def find_clips(data: SyncNetData, cache: Path) -> RunClips:
