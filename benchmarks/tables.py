@@ -1,6 +1,7 @@
 """The dated tables of docs/experiments and their plot from the JSON of the benchmarks.
 
-    python -m benchmarks.tables out/*.json --document docs/experiments/benchmarks-2026-11.md --plot docs/pictures/benchmarks.png
+    python -m benchmarks.tables out/*.json --document docs/experiments/benchmarks-2026-11.md \\
+        --plot docs/pictures/benchmarks.png
 
 Every file becomes a table with the circumstances it was measured in; in the document they take the place of what stands
 between the lines ``<!-- measured -->`` and ``<!-- end of measured -->``. Without ``--document`` they are printed. The
