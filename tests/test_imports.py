@@ -30,7 +30,7 @@ ALLOWED = {
     "face": BASE | {"checkpoint"},
     "features": BASE | {"models", "audio", "media", "checkpoint"},
     "losses": BASE | {"models"},
-    "metrics": BASE | {"face", "audio", "checkpoint"},
+    "metrics": BASE | {"face", "audio", "checkpoint", "models"},
     "evaluation": BASE
     | {"media", "audio", "face", "metrics", "models", "checkpoint", "data", "recipe", "training", "html_page"},
     "data": BASE | {"media", "audio", "face", "features"},

@@ -1,4 +1,4 @@
-"""The network of the perceptual loss, from torchvision's VGG-16 file and the linear layers in the lpips package."""
+"""Loading LPIPS: torchvision's VGG-16 file, and the linear layers inside the lpips package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lpips import LPIPS
 from torch import Tensor
 
 from latentsync.checkpoint.tensors import fill, read_table, refuse_extras, require_tensors, tensors_under
-from latentsync.models.perceptual import build_lpips
+from latentsync.models.lpips import build_lpips
 
 LINEAR_LAYERS = ("weights", "v0.1", "vgg.pth")  # inside the lpips package
 _TRUNK = re.compile(r"net\.slice\d\.(.+)")  # lpips cuts the trunk into slices and leaves the layers their numbers

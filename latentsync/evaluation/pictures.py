@@ -17,10 +17,9 @@ from latentsync.evaluation.faces import FacePath
 from latentsync.evaluation.recording import Recording
 from latentsync.evaluation.voices import face_of
 from latentsync.face.similarity import transform
-from latentsync.metrics.fidelity import average, psnr_of, similarities, squared_errors
+from latentsync.metrics.fidelity import average, lpips_distance, psnr_of, similarities, squared_errors
 from latentsync.metrics.i3d import FRAMES, face_image
 from latentsync.metrics.identity import csim, face_square
-from latentsync.metrics.perceptual import lpips_distance
 from latentsync.metrics.seam import seam_step
 from latentsync.metrics.sharpness import relative_sharpness
 from latentsync.metrics.temporal import flicker, temporal_error

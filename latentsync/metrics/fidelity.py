@@ -1,14 +1,18 @@
-"""PSNR and SSIM, over a whole picture or a part of it: inside the generated area and outside must be told apart.
+"""PSNR, SSIM and LPIPS of a whole image or of a part of it: inside and outside the generated area must be told apart.
 
-Over the whole picture both mostly count pixels that no generator touched. Inside the area they ask for the very pixels
-of the reference, so they reward blur over a sharp mouth that is a pixel off; outside it they show what pasting and
-encoding cost. Both need the true picture and are meaningless between different words.
+Over the whole image they mostly count pixels that no generator touched. Inside the area PSNR and SSIM ask for the very
+pixels of the reference, so they reward blur over a sharp mouth that is a pixel off; LPIPS sees blur. Outside it all
+show what pasting and encoding cost. They need the true image and are meaningless between different words.
 """
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
+from lpips import LPIPS
+
+from latentsync.models.lpips import perceptual_distance
 
 WHITE = 255.0
 _SIGMA, _SIDE = 1.5, 11  # pixels: the window of Wang et al.
@@ -71,6 +75,28 @@ def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     means, mean_squares = mean_a * mean_b, mean_a * mean_a + mean_b * mean_b
     likeness = (2 * means + _C1) * (2 * (product - means) + _C2)
     return likeness / ((mean_squares + _C1) * (squares - mean_squares + _C2))
+
+
+@torch.inference_mode()
+def lpips_distance(
+    network: LPIPS, prediction: np.ndarray, reference: np.ndarray, region: np.ndarray | None = None
+) -> float:
+    """LPIPS (Zhang et al. 2018), mean over (N, H, W, 3) uint8 RGB images; 0 for equal ones.
+
+    ``network``: ``checkpoint.load_lpips`` (VGG-16). ``region`` (H, W) weights in [0, 1]: outside it both images are the
+    reference, so that only differences inside count; the value is still that of the whole image, and so grows with the
+    region. Raises ``ValueError`` for different shapes.
+    """
+    if prediction.shape != reference.shape or prediction.ndim != 4:
+        raise ValueError(f"images must both be (N, H, W, 3), not {prediction.shape} and {reference.shape}")
+    device = next(network.parameters()).device
+    weights = None if region is None else torch.from_numpy(region.astype(np.float32)).to(device)
+    distances = []
+    for mine, true in zip(prediction, reference, strict=True):
+        a, b = (torch.from_numpy(x).to(device).permute(2, 0, 1).float() / 127.5 - 1 for x in (mine, true))
+        a = a if weights is None else torch.lerp(b, a, weights)
+        distances.append(float(perceptual_distance(network, a[None], b[None])))
+    return float(np.mean(distances))
 
 
 def _check(prediction: np.ndarray, reference: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""PSNR and SSIM of parts of a picture."""
+"""PSNR, SSIM and LPIPS of parts of an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from latentsync.metrics.fidelity import psnr, ssim
+from latentsync.metrics.fidelity import lpips_distance, psnr, ssim
+from latentsync.models.lpips import build_lpips
 
 PICTURE = np.random.default_rng(0).integers(30, 220, (64, 48, 3), dtype=np.uint8)
 LOWER = np.zeros((64, 48), bool)
@@ -69,3 +70,41 @@ def test_what_does_not_compare(metric) -> None:
         metric(PICTURE.astype(np.float32), PICTURE)
     with pytest.raises(ValueError, match="empty"):
         metric(PICTURE, PICTURE, np.zeros_like(LOWER))
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = build_lpips().eval()
+    with torch.no_grad():
+        for layer in network.lins:
+            layer.model[1].weight.abs_()  # the trained ones are not negative
+    return network
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+
+
+def test_only_the_region_counts_in_lpips(network, images) -> None:
+    region = np.zeros((32, 32))
+    region[:16] = 1
+    other = images.copy()
+    other[:, :16] = 255 - other[:, :16]
+    assert lpips_distance(network, other, images) > 0
+    assert lpips_distance(network, other, images, region) == pytest.approx(lpips_distance(network, other, images))
+    assert lpips_distance(network, other, images, 1 - region) == pytest.approx(0, abs=1e-9)
+    assert lpips_distance(network, images, images) == pytest.approx(0, abs=1e-9)
+
+
+def test_lpips_is_the_mean_over_images(network, images) -> None:
+    other = images.copy()
+    other[0] = 128
+    whole = lpips_distance(network, other, images)
+    assert whole == pytest.approx(lpips_distance(network, other[:1], images[:1]) / 2)
+
+
+def test_lpips_of_other_shapes_is_refused(network, images) -> None:
+    with pytest.raises(ValueError, match="must both be"):
+        lpips_distance(network, images[:1], images)

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from lpips import LPIPS
+from lpips.lpips import ScalingLayer
 from torch import nn
 
+from latentsync.models.lpips import build_lpips
 from tests.golden import DATA, rule_tensor
 
 
@@ -36,3 +39,15 @@ def rule_filled(
     with ThreadPoolExecutor(max_workers=2) as pool:
         module.load_state_dict(dict(zip(shapes, pool.map(rule, shapes, shapes.values()), strict=True)), assign=True)
     return module.eval()
+
+
+def rule_lpips() -> LPIPS:
+    """Every linear layer has two names in the state dict; the rule goes by the first, 'lin0.model.1.weight'."""
+
+    def weight(name: str, shape: list[int]) -> torch.Tensor:
+        layer, _, constant = name.partition(".")
+        if layer == "scaling_layer":
+            return getattr(ScalingLayer(), constant)
+        return rule_tensor(name.replace("lins.", "lin"), tuple(shape))
+
+    return rule_filled(build_lpips, weight)

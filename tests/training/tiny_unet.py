@@ -13,7 +13,7 @@ from whisper.model import ModelDimensions
 
 from latentsync.checkpoint import WeightsCard, save_weights
 from latentsync.config import read_yaml
-from latentsync.models.perceptual import build_lpips
+from latentsync.models.lpips import build_lpips
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.models.whisper import WhisperTaps

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from latentsync.checkpoint import build_codec
 from latentsync.constants import FEATURES_PER_FRAME, LATENT_DOWNSCALE, SYNCNET_MEL_BANDS
 from latentsync.models.codec import LatentCodec
-from latentsync.models.perceptual import build_lpips
+from latentsync.models.lpips import build_lpips
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE

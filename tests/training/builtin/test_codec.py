@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from latentsync.checkpoint import load_codec
 from latentsync.config import load_config
 from latentsync.errors import ConfigError
-from latentsync.losses.picture import image_loss, kl_divergence
 from latentsync.training.builtin.codec import train_codec
 from latentsync.training.builtin.codec_recipe import CodecRecipe
 from latentsync.training.loop.trainer import Outcome
@@ -69,22 +68,3 @@ def test_going_on_from_a_codec_trains_its_decoder_only(tmp_path):
 def test_a_model_block_that_is_no_autoencoder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="describes no codec"):
         train_codec(recipe_of(tmp_path, "model.layers=3"), "run")
-
-
-def test_picture_loss_counts_what_the_weight_says():
-    pictures = torch.zeros(1, 3, 8, 8)
-    restored = torch.full_like(pictures, 0.5)  # wrong everywhere by one half, without a wrong edge
-    weight = torch.ones(1, 8, 8)
-    assert float(image_loss(restored, pictures, weight, edges=1.0)) == pytest.approx(0.5)
-    restored[..., :4] = 0  # now half of it is right, with one wrong edge per row
-    assert float(image_loss(restored, pictures, weight, edges=0.0)) == pytest.approx(0.25)
-    assert float(image_loss(restored, pictures, weight, edges=1.0)) == pytest.approx(0.25 + 0.5 / 7)
-    weight[..., 4:] = 0
-    assert float(image_loss(restored, pictures, weight, edges=0.0)) == 0
-
-
-def test_divergence_is_zero_for_the_standard_normal_distribution_only():
-    mean, log_variance = torch.zeros(2, 4, 3, 3), torch.zeros(2, 4, 3, 3)
-    assert float(kl_divergence(mean, log_variance)) == 0
-    assert float(kl_divergence(mean + 1, log_variance)) == pytest.approx(0.5)
-    assert float(kl_divergence(mean, log_variance - 2)) == pytest.approx(0.5 * (torch.e**-2 + 1))

@@ -16,7 +16,7 @@ from latentsync.diffusion.noise import mix_noise
 from latentsync.diffusion.schedule import make_scheduler
 from latentsync.errors import ConfigError
 from latentsync.face.mask import load_mask
-from latentsync.losses.perceptual import PerceptualLoss
+from latentsync.losses.image import PerceptualLoss
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
 from latentsync.losses.trepa import TrepaLoss
 from latentsync.models.codec import LatentCodec
@@ -26,9 +26,8 @@ from latentsync.training.latents.batch import LatentBatch, StepDraws, drop_audio
 from latentsync.training.unet.objective import LossWeights, UNetObjective, trainable_parameters
 from latentsync.types import Losses, SampleOrigin, UNetBatch
 from tests.golden import fill_by_rule, golden_arrays, golden_json, relative_error, rule_input
-from tests.losses.test_perceptual import rule_lpips
 from tests.losses.test_sync import small_syncnet
-from tests.models.published import on_meta
+from tests.models.published import on_meta, rule_lpips
 from tests.models.test_codec import small_kl
 from tests.models.test_syncnet import rule_syncnet
 from tests.models.test_videomae import REDUCED

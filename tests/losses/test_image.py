@@ -1,28 +1,13 @@
-"""The perceptual loss against the published numbers (LPIPS with the rule's weights)."""
+"""Losses on single images; the perceptual one against the published numbers (LPIPS with the rule's weights)."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from lpips import LPIPS
-from lpips.lpips import ScalingLayer
 
-from latentsync.losses.perceptual import PerceptualLoss
-from latentsync.models.perceptual import build_lpips
-from tests.golden import golden_arrays, rule_input, rule_tensor
-from tests.models.published import rule_filled
-
-
-def rule_lpips() -> LPIPS:
-    """Every linear layer has two names in the state dict; the rule goes by the first, 'lin0.model.1.weight'."""
-
-    def weight(name: str, shape: list[int]) -> torch.Tensor:
-        layer, _, constant = name.partition(".")
-        if layer == "scaling_layer":
-            return getattr(ScalingLayer(), constant)
-        return rule_tensor(name.replace("lins.", "lin"), tuple(shape))
-
-    return rule_filled(build_lpips, weight)
+from latentsync.losses.image import PerceptualLoss, image_loss, kl_divergence
+from tests.golden import golden_arrays, rule_input
+from tests.models.published import rule_lpips
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +43,22 @@ def test_the_gradient_reaches_the_face_and_not_the_network():
     assert (predicted.grad[..., :16, :] == 0).all()
     assert predicted.grad[..., 16:, :].abs().sum() > 0
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_image_loss_counts_what_the_weight_says():
+    images = torch.zeros(1, 3, 8, 8)
+    reconstruction = torch.full_like(images, 0.5)  # wrong everywhere by one half, without a wrong edge
+    weight = torch.ones(1, 8, 8)
+    assert float(image_loss(reconstruction, images, weight, edges=1.0)) == pytest.approx(0.5)
+    reconstruction[..., :4] = 0  # now half of it is right, with one wrong edge per row
+    assert float(image_loss(reconstruction, images, weight, edges=0.0)) == pytest.approx(0.25)
+    assert float(image_loss(reconstruction, images, weight, edges=1.0)) == pytest.approx(0.25 + 0.5 / 7)
+    weight[..., 4:] = 0
+    assert float(image_loss(reconstruction, images, weight, edges=0.0)) == 0
+
+
+def test_kl_divergence_is_zero_for_the_standard_normal_distribution_only():
+    mean, log_variance = torch.zeros(2, 4, 3, 3), torch.zeros(2, 4, 3, 3)
+    assert float(kl_divergence(mean, log_variance)) == 0
+    assert float(kl_divergence(mean + 1, log_variance)) == pytest.approx(0.5)
+    assert float(kl_divergence(mean, log_variance - 2)) == pytest.approx(0.5 * (torch.e**-2 + 1))
