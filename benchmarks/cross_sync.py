@@ -60,7 +60,7 @@ from latentsync.training.loop.contact_sheet import SheetRow, write_sheet
 from latentsync.training.syncnet.data import view_of
 from latentsync.training.syncnet.model import SyncModel
 from latentsync.training.syncnet.trace import SyncTrace
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 BUILTIN = DEFAULT_DIRECTORY / "builtin"
 FRAME_PER_CROP = 2  # side of the frames over that of the aligned face
@@ -80,7 +80,7 @@ class DrawnVideo:
         """See ``types.VideoSource``."""
         indices = range(self.info.n_frames)[start:stop]
         for index in reversed(indices) if reverse else indices:
-            yield Frame(index, Fraction(index) / self.info.fps, self.pixels[index])
+            yield ArrayFrame(index, Fraction(index) / self.info.fps, self.pixels[index])
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Instruments:
 
     def openings(self, frames: np.ndarray) -> np.ndarray:
         """(N,) measured in (N, H, W, 3); frames without a face are interpolated."""
-        found = self.mesh.detect([Frame.of(pixels) for pixels in frames])
+        found = self.mesh.detect([ArrayFrame.of(pixels) for pixels in frames])
         return fill_gaps([mouth_opening(faces[0].landmarks[None])[0] if faces else np.nan for faces in found])
 
     def align(self, frames: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:

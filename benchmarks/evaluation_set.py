@@ -30,7 +30,7 @@ from latentsync.inference.options import SyncOptions
 from latentsync.inference.presets import BUILTIN_PRESET, PRESETS
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, VideoInfo
 
 
 def write_film(path: Path, clip: TalkerClip, crf: int) -> None:
@@ -38,7 +38,7 @@ def write_film(path: Path, clip: TalkerClip, crf: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     count = clip.n_frames
     info = VideoInfo(Path("talker"), clip.width, clip.height, clip.fps, count, count / clip.fps)
-    frames = (Frame(i, Fraction(i) / clip.fps, pixels) for i, pixels in enumerate(clip.frames()))
+    frames = (ArrayFrame(i, Fraction(i) / clip.fps, pixels) for i, pixels in enumerate(clip.frames()))
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder) / "sound.wav"
         with wave.open(str(sound), "wb") as file:

@@ -18,7 +18,7 @@ from latentsync.face.align import FaceAligner
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
 from latentsync.stream import parallel_map
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 
 # Left brow, right brow and nose tip region of a frontal face, in widths of its outline from their common centre.
 ANCHORS = np.array([[-0.24, -0.14], [0.24, -0.14], [0.0, 0.2]])
@@ -28,7 +28,7 @@ def measure(width: int, height: int, face: int, resolution: int, frames: int, wo
     """One figure with the circumstances it was measured under."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
-    frame = Frame.of(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+    frame = ArrayFrame.of(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
     aligner, paster = FaceAligner(resolution), FacePaster(load_mask("mask", resolution))
     landmarks = np.zeros((68, 2))
     for part, anchor in zip((slice(17, 22), slice(22, 27), slice(27, 36)), ANCHORS, strict=True):

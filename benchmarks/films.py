@@ -14,7 +14,7 @@ from latentsync.data.talkers.files import write_wav
 from latentsync.face.detections_file import Detections, write_detections
 from latentsync.face.detector import Detection
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 DRAWN = EncodingOptions("h264", 18, "veryfast")
 
@@ -45,7 +45,7 @@ def write_film(path: Path, clip: TalkerClip, encoding: EncodingOptions) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     count = clip.n_frames
     info = VideoInfo(Path("talker"), clip.width, clip.height, clip.fps, count, count / clip.fps)
-    frames = (Frame(index, Fraction(index) / clip.fps, pixels) for index, pixels in enumerate(clip.frames()))
+    frames = (ArrayFrame(index, Fraction(index) / clip.fps, pixels) for index, pixels in enumerate(clip.frames()))
     sound = path.with_suffix(".sound.wav")
     write_wav(sound, clip.waveform)
     try:
@@ -56,7 +56,7 @@ def write_film(path: Path, clip: TalkerClip, encoding: EncodingOptions) -> None:
 
 def in_rgb(frame: Frame) -> Frame:
     """The frame as nothing but RGB: what reads and writes it converts all of it."""
-    return Frame(frame.index, frame.time, frame.pixels, frame.alpha)
+    return ArrayFrame(frame.index, frame.time, frame.pixels, frame.alpha)
 
 
 def drawn_faces(clip: TalkerClip) -> Detections:

@@ -35,7 +35,7 @@ from latentsync.preprocess.steps.networks import LoadedTools
 from latentsync.preprocess.steps.shots import mark_shots
 from latentsync.preprocess.steps.step2_resampled import resampled_info
 from latentsync.preprocess.steps.step6_affine_transformed import aligned_frames, square_info
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 
 FIRST = EncodingOptions("h264", 14, "veryfast", repeatable=True)
 LAST = EncodingOptions("h264", 13, "fast", repeatable=True)
@@ -60,7 +60,7 @@ def _spans(borders: list[int]) -> list[tuple[int, int]]:
 def _encode_part(source: Path, start: int, stop: int, folder: Path) -> Path:
     video = VideoFile(source)
     target = folder / f"{source.stem}_{start}.mp4"
-    frames = (Frame(f.index - start, f.time - start / MODEL_FPS, f.pixels) for f in video.frames(start, stop))
+    frames = (ArrayFrame(f.index - start, f.time - start / MODEL_FPS, f.pixels) for f in video.frames(start, stop))
     write_video(target, frames, video.info, FIRST, source)
     return target
 
@@ -76,7 +76,7 @@ def _align(segment: Path, settings: PreprocessSettings, detector: FaceDetector, 
     video = VideoFile(segment)
     count = FaceCount(settings.faces.min_side)
     for frame in video.frames():
-        count.add(frame.index, detector.detect([Frame.of(frame.pixels)])[0])
+        count.add(frame.index, detector.detect([ArrayFrame.of(frame.pixels)])[0])
     count.finish()
     if count.reason:
         return 0

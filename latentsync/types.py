@@ -41,7 +41,7 @@ class ColorTags:
 
 @dataclass(frozen=True, slots=True)
 class AudioStreamInfo:
-    """One sound track: FFmpeg codec name, samples per second, channels, length in seconds (None = not stated)."""
+    """One audio stream: FFmpeg codec name, samples per second, channels, length in seconds (None = not stated)."""
 
     codec: str
     sample_rate: int
@@ -53,8 +53,8 @@ class AudioStreamInfo:
 class VideoInfo:
     """What the container and the codec say of a video, before a frame of it is decoded.
 
-    ``width`` and ``height`` are of the frames as they are shown and as ``VideoSource.frames`` gives them: rotation is
-    already applied. ``n_frames`` counts the packets of the stream, so a damaged tail can make it too high.
+    ``width`` and ``height`` are those of the frames that ``VideoSource.frames`` gives: rotation is already applied.
+    ``n_frames`` counts the packets of the stream, so a damaged end of the file can make it too high.
     """
 
     path: Path
@@ -74,19 +74,72 @@ class VideoInfo:
     audio: tuple[AudioStreamInfo, ...] = ()
 
 
-Box = tuple[int, int, int, int]  # a part of a frame: columns x0 to x1 - 1, rows y0 to y1 - 1, as (x0, y0, x1, y1)
+Box = tuple[int, int, int, int]  # (x0, y0, x1, y1): columns x0 to x1 - 1 and rows y0 to y1 - 1 of a frame
+
+
+class Frame(Protocol):
+    """One image of a video. Nobody writes to its arrays: ``patched`` gives a new frame.
+
+    Two classes are frames. An ``ArrayFrame`` holds RGB pixels. A ``media.planes.DecodedFrame`` holds what the decoder
+    gave and converts to RGB only the part that is asked for: ask for ``region`` or ``samples`` where they are enough,
+    and for ``reduced`` where a small image is.
+    """
+
+    @property
+    def index(self) -> int:
+        """Number of the frame in its source, from 0."""
+        ...
+
+    @property
+    def time(self) -> Fraction:
+        """When the frame is shown, in seconds: in its source, or in the result behind ``inference.timeline``."""
+        ...
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        ...
+
+    @property
+    def alpha(self) -> np.ndarray | None:
+        """(H, W) uint8, or None for an opaque frame."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, 3) of ``pixels``."""
+        ...
+
+    def shown_at(self, time: Fraction, index: int | None = None) -> Frame:
+        """The same image at another time, counted as ``index`` if one is given."""
+        ...
+
+    def region(self, box: Box) -> np.ndarray:
+        """(y1 - y0, x1 - x0, 3) uint8: the pixels in ``box``, which must lie inside the frame."""
+        ...
+
+    def samples(self, width: int, height: int) -> np.ndarray:
+        """(height, width, 3) uint8: pixels on an even grid over the image."""
+        ...
+
+    def reduced(self, scale: float) -> np.ndarray:
+        """(H', W', 3) uint8: the image made smaller by averaging, to the size that ``reduced_size`` gives."""
+        ...
+
+    def patched(self, box: Box, pixels: np.ndarray) -> Frame:
+        """A new frame with ``pixels`` (y1 - y0, x1 - x0, 3) uint8 in ``box``."""
+        ...
+
+
+def reduced_size(shape: tuple[int, ...], scale: float) -> tuple[int, int]:
+    """(W', H') of an image of ``shape`` (H, W, ...): its sides times ``scale``, rounded, at least one pixel."""
+    height, width = shape[:2]
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """One picture. ``pixels`` (H, W, 3) uint8 RGB; ``alpha`` (H, W) uint8 or None; neither may be written to.
-
-    ``index`` counts the frames of the source. ``time`` is when the frame is shown, in seconds: in the source when it
-    comes from a ``VideoSource``, in the result once ``inference.timeline`` has put the frames into playing order.
-
-    A frame of a video file (``media.planes``) makes RGB of itself only where it is looked at: ask for ``region`` or
-    ``samples`` where they do, ``reduced`` for a small picture, and change a part with ``patched``.
-    """
+class ArrayFrame:
+    """A ``Frame`` whose pixels are in memory as RGB."""
 
     index: int
     time: Fraction
@@ -94,51 +147,47 @@ class Frame:
     alpha: np.ndarray | None = None
 
     @classmethod
-    def of(cls, pixels: np.ndarray) -> Frame:
-        """A picture on its own."""
-        return Frame(0, Fraction(0), pixels)
+    def of(cls, pixels: np.ndarray) -> ArrayFrame:
+        """A single image: frame 0 at 0 s."""
+        return cls(0, Fraction(0), pixels)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, 3) of ``pixels``."""
-        return self.pixels.shape
+        """See ``Frame.shape``."""
+        height, width, channels = self.pixels.shape
+        return height, width, channels
 
-    def shown_at(self, time: Fraction, index: int | None = None) -> Frame:
-        """The same picture at another time, counted as ``index`` if one is given."""
-        return Frame(self.index if index is None else index, time, self.pixels, self.alpha)
+    def shown_at(self, time: Fraction, index: int | None = None) -> ArrayFrame:
+        """See ``Frame.shown_at``."""
+        return ArrayFrame(self.index if index is None else index, time, self.pixels, self.alpha)
 
     def region(self, box: Box) -> np.ndarray:
-        """(y1 - y0, x1 - x0, 3) uint8: that part of ``pixels``, which must lie inside."""
+        """See ``Frame.region``; a view."""
         x0, y0, x1, y1 = box
         return self.pixels[y0:y1, x0:x1]
 
     def samples(self, width: int, height: int) -> np.ndarray:
-        """(height, width, 3) uint8: pixels on an even grid over the picture."""
-        import cv2  # late: hardly anyone who needs types needs pictures
+        """See ``Frame.samples``."""
+        import cv2  # here, because most of what needs these types needs no images
 
         return cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_NEAREST)
 
     def reduced(self, scale: float) -> np.ndarray:
-        """(H', W', 3) uint8: the picture made smaller by averaging; sides times ``scale``, rounded, at least one."""
+        """See ``Frame.reduced``."""
         import cv2
 
-        return cv2.resize(self.pixels, self.reduced_size(scale), interpolation=cv2.INTER_AREA)
+        return cv2.resize(self.pixels, reduced_size(self.shape, scale), interpolation=cv2.INTER_AREA)
 
-    def reduced_size(self, scale: float) -> tuple[int, int]:
-        """(W', H') of ``reduced``."""
-        height, width, _ = self.shape
-        return max(1, round(width * scale)), max(1, round(height * scale))
-
-    def patched(self, box: Box, pixels: np.ndarray) -> Frame:
-        """A new frame with ``pixels`` (y1 - y0, x1 - x0, 3) uint8 in that part."""
+    def patched(self, box: Box, pixels: np.ndarray) -> ArrayFrame:
+        """See ``Frame.patched``."""
         x0, y0, x1, y1 = box
         changed = self.pixels.copy()
         changed[y0:y1, x0:x1] = pixels
-        return Frame(self.index, self.time, changed, self.alpha)
+        return ArrayFrame(self.index, self.time, changed, self.alpha)
 
 
 class VideoSource(Protocol):
-    """Anything that can give its frames in order, more than once."""
+    """A video whose frames can be read in order, more than once."""
 
     info: VideoInfo
 
@@ -167,28 +216,26 @@ class FaceObservation:
 
 @dataclass(frozen=True, slots=True)
 class AlignedFace:
-    """A face brought into the square that the network sees.
+    """A face on the canvas, the square that the network sees.
 
     ``pixels`` (3, R, R) float32 in [-1, 1]; ``matrix`` (2, 3) float64 maps frame pixels to canvas pixels.
-    ``found`` is False for a stand-in, whose generated result is thrown away.
     """
 
     pixels: np.ndarray
     matrix: np.ndarray
-    found: bool = True
 
 
-# -- sound ------------------------------------------------------------------------------------------------------------
+# -- audio ------------------------------------------------------------------------------------------------------------
 
 
 def feature_positions(frame_time: Fraction, n_positions: int) -> np.ndarray:
     """(10,) int64: the encoder positions that a video frame at ``frame_time`` seconds attends to.
 
-    80 ms before to 120 ms after its own position ``floor(time * 50)``, in exact arithmetic; positions outside the file
-    repeat its first or last one. Raises ``ValueError`` if there are no positions at all.
+    These are the positions from 80 ms before to 120 ms after the frame's own, ``floor(frame_time * 50)``, in exact
+    arithmetic. Outside the file its first or last position is repeated. Raises ``ValueError`` if there are none at all.
     """
     if n_positions < 1:
-        raise ValueError("a sound track without a single encoder position has no windows")
+        raise ValueError("audio without a single encoder position has no windows")
     own = int(frame_time * FEATURE_RATE // 1)
     return np.clip(np.arange(own - FEATURES_BEFORE, own + FEATURES_AFTER), 0, n_positions - 1)
 
@@ -196,7 +243,7 @@ def feature_positions(frame_time: Fraction, n_positions: int) -> np.ndarray:
 class AudioWindows(Protocol):
     """Audio conditioning by time, whether it was computed beforehand or is computed when asked for."""
 
-    duration: Fraction  # of the sound, s
+    duration: Fraction  # of the audio, s
 
     def window(self, frame_time: Fraction) -> np.ndarray:
         """(S, D) float32 tokens for the video frame at ``frame_time`` seconds: time-major, tap-minor."""
@@ -205,7 +252,7 @@ class AudioWindows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AudioFeatures:
-    """Whisper's hidden states of a whole sound track. ``states`` (T, L, D) float32 at 50 Hz; tiny: L 5, D 384."""
+    """Whisper's hidden states of a whole audio track. ``states`` (T, L, D) float32 at 50 Hz; tiny: L 5, D 384."""
 
     states: np.ndarray
     duration: Fraction
@@ -221,10 +268,10 @@ class AudioFeatures:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """F aligned faces that are generated together, with the sound of each.
+    """F aligned faces that are generated together, with the audio tokens of each.
 
     ``faces`` (F, 3, R, R) float32 in [-1, 1]; ``audio`` (F, S, D) float32; ``number`` counts the windows of a run.
-    ``reference`` (3, R, R): the face that the network is shown with its mouth, for all frames; None = each frame's own.
+    ``reference`` (3, R, R) float32 in [-1, 1] is the reference image of all frames; None = each frame's own face.
     """
 
     number: int
@@ -234,17 +281,17 @@ class Window:
 
     @property
     def references(self) -> np.ndarray:
-        """(F or 1, 3, R, R) float32 in [-1, 1]: the faces that the network is shown whole."""
+        """(F or 1, 3, R, R) float32 in [-1, 1]: the reference images, which show the mouth."""
         return self.faces if self.reference is None else self.reference[None]
 
 
 class WindowGenerator(Protocol):
-    """The network as the pipeline sees it: windows in, faces out. Tests put stubs here."""
+    """What generates faces for the pipeline: windows in, faces out. Tests put stubs here."""
 
     resolution: int  # R
 
     def __call__(self, windows: list[Window]) -> np.ndarray:
-        """(len(windows), F, 3, R, R) float32 in [-1, 1]; only the area to be generated is used."""
+        """(len(windows), F, 3, R, R) float32 in [-1, 1]; only the area that the mask leaves to generate is used."""
         ...
 
 
@@ -252,7 +299,7 @@ class WindowGenerator(Protocol):
 class FeatureCache:
     """Deep features that a denoiser may keep from one step for the next ones (see ``diffusion.step_cache``).
 
-    When ``reuse`` is False the denoiser computes everything and stores ``hidden``; when True it starts from ``hidden``.
+    If ``reuse`` is False, the denoiser computes everything and stores ``hidden``; if True, it starts from ``hidden``.
     """
 
     reuse: bool = False
@@ -283,9 +330,9 @@ class ClipFault:
 
 @dataclass(frozen=True, slots=True)
 class SampleOrigin:
-    """Where a training sample comes from, so that a bad step can name its data.
+    """Where a training sample comes from, so that the report of a bad step can name its data.
 
-    ``faults`` are the clips that were asked for before this one and could not be used.
+    ``faults`` are the clips that were chosen before this one and could not be used.
     """
 
     clip_id: str
@@ -296,11 +343,11 @@ class SampleOrigin:
 
 @dataclass(frozen=True, slots=True)
 class SyncBatch:
-    """Pictures and sounds that belong together (label 1) or not (label 0).
+    """Frames and audio that belong together (label 1) or not (label 0).
 
     ``frames`` (B, F, 3, H, R) uint8 RGB, H = R or the lower half R/2, or (B, F, 2, C, h, w) float32, mean and standard
     deviation of the latents; ``mel`` (B, 1, 80, M) float32 in [-4, 4];
-    ``labels`` (B,) float32. ``origins`` name the clip and the start of the pictures; ``step`` is that of the training.
+    ``labels`` (B,) float32. ``origins`` name the clip and the first frame; ``step`` is the training step.
     """
 
     frames: Tensor
@@ -320,7 +367,7 @@ class UNetBatch:
     """What one training step of the U-Net sees.
 
     ``target``, ``masked`` and ``reference`` (B, F, 3, R, R) float32 in [-1, 1]; ``keep_mask`` (1, R, R), 1 = keep;
-    ``audio`` (B, F, S, D) float32; ``mel`` (B, 1, 80, M) float32 in [-4, 4], None where no sync network listens.
+    ``audio`` (B, F, S, D) float32; ``mel`` (B, 1, 80, M) float32 in [-4, 4], None without a sync loss.
     """
 
     target: Tensor
@@ -333,9 +380,10 @@ class UNetBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> UNetBatch:
         """The same batch with its tensors on ``device``."""
-        target, masked, reference, keep_mask, audio, mel = (
-            None if x is None else x.to(device, non_blocking=non_blocking)
-            for x in (self.target, self.masked, self.reference, self.keep_mask, self.audio, self.mel)
+        mel = None if self.mel is None else self.mel.to(device, non_blocking=non_blocking)
+        target, masked, reference, keep_mask, audio = (
+            x.to(device, non_blocking=non_blocking)
+            for x in (self.target, self.masked, self.reference, self.keep_mask, self.audio)
         )
         return UNetBatch(target, masked, reference, keep_mask, audio, mel, self.origins)
 
@@ -345,10 +393,11 @@ class UNetBatch:
 
 @dataclass(frozen=True, slots=True)
 class SyncScore:
-    """How well lips and sound agree, by SyncNet v2 (``metrics.sync_score``).
+    """How well lips and audio agree, by SyncNet v2 (``metrics.sync_score``).
 
-    ``confidence`` (LSE-C) median less minimum of the mean distances over all shifts; ``distance`` (LSE-D) the minimum;
-    ``offset_frames`` the shift of the minimum in frames at 25 fps, positive if the sound comes too early.
+    SyncNet gives a mean distance for each shift of the audio. ``confidence`` (LSE-C) is the median of these distances
+    minus their minimum, ``distance`` (LSE-D) the minimum, and ``offset_frames`` the shift of the minimum in frames at
+    25 fps, positive if the audio comes too early.
     """
 
     confidence: float
@@ -360,7 +409,7 @@ class SyncScore:
 class Losses:
     """Mean losses of a batch, scalars in float32; None = not computed.
 
-    ``total`` is the weighted sum that is trained on; the others are as they came, without their weights.
+    ``total`` is the weighted sum that is trained on; the others are without their weights.
     """
 
     total: Tensor

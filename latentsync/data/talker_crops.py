@@ -28,7 +28,7 @@ from latentsync.errors import DataError
 from latentsync.face.align import FaceAligner
 from latentsync.media.threads import single_threaded
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 FRAME_PER_CROP = 2.0  # side of the drawn frame over that of the crop: the face fills about half of it
 CRF = 16  # near-transparent for crops this small
@@ -124,5 +124,6 @@ def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
 def _crops(talker: TalkerClip, side: int) -> Iterator[Frame]:
     aligner = FaceAligner(side)
     for index, (pixels, landmarks) in enumerate(zip(talker.frames(), talker.landmarks, strict=True)):
-        face = aligner.align(Frame.of(pixels), landmarks).pixels
-        yield Frame(index, Fraction(index) / MODEL_FPS, np.rint((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8))
+        face = aligner.align(ArrayFrame.of(pixels), landmarks).pixels
+        levels = np.rint((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+        yield ArrayFrame(index, Fraction(index) / MODEL_FPS, levels)

@@ -16,7 +16,7 @@ import numpy as np
 from latentsync.face.color_match import NEUTRAL, ColorFit, ColorSmoother, fit_color
 from latentsync.face.resample import warp
 from latentsync.face.similarity import invert, transform
-from latentsync.types import AlignedFace, Box, Frame
+from latentsync.types import AlignedFace, ArrayFrame, Box, Frame
 
 BORDER_MARGIN = 1.5  # canvas pixels: interpolation reaches one pixel (diagonally 1.41) beyond the area otherwise
 RING = 0.06  # width of the ring in which colors are compared, as a share of the canvas side
@@ -136,7 +136,7 @@ def paste_face(
     color = paster.compare(face, AlignedFace(pixels=seen, matrix=matrix), frame.shape)
     if smoother is not None:
         color = smoother.next(color, shot)
-    pasted = paster.paste(Frame.of(frame), face, matrix, color, strength, protect)
+    pasted = paster.paste(ArrayFrame.of(frame), face, matrix, color, strength, protect)
     return pasted.pixels.copy() if pasted.pixels is frame else pasted.pixels
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from latentsync.errors import ConfigError
 from latentsync.inference.timeline import LengthMode, playing_order
-from latentsync.types import Frame, VideoInfo, VideoSource
+from latentsync.types import ArrayFrame, Frame, VideoInfo, VideoSource
 
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 _FAR = 25  # frames: a longer jump is quicker by seeking than by decoding what lies between
@@ -87,7 +87,7 @@ class _Undecoded:
     def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
         indices = range(len(self._times))[start:stop]
         for index in reversed(indices) if reverse else indices:
-            yield Frame(index, self._times[index], _NO_PIXELS)
+            yield ArrayFrame(index, self._times[index], _NO_PIXELS)
 
 
 def in_source_order(video: VideoSource, frames: list[Frame]) -> Iterator[Frame]:

@@ -9,6 +9,7 @@ others are the decoder's own, bit for bit, with all the bits that they have.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 
 from latentsync.media.color import Reading, RgbToFrame, alpha_of, plane_view, rgb_of, rgb_reduced, rgb_samples
-from latentsync.types import Box, Frame
+from latentsync.types import ArrayFrame, Box, Frame, reduced_size
 
 # Pixels around a part that are converted with it, so that it comes out as it does from the whole picture (measured).
 _READ_MARGIN = 16  # bicubic chroma reaches 3; swscale interpolates otherwise in pictures of less than 14 x 12 pixels
@@ -28,7 +29,7 @@ def frame_of(index: int, time: Fraction, planes: av.VideoFrame, reading: Reading
     """A frame of an upright decoded picture, with its alpha plane if ``alpha``."""
     if not alpha and in_parts(planes.format.name, planes.width, planes.height):
         return DecodedFrame(index, time, _Picture(planes, reading))
-    return Frame(index, time, rgb_of(planes, reading), alpha_of(planes) if alpha else None)
+    return ArrayFrame(index, time, rgb_of(planes, reading), alpha_of(planes) if alpha else None)
 
 
 def layout_of(pix_fmt: str) -> str:
@@ -68,42 +69,44 @@ class _Picture:
         return rgb_of(part, self.reading, threads=1)[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
-class DecodedFrame(Frame):
-    """A frame of a video file. ``pixels`` are made when they are first asked for; the other ways to look make less.
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedFrame:
+    """A ``Frame`` of a video file. Any thread may ask for its pixels.
 
-    Any thread may ask.
+    ``patches``: boxes and the pixels (y1 - y0, x1 - x0, 3) uint8 painted over them, in this order.
     """
 
-    __slots__ = ("_patches", "_picture")
-
-    def __init__(
-        self, index: int, time: Fraction, picture: _Picture, patches: tuple[tuple[Box, np.ndarray], ...] = ()
-    ) -> None:
-        fields = {"index": index, "time": time, "alpha": None, "_picture": picture, "_patches": patches}
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
+    index: int
+    time: Fraction
+    picture: _Picture
+    patches: tuple[tuple[Box, np.ndarray], ...] = ()
 
     @property
     def pixels(self) -> np.ndarray:
         """See ``Frame``."""
-        return self.region(self._picture.whole)
+        return self.region(self.picture.whole)
+
+    @property
+    def alpha(self) -> None:
+        """Decoded frames are opaque."""
+        return None
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """See ``Frame``."""
-        return self._picture.planes.height, self._picture.planes.width, 3
+        return self.picture.planes.height, self.picture.planes.width, 3
 
     def shown_at(self, time: Fraction, index: int | None = None) -> DecodedFrame:
         """See ``Frame``."""
-        return DecodedFrame(self.index if index is None else index, time, self._picture, self._patches)
+        return replace(self, time=time, index=self.index if index is None else index)
 
     def region(self, box: Box) -> np.ndarray:
         """See ``Frame``."""
-        part = self._picture.region(box)
-        if not self._patches:
+        part = self.picture.region(box)
+        if not self.patches:
             return part
         part = part.copy()
-        for (x0, y0, x1, y1), pixels in self._patches:
+        for (x0, y0, x1, y1), pixels in self.patches:
             left, top, right, bottom = max(x0, box[0]), max(y0, box[1]), min(x1, box[2]), min(y1, box[3])
             if left < right and top < bottom:
                 inside = pixels[top - y0 : bottom - y0, left - x0 : right - x0]
@@ -112,33 +115,36 @@ class DecodedFrame(Frame):
 
     def samples(self, width: int, height: int) -> np.ndarray:
         """See ``Frame``."""
-        if self._patches:
-            return super().samples(width, height)
-        return rgb_samples(self._picture.planes, self._picture.reading, width, height)
+        if self.patches:
+            return self._painted().samples(width, height)
+        return rgb_samples(self.picture.planes, self.picture.reading, width, height)
 
     def reduced(self, scale: float) -> np.ndarray:
         """See ``Frame``."""
-        if self._patches:
-            return super().reduced(scale)
-        return rgb_reduced(self._picture.planes, self._picture.reading, *self.reduced_size(scale))
+        if self.patches:
+            return self._painted().reduced(scale)
+        return rgb_reduced(self.picture.planes, self.picture.reading, *reduced_size(self.shape, scale))
 
     def patched(self, box: Box, pixels: np.ndarray) -> DecodedFrame:
         """See ``Frame``."""
-        return DecodedFrame(self.index, self.time, self._picture, (*self._patches, (box, pixels)))
+        return replace(self, patches=(*self.patches, (box, pixels)))
+
+    def _painted(self) -> ArrayFrame:
+        return ArrayFrame(self.index, self.time, self.pixels)
 
     def planes_for(self, to_frame: RgbToFrame) -> av.VideoFrame | None:
         """A copy of the decoder's planes for an encoder, changed under the pixels that patches have changed.
 
         None if the encoder takes another format than the decoder gives, or reads it in another way.
         """
-        planes = self._picture.planes
-        if to_frame.pix_fmt != layout_of(planes.format.name) or to_frame.reading != self._picture.reading:
+        planes = self.picture.planes
+        if to_frame.pix_fmt != layout_of(planes.format.name) or to_frame.reading != self.picture.reading:
             return None
-        result = _cut(planes, self._picture.whole, to_frame.pix_fmt)
-        for patch, _ in self._patches:
+        result = _cut(planes, self.picture.whole, to_frame.pix_fmt)
+        for patch, _ in self.patches:
             box = _even(patch, planes, _WRITTEN_MARGIN)
             painted = self.region(box)
-            difference = cv2.absdiff(painted, self._picture.region(box))
+            difference = cv2.absdiff(painted, self.picture.region(box))
             changed = cv2.bitwise_not(cv2.inRange(difference, (0, 0, 0), (0, 0, 0)))
             for target, source in _matching(result, box, to_frame(painted, None)):
                 cv2.copyTo(source, _changed_samples(changed, source.shape), target)

@@ -15,7 +15,7 @@ from latentsync.media.color import RgbToFrame
 from latentsync.media.encoding import EncodingOptions, EncodingPlan, plan_encoding
 from latentsync.media.planes import DecodedFrame
 from latentsync.media.threads import codec_threads
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 _MAX_REORDERING = 60  # seconds between decoding and showing a frame that no encoder means
 
@@ -108,7 +108,7 @@ def check_encoder(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> 
         with av.open(io.BytesIO(), "w", format=plan.container) as container:
             track = VideoTrack(container, plan, source)
             for index in range(2):
-                container.mux(track.encode(Frame(index, index / source.fps, pixels, alpha), 1 / source.fps))
+                container.mux(track.encode(ArrayFrame(index, index / source.fps, pixels, alpha), 1 / source.fps))
             container.mux(track.flush())
     except (av.FFmpegError, ValueError) as cause:
         raise encoder_error(plan, source, cause) from cause

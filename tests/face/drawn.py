@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from latentsync.face.detector import Detection
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame, Frame
 from tests.golden import golden_arrays
 
 
@@ -38,7 +38,7 @@ def blank_frames(count: int, fps: int = 25, cuts: tuple[int, ...] = ()) -> Itera
     for index in range(count):
         pixels = np.full((36, 64, 3), 60 + 120 * (sum(index >= cut for cut in cuts) % 2), dtype=np.uint8)
         pixels[0, 0] = (index // 256, index % 256, 0)
-        yield Frame(index, Fraction(index, fps), pixels)
+        yield ArrayFrame(index, Fraction(index, fps), pixels)
 
 
 class TruthfulDetector:

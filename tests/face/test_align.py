@@ -3,14 +3,14 @@ import pytest
 
 from latentsync.face.align import FaceAligner, align_face, anchor_points, estimate_similarity
 from latentsync.face.similarity import compose, crop_to_canvas, transform
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 from tests.face.drawn import placed, smooth_picture
 
 
 @pytest.mark.parametrize("resolution", [256, 512])
 def test_anchors_land_where_the_template_has_them(resolution):
     landmarks = placed((300.25, 280.75), 150, degrees=20)
-    face = FaceAligner(resolution).align(Frame.of(smooth_picture(600, 640, 12)), landmarks)
+    face = FaceAligner(resolution).align(ArrayFrame.of(smooth_picture(600, 640, 12)), landmarks)
     assert face.pixels.shape == (3, resolution, resolution)
     assert face.pixels.dtype == np.float32
     assert face.matrix.dtype == np.float64
@@ -44,7 +44,7 @@ def test_our_geometry_remembers_nothing():
 
 
 def test_a_face_half_outside_the_frame_is_grey_there():
-    face = FaceAligner(256).align(Frame.of(np.full((300, 300, 3), 250, dtype=np.uint8)), placed((0, 150), 120))
+    face = FaceAligner(256).align(ArrayFrame.of(np.full((300, 300, 3), 250, dtype=np.uint8)), placed((0, 150), 120))
     assert np.allclose(face.pixels[:, :, :40], 127 / 127.5 - 1, atol=1e-3)
     assert np.allclose(face.pixels[:, 100, 200:], 250 / 127.5 - 1, atol=1e-3)
 

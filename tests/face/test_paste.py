@@ -8,7 +8,7 @@ from latentsync.face.color_match import NEUTRAL, ColorSmoother
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster, PasteSettings, paste_face
 from latentsync.face.similarity import invert
-from latentsync.types import AlignedFace, Frame
+from latentsync.types import AlignedFace, ArrayFrame
 from tests.face.drawn import placed, smooth_picture
 
 
@@ -18,7 +18,7 @@ def scene(height: int, width: int, face_width: float, resolution: int, seed: int
     aligner = FaceAligner(resolution)
     step = np.linalg.norm(aligner.matrix(landmarks)[:, :2], axis=0).min()
     frame = smooth_picture(height, width, detail=max(8 / step, 8), seed=seed)
-    return frame, aligner.align(Frame.of(frame), landmarks)
+    return frame, aligner.align(ArrayFrame.of(frame), landmarks)
 
 
 def keep_on_frame(face: AlignedFace, keep_mask: np.ndarray, frame: np.ndarray) -> np.ndarray:
@@ -76,7 +76,7 @@ def shifted(pixels: np.ndarray) -> np.ndarray:
 def weights(paster: FacePaster, frame: np.ndarray, face: AlignedFace) -> np.ndarray:
     """(H, W) how much of the face is seen, in [0, 1]."""
     black, white = np.zeros_like(frame), np.ones_like(face.pixels)
-    return paster.paste(Frame.of(black), white, face.matrix).pixels[..., 0] / 255
+    return paster.paste(ArrayFrame.of(black), white, face.matrix).pixels[..., 0] / 255
 
 
 def seam_difference(paster: FacePaster, pasted: np.ndarray, frame: np.ndarray, face: AlignedFace) -> float:
@@ -94,18 +94,18 @@ def test_a_shifted_color_leaves_no_seam_and_does_not_flicker(whole_canvas):
     clean, face = scene(540, 960, 190, 256)
     for _ in range(12):
         frame = np.clip(clean + rng.normal(0, 2, clean.shape), 0, 255).astype(np.uint8)
-        face = FaceAligner(256).crop(Frame.of(frame), face.matrix)
+        face = FaceAligner(256).crop(ArrayFrame.of(frame), face.matrix)
         wrong = shifted(face.pixels)
         generated = wrong if whole_canvas else face.pixels * keep_mask + wrong * (1 - keep_mask)
         color = smoother.next(paster.compare(generated, face, frame.shape), shot=0)
-        pasted = paster.paste(Frame.of(frame), generated, face.matrix, color).pixels
+        pasted = paster.paste(ArrayFrame.of(frame), generated, face.matrix, color).pixels
         seams.append(seam_difference(paster, pasted, frame, face))
         levels.append((pasted.astype(np.float64) - frame)[weights(paster, frame, face) > 0].mean())
     print(f"seam {np.mean(seams):.2f}, over time {np.std(seams):.3f}")
     assert np.max(seams) <= 1.5
     assert np.std(seams) <= 0.3
     assert np.std(levels) <= 0.3
-    uncorrected = paster.paste(Frame.of(frame), generated, face.matrix, NEUTRAL).pixels
+    uncorrected = paster.paste(ArrayFrame.of(frame), generated, face.matrix, NEUTRAL).pixels
     assert seam_difference(paster, uncorrected, frame, face) > 3
 
 
@@ -122,7 +122,7 @@ def test_a_bar_in_front_of_the_mouth_is_left_alone():
 @pytest.mark.parametrize("centre", [(0, 240), (640, 240), (320, 0), (320, 480), (0, 0), (-40, 500)])
 def test_a_face_at_the_edge_of_the_frame(centre):
     frame = smooth_picture(480, 640, 16)
-    face = FaceAligner(256).align(Frame.of(frame), placed(centre, 150))
+    face = FaceAligner(256).align(ArrayFrame.of(frame), placed(centre, 150))
     keep_mask = load_mask("mask", 256)
     pasted = paste_face(frame, face.pixels, face.matrix, keep_mask, PasteSettings(match_color=False))
     keep = keep_on_frame(face, keep_mask, frame)

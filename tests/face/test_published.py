@@ -7,7 +7,7 @@ import pytest
 from latentsync.face.align import FaceAligner
 from latentsync.face.mask import load_mask
 from latentsync.face.published import RELEASES, PublishedMatrices, paste_published
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 from tests.golden import golden_arrays, shared_file
 
 
@@ -68,7 +68,7 @@ def test_crops_and_pasted_frames(release, resolution, prefix, name):
         matrix = aligner.matrix(points)
         if index not in (0, 9):
             continue
-        face = aligner.crop(Frame.of(frame), matrix)
+        face = aligner.crop(ArrayFrame.of(frame), matrix)
         assert mean_error(levels(face.pixels), picture(f"{name}_frame{index}")) < 0.5
         canvas = np.broadcast_to(color, (3, resolution, resolution))
         pasted = paste_published(frame, canvas, matrix, RELEASES[release])
@@ -81,7 +81,7 @@ def test_crops_and_pasted_frames(release, resolution, prefix, name):
 @pytest.mark.parametrize("resolution", [256, 512])
 def test_a_face_pasted_back_unchanged(resolution):
     frame = picture("input_frame")
-    face = FaceAligner(resolution, "1.6").align(Frame.of(frame), golden_arrays("geometry/head")["landmarks106"][0])
+    face = FaceAligner(resolution, "1.6").align(ArrayFrame.of(frame), golden_arrays("geometry/head")["landmarks106"][0])
     pasted = paste_published(frame, face.pixels, face.matrix, RELEASES["1.6"])
     assert mean_error(pasted, picture(f"restored_roundtrip_{resolution}_fp32_frame0")) < 0.5
 
@@ -89,7 +89,7 @@ def test_a_face_pasted_back_unchanged(resolution):
 @pytest.mark.shared
 def test_network_pixels_and_masked_pixels():
     golden = golden_arrays("geometry/head")
-    face = FaceAligner(256, "1.6").align(Frame.of(picture("input_frame")), golden["landmarks106"][0])
+    face = FaceAligner(256, "1.6").align(ArrayFrame.of(picture("input_frame")), golden["landmarks106"][0])
     rows = golden["pixel_values_256_rows_idx"]
     assert np.abs(face.pixels[:, rows] - golden["pixel_values_256_rows"]).mean() < 0.5 / 127.5
     masked = face.pixels * load_mask("mask", 256)
@@ -107,6 +107,6 @@ def test_pasting_beside_the_frame_changes_nothing(release):
 def test_1_5_keeps_the_matrices_of_1_0_and_resamples_otherwise():
     landmarks = golden_arrays("geometry/head")["landmarks68"]
     frame = np.random.default_rng(0).integers(0, 256, (640, 600, 3), dtype=np.uint8)
-    first, second = (FaceAligner(256, release).align(Frame.of(frame), landmarks[0]) for release in ("1.0", "1.5"))
+    first, second = (FaceAligner(256, release).align(ArrayFrame.of(frame), landmarks[0]) for release in ("1.0", "1.5"))
     assert np.array_equal(first.matrix, second.matrix)
     assert np.abs(first.pixels - second.pixels).mean() > 0.01

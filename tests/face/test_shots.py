@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from latentsync.face.shots import mark_cuts
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 from tests.face.drawn import blank_frames, smooth_picture
 from tests.golden import shared_file
 
 
 def cuts(pictures) -> list[int]:
-    marked = list(mark_cuts(Frame(i, Fraction(i, 25), pixels) for i, pixels in enumerate(pictures)))
+    marked = list(mark_cuts(ArrayFrame(i, Fraction(i, 25), pixels) for i, pixels in enumerate(pictures)))
     assert [frame.index for frame, _ in marked] == list(range(len(marked)))
     return [frame.index for frame, cut in marked if cut]
 

@@ -14,7 +14,7 @@ from latentsync.inference.timeline import LengthMode, playing_order
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import write_video
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 from scripts.inference import main
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
@@ -70,7 +70,7 @@ def media(tmp_path_factory):
     video = DrawnVideo(30, 160, 160, face=80, missing=range(20, 30))
     write_video(folder / "video.mp4", video.frames(), video.info)
     known = KnownFaces(video)
-    write_detections(folder / "faces.npz", {k: known.detect([Frame.of(video.draw(k))])[0] for k in range(30)})
+    write_detections(folder / "faces.npz", {k: known.detect([ArrayFrame.of(video.draw(k))])[0] for k in range(30)})
     sound = tone(3.0)
     sound[:: 16_000 // 100] = 8000  # a click every hundredth of a second
     write_wav(folder / "sound.wav", (sound * np.linspace(0.1, 1, len(sound))[:, None]).astype(np.int16))

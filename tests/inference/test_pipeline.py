@@ -21,7 +21,7 @@ from latentsync.inference.job.report import RunRecord
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.timeline import LengthMode, frame_count
-from latentsync.types import AlignedFace, Frame
+from latentsync.types import AlignedFace, ArrayFrame
 from tests.inference.world import (
     ClockAudio,
     ColorShift,
@@ -159,7 +159,7 @@ class WaitingVideo(DrawnVideo):
             Waiting.wait()
             pixels = picture.copy()
             write_number(pixels, index)
-            yield Frame(index, index / self.info.fps, pixels)
+            yield ArrayFrame(index, index / self.info.fps, pixels)
 
 
 class WaitingFaces(KnownFaces):
@@ -176,7 +176,7 @@ def test_stages_overlap(monkeypatch):
 
     On a machine that is busy with other work every hand-over may wait too: then longer stages drown that.
     """
-    canvas = AlignedFace(np.zeros((3, 8, 8), np.float32), np.eye(2, 3), True)
+    canvas = AlignedFace(np.zeros((3, 8, 8), np.float32), np.eye(2, 3))
     monkeypatch.setattr(FaceAligner, "crop", lambda *job: Waiting.wait() or canvas)
     monkeypatch.setattr(FacePaster, "compare", lambda *job: NEUTRAL)
     monkeypatch.setattr(FacePaster, "paste", lambda paster, frame, *rest: Waiting.wait() or frame)

@@ -25,7 +25,7 @@ from latentsync.media.audio import read_audio
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.whisper import WhisperTaps
-from latentsync.types import FaceObservation, Frame, VideoInfo
+from latentsync.types import ArrayFrame, FaceObservation, VideoInfo
 from tests.golden import fill_by_rule, golden_arrays, golden_json, relative_error, shared_file
 
 TINY = ModelDimensions(80, 1500, 384, 6, 4, 51865, 448, 384, 6, 4)
@@ -43,7 +43,7 @@ class RolledFrame:
 
     def frames(self, start=0, stop=None, *, reverse=False):
         for k, index in enumerate(ORDER):
-            yield Frame(index, Fraction(k, 25), np.roll(self.pixels, index, axis=1))
+            yield ArrayFrame(index, Fraction(k, 25), np.roll(self.pixels, index, axis=1))
 
 
 class GivenLandmarks:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from latentsync.errors import VideoError
 from latentsync.inference.timeline import LengthMode, expected_frames, frame_count, playing_order
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, VideoInfo
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 RATES = [Fraction(16), Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(50), Fraction(60000, 1001)]
@@ -31,7 +31,7 @@ class CountedVideo:
     def frames(self, start=0, stop=None, *, reverse=False):
         indices = range(len(self.times))[start:stop]
         for i in reversed(indices) if reverse else indices:
-            yield Frame(i, self.times[i], PIXELS)
+            yield ArrayFrame(i, self.times[i], PIXELS)
 
 
 def order(n, duration, mode, fps=Fraction(25)):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentsync.inference.windows import AlignedFrame, WindowPlan, group_frames, ramp_at_gaps
-from latentsync.types import AlignedFace, Frame
+from latentsync.types import AlignedFace, ArrayFrame
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 
@@ -29,7 +29,7 @@ def stream(found, shots=None, indices=None):
     indices = indices or range(len(found))
     for k, (ok, shot, index) in enumerate(zip(found, shots, indices, strict=True)):
         face = AlignedFace(np.full((3, 1, 1), float(k), np.float32), np.eye(2, 3)) if ok else None
-        yield AlignedFrame(Frame(index, Fraction(k, 25), PIXELS), face, shot, None if ok else "no face")
+        yield AlignedFrame(ArrayFrame(index, Fraction(k, 25), PIXELS), face, shot, None if ok else "no face")
 
 
 def groups_of(found, plan, **kwargs):

@@ -15,7 +15,7 @@ import numpy as np
 
 from latentsync.face.align import anchor_points, estimate_similarity
 from latentsync.face.detector import Detection
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, VideoInfo
 
 BITS = 16
 BLOCK = 8  # pixels; survives an encoder
@@ -89,7 +89,7 @@ class DrawnVideo:
     def frames(self, start=0, stop=None, *, reverse=False):
         indices = range(self.info.n_frames)[start:stop]
         for index in reversed(indices) if reverse else indices:
-            yield Frame(index, index / self.info.fps, self.draw(index))
+            yield ArrayFrame(index, index / self.info.fps, self.draw(index))
 
 
 class KnownFaces:

@@ -12,7 +12,7 @@ from latentsync.media.audio import audio_blocks, read_audio
 from latentsync.media.cutting import AudioReader, Piece, cut, replace_audio, write_flac
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, VideoInfo
 from tests.media.synthetic import picture, read_number
 
 FPS = Fraction(25)
@@ -27,7 +27,7 @@ def film(tmp_path_factory):
     sound = (np.random.default_rng(0).standard_normal(N * SAMPLES) * 3000).astype(np.int16)
     write_flac(folder / "sound.flac", [sound[:1000], sound[1000:]])
     info = VideoInfo(folder / "none", 96, 64, FPS, N, N / FPS)
-    frames = (Frame(i, i / FPS, picture(i)) for i in range(N))
+    frames = (ArrayFrame(i, i / FPS, picture(i)) for i in range(N))
     options = EncodingOptions("h264", 14, "veryfast")  # with B frames
     write_video(folder / "film.mp4", frames, info, options, folder / "sound.flac", key_frames={0, 17, 40})
     return folder / "film.mp4", sound

@@ -13,7 +13,7 @@ from latentsync.media.color import Reading, RgbToFrame, plane_view, rgb_of
 from latentsync.media.planes import DecodedFrame, frame_of, layout_of
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.types import ColorTags, Frame
+from latentsync.types import ArrayFrame, ColorTags
 from tests.media.synthetic import write_clip
 
 LAYOUTS = ["yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuv420p10le", "yuv422p10le", "yuv444p12le"]
@@ -134,14 +134,14 @@ def test_pictures_that_do_not_come_in_parts_are_plain_frames():
         ("rgb24", SIZE),
     ):
         planes = av.VideoFrame.from_ndarray(np.zeros((size[1], size[0], 3), np.uint8), "rgb24").reformat(format=pix_fmt)
-        assert type(frame_of(0, Fraction(0), planes, Reading.of(ColorTags(), pix_fmt), alpha=False)) is Frame
+        assert type(frame_of(0, Fraction(0), planes, Reading.of(ColorTags(), pix_fmt), alpha=False)) is ArrayFrame
     with_alpha = noise_planes("yuva420p")
     frame = frame_of(0, Fraction(0), with_alpha, Reading.of(ColorTags(), "yuva420p"), alpha=True)
     np.testing.assert_array_equal(frame.alpha, samples(with_alpha)[3])
     assert isinstance(decoded("yuv444p", size=(159, 95))[1], DecodedFrame)
 
 
-@pytest.mark.parametrize("kind", [DecodedFrame, Frame])
+@pytest.mark.parametrize("kind", [DecodedFrame, ArrayFrame])
 def test_samples_lie_on_an_even_grid(kind):
     width, height = SIZE
     planes = av.VideoFrame(width, height, "yuv444p")
@@ -149,8 +149,8 @@ def test_samples_lie_on_an_even_grid(kind):
     for chroma in planes.planes[1:]:
         plane_view(chroma)[:] = 128
     frame = frame_of(0, Fraction(0), planes, Reading.of(ColorTags(full_range=True), "yuv444p"), alpha=False)
-    if kind is Frame:
-        frame = Frame(0, Fraction(0), frame.pixels)
+    if kind is ArrayFrame:
+        frame = ArrayFrame(0, Fraction(0), frame.pixels)
     small = frame.samples(8, 4)
     assert small.shape == (4, 8, 3)
     assert np.abs(small.astype(int) - (30 + np.arange(8) * 20)[:, None]).max() <= 1
@@ -161,7 +161,7 @@ def test_a_reduced_picture_is_an_average():
     planes = RgbToFrame(UNSTATED, "yuv420p")(picture, None)
     frame = frame_of(0, Fraction(0), planes, Reading.of(UNSTATED, "yuv420p"), alpha=False)
     for scale, shape in ((1 / 4, (24, 40, 3)), (1 / 3, (32, 53, 3))):
-        expected = Frame.of(frame.pixels).reduced(scale)
+        expected = ArrayFrame.of(frame.pixels).reduced(scale)
         assert frame.reduced(scale).shape == expected.shape == shape
         assert np.abs(frame.reduced(scale).astype(int) - expected).mean() < 1
     white = frame.patched((0, 0, 160, 96), np.full((96, 160, 3), 255, np.uint8))

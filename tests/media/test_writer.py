@@ -26,7 +26,7 @@ from latentsync.media.color import plane_view
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, check_encoder, write_video
-from latentsync.types import ColorTags, Frame, VideoInfo
+from latentsync.types import ArrayFrame, ColorTags, VideoInfo
 from tests.golden import shared_file
 from tests.media.synthetic import picture, read_number, tone, write_clip, write_wav
 
@@ -50,7 +50,7 @@ def source_info(n: int = 10, fps: Fraction = Fraction(25), size: tuple[int, int]
 
 def frames_of(info: VideoInfo, alpha: np.ndarray | None = None):
     for n in range(info.n_frames):
-        yield Frame(n, n / info.fps, picture(n, info.width, info.height), alpha)
+        yield ArrayFrame(n, n / info.fps, picture(n, info.width, info.height), alpha)
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -82,7 +82,7 @@ def test_constant_rates_stay_constant(tmp_path, fps, suffix):
 def test_variable_rate_is_kept_to_the_last_frame(tmp_path, suffix):
     times = [Fraction(k, 600) for k in (0, 20, 41, 100, 400, 420, 1000)]
     info = source_info(7, Fraction(7, 2), variable_frame_rate=True)
-    frames = [Frame(n, time, picture(n)) for n, time in enumerate(times)]
+    frames = [ArrayFrame(n, time, picture(n)) for n, time in enumerate(times)]
     path = write_video(tmp_path / f"a{suffix}", iter(frames), info).path
     back = VideoFile(path)
     assert [frame.time for frame in back.frames()] == times
@@ -93,7 +93,7 @@ def test_variable_rate_is_kept_to_the_last_frame(tmp_path, suffix):
 def test_matroska_keeps_variable_times_to_the_millisecond(tmp_path):
     times = [Fraction(k, 600) for k in (0, 20, 41, 100)]
     info = source_info(4, Fraction(10), variable_frame_rate=True)
-    path = write_video(tmp_path / "a.mkv", (Frame(n, t, picture(n)) for n, t in enumerate(times)), info).path
+    path = write_video(tmp_path / "a.mkv", (ArrayFrame(n, t, picture(n)) for n, t in enumerate(times)), info).path
     assert all(
         abs(frame.time - time) <= Fraction(1, 1000) for frame, time in zip(VideoFile(path).frames(), times, strict=True)
     )
@@ -110,14 +110,14 @@ def test_very_short_videos(tmp_path, codec, n):
 
 def test_frames_that_break_the_contract(tmp_path):
     info = source_info(2)
-    late = [Frame(0, Fraction(0), picture(0)), Frame(1, Fraction(1, 26), picture(1))]
+    late = [ArrayFrame(0, Fraction(0), picture(0)), ArrayFrame(1, Fraction(1, 26), picture(1))]
     with pytest.raises(ValueError, match="constant rate"):
         write_video(tmp_path / "a.mp4", iter(late), info)
-    twice = [Frame(0, Fraction(0), picture(0)), Frame(1, Fraction(0), picture(1))]
+    twice = [ArrayFrame(0, Fraction(0), picture(0)), ArrayFrame(1, Fraction(0), picture(1))]
     with pytest.raises(ValueError, match="not later"):
         write_video(tmp_path / "a.mp4", iter(twice), info)
     with pytest.raises(ValueError, match="shape"):
-        write_video(tmp_path / "a.mp4", iter([Frame(0, Fraction(0), picture(0, 64, 64))]), info)
+        write_video(tmp_path / "a.mp4", iter([ArrayFrame(0, Fraction(0), picture(0, 64, 64))]), info)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -494,12 +494,12 @@ from pathlib import Path
 import numpy as np
 from latentsync.errors import DiskFullError
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, Frame, VideoInfo
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 info = VideoInfo(Path("x.mp4"), 160, 120, Fraction(25), 30, Fraction(30, 25))
 noise = np.random.default_rng(0).integers(0, 255, (30, 120, 160, 3), np.uint8)
-frames = (Frame(n, n / info.fps, noise[n]) for n in range(30))
+frames = (ArrayFrame(n, n / info.fps, noise[n]) for n in range(30))
 try:
     write_video(Path({str(tmp_path)!r}) / "a{suffix}", frames, info, EncodingOptions(crf=0, preset="ultrafast"))
 except DiskFullError as error:
@@ -528,7 +528,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
         for n in range(info.n_frames):
             if n in (100, 599):
                 levels.append(process.memory_info().rss)
-            yield Frame(n, n / info.fps, picture(n % 50, 320, 240))
+            yield ArrayFrame(n, n / info.fps, picture(n % 50, 320, 240))
 
     info = source_info(600, size=(320, 240))
     write_video(tmp_path / "a.mp4", endless(info), info, EncodingOptions(preset="ultrafast"))

@@ -25,7 +25,7 @@ from latentsync.atomic import atomic_file
 from latentsync.constants import AUDIO_RATE
 from latentsync.data.talkers.clip import TalkerClip, TalkerOptions, make_talker
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 CASES = ("plain", "absent", "profile", "hand", "crossing", "cuts", "silence", "music", "music_only", "offset")
 SHEET_CLIPS = 48  # as many as a picture can show
@@ -102,7 +102,7 @@ def write_contact_sheet(path: Path, strips: list[np.ndarray]) -> None:
 
 def _timed(clip: TalkerClip) -> Iterator[Frame]:
     for index, pixels in enumerate(clip.frames()):
-        yield Frame(index, index / clip.fps, pixels)
+        yield ArrayFrame(index, index / clip.fps, pixels)
 
 
 def _truth(clip: TalkerClip, case: str, options: TalkerOptions) -> dict[str, np.ndarray]:

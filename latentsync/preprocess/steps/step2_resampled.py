@@ -26,7 +26,7 @@ from latentsync.preprocess.settings import PreprocessSettings
 from latentsync.preprocess.steps.networks import Tools
 from latentsync.preprocess.steps.shots import mark_shots
 from latentsync.preprocess.steps.silence import is_loud
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 VERSION = 1
 
@@ -114,5 +114,5 @@ def _square(frames: Iterable[Frame], info: VideoInfo) -> Iterator[Frame]:
     for frame in frames:
         if frame.shape[1] != info.width:
             pixels = cv2.resize(frame.pixels, (info.width, info.height), interpolation=cv2.INTER_CUBIC)
-            frame = Frame(frame.index, frame.time, pixels)
+            frame = ArrayFrame(frame.index, frame.time, pixels)
         yield frame

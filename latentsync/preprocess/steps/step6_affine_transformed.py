@@ -19,7 +19,7 @@ from latentsync.preprocess.clip import Job, Made, Outcome
 from latentsync.preprocess.settings import PreprocessSettings
 from latentsync.preprocess.steps.faces import follow
 from latentsync.preprocess.steps.networks import Tools
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 VERSION = 2
 
@@ -47,7 +47,7 @@ def aligned_frames(faces: Iterable[TargetFrame], side: int) -> Iterator[Frame]:
             raise NoFaceError(f"{target.reason} in frame {target.frame.index}")
         square = aligner.align(target.frame, target.face.landmarks).pixels
         pixels = np.rint((square.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
-        yield Frame(target.frame.index, target.frame.time, pixels)
+        yield ArrayFrame(target.frame.index, target.frame.time, pixels)
 
 
 def square_info(info: VideoInfo, side: int, n_frames: int) -> VideoInfo:

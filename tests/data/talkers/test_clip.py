@@ -16,7 +16,7 @@ from latentsync.data.talkers.clip import TalkerClip, TalkerOptions, make_talker
 from latentsync.face.align import anchor_points, estimate_similarity
 from latentsync.face.backends.yunet import YuNetMesh
 from latentsync.face.mask import load_mask
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 from tests.golden import shared_file
 
 SIZE = 128
@@ -290,7 +290,7 @@ def test_a_real_face_mesh_measures_the_drawn_opening():
 
 def _mesh_agreement(clip: TalkerClip, detector: YuNetMesh) -> float:
     """Correlation over time of the inner lips' distance in the mesh, relative to the face, with the drawn opening."""
-    found = detector.detect([Frame.of(pixels) for pixels in clip.frames()])
+    found = detector.detect([ArrayFrame.of(pixels) for pixels in clip.frames()])
     assert all(len(faces) == 1 for faces in found)
     points = np.stack([faces[0].landmarks for faces in found])
     gap, face = (np.linalg.norm(points[:, a] - points[:, b], axis=-1) for a, b in ((62, 66), (27, 33)))

@@ -7,7 +7,7 @@ import torch
 from latentsync.errors import WeightsCorruptError
 from latentsync.face.backends import face_alignment
 from latentsync.face.backends.face_alignment import FaceAlignmentDetector, heatmap_peaks
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 
 
 def heatmaps(points: np.ndarray) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_points_come_back_to_frame_pixels(monkeypatch, scale):
     if scale == 3:  # S3FD sees 640 px of 960, so its box lies elsewhere on the frame
         dot = np.array([210.0, 220.0])
     frame[...] = (255 * np.exp(-((x - dot[0]) ** 2 + (y - dot[1]) ** 2) / (2 * 25)))[..., None]
-    (found,) = detector.detect([Frame.of(frame)])
+    (found,) = detector.detect([ArrayFrame.of(frame)])
     assert np.abs(found[0].landmarks - dot).max() < 0.6
     assert found[0].score == pytest.approx(0.99)
 
@@ -75,7 +75,7 @@ def test_both_forms_of_the_landmark_network_are_read(tmp_path):
     answers = []
     for path in (plain, script):
         detector = FaceAlignmentDetector(boxes, path, "cpu")
-        assert detector.detect([Frame.of(np.zeros((64, 64, 3), np.uint8))]) == [[]]
+        assert detector.detect([ArrayFrame.of(np.zeros((64, 64, 3), np.uint8))]) == [[]]
         with torch.inference_mode():
             answers.append(detector._fan(crop)[-1])
     assert torch.allclose(answers[0], answers[1], atol=1e-4)

@@ -7,7 +7,7 @@ import pytest
 
 from latentsync.face.backends.face_mesh import FIRST, SECOND, Place, fit_mesh, read_meshes
 from latentsync.face.backends.yunet import YuNetMesh, place_of_mesh
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 from tests.golden import shared_file
 
 av = pytest.importorskip("av")
@@ -42,7 +42,7 @@ def places(pictures) -> list[Place]:
     detector = YuNetMesh(
         shared_file("weights/yunet_n_dynamic.onnx"), shared_file("weights/face_landmarker.task"), workers=1
     )
-    faces = [found[0] for found in detector.detect([Frame.of(picture) for picture in pictures])]
+    faces = [found[0] for found in detector.detect([ArrayFrame.of(picture) for picture in pictures])]
     return [place_of_mesh(f.box[:2], f.box[2:] - f.box[:2], f.landmarks[[36, 45]]) for f in faces]
 
 
@@ -65,9 +65,9 @@ def test_what_is_near():
 def test_one_look_where_the_face_is_and_another_where_it_is_not(mesh, pictures, places):
     for picture, place in zip(pictures, places, strict=True):
         once, twice = Counting(mesh), Counting(mesh)
-        points, presence = fit_mesh(once, Frame.of(picture), place)
+        points, presence = fit_mesh(once, ArrayFrame.of(picture), place)
         aside = replace(place, centre=place.centre + [0.15 * place.extent, 0])
-        again, _ = fit_mesh(twice, Frame.of(picture), aside)
+        again, _ = fit_mesh(twice, ArrayFrame.of(picture), aside)
         assert (once.runs, twice.runs) == (1, 2)
         assert presence > 0.9
         assert np.linalg.norm(points - again, axis=1).mean() < 0.015 * place.extent

@@ -7,7 +7,7 @@ import pytest
 
 from latentsync.errors import WeightsCorruptError
 from latentsync.face.backends.yunet import YuNetMesh
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame, Frame
 from tests.golden import shared_file
 
 av = pytest.importorskip("av")
@@ -27,7 +27,7 @@ def frames(clip: str, start: int, stop: int, step: int = 1) -> list[np.ndarray]:
 
 
 def stills(pictures: list[np.ndarray]) -> list[Frame]:
-    return [Frame.of(picture) for picture in pictures]
+    return [ArrayFrame.of(picture) for picture in pictures]
 
 
 @pytest.mark.shared
@@ -55,20 +55,20 @@ def test_the_face_of_a_talking_head(detector):
 @pytest.mark.shared
 def test_a_turned_and_a_moved_picture_turn_and_move_the_points(detector):
     picture = frames("bytedance+LatentSync/assets/demo1_video.mp4", 0, 1)[0][300:1100]
-    plain = detector.detect([Frame.of(picture)])[0][0].landmarks
-    moved = detector.detect([Frame.of(np.ascontiguousarray(picture[40:, 64:]))])[0][0].landmarks
+    plain = detector.detect([ArrayFrame.of(picture)])[0][0].landmarks
+    moved = detector.detect([ArrayFrame.of(np.ascontiguousarray(picture[40:, 64:]))])[0][0].landmarks
     assert np.abs(moved - plain + [64, 40]).mean() < 2
-    mirrored = detector.detect([Frame.of(np.ascontiguousarray(picture[:, ::-1]))])[0][0].landmarks
+    mirrored = detector.detect([ArrayFrame.of(np.ascontiguousarray(picture[:, ::-1]))])[0][0].landmarks
     assert abs(mirrored[:, 0].mean() - (picture.shape[1] - 1 - plain[:, 0].mean())) < 3
 
 
 @pytest.mark.shared
 def test_small_frames_and_large_ones_give_the_same_points(detector):
     picture = frames("bytedance+LatentSync/assets/demo1_video.mp4", 0, 1)[0][400:1100, 200:900]
-    large = detector.detect([Frame.of(picture)])[0][0].landmarks
+    large = detector.detect([ArrayFrame.of(picture)])[0][0].landmarks
     for side in (350, 175):
         small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
-        found = (detector.detect([Frame.of(small)])[0][0].landmarks + 0.5) * (700 / side) - 0.5
+        found = (detector.detect([ArrayFrame.of(small)])[0][0].landmarks + 0.5) * (700 / side) - 0.5
         assert np.linalg.norm(found - large, axis=1).mean() < 0.02 * np.ptp(large[:, 0])
 
 

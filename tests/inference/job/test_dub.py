@@ -27,7 +27,7 @@ from latentsync.media.audio import read_pcm
 from latentsync.media.color import plane_view
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 from scripts.inference import main
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
@@ -51,7 +51,7 @@ def media(tmp_path_factory):
     drawn = DrawnVideo(FRAMES, 200, 200, face=90)
     write_video(folder / "video.mp4", drawn.frames(), drawn.info, EncodingOptions(crf=10))
     faces = KnownFaces(drawn)
-    write_detections(folder / "faces.npz", {k: faces.detect([Frame.of(drawn.draw(k))])[0] for k in range(FRAMES)})
+    write_detections(folder / "faces.npz", {k: faces.detect([ArrayFrame.of(drawn.draw(k))])[0] for k in range(FRAMES)})
     write_wav(folder / "sound.wav", tone(1.4, 44100, 2), 44100)
     return folder
 
@@ -104,7 +104,7 @@ def test_a_ten_bit_film_stays_one_and_keeps_every_sample_but_those_of_the_mouth(
     source = VideoFile(media / "video.mp4")
     film = tmp_path / "film.mkv"
     deep = replace(source.info, pix_fmt="yuv420p10le")
-    shaded = (Frame(f.index, f.time, f.pixels) for f in source.frames())
+    shaded = (ArrayFrame(f.index, f.time, f.pixels) for f in source.frames())
     write_video(film, shaded, deep, EncodingOptions("ffv1"))
     output = tmp_path / "out.mkv"
     assert main(arguments(media, checkpoints, output, "--codec", "ffv1", video=film)) == 0
@@ -230,7 +230,7 @@ def test_a_face_that_is_too_small_in_every_frame_is_no_dub(checkpoints, tmp_path
     drawn = DrawnVideo(8, 200, 200, face=25)
     write_video(tmp_path / "in.mkv", drawn.frames(), drawn.info)
     faces = KnownFaces(drawn)
-    write_detections(tmp_path / "faces.npz", {k: faces.detect([Frame.of(drawn.draw(k))])[0] for k in range(8)})
+    write_detections(tmp_path / "faces.npz", {k: faces.detect([ArrayFrame.of(drawn.draw(k))])[0] for k in range(8)})
     write_wav(tmp_path / "sound.wav", tone(0.32), 16_000)
     inputs = {"video": tmp_path / "in.mkv", "audio": tmp_path / "sound.wav", "faces": tmp_path / "faces.npz"}
     assert main(arguments(None, checkpoints, tmp_path / "out.mp4", **inputs)) == errors.NoFaceError.exit_code
@@ -428,7 +428,7 @@ def test_transparency_is_kept(checkpoints, tmp_path):
     video, output = tmp_path / "in.mov", tmp_path / "out.mov"
     write_video(video, iter(frames), info, EncodingOptions(codec="prores"))
     faces = KnownFaces(drawn)
-    write_detections(tmp_path / "faces.npz", {k: faces.detect([Frame.of(drawn.draw(k))])[0] for k in range(8)})
+    write_detections(tmp_path / "faces.npz", {k: faces.detect([ArrayFrame.of(drawn.draw(k))])[0] for k in range(8)})
     write_wav(tmp_path / "sound.wav", tone(0.32), 16_000)
     line = arguments(None, checkpoints, output, video=video, audio=tmp_path / "sound.wav", faces=tmp_path / "faces.npz")
     assert main(line) == 0
@@ -452,7 +452,8 @@ def test_memory_does_not_grow_with_the_length(checkpoints, tmp_path):
     drawn = DrawnVideo(FRAMES, 640, 640, face=250)
     write_video(tmp_path / "video.mp4", drawn.frames(), drawn.info, EncodingOptions(preset="ultrafast"))
     faces = KnownFaces(drawn)
-    write_detections(tmp_path / "faces.npz", {k: faces.detect([Frame.of(drawn.draw(k))])[0] for k in range(FRAMES)})
+    known = {k: faces.detect([ArrayFrame.of(drawn.draw(k))])[0] for k in range(FRAMES)}
+    write_detections(tmp_path / "faces.npz", known)
     peaks = []
     for seconds in (2.0, 10.0):
         write_wav(tmp_path / "sound.wav", tone(seconds), 16_000)

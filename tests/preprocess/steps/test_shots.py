@@ -8,11 +8,11 @@ import pytest
 from latentsync.data.talkers.clip import TalkerOptions, make_talker
 from latentsync.preprocess.settings import ShotSettings
 from latentsync.preprocess.steps.shots import mark_shots
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 
 
 def cuts_in(pictures) -> list[int]:
-    frames = [Frame(i, Fraction(i, 25), pixels) for i, pixels in enumerate(pictures)]
+    frames = [ArrayFrame(i, Fraction(i, 25), pixels) for i, pixels in enumerate(pictures)]
     marked = list(mark_shots(iter(frames), ShotSettings()))
     assert [frame.index for frame, _ in marked] == list(range(len(frames)))
     return [frame.index for frame, is_cut in marked if is_cut]

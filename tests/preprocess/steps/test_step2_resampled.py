@@ -13,7 +13,7 @@ from latentsync.media.rate import at_rate
 from latentsync.media.video import VideoFile
 from latentsync.preprocess.clip import Clip, Job
 from latentsync.preprocess.steps import step2_resampled
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 from tests.media.synthetic import read_number, tone, write_clip
 from tests.preprocess.world import draw_talk, small_settings
 
@@ -26,7 +26,7 @@ BLANK = np.zeros((2, 2, 3), np.uint8)
 )
 def test_the_nearest_frame_is_shown(steps, count):
     times = np.cumsum([0, *steps])  # in hundredths of a second
-    frames = [Frame(i, Fraction(int(t), 100), np.full((1, 1, 3), i % 256, np.uint8)) for i, t in enumerate(times)]
+    frames = [ArrayFrame(i, Fraction(int(t), 100), np.full((1, 1, 3), i % 256, np.uint8)) for i, t in enumerate(times)]
     shown = [int(frame.pixels[0, 0, 0]) for frame in at_rate(frames, count)]
     for index, source in enumerate(shown):
         distance = np.abs(times - 4 * index)
@@ -34,7 +34,7 @@ def test_the_nearest_frame_is_shown(steps, count):
 
 
 def test_a_source_of_that_rate_passes_unchanged():
-    frames = [Frame(i, Fraction(i, 25), np.full((1, 1, 3), i, np.uint8)) for i in range(30)]
+    frames = [ArrayFrame(i, Fraction(i, 25), np.full((1, 1, 3), i, np.uint8)) for i in range(30)]
     assert [int(f.pixels[0, 0, 0]) for f in at_rate(frames, 30)] == list(range(30))
     assert [f.time for f in at_rate(frames, 30)] == [f.time for f in frames]
 

@@ -23,7 +23,7 @@ from latentsync.training.unet import dubbed_clip as unet_dubbed_clip
 from latentsync.training.unet.alarm import Alarm
 from latentsync.training.unet.run import train_unet
 from latentsync.training.unet.task import UNetTask
-from latentsync.types import Frame
+from latentsync.types import ArrayFrame
 from tests.data.talkers.film import write_film
 from tests.training.tiny_unet import ROOT, write_networks
 
@@ -144,6 +144,6 @@ def test_frames_of_any_rate_are_seen_25_times_a_second(fps):
     seen = []
     rate = unet_dubbed_clip._ModelRate(lambda place, frame, placement: seen.append((place, frame.index)))
     for index in range(fps):
-        rate.push(Frame(index, Fraction(index, fps), np.zeros((1, 1, 3), np.uint8)), None)
+        rate.push(ArrayFrame(index, Fraction(index, fps), np.zeros((1, 1, 3), np.uint8)), None)
     rate.close(Fraction(fps))
     assert seen == [(place, place * fps // 25) for place in range(25)]
