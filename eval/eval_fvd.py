@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from latentsync.atomic import write_text
 from latentsync.errors import LatentSyncError
 
 AUXILIARY = Path(__file__).parents[1] / "checkpoints" / "auxiliary"
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     found |= {"range": options.range, "first_frame": options.first_frame, "weights_sha256": sha256_file(weights)}
     text = json.dumps(found, indent=1, ensure_ascii=False)
     if options.json_path is not None:
-        options.json_path.write_text(text + "\n", encoding="utf-8")
+        write_text(options.json_path, text + "\n")
     print(text)
 
 

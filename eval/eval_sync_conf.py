@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+from latentsync.atomic import write_text
 from latentsync.errors import LatentSyncError
 
 AUXILIARY = Path(__file__).parents[1] / "checkpoints" / "auxiliary"
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"mean confidence {result['mean_confidence']} of {len(judged)} of {len(rows)} videos; with failures as 0: "
           f"{result['mean_confidence_failures_as_0']}")  # fmt: skip
     if options.json_path is not None:
-        options.json_path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(options.json_path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return 1 if len(judged) < len(rows) or not rows else 0
 
 

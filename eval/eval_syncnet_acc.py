@@ -11,6 +11,7 @@ import logging
 import sys
 from pathlib import Path
 
+from latentsync.atomic import write_text
 from latentsync.config import load_config
 from latentsync.errors import LatentSyncError
 from latentsync.recipe import SyncNetRecipe
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     text = json.dumps(result, indent=1, ensure_ascii=False)
     if options.json_path is not None:
-        options.json_path.write_text(text + "\n", encoding="utf-8")
+        write_text(options.json_path, text + "\n")
     print(text)
     return 0
 

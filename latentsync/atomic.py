@@ -1,20 +1,104 @@
-"""Files that appear whole or not at all, also when several processes write the same one."""
+"""Files and folders that appear whole or not at all, also when several processes write the same one.
+
+Everything is written under a hidden name beside its target and renamed when it is complete.
+"""
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+logger = logging.getLogger(__name__)
+
+_NAME_KEPT = 30  # characters of the name that the unfinished file shows; the rest would not fit beside long names
+_NO_HARD_LINK = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK)
+
 
 @contextmanager
-def atomic_file(target: Path) -> Iterator[Path]:
-    """A fresh name beside ``target`` to write to; it takes the target's place when the block ends without an error."""
+def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
+    """An empty file beside ``target`` to write to; it takes the target's place when the block ends without an error.
+
+    ``durable``: its bytes reach the disk before its name does, so that a power cut cannot leave half of it. Its
+    permissions are those of any new file, also if a library puts a private one of its own there. The folder is made
+    if it is missing. Raises ``OSError`` where nothing can be written.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{uuid4().hex}.tmp{target.suffix}")  # suffix: some writers look at it
+    temporary = _hidden(target)
     try:
+        temporary.touch(exist_ok=False)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
+        if durable:
+            flush(temporary)
+        temporary.chmod(mode)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str, *, errors: str = "strict", durable: bool = False) -> None:
+    """``atomic_file`` of a text in UTF-8; ``errors`` as in ``str.encode``, for names of files that may be any bytes."""
+    with atomic_file(target, durable=durable) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors=errors)
+
+
+def link_or_copy(given: Path, target: Path) -> None:
+    """Let ``target`` be the file ``given`` as well: a hard link, or a copy where the disk does not allow one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _hidden(target)
+    try:
+        os.link(given, temporary)
+        temporary.replace(target)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINK:
+            raise
+        logger.warning("%s is copied, not linked: %s.", target.parent, error.strerror)
+        with atomic_file(target, durable=True) as copy:
+            shutil.copyfile(given, copy)
+    finally:
+        temporary.unlink(missing_ok=True)  # still there if the target was that file already
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """An empty folder, ``unfinished(target)``, which takes the target's place when the block ends without an error.
+
+    Its files reach the disk before its name does. Other processes may write into it while the block lasts; what one
+    that was killed has left under that name is thrown away.
+    """
+    partial = unfinished(target)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for path in (*partial.rglob("*"), partial):
+            flush(path)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def unfinished(folder: Path) -> Path:
+    """Where ``atomic_folder`` prepares ``folder``."""
+    return folder.with_name(folder.name + ".partial")
+
+
+def flush(path: Path) -> None:
+    """Force a file's bytes or a folder's names to the disk."""
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _hidden(target: Path) -> Path:
+    return target.with_name(f".{target.name[:_NAME_KEPT]}.{uuid4().hex}.part")

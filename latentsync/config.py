@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from latentsync.atomic import write_text
 from latentsync.errors import ConfigError
 
 Schema = TypeVar("Schema")
@@ -86,7 +87,7 @@ def dump_config(config: object) -> str:
 
 def save_config(config: object, path: str | Path) -> None:
     """Write ``dump_config`` beside the run that used it."""
-    Path(path).write_text(dump_config(config), encoding="utf-8")
+    write_text(Path(path), dump_config(config))
 
 
 def _load_mapping(path: Path) -> Any:

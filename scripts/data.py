@@ -14,7 +14,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from latentsync.atomic import atomic_file
+from latentsync.atomic import write_text
 from latentsync.config import load_config
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.preprocess.audit.final_clips import make_manifest
@@ -63,8 +63,7 @@ def run(options: argparse.Namespace) -> None:
         ("audit.json", json.dumps(found.to_json(), indent=1, ensure_ascii=False)),
         ("audit.html", audit_page(found, f"Data audit of {layout.input_dir.name}")),
     ):
-        with atomic_file(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may be any bytes
+        write_text(folder / name, text, errors="backslashreplace")  # file names may be any bytes
         print(folder / name)
     print("\n".join(found.verdict))
 

@@ -130,9 +130,9 @@ def _halve(source: Path, target: Path, card: WeightsCard | None = None) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    from latentsync.checkpoint.files import atomic_path
+    from latentsync.atomic import atomic_file
 
-    with safe_open(source, framework="pt") as archive, atomic_path(target) as temporary:
+    with safe_open(source, framework="pt") as archive, atomic_file(target, durable=True) as temporary:
         tensors = {name: archive.get_tensor(name).half() for name in archive.keys()}  # noqa: SIM118  not a mapping
         metadata = archive.metadata() | ({} if card is None else {CARD_KEY: card.to_json()})
         save_file(tensors, temporary, metadata=metadata)

@@ -16,7 +16,7 @@ ALLOWED = {
     "constants": set(),
     "errors": set(),
     "types": {"constants"},
-    "config": {"errors"},
+    "config": {"errors", "atomic"},
     "stream": set(),
     "atomic": set(),
     "runtime": {"errors"},

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from latentsync.checkpoint.files import FileKind, atomic_path, corrupt, fingerprint, inspect_file
+from latentsync.atomic import write_text
+from latentsync.checkpoint.files import FileKind, corrupt, fingerprint, inspect_file
 from latentsync.errors import WeightsCorruptError, WeightsMismatchError
 
 CARD_KEY = "latentsync.card"  # in the safetensors metadata, as JSON
@@ -64,8 +65,7 @@ def sidecar_path(path: Path) -> Path:
 
 def write_sidecar(path: Path, card: WeightsCard) -> None:
     """Lay ``card`` beside the published file ``path``."""
-    with atomic_path(sidecar_path(path)) as temporary:
-        temporary.write_text(card.to_json() + "\n", encoding="utf-8")
+    write_text(sidecar_path(path), card.to_json() + "\n", durable=True)
 
 
 def read_card(path: str | Path) -> WeightsCard | None:

@@ -13,8 +13,9 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from safetensors.torch import save_file
 from torch import Tensor
 
+from latentsync.atomic import atomic_file, write_text
 from latentsync.checkpoint.card import read_card
-from latentsync.checkpoint.files import FileKind, atomic_path, corrupt, inspect_file
+from latentsync.checkpoint.files import FileKind, corrupt, inspect_file
 from latentsync.checkpoint.registry import CODEC_WEIGHTS
 from latentsync.checkpoint.tensors import fill, mismatch, read_table, refuse_extras, require_tensors, tensors_under
 from latentsync.errors import WeightsMismatchError
@@ -95,10 +96,9 @@ def save_codec(folder: str | Path, autoencoder: AutoencoderKL) -> None:
     folder = Path(folder)
     config = {"_class_name": type(autoencoder).__name__, **autoencoder.config}
     config = {key: value for key, value in config.items() if key != "_name_or_path"}
-    with atomic_path(folder / "config.json") as temporary:
-        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n", durable=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in autoencoder.state_dict().items()}
-    with atomic_path(folder / WEIGHT_NAMES[0]) as temporary:
+    with atomic_file(folder / WEIGHT_NAMES[0], durable=True) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
 
 

@@ -7,15 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
-import stat
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from uuid import uuid4
 
 from latentsync.errors import WeightsCorruptError, WeightsMissingError
 
@@ -105,26 +100,6 @@ def fingerprint(path: str | Path) -> str:
         stream.seek(max(0, size - FINGERPRINT_ENDS))
         digest.update(stream.read())
     return digest.hexdigest()
-
-
-@contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
-    """An empty file beside ``target`` to write to; it takes the target's place when the block ends without an error.
-
-    Its permissions are those of any new file, also if a library puts a private one of its own there.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
-    try:
-        temporary.touch()
-        mode = stat.S_IMODE(temporary.stat().st_mode)
-        yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(mode)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _kind(path: Path) -> FileKind:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from latentsync.atomic import atomic_file
 from latentsync.checkpoint.card import read_card, write_sidecar
-from latentsync.checkpoint.files import FileKind, atomic_path, inspect_file, sha256_file
+from latentsync.checkpoint.files import FileKind, inspect_file, sha256_file
 from latentsync.checkpoint.inventory import JSON_ONLY, State, describe, look_up, require_content, set_aside
 from latentsync.checkpoint.registry import (
     CODEC_WEIGHTS,
@@ -124,7 +125,7 @@ def _bring_in(known: KnownFile, path: Path, folder: Path, release: Release | Non
                 f"{standing.path} is there already and is another file than {path}.",
                 remedy="Move it elsewhere, or keep the two apart with --dir.",
             )
-        with atomic_path(standing.path) as temporary:
+        with atomic_file(standing.path, durable=True) as temporary:
             shutil.copyfile(path, temporary)
             if sha256_file(temporary) != digest:
                 raise WeightsCorruptError(f"{path} changed while it was copied.", remedy="Try again.")

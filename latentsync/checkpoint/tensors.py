@@ -13,8 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from latentsync.atomic import atomic_file
 from latentsync.checkpoint.card import CARD_KEY, CONFIG_KEY, WeightsCard
-from latentsync.checkpoint.files import FileKind, atomic_path, corrupt, inspect_file
+from latentsync.checkpoint.files import FileKind, corrupt, inspect_file
 from latentsync.errors import WeightsMismatchError
 
 NAMES_SHOWN = 4  # tensor names that an error spells out before it counts the rest
@@ -126,5 +127,5 @@ def save_weights(path: str | Path, state_dict: Mapping[str, Tensor], config: Any
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     metadata = {"format": "pt", CARD_KEY: card.to_json(), CONFIG_KEY: json.dumps(config.to_dict())}
-    with atomic_path(Path(path)) as temporary:
+    with atomic_file(Path(path), durable=True) as temporary:
         save_file(tensors, temporary, metadata=metadata)

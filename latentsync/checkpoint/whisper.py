@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from latentsync.checkpoint.files import atomic_path, corrupt, sha256_file
+from latentsync.atomic import atomic_file
+from latentsync.checkpoint.files import corrupt, sha256_file
 from latentsync.checkpoint.registry import WHISPER_SHA256
 from latentsync.checkpoint.tensors import mismatch, read_table, tensors_under
 
@@ -47,5 +48,5 @@ def load_whisper_weights(path: str | Path) -> tuple[dict[str, int], dict[str, Te
 def save_whisper(path: str | Path, dims: Mapping[str, int], encoder: Mapping[str, Tensor]) -> None:
     """Write an encoder's tensors as ``load_whisper_weights`` reads them; the file appears whole or not at all."""
     state = {f"{ENCODER}{name}": tensor.detach().cpu().contiguous() for name, tensor in encoder.items()}
-    with atomic_path(Path(path)) as temporary:
+    with atomic_file(Path(path), durable=True) as temporary:
         torch.save({"dims": dict(dims), "model_state_dict": state}, temporary)

@@ -33,6 +33,6 @@ class ArrayCache:
             except (ValueError, EOFError, OSError) as error:
                 log.warning("Cached array %s is damaged (%s); computing it again.", path, error)
         array = compute()
-        with atomic_file(path) as temporary:
-            np.save(temporary, array, allow_pickle=False)
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
         return array

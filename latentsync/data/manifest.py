@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from latentsync.atomic import atomic_file
+from latentsync.atomic import write_text
 from latentsync.errors import DataError
 from latentsync.types import ClipFault
 
@@ -94,8 +94,7 @@ def read_manifest(path: Path) -> Manifest:
 def write_manifest(clips: Iterable[Clip], path: Path) -> None:
     """Write ``clips`` in one step; paths below the manifest's folder become relative, so the folder can be moved."""
     lines = [json.dumps(_to_row(clip, path.parent), ensure_ascii=False) + "\n" for clip in clips]
-    with atomic_file(path) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def split_by_source(clips: Sequence[Clip], validation_share: float) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
-from latentsync.atomic import atomic_file
+from latentsync.atomic import write_text
 from latentsync.data.manifest import MANIFEST_SUFFIX, Clip, Manifest, content_hash, read_manifest, source_name
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.media.probe import probe_video
@@ -53,8 +53,7 @@ def scan_clips(paths: Iterable[Path], cache: Path | None = None) -> Manifest:
         else:
             clips.append(Clip(path=path, source=source_name(path), **row | {"fps": Fraction(row["fps"])}))
     if cache is not None and rows.keys() - known.keys():
-        with atomic_file(cache) as temporary:
-            temporary.write_text(json.dumps(known | rows), encoding="utf-8")
+        write_text(cache, json.dumps(known | rows))
     return Manifest(tuple(clips), tuple(faults))
 
 

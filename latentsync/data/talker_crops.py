@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from latentsync.atomic import atomic_file
+from latentsync.atomic import write_text
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.data.manifest import TRAIN, VALIDATION, Clip, content_hash, write_manifest
 from latentsync.data.talkers.clip import TalkerClip, make_talker
@@ -70,8 +70,7 @@ def make_talker_crops(crops: TalkerCrops, folder: Path, workers: int) -> Path:
         else:
             clips = [_write_clip(*job) for job in jobs]
     write_manifest(clips, manifest)
-    with atomic_file(plan) as temporary:
-        temporary.write_text(wanted, encoding="utf-8")
+    write_text(plan, wanted)
     return manifest
 
 

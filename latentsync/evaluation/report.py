@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import latentsync
-from latentsync.checkpoint.files import atomic_path
+from latentsync.atomic import write_text
 from latentsync.evaluation.clip import ClipScores
 from latentsync.evaluation.settings import EvaluationSettings
 from latentsync.evaluation.summary import Failure, Summary
@@ -92,8 +92,7 @@ def write_report(evaluation: Evaluation, page: str, folder: Path) -> str:
         "evaluation.html": page,
     }
     for name, text in files.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(folder / name, text, durable=True)
     return hashlib.sha256(files["evaluation.json"].encode()).hexdigest()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentsync.checkpoint.files import atomic_path
+from latentsync.atomic import atomic_file
 from latentsync.errors import ConfigError
 from latentsync.face.detector import Detection
 from latentsync.face.similarity import anchor_points
@@ -64,7 +64,7 @@ def write_detections(path: Path, detections: Mapping[int, list[Detection]]) -> N
     """Write the ``.npz`` format; the file appears whole or not at all."""
     numbers = sorted(detections)
     rows = [(number, face) for number in numbers for face in detections[number]]
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+    with atomic_file(path, durable=True) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
             version=np.array([VERSION]),

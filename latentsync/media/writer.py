@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import av
 from av.container import OutputContainer
 
+from latentsync.atomic import atomic_file
 from latentsync.errors import DiskFullError, OutputError
 from latentsync.media.audio import open_audio
 from latentsync.media.container import file_url
@@ -25,7 +25,6 @@ from latentsync.types import Frame, VideoInfo
 __all__ = ["EncodingOptions", "WrittenVideo", "check_encoder", "refuse_unwritable", "write_video"]
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NAME_KEPT = 30  # characters of the name that the unfinished file shows; the rest would not fit beside long names
 
 
 @dataclass(frozen=True)
@@ -99,17 +98,17 @@ def refuse_unwritable(path: Path, inputs: Iterable[Path | None], overwrite: bool
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` if the block succeeds and vanishes if it does not."""
-    partial = path.with_name(f".{path.stem[:_NAME_KEPT]}.{secrets.token_hex(4)}.part")
-    try:
-        yield partial
+    """``atomic_file``, whose own errors are named; those of the block go through as they are."""
+    with ExitStack() as stack:
         try:
-            partial.replace(path)
+            partial = stack.enter_context(atomic_file(path))
         except OSError as cause:
             raise output_error(path, cause) from cause
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        yield partial
+        try:
+            stack.close()
+        except OSError as cause:
+            raise output_error(path, cause) from cause
 
 
 def _encode(
@@ -126,7 +125,7 @@ def _encode(
     n_frames, sound = 0, None
     with ExitStack() as stack:
         reader = stack.enter_context(open_audio(audio)) if audio is not None else None
-        container = stack.enter_context(_open_output(partial, target, plan))
+        container = stack.enter_context(_open_output(partial, plan))
         with _named_errors(target, plan, source):
             track = VideoTrack(container, plan, source)
             if reader is not None:
@@ -148,14 +147,10 @@ def _encode(
 
 
 @contextmanager
-def _open_output(partial: Path, target: Path, plan: EncodingPlan) -> Iterator[OutputContainer]:
+def _open_output(partial: Path, plan: EncodingPlan) -> Iterator[OutputContainer]:
     """The container to write to; the block closes it when all went well, otherwise it is closed here."""
     # The index of an MP4 goes to the front, so that a browser can play it while it loads.
     options = {"movflags": "+faststart"} if plan.container in ("mp4", "mov") else {}
-    try:
-        partial.touch(exist_ok=False)
-    except OSError as cause:
-        raise output_error(target, cause) from cause
     container = av.open(file_url(partial), "w", format=plan.container, container_options=options)
     try:
         yield container

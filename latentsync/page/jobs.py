@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from latentsync.atomic import write_text
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.inference.control import RunControl
@@ -228,6 +229,6 @@ def _outcome(request: DubRequest, report: RunReport) -> Outcome:
     for weights in figures["weights"].values():
         weights["file"] = Path(weights.pop("path")).name
     file = request.output.with_suffix(".json")
-    file.write_text(json.dumps(figures, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_text(file, json.dumps(figures, indent=2, ensure_ascii=False))
     excerpt = request.options.excerpt
     return Outcome(request.output, report, figures, file, 0.0 if excerpt is None else float(excerpt.start))

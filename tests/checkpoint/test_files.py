@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from latentsync.checkpoint.files import FileKind, atomic_path, count_parameters, fingerprint, inspect_file, sha256_file
+from latentsync.checkpoint.files import FileKind, count_parameters, fingerprint, inspect_file, sha256_file
 from latentsync.errors import WeightsCorruptError, WeightsMissingError
 from tests.checkpoint.material import ERROR_MESSAGE, LFS_POINTER, WEB_PAGE
 
@@ -118,23 +118,3 @@ def test_parameters_are_counted_without_loading(tmp_path: Path) -> None:
     assert count_parameters(tmp_path / "a.safetensors") == 4015
     torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "a.pt")
     assert count_parameters(tmp_path / "a.pt") == pytest.approx(1_000_000, rel=0.01)
-
-
-def test_nothing_appears_if_writing_fails(tmp_path: Path) -> None:
-    target = tmp_path / "out" / "a.bin"
-    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError
-    assert list(target.parent.iterdir()) == []
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(b"whole")
-        assert not target.exists()
-    assert [each.name for each in target.parent.iterdir()] == ["a.bin"]
-
-
-def test_what_a_library_keeps_to_itself_others_may_read(tmp_path: Path) -> None:
-    plain = tmp_path / "plain"
-    plain.touch()
-    with atomic_path(tmp_path / "a.safetensors") as temporary:
-        save_file({"a": torch.zeros(1)}, temporary)
-    assert (tmp_path / "a.safetensors").stat().st_mode == plain.stat().st_mode

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections import Counter
@@ -13,6 +12,7 @@ from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 
+from latentsync.atomic import write_text
 from latentsync.errors import NoFaceError, OutputError
 from latentsync.face.selection import LARGEST, FaceSelector
 from latentsync.face.tracks import FaceTracks
@@ -94,7 +94,7 @@ def dub(
         notes=[*checked.notes, *filter(None, [not_kept])],
     )
     if request.report is not None:
-        _write_text(request.report, report.to_json())
+        _write_report(request.report, report.to_json())
     return report
 
 
@@ -170,13 +170,8 @@ def _audio_part(checked: Preflight) -> dict[str, Fraction]:
     return {}
 
 
-def _write_text(path: Path, text: str) -> None:
-    """Write a small file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _write_report(path: Path, text: str) -> None:
     try:
-        # A file name that is no valid text comes out as the escapes of JSON.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        temporary.replace(path)
+        write_text(path, text, errors="backslashreplace")  # a file name that is no valid text: the escapes of JSON
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(f"The report {path} cannot be written: {error}.", remedy="Choose another place.") from error

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentsync.atomic import atomic_file
+from latentsync.atomic import flush, link_or_copy, write_text
 from latentsync.errors import DiskFullError, OutputError
 from latentsync.preprocess.clip import Made, Row
 from latentsync.preprocess.engine.layout import Layout
 from latentsync.preprocess.engine.records import append_row, key_of, read_journal
-
-log = logging.getLogger(__name__)
 
 _RESULT = "row.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -45,11 +41,8 @@ def commit(layout: Layout, row: Row, made: Sequence[Made], given: Path) -> None:
     folder = layout.scratch / row.scratch
     files = [each.file.name if each.file is not None else None for each in made]
     for name in filter(None, files):
-        _sync(folder / name)
-    result = folder / _RESULT
-    with atomic_file(result) as temporary:
-        temporary.write_text(json.dumps({"row": row.to_json(), "files": files, "given": str(given)}), "utf-8")
-        _sync(temporary)
+        flush(folder / name)
+    write_text(folder / _RESULT, json.dumps({"row": row.to_json(), "files": files, "given": str(given)}), durable=True)
     _put_in_place(layout, folder)
     append_row(layout, row)
     shutil.rmtree(folder)
@@ -69,33 +62,15 @@ def recover(layout: Layout) -> None:
         shutil.rmtree(folder)
 
 
-def place(given: Path, target: Path) -> None:
-    """Let ``target`` be the file ``given`` as well: a hard link, or a copy where the disk does not allow one."""
-    with atomic_file(target) as temporary:
-        try:
-            os.link(given, temporary)
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-                raise
-            log.warning("%s is copied, not linked: %s.", target.parent, error.strerror)
-            shutil.copyfile(given, temporary)
-            _sync(temporary)
-
-
 def _put_in_place(layout: Layout, folder: Path) -> Row:
     """Move the files of a completed result to where they belong, as far as they are not there yet; returns the row."""
     result = json.loads((folder / _RESULT).read_text("utf-8"))
     row = Row.from_json(result["row"])
     for clip, name in zip(row.made, result["files"], strict=True):
         target = layout.file(row.step, clip)
-        target.parent.mkdir(parents=True, exist_ok=True)
         if name is None:
-            place(Path(result["given"]), target)
+            link_or_copy(Path(result["given"]), target)
         elif (folder / name).exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
             (folder / name).replace(target)
     return row
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())

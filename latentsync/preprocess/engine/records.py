@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from latentsync.atomic import atomic_file
+from latentsync.atomic import write_text
 from latentsync.preprocess.clip import Row
 from latentsync.preprocess.engine.layout import Layout
 
 log = logging.getLogger(__name__)
 
 _READ = {"encoding": "utf-8", "errors": "surrogateescape"}
-_WRITE = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names may be any bytes: JSON's escapes for those
+_UNENCODABLE = "backslashreplace"  # file names may be any bytes: JSON's escapes for those
 
 RowKey = tuple[str, str, int, int]  # step, settings, first frame, number of frames
 
@@ -68,8 +68,8 @@ def read_file_record(layout: Layout, name: str) -> FileRecord | None:
 
 def write_file_record(layout: Layout, record: FileRecord) -> None:
     """Keep what is known of an input file."""
-    with atomic_file(layout.file_record(record.name)) as temporary:
-        _write_synced(temporary, json.dumps(asdict(record), ensure_ascii=False, sort_keys=True))
+    text = json.dumps(asdict(record), ensure_ascii=False, sort_keys=True)
+    write_text(layout.file_record(record.name), text, errors=_UNENCODABLE, durable=True)
 
 
 def file_records(layout: Layout) -> Iterator[FileRecord]:
@@ -113,13 +113,12 @@ def write_journal(layout: Layout, journal: Journal) -> None:
     """Replace a journal in one step."""
     lines = [json.dumps({"file": journal.file, "name": journal.name}, ensure_ascii=False)]
     lines += [json.dumps(row.to_json(), ensure_ascii=False) for row in journal.rows.values()]
-    with atomic_file(layout.journal(journal.source)) as temporary:
-        _write_synced(temporary, "\n".join(lines) + "\n")
+    write_text(layout.journal(journal.source), "\n".join(lines) + "\n", errors=_UNENCODABLE, durable=True)
 
 
 def append_row(layout: Layout, row: Row) -> None:
     """Add a row; it is on the disk when this returns. Processes may append to one journal at the same time."""
-    line = (json.dumps(row.to_json(), ensure_ascii=False) + "\n").encode(**_WRITE)
+    line = (json.dumps(row.to_json(), ensure_ascii=False) + "\n").encode("utf-8", _UNENCODABLE)
     with layout.journal(row.clip.source).open("r+b") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         end = stream.seek(0, os.SEEK_END)
@@ -127,13 +126,6 @@ def append_row(layout: Layout, row: Row) -> None:
             stream.seek(end - 1)
             line = line if stream.read(1) == b"\n" else b"\n" + line
         stream.write(line)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", **_WRITE) as stream:
-        stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from latentsync.atomic import atomic_file
+from latentsync.atomic import write_text
 from latentsync.config import save_config
 from latentsync.errors import DataError, DeviceError, WeightsError, WeightsMissingError
 from latentsync.face.detector_choice import choose_detector
@@ -77,8 +77,7 @@ def preprocess(settings: PreprocessSettings, make_tools: MakeTools = LoadedTools
             _run(settings, layout, steps, make_tools, failures)
             accounts = take_account(layout, steps)
         table = account_table(accounts)
-        with atomic_file(layout.manifest / "account.txt") as temporary:
-            temporary.write_text(table + "\n", encoding="utf-8", errors="backslashreplace")  # names may be any bytes
+        write_text(layout.manifest / "account.txt", table + "\n", errors="backslashreplace")  # names may be any bytes
     except OSError as error:
         raise output_error(layout.output_dir, error) from error
     log.info("%s", table)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from latentsync.checkpoint.files import atomic_path
+from latentsync.atomic import atomic_file
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import FrameReader
 from latentsync.data.mouth_dataset import MouthBatch, MouthDataset
@@ -171,7 +171,7 @@ class VideoEncoderTask:
         tensors = {
             name: tensor.detach().cpu().contiguous() for name, tensor in self.network.encoder.state_dict().items()
         }
-        with atomic_path(path) as temporary:
+        with atomic_file(path, durable=True) as temporary:
             save_file(tensors, temporary, metadata={"format": "pt"})
 
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:

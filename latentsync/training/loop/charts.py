@@ -53,7 +53,7 @@ def draw_charts(panels: Sequence[Panel], title: str, path: Path) -> None:
         axes.legend(loc="best", fontsize=8)
     axes.set_xlabel("step")
     with atomic_file(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, format="png")
 
 
 def _draw_curve(axes, curve: Curve, color: str) -> None:

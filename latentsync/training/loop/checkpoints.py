@@ -7,18 +7,19 @@ step number, which is also the position in the data.
 from __future__ import annotations
 
 import json
-import os
 import shutil
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 
 from accelerate import Accelerator
 
+from latentsync.atomic import atomic_folder, unfinished
 from latentsync.errors import TrainingError
 from latentsync.training.loop.sharding import Shards
 
-_PREFIX, _PARTIAL = "step_", ".partial"
+_PREFIX = "step_"
 _PROGRESS = "progress.json"
 _SHARDS = "shards"
 
@@ -51,20 +52,16 @@ class CheckpointStore:
     def save(self, accelerator: Accelerator, progress: Progress) -> None:
         """Write a checkpoint; every process must call this. It appears under its name when it is on the disk whole."""
         target = self._folder / f"{_PREFIX}{progress.step:09d}"
-        partial = target.with_name(target.name + _PARTIAL)
+        partial = unfinished(target)
+        with atomic_folder(target) if accelerator.is_main_process else nullcontext():
+            accelerator.wait_for_everyone()
+            accelerator.save_state(str(partial))
+            if self._shards is not None:
+                self._shards.save(partial / _SHARDS)
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                (partial / _PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
         if accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)  # our own leavings of a killed run
-            partial.mkdir(parents=True)
-        accelerator.wait_for_everyone()
-        accelerator.save_state(str(partial))
-        if self._shards is not None:
-            self._shards.save(partial / _SHARDS)
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            (partial / _PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
-            _flush(partial)
-            shutil.rmtree(target, ignore_errors=True)
-            partial.rename(target)
             for old in self._complete()[: -self._keep]:
                 shutil.rmtree(old)
         accelerator.wait_for_everyone()
@@ -97,14 +94,4 @@ class CheckpointStore:
     def _complete(self) -> list[Path]:
         if not self._folder.is_dir():
             return []
-        return sorted(p for p in self._folder.iterdir() if p.name.startswith(_PREFIX) and p.suffix != _PARTIAL)
-
-
-def _flush(folder: Path) -> None:
-    """Force files and folder to the disk, so that a power cut cannot leave a complete name on incomplete data."""
-    for path in (*folder.rglob("*"), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        return sorted(p for p in self._folder.iterdir() if p.name.startswith(_PREFIX) and not p.suffix)

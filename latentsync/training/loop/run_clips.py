@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from latentsync.atomic import atomic_file
+from latentsync.atomic import write_text
 from latentsync.constants import MODEL_FPS
 from latentsync.data.manifest import Clip, Manifest, fault_table, read_manifest, split_by_source, usable_clips
 from latentsync.data.scan import load_clips
@@ -41,8 +41,7 @@ class RunClips:
             "validation": _figures(self.validation),
             "unusable": [{"path": f.path, "reason": f.reason, "clip_id": f.clip_id} for f in self.faults],
         }
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_text(path, json.dumps(report, indent=1, ensure_ascii=False))
 
 
 def find_clips(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> RunClips:

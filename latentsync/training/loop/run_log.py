@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from latentsync.atomic import atomic_file
+from latentsync.atomic import write_text
 from latentsync.data.manifest import fault_table
 from latentsync.training.loop.charts import draw_charts
 from latentsync.training.loop.metrics_log import Journal
@@ -85,8 +85,7 @@ class RunLog:
         """Write clips_report.json, and say it when there are new entries."""
         by_path = {fault.path: fault for fault in faults}
         rows = [{"path": f.path, "reason": f.reason, "clip_id": f.clip_id} for f in by_path.values()]
-        with atomic_file(self._folder / "replaced_clips.json") as temporary:
-            temporary.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_text(self._folder / "replaced_clips.json", json.dumps(rows, indent=1, ensure_ascii=False))
         if by_path.keys() - self._reported:
             tqdm.write(
                 f"{len(by_path)} clips cannot be used and are replaced by others:\n{fault_table([*by_path.values()])}",

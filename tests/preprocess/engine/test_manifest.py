@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ import pytest
 
 from latentsync.preprocess.clip import Clip, Made, Row
 from latentsync.preprocess.engine import commit as committing
-from latentsync.preprocess.engine.commit import commit, place, recover
+from latentsync.preprocess.engine.commit import commit, recover
 from latentsync.preprocess.engine.layout import Layout, numbered, recording_name
 from latentsync.preprocess.engine.records import (
     FileRecord,
@@ -99,7 +98,7 @@ def test_a_commit_moves_files_writes_the_row_and_leaves_nothing(layout):
     assert not list(layout.scratch.iterdir())
 
 
-@pytest.mark.parametrize("moment", ["atomic_file", "_put_in_place", "append_row", "shutil.rmtree"])
+@pytest.mark.parametrize("moment", ["write_text", "_put_in_place", "append_row", "shutil.rmtree"])
 def test_a_death_at_any_moment_of_a_commit_loses_or_doubles_nothing(layout, monkeypatch, moment):
     made = finished(layout, "one")
 
@@ -115,29 +114,11 @@ def test_a_death_at_any_moment_of_a_commit_loses_or_doubles_nothing(layout, monk
     rows = list(read_journal(layout, SOURCE).rows.values())
     written = layout.journal(SOURCE).read_text("utf-8").split("\n")
     lines = [line for line in written if line and "step" in json.loads(line)]
-    complete = moment != "atomic_file"
+    complete = moment != "write_text"
     assert rows == ([made[0]] if complete else [])
     assert len(lines) == len(rows)
     assert layout.file("shot", made[0].clip).exists() == complete
     assert not list(layout.scratch.iterdir())
-
-
-def test_a_filter_links_and_copies_where_links_are_refused(layout, tmp_path, monkeypatch, caplog):
-    given = tmp_path / "given.mp4"
-    given.write_bytes(b"frames")
-    place(given, tmp_path / "linked.mp4")
-    assert (tmp_path / "linked.mp4").samefile(given)
-    place(given, tmp_path / "linked.mp4")  # again, as a recovery does
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-    def refuse(*paths):
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
-
-    monkeypatch.setattr(committing.os, "link", refuse)
-    place(given, tmp_path / "copied.mp4")
-    assert not (tmp_path / "copied.mp4").samefile(given)
-    assert (tmp_path / "copied.mp4").read_bytes() == b"frames"
-    assert "copied, not linked" in caplog.text
 
 
 def test_names_say_the_recording_and_never_meet():
