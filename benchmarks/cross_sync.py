@@ -49,6 +49,7 @@ from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.presets import DEFAULT_PRESET, PRESETS, sampler_values
 from latentsync.inference.weights import DEFAULT_DIRECTORY, WeightPaths, model_settings
+from latentsync.levels import normalize, to_image
 from latentsync.metrics.cross_sync import MouthTruth, Row, fill_gaps, score_mouth, summarise, table
 from latentsync.metrics.fidelity import psnr, ssim
 from latentsync.metrics.mouth import mouth_opening
@@ -102,13 +103,13 @@ class Instruments:
         """(N, R, R, 3) uint8 aligned faces."""
         side = self.keep_mask.shape[-1]
         pairs = zip(frames, matrices, strict=True)
-        return to_bytes(np.stack([align_face(frame, matrix, side).pixels for frame, matrix in pairs]))
+        return to_image(np.stack([align_face(frame, matrix, side).pixels for frame, matrix in pairs]))
 
     @torch.inference_mode()
     def through_codec(self, faces: np.ndarray) -> np.ndarray:
         """The faces encoded and decoded."""
-        pixels = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return to_bytes(self.codec.decode(self.codec.encode(pixels)).numpy())
+        pixels = normalize(torch.from_numpy(faces).permute(0, 3, 1, 2))
+        return to_image(self.codec.decode(self.codec.encode(pixels)).numpy())
 
     def fidelity(self, faces: np.ndarray, truth: np.ndarray) -> Row:
         """Of aligned faces, where they are generated."""
@@ -137,14 +138,9 @@ class Instruments:
     @torch.inference_mode()
     def _perceptual(self, faces: np.ndarray, truth: np.ndarray) -> float:
         half = faces.shape[1] // 2  # as in training, the lower half
-        pairs = (torch.from_numpy(x[:, half:]).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in (faces, truth))
+        pairs = (normalize(torch.from_numpy(x[:, half:]).permute(0, 3, 1, 2)) for x in (faces, truth))
         parts = zip(*(x.split(16) for x in pairs), strict=True)
         return float(torch.cat([self.lpips(a, b).flatten() for a, b in parts]).mean())
-
-
-def to_bytes(faces: np.ndarray) -> np.ndarray:
-    """(N, 3, R, R) in [-1, 1] -> (N, R, R, 3) uint8."""
-    return np.rint(np.clip((faces.transpose(0, 2, 3, 1) + 1) * 127.5, 0, 255)).astype(np.uint8)
 
 
 def dub(clip: CrossClip, pipeline: LipsyncPipeline, options: SyncOptions) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = {"constants", "types", "errors", "config", "stream", "atomic", "runtime"}
+BASE = {"constants", "types", "errors", "config", "stream", "atomic", "levels", "runtime"}
 ALLOWED = {
     "constants": set(),
     "errors": set(),
@@ -19,6 +19,7 @@ ALLOWED = {
     "config": {"errors", "atomic"},
     "stream": set(),
     "atomic": set(),
+    "levels": set(),
     "runtime": {"errors"},
     "html_page": set(),
     "recipe": BASE,

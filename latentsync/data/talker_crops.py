@@ -26,6 +26,7 @@ from latentsync.data.talkers.identity import make_identity
 from latentsync.data.talkers.speech import compose, mouth_at, tracks
 from latentsync.errors import DataError
 from latentsync.face.align import FaceAligner
+from latentsync.levels import to_image
 from latentsync.media.threads import single_threaded
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import ArrayFrame, Frame, VideoInfo
@@ -124,5 +125,4 @@ def _crops(talker: TalkerClip, side: int) -> Iterator[Frame]:
     aligner = FaceAligner(side)
     for index, (pixels, landmarks) in enumerate(zip(talker.frames(), talker.landmarks, strict=True)):
         face = aligner.align(ArrayFrame.of(pixels), landmarks).pixels
-        levels = np.rint((face.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
-        yield ArrayFrame(index, Fraction(index) / MODEL_FPS, levels)
+        yield ArrayFrame(index, Fraction(index) / MODEL_FPS, to_image(face))

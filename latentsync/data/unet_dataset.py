@@ -20,6 +20,7 @@ from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
 from latentsync.data.manifest import Clip
 from latentsync.data.negatives import shifted_start
 from latentsync.errors import DataError
+from latentsync.levels import normalize
 from latentsync.types import AudioFeatures, ClipFault, SampleOrigin, UNetBatch
 
 # Frames between the starts of a window and its reference, also where windows are shorter than the published ones: a
@@ -121,7 +122,7 @@ class UNetDataset(ClipDataset[UNetSample]):
     def faces(self, clip: Clip, start: int) -> Tensor:
         """The window at ``start``, (F, 3, R, R) float32 in [-1, 1]. Raises ``DataError`` if it cannot be decoded."""
         frames = fit_frames(read_clip_frames(clip, start, self.num_frames), self.keep_mask.shape[-1])
-        return frames.float() / 127.5 - 1
+        return normalize(frames)
 
     def _n_starts(self, clip: Clip, features: AudioFeatures) -> int:
         """Windows that lie wholly inside pictures and sound."""

@@ -16,6 +16,7 @@ from latentsync.evaluation.faces import FacePath
 from latentsync.evaluation.recording import Recording
 from latentsync.face.align import align_face
 from latentsync.face.similarity import compose
+from latentsync.levels import to_image
 from latentsync.metrics.cross_sync import fill_gaps
 from latentsync.metrics.drift import picture_lag, sound_lag
 from latentsync.metrics.mouth import (
@@ -124,8 +125,7 @@ def picture_figures(prediction: np.ndarray, reference: np.ndarray) -> Scores:
 
 def face_of(picture: np.ndarray, matrix: np.ndarray, resolution: int) -> np.ndarray:
     """(R, R, 3) uint8 aligned face."""
-    pixels = align_face(picture, matrix, resolution).pixels
-    return np.rint(np.clip((pixels.transpose(1, 2, 0) + 1) * 127.5, 0, 255)).astype(np.uint8)
+    return to_image(align_face(picture, matrix, resolution).pixels)
 
 
 def _lag(mine: np.ndarray, true: np.ndarray) -> int:

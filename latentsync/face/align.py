@@ -14,6 +14,7 @@ from latentsync.face.paste import paste_face
 from latentsync.face.published import BORDER, RELEASES, PublishedMatrices, crop_published
 from latentsync.face.resample import warp, warp_frame
 from latentsync.face.similarity import anchor_points, compose, crop_to_canvas, estimate_similarity
+from latentsync.levels import normalize_canvas
 from latentsync.types import AlignedFace, Frame
 
 __all__ = ["FaceAligner", "Geometry", "align_face", "anchor_points", "estimate_similarity", "paste_face"]
@@ -77,4 +78,4 @@ def align_face(
 def _aligned(canvas: np.ndarray, matrix: np.ndarray) -> AlignedFace:
     """From a canvas (R, R, 3) float32 in grey levels."""
     levels = np.ascontiguousarray(np.clip(canvas, 0, 255).transpose(2, 0, 1))
-    return AlignedFace(pixels=levels * np.float32(1 / 127.5) - 1, matrix=matrix)
+    return AlignedFace(pixels=normalize_canvas(levels), matrix=matrix)

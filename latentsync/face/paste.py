@@ -16,6 +16,7 @@ import numpy as np
 from latentsync.face.color_match import NEUTRAL, ColorFit, ColorSmoother, fit_color
 from latentsync.face.resample import warp
 from latentsync.face.similarity import invert, transform
+from latentsync.levels import denormalize_canvas, normalize_canvas
 from latentsync.types import AlignedFace, ArrayFrame, Box, Frame
 
 BORDER_MARGIN = 1.5  # canvas pixels: interpolation reaches one pixel (diagonally 1.41) beyond the area otherwise
@@ -67,7 +68,7 @@ class FacePaster:
     def _blurred(self, canvas: np.ndarray) -> np.ndarray:
         """The part of a canvas (3, R, R) that holds the ring, as (h, w, 3) float32 grey levels without details."""
         left, top, right, bottom = self._ring_box
-        part = cv2.merge(list(_levels(canvas[:, top:bottom, left:right])))
+        part = cv2.merge(list(denormalize_canvas(canvas[:, top:bottom, left:right])))
         return cv2.blur(part, (self._blur, self._blur))
 
     def paste(
@@ -95,7 +96,7 @@ class FacePaster:
         alpha = cv2.warpAffine(self._alpha * np.float32(strength), to_box, size, flags=cv2.INTER_LINEAR)
         if protect is not None:
             alpha[protect[y0:y1, x0:x1].astype(bool)] = 0
-        levels = cv2.merge(list(np.clip(color.apply(_levels(face)), 0, 255)))
+        levels = cv2.merge(list(np.clip(color.apply(denormalize_canvas(face)), 0, 255)))
         part = frame.region(box).astype(np.float32)
         # Where alpha is 0 the weights give the frame's own value to 0.003 grey levels, which rounding takes away.
         blended = cv2.blendLinear(warp(levels, to_box, size, 127.5), part, alpha, 1 - alpha)
@@ -132,14 +133,9 @@ def paste_face(
     1 = keep. ``smoother`` steadies the color over the frames of a ``shot``. See ``FacePaster.paste`` for the rest.
     """
     paster, side = FacePaster(keep_mask, settings), keep_mask.shape[-1]
-    seen = warp(frame, matrix, (side, side), 127).transpose(2, 0, 1) * np.float32(1 / 127.5) - 1
+    seen = normalize_canvas(warp(frame, matrix, (side, side), 127).transpose(2, 0, 1))
     color = paster.compare(face, AlignedFace(pixels=seen, matrix=matrix), frame.shape)
     if smoother is not None:
         color = smoother.next(color, shot)
     pasted = paster.paste(ArrayFrame.of(frame), face, matrix, color, strength, protect)
     return pasted.pixels.copy() if pasted.pixels is frame else pasted.pixels
-
-
-def _levels(canvas: np.ndarray) -> np.ndarray:
-    """(...) float32 in [-1, 1] -> the same shape in grey levels, 0 to 255."""
-    return (canvas + 1) * np.float32(127.5)

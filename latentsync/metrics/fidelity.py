@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from lpips import LPIPS
 
+from latentsync.levels import normalize
 from latentsync.models.lpips import perceptual_distance
 
 WHITE = 255.0
@@ -93,7 +94,7 @@ def lpips_distance(
     weights = None if region is None else torch.from_numpy(region.astype(np.float32)).to(device)
     distances = []
     for mine, true in zip(prediction, reference, strict=True):
-        a, b = (torch.from_numpy(x).to(device).permute(2, 0, 1).float() / 127.5 - 1 for x in (mine, true))
+        a, b = (normalize(torch.from_numpy(x).to(device).permute(2, 0, 1)) for x in (mine, true))
         a = a if weights is None else torch.lerp(b, a, weights)
         distances.append(float(perceptual_distance(network, a[None], b[None])))
     return float(np.mean(distances))

@@ -17,6 +17,7 @@ from torch import nn
 from latentsync.checkpoint.files import FileKind, inspect_file
 from latentsync.errors import DataError
 from latentsync.face.resample import warp
+from latentsync.levels import normalize
 
 SIDE = 112  # pixels
 # Where ArcFace's networks expect the eyes, the tip of the nose and the corners of the mouth.
@@ -45,6 +46,6 @@ def csim(network: nn.Module, prediction: np.ndarray, reference: np.ndarray) -> f
     if prediction.shape != reference.shape or prediction.shape[1:] != (SIDE, SIDE, 3):
         raise ValueError(f"faces must both be (N, {SIDE}, {SIDE}, 3), not {prediction.shape} and {reference.shape}")
     mine, true = (
-        network(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1) for faces in (prediction, reference)
+        network(normalize(torch.from_numpy(faces).permute(0, 3, 1, 2))) for faces in (prediction, reference)
     )
     return float(torch.cosine_similarity(mine, true).mean())

@@ -17,6 +17,7 @@ from latentsync.checkpoint import load_syncnet, read_card
 from latentsync.constants import MODEL_FPS, SYNCNET_MEL_RATE
 from latentsync.data.clip_reader import fit_frames
 from latentsync.errors import DataError, WeightsMismatchError
+from latentsync.levels import normalize
 from latentsync.types import SyncScore
 
 REACH = 15  # frames that the sound is shifted by, either way
@@ -58,7 +59,7 @@ class OwnSyncScorer:
 
     def _see(self, faces: Tensor, starts: np.ndarray) -> Tensor:
         """faces (F, 3, R, R) uint8 -> (len(starts), E)"""
-        halves = faces[:, :, self._side // 2 :].float() / 127.5 - 1
+        halves = normalize(faces[:, :, self._side // 2 :])
         windows = torch.stack([halves[start : start + self._frames].flatten(0, 1) for start in starts])
         return self._embed(self._network.visual_encoder, windows)
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 
-import numpy as np
-
 from latentsync.constants import MODEL_FPS
 from latentsync.errors import NoFaceError
 from latentsync.face.align import FaceAligner
 from latentsync.face.detections_file import read_detections
 from latentsync.face.selection import FaceSelector, TargetFrame
+from latentsync.levels import to_image
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.preprocess.clip import Job, Made, Outcome
@@ -46,8 +45,7 @@ def aligned_frames(faces: Iterable[TargetFrame], side: int) -> Iterator[Frame]:
         if target.face is None:
             raise NoFaceError(f"{target.reason} in frame {target.frame.index}")
         square = aligner.align(target.frame, target.face.landmarks).pixels
-        pixels = np.rint((square.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
-        yield ArrayFrame(target.frame.index, target.frame.time, pixels)
+        yield ArrayFrame(target.frame.index, target.frame.time, to_image(square))
 
 
 def square_info(info: VideoInfo, side: int, n_frames: int) -> VideoInfo:

@@ -20,6 +20,7 @@ from latentsync.data.clip_reader import FrameReader
 from latentsync.data.picture_dataset import ImageBatch, ImageDataset
 from latentsync.errors import ConfigError
 from latentsync.face.mask import load_mask
+from latentsync.levels import normalize
 from latentsync.losses.image import image_loss, kl_divergence
 from latentsync.training.builtin.codec_recipe import CodecRecipe
 from latentsync.training.builtin.latent_scale import LatentMoments, standardised
@@ -78,7 +79,7 @@ class CodecTask:
 
     def loss(self, network: nn.Module, batch: ImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``."""
-        pixels = batch.pictures.float() / 127.5 - 1
+        pixels = normalize(batch.pictures)
         restored, mean, log_variance = network(pixels)
         run = self._recipe.run
         picture = image_loss(restored, pixels, self._weight.to(pixels.device), run.edge_loss_weight)
@@ -138,7 +139,7 @@ class CodecTask:
             generator=torch.Generator(),
         )
         for batch in loader:
-            yield batch.pictures.to(device).float() / 127.5 - 1
+            yield normalize(batch.pictures.to(device))
 
 
 def run_folder(recipe: CodecRecipe, name: str) -> Path:

@@ -22,6 +22,7 @@ from latentsync.data.clip_reader import FrameReader
 from latentsync.data.mouth_dataset import MouthBatch, MouthDataset
 from latentsync.data.speech_dataset import MOUTH_NAMES
 from latentsync.errors import ConfigError
+from latentsync.levels import normalize
 from latentsync.losses.trepa import encoder_input
 from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.training.builtin.video_encoder_recipe import VideoEncoderRecipe
@@ -179,7 +180,7 @@ class VideoEncoderTask:
 
     def _seen(self, batch: MouthBatch) -> Tensor:
         """The pictures as the temporal loss gives them to the encoder: (B, 3, F, R, R) in [0, 1]."""
-        return encoder_input(batch.pictures.float() / 127.5 - 1, self._config.image_size)
+        return encoder_input(normalize(batch.pictures), self._config.image_size)
 
 
 def run_folder(recipe: VideoEncoderRecipe, name: str) -> Path:

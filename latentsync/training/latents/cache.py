@@ -19,6 +19,7 @@ from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
 from latentsync.data.manifest import Clip
 from latentsync.data.unet_dataset import UNetDataset, UNetSample
 from latentsync.errors import DataError
+from latentsync.levels import normalize
 from latentsync.models.codec import LatentCodec
 from latentsync.training.latents.batch import PosteriorBatch
 from latentsync.types import AudioFeatures, ClipFault, SampleOrigin
@@ -67,7 +68,7 @@ class LatentCache:
         weight = next(codec.parameters())
         moments = []
         for part in frames.split(_ENCODED_AT_ONCE):
-            pixels = part.to(weight.device).float() / 127.5 - 1
+            pixels = normalize(part.to(weight.device))
             views = pixels[None]
             if self._keep_mask is not None:
                 views = torch.stack([pixels, pixels * self._keep_mask.to(weight.device)])

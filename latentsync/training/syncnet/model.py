@@ -20,6 +20,7 @@ from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
 from latentsync.data.manifest import Clip
 from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView, collate_sync
 from latentsync.errors import DataError
+from latentsync.levels import normalize
 from latentsync.losses.sync import cosine_similarity
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import StableSyncNet, select_latent_input
@@ -54,7 +55,7 @@ class SyncModel:
         with ``generator`` (None: the global one), and cut to their lower half if the view asks for it.
         """
         if self.codec is None:
-            return (frames.float() / 127.5 - 1).flatten(1, 2)
+            return normalize(frames).flatten(1, 2)
         mean, deviation = self._moments(frames)
         eps = torch.randn(mean.shape, generator=generator, device=mean.device)
         return select_latent_input(mean + deviation * eps, self.view.lower_half)
@@ -64,7 +65,7 @@ class SyncModel:
         """Mean and standard deviation (N, F, C, h, w) of the latents, as they came or encoded here."""
         if frames.is_floating_point():
             return frames.unbind(dim=2)
-        moments = self.codec.posterior(frames.flatten(0, 1).float() / 127.5 - 1)
+        moments = self.codec.posterior(normalize(frames.flatten(0, 1)))
         mean, deviation = (part.unflatten(0, frames.shape[:2]) for part in moments)
         return mean, deviation
 

@@ -19,6 +19,7 @@ from latentsync.inference.latent_generator import LatentModels
 from latentsync.inference.loading import pipeline_of
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.weights import ModelSettings
+from latentsync.levels import to_image
 from latentsync.metrics.sync_score import sync_score
 from latentsync.metrics.sync_tracks import BoxTrack, crop_face, crop_path
 from latentsync.metrics.syncnet_v2 import SyncNetV2
@@ -126,8 +127,7 @@ class _View:
         self.boxes.append(None if placement is None else placement.box)
         face = None
         if placement is not None and (self._trace is not None or place in self._places):
-            canvas = align_face(frame.pixels, placement.matrix, self._resolution).pixels
-            face = np.rint((canvas.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+            face = to_image(align_face(frame.pixels, placement.matrix, self._resolution).pixels)
         if place in self._places:
             self.tiles[self._places[place]] = face
         if self._trace is not None:

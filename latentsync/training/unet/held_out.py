@@ -17,6 +17,7 @@ from latentsync.data.unet_dataset import UNetDataset
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import DataError
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
+from latentsync.levels import to_image
 from latentsync.training.loop.contact_sheet import SheetRow, write_sheet
 from latentsync.training.syncnet.model import SyncModel, embed_frames
 from latentsync.types import Window
@@ -94,7 +95,7 @@ class HeldOutStretches:
         self._seed = seed
         self._judge = judge
         self._folder = folder
-        self._source = [_pictures(stretch.faces) for stretch in stretches]
+        self._source = [to_image(stretch.faces) for stretch in stretches]
         self.figures = () if judge is None else ("sync_cosine",)
         self.marks = []
         if judge is not None:
@@ -110,7 +111,7 @@ class HeldOutStretches:
         kept = self._keep_mask.transpose(1, 2, 0)
         results, rows = [], []
         for number, (stretch, source) in enumerate(zip(self._stretches, self._source, strict=True), start=1):
-            faces = _pictures(np.concatenate(generator(self._windows(stretch))))
+            faces = to_image(np.concatenate(generator(self._windows(stretch))))
             results.append(np.rint(faces * (1 - kept) + source * kept).astype(np.uint8))
             shown = np.linspace(0, len(source) - 1, TILES).round().astype(int)
             rows += [SheetRow(f"clip {number}", source[shown]), SheetRow("other sound", results[-1][shown])]
@@ -137,12 +138,6 @@ class HeldOutStretches:
         sound = torch.from_numpy(np.stack(mels))[:, None, :, :length].to(model.device, model.dtype)
         heard = model.network.audio_encoder(sound).float().cpu()
         return float((seen * heard).sum(dim=1).mean())
-
-
-def _pictures(faces: np.ndarray) -> np.ndarray:
-    """(N, 3, R, R) in about [-1, 1] -> (N, R, R, 3) uint8."""
-    levels = (faces.transpose(0, 2, 3, 1) + 1) * 127.5
-    return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
 
 
 def _mel(mels: MelReader | None, clip: Clip, start: int, frames: int) -> np.ndarray | None:
