@@ -144,7 +144,7 @@ def report(rows: list[Row], options: argparse.Namespace) -> str:
             found[row.name] = summary["result"]
     if not found:
         return "Nothing has been measured yet."
-    from latentsync.metrics.cross_sync import table
+    from benchmarks.cross_sync_rows import table
 
     draw(found, options.output / "ablations.png")
     missing = [row.name for row in rows if row.name not in found]

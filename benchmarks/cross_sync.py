@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.cross_sync_rows import MouthTruth, Row, score_mouth, summarise, table
 from latentsync.audio.mel import syncnet_mel
 from latentsync.checkpoint import load_codec, load_lpips, load_syncnet
 from latentsync.config import load_config
@@ -50,9 +51,8 @@ from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.presets import DEFAULT_PRESET, PRESETS, sampler_values
 from latentsync.inference.weights import DEFAULT_DIRECTORY, WeightPaths, model_settings
 from latentsync.levels import normalize, to_image
-from latentsync.metrics.cross_sync import MouthTruth, Row, fill_gaps, score_mouth, summarise, table
 from latentsync.metrics.fidelity import psnr, ssim
-from latentsync.metrics.mouth import mouth_opening
+from latentsync.metrics.mouth import fill_gaps, mouth_opening
 from latentsync.metrics.temporal import frame_changes
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import SyncNetConfig

@@ -36,8 +36,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def run(options: argparse.Namespace) -> None:
     """Print the result as JSON."""
     from latentsync.checkpoint import sha256_file
+    from latentsync.checkpoint.registry import I3D_FILE
     from latentsync.evaluation.fvd import folder_fvd
-    from latentsync.evaluation.instruments import I3D, find_detector
+    from latentsync.evaluation.instruments import find_detector
     from latentsync.evaluation.pairs import videos_in
     from latentsync.evaluation.settings import EvaluationSettings
     from latentsync.metrics.i3d import PixelRange, load_i3d
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     settings = EvaluationSettings(
         detector=options.detector, fvd_range=PixelRange(options.range), fvd_first_frame=options.first_frame
     )
-    weights = options.auxiliary / I3D
+    weights = options.auxiliary / I3D_FILE
     network, detector = load_i3d(weights), find_detector(settings, options.auxiliary)
     results, truths = (list(videos_in(folder).values()) for folder in (options.results, options.truth))
     found = asdict(folder_fvd(results, truths, network, detector, settings))

@@ -37,10 +37,10 @@ def run(options: argparse.Namespace) -> int:
     import numpy as np
 
     from latentsync.checkpoint import sha256_file
+    from latentsync.checkpoint.registry import SYNCNET_V2_FILE
     from latentsync.evaluation.confidence import ConfidenceScorer
     from latentsync.evaluation.pairs import videos_in
     from latentsync.evaluation.settings import EvaluationSettings
-    from latentsync.metrics.published_sync import SYNCNET_V2_FILE
 
     paths = [options.video_path] if options.video_path else list(videos_in(options.videos_dir).values())
     model = options.initial_model or options.auxiliary / SYNCNET_V2_FILE

@@ -36,10 +36,15 @@ WHISPER_ADDRESS = "https://openaipublic.azureedge.net/main/whisper/models/{sha25
 FACE_LANDMARKER_ADDRESS = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 )
-INCEPTION_ADDRESS = (
-    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
-)
+INCEPTION_ADDRESS = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{name}"
 FACE_ALIGNMENT_ADDRESS = "https://www.adrianbulat.com/downloads/python-fan/{name}"
+
+# Networks of the metrics, in auxiliary/.
+SYNCNET_V2_FILE, S3FD_FILE = "syncnet_v2.model", "sfd_face.pth"
+VGG_FILE = "vgg16-397923af.pth"
+HYPERIQA_FILE = "koniq_pretrained.pkl"
+INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
+I3D_FILE = "i3d_torchscript.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,30 +208,30 @@ KNOWN_FILES: tuple[KnownFile, ...] = (
         sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
     ),
     KnownFile(
-        target="auxiliary/vgg16-397923af.pth",
+        target=f"auxiliary/{VGG_FILE}",
         use="VGG-16 of the perceptual loss",
         licence=SEE_SOURCE,
         sources=(
-            WebFile("https://download.pytorch.org/models/vgg16-397923af.pth"),
-            HubFile(AUXILIARY_REPOSITORY, "auxiliary/vgg16-397923af.pth"),
+            WebFile(f"https://download.pytorch.org/models/{VGG_FILE}"),
+            HubFile(AUXILIARY_REPOSITORY, f"auxiliary/{VGG_FILE}"),
         ),
         purposes=("training", "eval"),
         sha256="397923af",
     ),
     KnownFile(
-        target="auxiliary/pt_inception-2015-12-05-6726825d.pth",
+        target=f"auxiliary/{INCEPTION_FILE}",
         use="Inception v3: Frechet inception distance",
         licence="Apache-2.0",
         commercial=True,
-        sources=(WebFile(INCEPTION_ADDRESS),),
+        sources=(WebFile(INCEPTION_ADDRESS.format(name=INCEPTION_FILE)),),
         purposes=("eval",),
         sha256="6726825d",
     ),
     _auxiliary("vit_g_hybrid_pt_1200e_ssv2_ft.pth", "VideoMAE v2 of the temporal loss (TREPA)", "training"),
-    _auxiliary("syncnet_v2.model", "SyncNet v2: sync confidence and offset", "data", "eval"),
-    _auxiliary("sfd_face.pth", "face detector S3FD of the sync score", "data", "eval"),
-    _auxiliary("koniq_pretrained.pkl", "hyperIQA: picture quality", "data", "eval"),
-    _auxiliary("i3d_torchscript.pt", "I3D: Frechet video distance", "eval"),
+    _auxiliary(SYNCNET_V2_FILE, "SyncNet v2: sync confidence and offset", "data", "eval"),
+    _auxiliary(S3FD_FILE, "face detector S3FD of the sync score", "data", "eval"),
+    _auxiliary(HYPERIQA_FILE, "hyperIQA: image quality", "data", "eval"),
+    _auxiliary(I3D_FILE, "I3D: Frechet video distance", "eval"),
 )
 
 

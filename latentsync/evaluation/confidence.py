@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentsync.checkpoint.card import read_config
+from latentsync.checkpoint.registry import S3FD_FILE
 from latentsync.errors import LatentSyncError, NoAudioStreamError
 from latentsync.evaluation.faces import known_or_found
 from latentsync.evaluation.instruments import find_detector, load_sync_model
 from latentsync.evaluation.recording import open_recording
 from latentsync.evaluation.settings import EvaluationSettings
 from latentsync.evaluation.voices import own_sync, published_sync
-from latentsync.metrics.published_sync import S3FD_FILE, PublishedSync
+from latentsync.metrics.published_sync import PublishedSync
 from latentsync.metrics.s3fd import load_s3fd
 from latentsync.metrics.syncnet_v2 import load_syncnet_v2
 from latentsync.types import SyncScore

@@ -12,6 +12,7 @@ import numpy as np
 
 from latentsync.checkpoint import load_lpips, load_syncnet, read_card, sha256_file
 from latentsync.checkpoint.card import read_config
+from latentsync.checkpoint.registry import HYPERIQA_FILE, I3D_FILE, INCEPTION_FILE, S3FD_FILE, SYNCNET_V2_FILE, VGG_FILE
 from latentsync.config import load_config
 from latentsync.data.syncnet_dataset import SyncView
 from latentsync.errors import ConfigError, WeightsMismatchError, WeightsMissingError
@@ -23,13 +24,11 @@ from latentsync.metrics.hyperiqa import HyperIQA, load_hyperiqa
 from latentsync.metrics.i3d import load_i3d
 from latentsync.metrics.identity import load_face_embedding
 from latentsync.metrics.inception import load_inception
-from latentsync.metrics.published_sync import S3FD_FILE, SYNCNET_V2_FILE, PublishedSync
+from latentsync.metrics.published_sync import PublishedSync
 from latentsync.models.syncnet import SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
 from latentsync.training.syncnet.model import SyncModel
 
-VGG, KONIQ, I3D = "vgg16-397923af.pth", "koniq_pretrained.pkl", "i3d_torchscript.pt"
-INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
 FETCH = "fetch with: python -m scripts.download_checkpoints --for eval"
 
 
@@ -78,10 +77,10 @@ def weight_files(weights: EvaluationWeights) -> dict[str, tuple[Path, ...]]:
     return {
         "syncnet": (weights.syncnet,),
         "syncnet_v2": (folder / SYNCNET_V2_FILE, folder / S3FD_FILE),
-        "lpips": (folder / VGG,),
-        "hyperiqa": (folder / KONIQ,),
-        "inception": (folder / INCEPTION,),
-        "i3d": (folder / I3D,),
+        "lpips": (folder / VGG_FILE,),
+        "hyperiqa": (folder / HYPERIQA_FILE,),
+        "inception": (folder / INCEPTION_FILE,),
+        "i3d": (folder / I3D_FILE,),
     } | ({"csim": (weights.csim,)} if weights.csim else {})
 
 

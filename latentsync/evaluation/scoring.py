@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from latentsync.audio.voice_activity import speaking_frames
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import LatentSyncError
 from latentsync.evaluation import pictures, voices
@@ -18,7 +19,6 @@ from latentsync.evaluation.settings import ROWS, SOURCE, TRUTH
 from latentsync.metrics.hyperiqa import quality
 from latentsync.metrics.i3d import i3d_features
 from latentsync.metrics.inception import inception_features
-from latentsync.metrics.speech import speaking_frames
 
 NO_SOUND_OF_ITS_OWN = "is given the sound of the truth"
 SOUND = ("sound_lag", "sound_drift")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from latentsync.audio.mel import syncnet_mel
+from latentsync.audio.voice_activity import speaking_frames
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import DataError
 from latentsync.evaluation.faces import FacePath
@@ -17,9 +18,9 @@ from latentsync.evaluation.recording import Recording
 from latentsync.face.align import align_face
 from latentsync.face.similarity import compose
 from latentsync.levels import to_image
-from latentsync.metrics.cross_sync import fill_gaps
-from latentsync.metrics.drift import picture_lag, sound_lag
+from latentsync.metrics.drift import audio_lag, video_lag
 from latentsync.metrics.mouth import (
+    fill_gaps,
     landmark_distance,
     mouth_opening,
     opening_correlation,
@@ -28,7 +29,6 @@ from latentsync.metrics.mouth import (
     silence_movement,
 )
 from latentsync.metrics.published_sync import PublishedSync
-from latentsync.metrics.speech import speaking_frames
 from latentsync.training.syncnet.model import SyncModel
 from latentsync.training.syncnet.trace import SyncTrace
 
@@ -112,14 +112,14 @@ def lmd(result: FacePath, truth: FacePath) -> float:
 
 
 def sound_figures(sound: np.ndarray, expected: np.ndarray) -> Scores:
-    """ms. Raises as ``metrics.drift.sound_lag``."""
-    lag = sound_lag(sound, expected, AUDIO_RATE)
+    """ms. Raises as ``metrics.drift.audio_lag``."""
+    lag = audio_lag(sound, expected, AUDIO_RATE)
     return {"sound_lag": 1000 * lag.start, "sound_drift": 1000 * lag.drift}
 
 
 def picture_figures(prediction: np.ndarray, reference: np.ndarray) -> Scores:
-    """Frames at 25 per second, of two sets of ``thumbnails``. Raises as ``metrics.drift.picture_lag``."""
-    lag = picture_lag(prediction, reference)
+    """Frames at 25 per second, of two sets of ``thumbnails``. Raises as ``metrics.drift.video_lag``."""
+    lag = video_lag(prediction, reference)
     return {"picture_lag": lag.start, "picture_drift": lag.drift}
 
 

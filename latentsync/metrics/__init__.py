@@ -1,1 +1,1 @@
-"""Numbers that judge a result. A metric is a pure function; the networks that some need lie beside it."""
+"""Metrics: pure functions from a prediction and a reference to a number, and the networks that some of them need."""

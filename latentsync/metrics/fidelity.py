@@ -21,7 +21,7 @@ _C1, _C2 = (0.01 * WHITE) ** 2, (0.03 * WHITE) ** 2  # and their constants
 
 
 def psnr(prediction: np.ndarray, reference: np.ndarray, region: np.ndarray | None = None) -> float:
-    """Peak signal-to-noise ratio in dB, of all pixels and channels together; infinite for equal pictures.
+    """Peak signal-to-noise ratio in dB, of all pixels and channels together; infinite for equal images.
 
     ``prediction``, ``reference`` (..., H, W, 3) uint8; ``region`` (H, W) weights in [0, 1] or bool, None = everywhere.
     A whole clip may be given at once: its errors are pooled before the logarithm. Raises ``ValueError`` for different
@@ -62,12 +62,12 @@ def similarities(prediction: np.ndarray, reference: np.ndarray) -> np.ndarray:
     pairs = zip(prediction.reshape(shape), reference.reshape(shape), strict=True)
     # One channel at a time: what is held at once then fits into the processor's cache.
     channels = (zip(cv2.split(a), cv2.split(b), strict=True) for a, b in pairs)
-    maps = [np.mean([_similarity(*channel) for channel in picture], axis=0) for picture in channels]
+    maps = [np.mean([_similarity(*channel) for channel in image], axis=0) for image in channels]
     return np.stack(maps).reshape(prediction.shape[:-1])
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(H, W) float64 of one channel (H, W) uint8 of two pictures."""
+    """(H, W) float64 of one channel (H, W) uint8 of two images."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     mean_a, mean_b, squares, product = (
         cv2.GaussianBlur(x, (_SIDE, _SIDE), _SIGMA, borderType=cv2.BORDER_REFLECT_101)
@@ -102,9 +102,9 @@ def lpips_distance(
 
 def _check(prediction: np.ndarray, reference: np.ndarray) -> None:
     if prediction.shape != reference.shape or prediction.shape[-1] != 3 or prediction.ndim < 3:
-        raise ValueError(f"pictures must both be (..., H, W, 3), not {prediction.shape} and {reference.shape}")
+        raise ValueError(f"images must both be (..., H, W, 3), not {prediction.shape} and {reference.shape}")
     if prediction.dtype != np.uint8 or reference.dtype != np.uint8:
-        raise ValueError(f"pictures must be uint8, not {prediction.dtype} and {reference.dtype}")
+        raise ValueError(f"images must be uint8, not {prediction.dtype} and {reference.dtype}")
 
 
 def average(values: np.ndarray, region: np.ndarray | None = None) -> float:

@@ -33,4 +33,4 @@ def frechet_distance(prediction: np.ndarray, reference: np.ndarray) -> float:
 def _factor(features: np.ndarray) -> np.ndarray:
     """(min(n, D), D) matrix F with F^T F = the covariance of (n, D) features."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    return np.linalg.qr(centred, mode="r") if centred.shape[0] > centred.shape[1] else centred
+    return np.asarray(np.linalg.qr(centred, mode="r")) if centred.shape[0] > centred.shape[1] else centred

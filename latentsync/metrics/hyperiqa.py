@@ -1,8 +1,8 @@
-"""hyperIQA (Su et al. 2020): quality of a picture without a reference, 0 to 100, as people rated photographs (KonIQ).
+"""hyperIQA (Su et al. 2020): quality of an image without a reference, 0 to 100, as people rated photographs (KonIQ).
 
-A hyper network looks at what is in the picture and makes the weights of a small target network, which rates it. It was
+A hyper network looks at what is in the image and makes the weights of a small target network, which rates it. It was
 trained on whole photographs, not on faces: it sees blur, noise and compression, but neither identity nor wrong teeth.
-The attribute names are those of the published file. N pictures.
+The attribute names are those of the published file. N images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOCAL_CHANNELS = 16  # of the target's input from each of the first three stages
 
 @dataclass(frozen=True, slots=True)
 class TargetNetwork:
-    """The network that rates one picture, for each of N pictures.
+    """The network that rates one image, for each of N images.
 
     ``vector`` (N, 224) is its input; ``weights`` (N, out, in) and ``biases`` (N, out) of its five layers.
     """
@@ -135,8 +135,8 @@ def quality(network: HyperIQA, frames: Sequence[np.ndarray]) -> float:
     if not len(frames):
         raise DataError("A clip without frames has no quality.", remedy="Check that the video can be decoded.")
     chosen = [frames[0], frames[len(frames) // 2], frames[-1]]
-    pictures = np.stack([_centre(frame) for frame in chosen])
-    images = torch.from_numpy(pictures).to(next(network.parameters()).device).permute(0, 3, 1, 2).float() / 255
+    centres = np.stack([_centre(frame) for frame in chosen])
+    images = torch.from_numpy(centres).to(next(network.parameters()).device).permute(0, 3, 1, 2).float() / 255
     mean, std = (images.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return float(network((images - mean) / std).mean())
 

@@ -1,8 +1,8 @@
 """Features of FVD (Unterthiner et al. 2018): I3D trained on Kinetics-400, as its published TorchScript file.
 
 The network expects pixels from -1 to 1. The published LatentSync evaluation gives it 0 to 1: its figures are reproduced
-with ``PUBLISHED``, and compare with nobody else's. FVD sees movement and texture of 0.6 s; of lips and sound that do
-not agree it sees nothing.
+with ``PUBLISHED``, and compare with nobody else's. FVD sees movement and texture of 0.6 s; whether lips and audio
+agree it does not see.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from torchvision.models.inception import Inception3, InceptionA, InceptionC, Inc
 
 from latentsync.metrics.weights import load_published
 
-SIDE = 299  # pixels that pictures are resized to
+SIDE = 299  # pixels that images are resized to
 FEATURES = 2048
 _CLASSES = 1008
 
@@ -84,8 +84,8 @@ def load_inception(path: str | Path, device: torch.device | str = "cpu") -> FidI
 
 
 @torch.inference_mode()
-def inception_features(network: nn.Module, pictures: np.ndarray) -> np.ndarray:
+def inception_features(network: nn.Module, images: np.ndarray) -> np.ndarray:
     """(N, 2048) float32 of (N, H, W, 3) uint8 RGB."""
     device = next(network.parameters()).device
-    parts = (torch.from_numpy(part).to(device) for part in np.array_split(pictures, max(1, len(pictures) // 8)))
+    parts = (torch.from_numpy(part).to(device) for part in np.array_split(images, max(1, len(images) // 8)))
     return np.concatenate([network(part.permute(0, 3, 1, 2).float() / 255).cpu().numpy() for part in parts])

@@ -7,6 +7,8 @@ sides of a comparison must come from the same one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from latentsync.errors import DataError
@@ -23,7 +25,7 @@ _SHORTEST_SPAN = 5  # frames, 0.2 s: shorter pauses lie inside words
 def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
     """(N,) float64: gap between the inner lips over the distance of the outer eye corners, of (N, 68, 2) landmarks.
 
-    Does not depend on where the face is, how large or how it is turned in the picture; a turn of the head to the side
+    Does not depend on where the face is, how large or how it is turned in the frame; a turn of the head to the side
     makes it larger, because the eyes come closer. Raises ``DataError`` if the eye corners of a frame coincide.
     """
     landmarks = np.asarray(landmarks, np.float64)
@@ -33,6 +35,15 @@ def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
     if not (widths > 0).all():
         raise DataError("The landmarks of a face have both eyes in one place.", remedy="Use another face detector.")
     return gaps / widths
+
+
+def fill_gaps(values: Sequence[float]) -> np.ndarray:
+    """(N,) with what was not measured (not a number) put in linearly from the neighbours; all missing stays so."""
+    found = np.asarray(values, np.float64)
+    known = np.flatnonzero(np.isfinite(found))
+    if not len(known):
+        return found
+    return np.interp(np.arange(len(found)), known, found[known])
 
 
 def opening_correlation(prediction: np.ndarray, reference: np.ndarray) -> float:
@@ -52,10 +63,10 @@ def opening_correlation(prediction: np.ndarray, reference: np.ndarray) -> float:
 
 
 def opening_leak(prediction: np.ndarray, source: np.ndarray, reference: np.ndarray) -> float:
-    """How much of the (N,) opening of a dubbed mouth comes from the ``source`` video's own instead of the sound.
+    """How much of the (N,) opening of a dubbed mouth comes from the ``source`` video's own instead of the audio.
 
     Semi-partial correlation: of the prediction with that part of the source's opening which the ``reference``, what the
-    sound asks for, does not explain. So two sentences that resemble each other by chance are no leak, and the scale is
+    audio asks for, does not explain. So two sentences that resemble each other by chance are no leak, and the scale is
     that of a plain correlation. Over a few seconds chance alone gives 0.1 to 0.2 either way: average over clips, and
     compare with the true video. Raises as ``opening_correlation``, and ``DataError`` if the source says nothing else
     than the reference.
@@ -63,7 +74,7 @@ def opening_leak(prediction: np.ndarray, source: np.ndarray, reference: np.ndarr
     common = opening_correlation(source, reference)
     own = 1 - common**2
     if own < 1e-6:
-        raise DataError("The source says what the sound says.", remedy="Dub with the sound of another clip.")
+        raise DataError("The source says what the sound says.", remedy="Dub with the audio of another clip.")
     shared = opening_correlation(prediction, reference) * common
     return float((opening_correlation(prediction, source) - shared) / np.sqrt(own))
 

@@ -1,4 +1,4 @@
-"""The published sync score from frames to numbers: S3FD finds the face, its track is cropped, SyncNet v2 judges it."""
+"""The published sync score from frames to numbers: S3FD finds the face, its track is cropped, SyncNet v2 scores it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from latentsync.checkpoint.registry import S3FD_FILE, SYNCNET_V2_FILE
 from latentsync.errors import DataError
-from latentsync.metrics.published_files import S3FD_FILE, SYNCNET_V2_FILE
 from latentsync.metrics.s3fd import S3FD, detect_faces, load_s3fd
 from latentsync.metrics.sync_score import mean_score, sync_score
-from latentsync.metrics.sync_tracks import BoxTrack, crop_face, crop_path, link_tracks, sound_of
+from latentsync.metrics.sync_tracks import BoxTrack, audio_of, crop_face, crop_path, link_tracks
 from latentsync.metrics.syncnet_v2 import SyncNetV2, load_syncnet_v2
 from latentsync.types import SyncScore
 
@@ -36,7 +36,7 @@ class PublishedSync:
         return cls(load_s3fd(folder / S3FD_FILE, device), load_syncnet_v2(folder / SYNCNET_V2_FILE, device))
 
     def tracks(self, frames: Frames, cuts: Collection[int] = ()) -> list[BoxTrack]:
-        """The faces that are large and in the picture long enough; none reaches across ``cuts``, the first frames of
+        """The faces that are large and visible long enough; none reaches across ``cuts``, the first frames of
         later shots. Raises ``DataError`` if there is none."""
         boxes = [found for batch in _batches(frames()) for found in detect_faces(self.detector, batch)]
         borders = [0, *sorted(cuts), len(boxes)]
@@ -53,7 +53,7 @@ class PublishedSync:
         """Of one face; ``waveform`` (n,) in [-1, 1] at 16 kHz. Raises as ``sync_score``."""
         shown = islice(frames(), track.first_frame, track.first_frame + len(track.boxes))
         crops = (crop_face(frame, *at) for frame, at in zip(shown, crop_path(track), strict=False))
-        return sync_score(self.network, crops, sound_of(track, waveform))
+        return sync_score(self.network, crops, audio_of(track, waveform))
 
     def mean_score(self, frames: Frames, waveform: np.ndarray) -> SyncScore:
         """The published score of a clip of one shot: the mean over all faces. Raises as ``tracks`` and ``score``."""
@@ -73,7 +73,7 @@ class PublishedSync:
         if weights[best] <= 0:
             raise DataError(
                 "no track of the dubbed face: the face detector of the sync score follows others only",
-                remedy="Score clips in which that face is in the picture for longer than two seconds.",
+                remedy="Score clips in which that face is visible for longer than two seconds.",
             )
         return self.score(frames, waveform, tracks[best])
 

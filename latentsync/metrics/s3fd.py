@@ -1,7 +1,8 @@
 """The face detector S3FD (Zhang et al. 2017, "S3FD: Single Shot Scale-invariant Face Detector") of the sync score.
 
 It finds the boxes that the published sync score is defined on; it gives no landmarks, so alignment uses
-``latentsync.face``. The attribute names are those of the published file.
+``latentsync.face``. The attribute names are those of the published file. Boxes are x0, y0, x1, y1 in pixels of the
+network's input unless said otherwise; P prior boxes.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import numpy as np
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
+from torchvision.ops import nms
 
 from latentsync.errors import DataError
-from latentsync.metrics.s3fd_boxes import decode_boxes, prior_boxes, select_faces
 from latentsync.metrics.weights import load_published
 
 MEAN_RGB = (123.0, 117.0, 104.0)  # taken off the 8-bit pixels
@@ -29,6 +30,16 @@ _VGG = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool up", 512, 512, 51
 _TAPS = (15, 22, 29)  # last layers of stages 3, 4 and 5, whose outputs are normalised and searched for faces
 _MAP_CHANNELS = (256, 512, 512, 1024, 512, 256)
 _BACKGROUNDS = (3, 1, 1, 1, 1, 1)  # scores for "no face" per map; the strongest of them counts
+
+# One prior box for each cell of each of six maps: distance of the cells and side of the square, pixels.
+STEPS = (4, 8, 16, 32, 64, 128)
+SIDES = (16, 32, 64, 128, 256, 512)
+CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2  # units of the network's numbers for centre and size
+
+CANDIDATE_SCORE = 0.05  # boxes below are no candidates
+CANDIDATES = 5000  # strongest boxes that enter the first suppression
+CANDIDATE_OVERLAP = 0.3  # intersection over union above which the weaker box goes
+SURVIVORS = 750
 
 
 class ChannelNorm(nn.Module):
@@ -74,7 +85,7 @@ class S3FD(nn.Module):
             classes = classify(x).flatten(2)
             classes = torch.stack([classes[:, :-1].amax(dim=1), classes[:, -1]], dim=1)
             scores.append(classes.softmax(dim=1)[:, 1])
-        priors = prior_boxes([tuple(x.shape[2:]) for x in maps]).to(images.device)
+        priors = prior_boxes([(x.shape[2], x.shape[3]) for x in maps]).to(images.device)
         return decode_boxes(torch.cat(offsets, dim=1), priors), torch.cat(scores, dim=1)
 
     def _maps(self, x: Tensor) -> list[Tensor]:
@@ -117,6 +128,39 @@ def detect_faces(network: S3FD, frames: Sequence[np.ndarray], scale: float = SCA
     to_frame = boxes.new_tensor([width / images.shape[3], height / images.shape[2]]).repeat(2)
     found = zip(boxes * to_frame, scores, strict=True)
     return [select_faces(*each, min_score=MIN_SCORE, max_overlap=MAX_OVERLAP).cpu().numpy() for each in found]
+
+
+def prior_boxes(map_sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """(P, 4) float32 centre x, centre y, width, height for maps of the given (rows, columns), row by row."""
+    grids = []
+    for (rows, columns), step, side in zip(map_sizes, STEPS, SIDES, strict=True):
+        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        centres = (torch.stack([x, y], dim=-1).reshape(-1, 2) + 0.5) * step
+        grids.append(torch.cat([centres, torch.full_like(centres, side)], dim=1))
+    return torch.cat(grids)
+
+
+def decode_boxes(offsets: Tensor, priors: Tensor) -> Tensor:
+    """(..., P, 4) numbers of the network and (P, 4) priors -> (..., P, 4) boxes (Liu et al. 2016, SSD, equation 2)."""
+    centres = priors[:, :2] + offsets[..., :2] * CENTRE_VARIANCE * priors[:, 2:]
+    sizes = priors[:, 2:] * torch.exp(offsets[..., 2:] * SIZE_VARIANCE)
+    return torch.cat([centres - sizes / 2, centres + sizes / 2], dim=-1)
+
+
+def select_faces(boxes: Tensor, scores: Tensor, min_score: float, max_overlap: float) -> Tensor:
+    """(n, 5) boxes and scores of one frame's faces, strongest first, out of (P, 4) boxes and (P,) scores.
+
+    Two suppressions, as published: a loose one among all candidates, a strict one (``max_overlap``) among those that
+    score more than ``min_score``. A box that the loose one removed stays removed even if its remover goes as well.
+    """
+    candidates = torch.nonzero(scores > CANDIDATE_SCORE).flatten()
+    strongest = scores[candidates].argsort(descending=True, stable=True)[:CANDIDATES]
+    boxes, scores = boxes[candidates[strongest]], scores[candidates[strongest]]
+    kept = nms(boxes, scores, CANDIDATE_OVERLAP)[:SURVIVORS]
+    kept = kept[scores[kept] > min_score]
+    boxes, scores = boxes[kept], scores[kept]
+    kept = nms(boxes, scores, max_overlap)
+    return torch.cat([boxes[kept], scores[kept, None]], dim=1)
 
 
 def _trunk() -> list[nn.Module]:

@@ -16,11 +16,11 @@ _POW7 = 25.0**7
 def seam_step(prediction: np.ndarray, reference: np.ndarray, keep_mask: np.ndarray, reach: int = 4) -> float:
     """Mean ΔE2000 along the border between what the color just inside is and what it should be.
 
-    ``prediction``, ``reference`` (H, W, 3) uint8 RGB, the reference being the true picture or the untouched source;
+    ``prediction``, ``reference`` (H, W, 3) uint8 RGB, the reference being the true frame or the untouched source;
     ``keep_mask`` (H, W), below one half = generated; ``reach`` pixels on either side are averaged, which must be more
     than half the width of a soft border. What should be inside is the prediction's own color outside plus the step
     that the reference has there: an edge that belongs to the face is no seam, and neither is a change of the whole
-    picture. Raises ``ValueError`` if the mask has no border.
+    frame. Raises ``ValueError`` if the mask has no border.
     """
     if prediction.shape != reference.shape or prediction.shape[:2] != keep_mask.shape:
         raise ValueError(f"shapes differ: {prediction.shape}, {reference.shape}, mask {keep_mask.shape}")

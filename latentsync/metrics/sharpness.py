@@ -1,4 +1,4 @@
-"""How sharp the mouth is, next to the cheeks of the same picture and to the source.
+"""How sharp the mouth is, next to the cheeks of the same frame and to the source.
 
 The variance of the Laplacian counts everything fine: teeth and lips, but also noise, ringing and blocks. A mouth much
 sharper than the source's is therefore no better than a soft one; 1 is the aim.

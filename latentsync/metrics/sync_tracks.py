@@ -1,4 +1,4 @@
-"""What the published sync score does between face boxes and SyncNet: tracks, smooth crops, and the sound of a track.
+"""What the published sync score does between face boxes and SyncNet: tracks, smooth crops, and the audio of a track.
 
 Frames are at 25 fps. The rules are those of the published scoring of Chung & Zisserman (2016); their order and every
 threshold matter to the score.
@@ -84,7 +84,7 @@ def crop_face(frame: np.ndarray, x: float, y: float, half: float) -> np.ndarray:
     return cv2.resize(square, (LIP_SIDE, LIP_SIDE), interpolation=cv2.INTER_LINEAR)
 
 
-def sound_of(track: BoxTrack, waveform: np.ndarray) -> np.ndarray:
+def audio_of(track: BoxTrack, waveform: np.ndarray) -> np.ndarray:
     """The samples of ``waveform`` (16 kHz, from the first frame of the video) that belong to the track; a view."""
     stop = track.first_frame + len(track.boxes)
     return waveform[track.first_frame * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME]

@@ -1,4 +1,4 @@
-"""SyncNet v2 (Chung & Zisserman 2016, "Out of time"): lips and sound of 0.2 s as vectors that lie close if they agree.
+"""SyncNet v2 (Chung & Zisserman 2016, "Out of time"): lips and audio of 0.2 s as vectors that lie close if they agree.
 
 N clips · T frames at 25 fps · W = T - 4 windows of 5 frames. The attribute names are those of the published file.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from latentsync.metrics.weights import load_published
 
-WINDOW_FRAMES = 5  # pictures that the lip network sees at once
+WINDOW_FRAMES = 5  # frames that the lip network sees at once
 WINDOW_MFCC = 20  # MFCC frames of the same 0.2 s
 LIP_SIDE = 224  # pixels
 EMBEDDING = 1024
@@ -58,7 +58,7 @@ class SyncNetV2(nn.Module):
         return self.netfclip(features.flatten(0, 1)).unflatten(0, features.shape[:2])
 
     def embed_audio(self, windows: Tensor) -> Tensor:
-        """(N, 13, 20) float32 MFCC of 16-bit sound -> (N, 1024)."""
+        """(N, 13, 20) float32 MFCC of 16-bit audio -> (N, 1024)."""
         return self.netfcaud(self.netcnnaud(windows.unsqueeze(1)).flatten(1))
 
 

@@ -1,4 +1,4 @@
-"""Flicker: what changes from one picture to the next although it should not. In grey levels of luma, 0 to 255.
+"""Flicker: what changes from one frame to the next although it should not. In grey levels of luma, 0 to 255.
 
 Frames (H, W, 3) uint8 RGB are read one at a time, so a clip of any length takes the memory of two. Give aligned faces:
 in whole frames the head's own movement drowns everything else.
@@ -38,7 +38,7 @@ def flicker(frames: Iterable[np.ndarray], still: np.ndarray, region: np.ndarray 
 def temporal_error(
     prediction: Iterable[np.ndarray], reference: Iterable[np.ndarray], region: np.ndarray | None = None
 ) -> float:
-    """Mean absolute difference between the changes of two clips; 0 if both change alike, whatever their pictures.
+    """Mean absolute difference between the changes of two clips; 0 if both change alike, whatever they show.
 
     For reconstructions: it counts missing movement as well as flicker, and between different words it means nothing.
     Raises ``ValueError`` for clips of different lengths or of less than two frames.

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from eval import eval_fvd, eval_sync_conf
+from latentsync.checkpoint.registry import I3D_FILE
 from latentsync.errors import DataError
-from latentsync.evaluation.instruments import I3D
 from tests.evaluation.world import SYNCNET, talker, write_talker
 
 
@@ -29,7 +29,7 @@ def folders(tmp_path_factory) -> Path:
         write_talker(root / "truth" / f"{number}.mp4", talker(number, seconds=1.6, size=96))
         write_talker(root / "results" / f"{number}.mp4", talker(number + 2, seconds=1.6, size=96))
     write_talker(root / "results" / "short.mp4", talker(4, seconds=1.0, size=96))
-    torch.jit.script(_Colors()).save(root / I3D)
+    torch.jit.script(_Colors()).save(root / I3D_FILE)
     return root
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def landmarks(gap: float = 10.0, jaw_width: float = 140.0) -> np.ndarray:
-    """(68, 2) float64 in a picture of 256 px; outer eye corners 80 px apart, inner lips ``gap`` px apart."""
+    """(68, 2) float64 in an image of 256 px; outer eye corners 80 px apart, inner lips ``gap`` px apart."""
     points = np.zeros((68, 2))
     angles = np.linspace(np.pi, 0, 17)
     points[:17] = np.column_stack([128 + jaw_width / 2 * np.cos(angles), 110 + 110 * np.sin(angles)])

@@ -52,7 +52,7 @@ def test_the_file(tmp_path: Path) -> None:
 
 
 class Brightness(torch.nn.Module):
-    """Rates a picture by its mean, undoing the normalisation of the first channel."""
+    """Rates an image by its mean, undoing the normalisation of the first channel."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from latentsync.errors import DataError
 from latentsync.metrics.mouth import (
+    fill_gaps,
     landmark_distance,
     mouth_opening,
     opening_correlation,
@@ -74,7 +75,7 @@ def test_a_mouth_in_the_wrong_place_counts() -> None:
     truth = landmarks()[None]
     lower = truth.copy()
     lower[:, 48:, 1] += 6
-    scale = landmark_distance(lower, truth) / 6  # crop pixels per pixel of this picture
+    scale = landmark_distance(lower, truth) / 6  # crop pixels per pixel of this image
     further = truth.copy()
     further[:, 48:, 0] += 12
     assert scale > 0.5
@@ -127,29 +128,34 @@ def walks(count: int, length: int = 4000) -> np.ndarray:
     return np.array([np.convolve(row, np.hanning(5), mode="same") for row in steps])
 
 
-def test_a_leak_is_what_the_sound_does_not_explain() -> None:
-    sound, source, noise = walks(3)
-    assert abs(opening_leak(sound + 0.3 * noise, source, sound)) < 0.05
-    assert opening_leak(source, source, sound) == pytest.approx(1, abs=0.01)
-    assert opening_leak(0.8 * sound + 0.6 * source, source, sound) == pytest.approx(0.6, abs=0.04)
-    alike = 0.7 * sound + 0.7 * source  # another sentence that resembles the new one
-    assert opening_correlation(sound, alike) > 0.6
-    assert abs(opening_leak(sound, alike, sound)) < 1e-6
-    assert opening_leak(-sound, source, sound) == pytest.approx(-opening_leak(sound, source, sound), abs=1e-9)
+def test_a_leak_is_what_the_audio_does_not_explain() -> None:
+    audio, source, noise = walks(3)
+    assert abs(opening_leak(audio + 0.3 * noise, source, audio)) < 0.05
+    assert opening_leak(source, source, audio) == pytest.approx(1, abs=0.01)
+    assert opening_leak(0.8 * audio + 0.6 * source, source, audio) == pytest.approx(0.6, abs=0.04)
+    alike = 0.7 * audio + 0.7 * source  # another sentence that resembles the new one
+    assert opening_correlation(audio, alike) > 0.6
+    assert abs(opening_leak(audio, alike, audio)) < 1e-6
+    assert opening_leak(-audio, source, audio) == pytest.approx(-opening_leak(audio, source, audio), abs=1e-9)
 
 
 def test_a_leak_from_the_same_words_cannot_be_told() -> None:
-    sound, _ = walks(2)
+    audio, _ = walks(2)
     with pytest.raises(DataError, match="what the sound says"):
-        opening_leak(sound, sound, sound)
+        opening_leak(audio, audio, audio)
 
 
 @pytest.mark.parametrize("lag", [-10, -1, 0, 3])
 def test_a_lag_is_found(lag: int) -> None:
-    (sound,) = walks(1, 200)
-    assert opening_lag(np.roll(sound, lag), sound) == lag
+    (audio,) = walks(1, 200)
+    assert opening_lag(np.roll(audio, lag), audio) == lag
 
 
 def test_too_short_for_a_lag() -> None:
     with pytest.raises(ValueError, match="cannot be shifted"):
         opening_lag(np.arange(20.0), np.arange(20.0))
+
+
+def test_gaps_are_filled_from_both_sides():
+    assert fill_gaps([np.nan, 1, np.nan, 3, np.nan]).tolist() == [1, 1, 2, 3, 3]
+    assert np.isnan(fill_gaps([np.nan, np.nan])).all()

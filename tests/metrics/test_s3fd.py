@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentsync.errors import DataError, WeightsMismatchError
-from latentsync.metrics.s3fd import MEAN_RGB, S3FD, ChannelNorm, detect_faces, load_s3fd
-from latentsync.metrics.s3fd_boxes import decode_boxes, prior_boxes, select_faces
+from latentsync.metrics.s3fd import (
+    MEAN_RGB,
+    S3FD,
+    ChannelNorm,
+    decode_boxes,
+    detect_faces,
+    load_s3fd,
+    prior_boxes,
+    select_faces,
+)
 from tests.models.published import on_meta, published_shapes, rule_filled, shapes_of
 
 MAPS = [(45, 80), (22, 40), (11, 20), (5, 10), (3, 5), (2, 3)]

@@ -67,8 +67,8 @@ def test_a_difference_is_symmetric_and_not_negative(first: np.ndarray, second: n
     assert ciede2000(first, first) == 0
 
 
-def picture(seed: int = 0) -> np.ndarray:
-    """A smooth picture with an edge of its own along the border of the mask below."""
+def image(seed: int = 0) -> np.ndarray:
+    """A smooth image with an edge of its own along the border of the mask below."""
     rows, columns = np.mgrid[:96, :96]
     smooth = 120 + 30 * np.sin(rows / 30 + seed) + 20 * np.cos(columns / 25)
     return np.dstack([smooth + 20, smooth, smooth - 15 + 25 * (rows > 48)]).astype(np.uint8)
@@ -79,18 +79,18 @@ KEEP[48:80, 20:76] = 0
 
 
 def shifted(pixels: np.ndarray, color: tuple[int, int, int], gain: float = 1.0) -> np.ndarray:
-    """The picture with another color inside the mask."""
+    """The image with another color inside the mask."""
     inside = (pixels * gain + np.array(color)).clip(0, 255).round().astype(np.uint8)
     return np.where(KEEP[..., None] < 0.5, inside, pixels)
 
 
 def test_an_edge_of_the_face_is_no_seam() -> None:
-    assert seam_step(picture(), picture(), KEEP) == pytest.approx(0, abs=1e-9)
+    assert seam_step(image(), image(), KEEP) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_color_step_is_seen() -> None:
-    visible = seam_step(shifted(picture(), (8, -5, 6), 0.9), picture(), KEEP)
-    slight = seam_step(shifted(picture(), (1, 0, 1)), picture(), KEEP)
+    visible = seam_step(shifted(image(), (8, -5, 6), 0.9), image(), KEEP)
+    slight = seam_step(shifted(image(), (1, 0, 1)), image(), KEEP)
     assert visible > 4
     assert 0.1 < slight < 1
 
@@ -98,33 +98,33 @@ def test_a_color_step_is_seen() -> None:
 @given(st.integers(1, 12))
 @settings(max_examples=10, deadline=None)
 def test_a_larger_step_counts_more(step: int) -> None:
-    smaller, larger = (shifted(picture(), (each, each, each)) for each in (step, step + 3))
-    assert seam_step(smaller, picture(), KEEP) < seam_step(larger, picture(), KEEP)
+    smaller, larger = (shifted(image(), (each, each, each)) for each in (step, step + 3))
+    assert seam_step(smaller, image(), KEEP) < seam_step(larger, image(), KEEP)
 
 
 def test_another_light_on_everything_is_no_seam() -> None:
-    brighter = picture() + np.uint8(12)
-    assert seam_step(brighter, picture(), KEEP) < 0.3
+    brighter = image() + np.uint8(12)
+    assert seam_step(brighter, image(), KEEP) < 0.3
 
 
 def test_what_happens_far_from_the_border_does_not_count() -> None:
-    mouth = picture()
+    mouth = image()
     mouth[58:70, 36:60] = (200, 20, 30)
-    assert seam_step(mouth, picture(), KEEP) == pytest.approx(0, abs=1e-9)
+    assert seam_step(mouth, image(), KEEP) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_mask_that_reaches_the_edge_of_the_picture() -> None:
+def test_a_mask_that_reaches_the_edge_of_the_image() -> None:
     keep = np.ones((96, 96), np.float32)
     keep[48:] = 0
-    assert np.isfinite(seam_step(shifted(picture(), (9, 9, 9)), picture(), keep))
+    assert np.isfinite(seam_step(shifted(image(), (9, 9, 9)), image(), keep))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_mask_without_a_border(value: float) -> None:
     with pytest.raises(ValueError, match="no border"):
-        seam_step(picture(), picture(), np.full((96, 96), value))
+        seam_step(image(), image(), np.full((96, 96), value))
 
 
 def test_shapes_that_differ() -> None:
     with pytest.raises(ValueError, match="shapes differ"):
-        seam_step(picture(), picture()[:50], KEEP)
+        seam_step(image(), image()[:50], KEEP)

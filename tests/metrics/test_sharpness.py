@@ -21,7 +21,7 @@ def blurred_below(row: int, sigma: float) -> np.ndarray:
     return frame
 
 
-def test_the_laplacian_of_a_known_picture() -> None:
+def test_the_laplacian_of_a_known_image() -> None:
     frame = np.zeros((9, 9, 3), np.uint8)
     frame[4, 4] = 10
     values = [10.0] * 4 + [-40.0] + [0.0] * 76  # four neighbours and the point itself

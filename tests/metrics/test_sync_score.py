@@ -47,8 +47,8 @@ def test_recorded_sequences(number: int) -> None:
 @settings(max_examples=40, deadline=None)
 def test_a_known_shift_is_recovered(shift: int, n: int, seed: int) -> None:
     lips = embeddings(n, seed)
-    sounds = torch.roll(lips, -shift, dims=0) + 0.1 * embeddings(n, seed + 1)  # the sound comes `shift` frames early
-    score = score_of(shift_distances(lips, sounds))
+    audio = torch.roll(lips, -shift, dims=0) + 0.1 * embeddings(n, seed + 1)  # the audio comes `shift` frames early
+    score = score_of(shift_distances(lips, audio))
     assert score.offset_frames == shift
     assert score.confidence > 1
 
@@ -56,17 +56,17 @@ def test_a_known_shift_is_recovered(shift: int, n: int, seed: int) -> None:
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 100))
 @settings(max_examples=40, deadline=None)
 def test_pieces_make_no_difference(sizes: list[int], seed: int) -> None:
-    lips, sounds = embeddings(sum(sizes), seed), embeddings(sum(sizes), seed + 1)
+    lips, audio = embeddings(sum(sizes), seed), embeddings(sum(sizes), seed + 1)
     search = OffsetSearch()
-    for pair in zip(lips.split(sizes), sounds.split(sizes), strict=True):
+    for pair in zip(lips.split(sizes), audio.split(sizes), strict=True):
         search.add(*pair)
-    np.testing.assert_allclose(search.distances(), shift_distances(lips, sounds), rtol=1e-12)
+    np.testing.assert_allclose(search.distances(), shift_distances(lips, audio), rtol=1e-12)
 
 
 def test_a_rotation_of_both_makes_no_difference() -> None:
-    lips, sounds = embeddings(50, 0), embeddings(50, 1)
+    lips, audio = embeddings(50, 0), embeddings(50, 1)
     turn = torch.linalg.qr(embeddings(32, 2))[0]
-    np.testing.assert_allclose(shift_distances(lips @ turn, sounds @ turn), shift_distances(lips, sounds), rtol=1e-5)
+    np.testing.assert_allclose(shift_distances(lips @ turn, audio @ turn), shift_distances(lips, audio), rtol=1e-5)
 
 
 def test_a_search_without_embeddings() -> None:
@@ -100,23 +100,23 @@ def as_jpeg(path: Path) -> Iterator[np.ndarray]:
         for index, frame in enumerate(container.decode(video=0)):
             frame.pts, frame.time_base, frame.pict_type = index, Fraction(1, 25), 0
             for packet in encoder.encode(frame):
-                yield from (picture.to_ndarray(format="rgb24") for picture in decoder.decode(packet))
+                yield from (image.to_ndarray(format="rgb24") for image in decoder.decode(packet))
 
 
 def test_streaming_equals_the_definition(network: SyncNetV2, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK", 3)
     rng = np.random.default_rng(3)
     frames = rng.integers(0, 256, (14, 224, 224, 3), dtype=np.uint8)
-    waveform = rng.normal(size=13 * 640 + 100).astype(np.float32) * 0.1  # one frame less than there are pictures
+    waveform = rng.normal(size=13 * 640 + 100).astype(np.float32) * 0.1  # one frame less than there are frames
     score = sync_score(network, iter(frames), waveform)
 
     n = 13 - 5
     spectra = mfcc(waveform).astype(np.float32)
     with torch.inference_mode():
-        pictures = torch.from_numpy(frames[..., ::-1].copy()).permute(3, 0, 1, 2)[None].float()
-        lips = network.embed_lips(pictures[:, :, : n + 4])[0]
-        sounds = network.embed_audio(torch.from_numpy(np.stack([spectra[:, 4 * i : 4 * i + 20] for i in range(n)])))
-        expected = score_of(shift_distances(lips, sounds))
+        images = torch.from_numpy(frames[..., ::-1].copy()).permute(3, 0, 1, 2)[None].float()
+        lips = network.embed_lips(images[:, :, : n + 4])[0]
+        audio = network.embed_audio(torch.from_numpy(np.stack([spectra[:, 4 * i : 4 * i + 20] for i in range(n)])))
+        expected = score_of(shift_distances(lips, audio))
     assert score.offset_frames == expected.offset_frames
     assert score.distance == pytest.approx(expected.distance, rel=1e-5)
     assert score.confidence == pytest.approx(expected.confidence, abs=1e-5 * expected.distance)
@@ -135,6 +135,6 @@ def test_the_shortest_clip(network: SyncNetV2) -> None:
     assert np.isfinite([score.confidence, score.distance]).all()
 
 
-def test_a_broken_sound(network: SyncNetV2) -> None:
+def test_broken_audio(network: SyncNetV2) -> None:
     with pytest.raises(AudioError, match="not finite"):
         sync_score(network, np.zeros((10, 224, 224, 3), np.uint8), np.full(6400, np.inf, np.float32))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentsync.metrics.sync_tracks import BoxTrack, crop_face, crop_path, link_tracks, sound_of
+from latentsync.metrics.sync_tracks import BoxTrack, audio_of, crop_face, crop_path, link_tracks
 
 NOBODY = np.zeros((0, 5), np.float32)
 
@@ -75,7 +75,7 @@ def test_the_path_follows_the_longer_side() -> None:
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
-    """A picture that says where each pixel is: red = column, green = row, blue = 200."""
+    """A image that says where each pixel is: red = column, green = row, blue = 200."""
     rows, columns = np.mgrid[:height, :width]
     return np.dstack([columns, rows, np.full_like(rows, 200)]).astype(np.uint8)
 
@@ -119,6 +119,6 @@ def test_a_face_without_area() -> None:
         crop_face(np.zeros((50, 50, 3), np.uint8), 20.0, 20.0, 0.0)
 
 
-def test_the_sound_of_a_track() -> None:
-    sound = sound_of(BoxTrack(3, np.zeros((60, 4))), np.arange(100_000))
-    assert (sound[0], sound[-1]) == (3 * 640, 63 * 640 - 1)
+def test_the_audio_of_a_track() -> None:
+    audio = audio_of(BoxTrack(3, np.zeros((60, 4))), np.arange(100_000))
+    assert (audio[0], audio[-1]) == (3 * 640, 63 * 640 - 1)

@@ -33,7 +33,7 @@ def test_lips(network: SyncNetV2) -> None:
 
 
 @torch.inference_mode()
-def test_sounds(network: SyncNetV2) -> None:
+def test_audio(network: SyncNetV2) -> None:
     golden = golden_arrays("evaluation/syncnet_v2")
     windows = rule_input("syncnetv2_aud", (2, 1, 13, 20))[:, 0] * 8
     assert relative_error(network.embed_audio(windows), golden["aud_embed"]) < TOLERANCE
@@ -41,7 +41,7 @@ def test_sounds(network: SyncNetV2) -> None:
 
 @pytest.mark.shared
 @torch.inference_mode()
-def test_real_sound(network: SyncNetV2) -> None:
+def test_real_audio(network: SyncNetV2) -> None:
     from latentsync.audio.mfcc import mfcc
     from latentsync.media.audio import read_audio
     from tests.golden import shared_file

@@ -25,7 +25,7 @@ def test_changes_of_the_region_alone() -> None:
     np.testing.assert_allclose(frame_changes(clip([100, 104])), [(4 + 30) / 2], atol=1e-4)
 
 
-def test_a_still_picture_does_not_flicker() -> None:
+def test_a_still_image_does_not_flicker() -> None:
     assert flicker(clip([100] * 5), np.ones(4, bool), REGION) == 0
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from latentsync.checkpoint.files import inspect_file
+from latentsync.checkpoint.registry import HYPERIQA_FILE, S3FD_FILE, SYNCNET_V2_FILE
 from latentsync.errors import WeightsError, WeightsMissingError
 from latentsync.face.detector import FaceDetector
 from latentsync.face.detector_choice import choose_detector, load_detector
-from latentsync.metrics.published_files import HYPERIQA_FILE, S3FD_FILE, SYNCNET_V2_FILE
 from latentsync.preprocess.settings import PUBLISHED_SYNC, PreprocessSettings
 from latentsync.preprocess.steps.scorers import QualityScorer, SyncScorer
 

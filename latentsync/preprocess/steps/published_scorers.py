@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from latentsync.checkpoint.registry import HYPERIQA_FILE
 from latentsync.metrics.hyperiqa import load_hyperiqa, quality
-from latentsync.metrics.published_files import HYPERIQA_FILE
 from latentsync.metrics.published_sync import PublishedSync
 from latentsync.types import SyncScore
 

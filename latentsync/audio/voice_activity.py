@@ -1,4 +1,4 @@
-"""In which frames somebody speaks, judged by how loud the sound is."""
+"""In which frames somebody speaks, judged by how loud the audio is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from latentsync.constants import AUDIO_RATE, MODEL_FPS, exact_div
 
 SAMPLES_PER_FRAME = exact_div(AUDIO_RATE, int(MODEL_FPS))
-FLOOR_DB = -35.0  # below the loud parts of the sound, under which nothing is said
-SETTLING = 4  # frames (0.16 s) around every sound in which the mouth opens or comes to rest
+FLOOR_DB = -35.0  # below the loud parts of the audio, under which nothing is said
+SETTLING = 4  # frames (0.16 s) around everything loud in which the mouth opens or comes to rest
 
 
 def speaking_frames(waveform: np.ndarray, n_frames: int) -> np.ndarray:
@@ -19,8 +19,8 @@ def speaking_frames(waveform: np.ndarray, n_frames: int) -> np.ndarray:
     when its level (RMS) lies within 35 dB of the 95th percentile of all; music and steady noise count as speech.
     """
     samples = np.zeros(n_frames * SAMPLES_PER_FRAME)
-    heard = waveform[: len(samples)]
-    samples[: len(heard)] = heard
+    given = waveform[: len(samples)]
+    samples[: len(given)] = given
     level = np.sqrt((samples.reshape(n_frames, -1) ** 2).mean(axis=1))
     loud = (level > np.quantile(level, 0.95) * 10 ** (FLOOR_DB / 20)).astype(np.uint8)
     near = cv2.dilate(loud[None], np.ones((1, 2 * SETTLING + 1), np.uint8))

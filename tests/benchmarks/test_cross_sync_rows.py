@@ -1,17 +1,17 @@
-"""The account of dubs with a known result."""
+"""Figures of dubs whose true result is known."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from latentsync.metrics.cross_sync import MouthTruth, fill_gaps, score_mouth, summarise, table
+from benchmarks.cross_sync_rows import MouthTruth, score_mouth, summarise, table
 
 N = 200
 
 
 def mouths() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the sound asks for, what the source did, and who speaks when."""
+    """What the audio asks for, what the source did, and who speaks when."""
     new, source = (np.convolve(row, np.hanning(7), "same") for row in np.random.default_rng(3).normal(size=(2, N)))
     speaking = np.ones(N, bool)
     speaking[80:110] = False
@@ -37,11 +37,6 @@ def test_a_mouth_that_never_moves_has_no_scores():
     new, source, speaking = mouths()
     found = score_mouth(np.zeros(N), MouthTruth(new, source, speaking))
     assert all(np.isnan(value) for value in found.values())
-
-
-def test_gaps_are_filled_from_both_sides():
-    assert fill_gaps([np.nan, 1, np.nan, 3, np.nan]).tolist() == [1, 1, 2, 3, 3]
-    assert np.isnan(fill_gaps([np.nan, np.nan])).all()
 
 
 def test_the_worst_clip_is_the_worst_in_the_sense_of_its_figure():

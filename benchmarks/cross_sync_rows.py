@@ -1,8 +1,8 @@
-"""The account of dubs whose true result is known: per clip, then over all clips."""
+"""Figures of dubs whose true result is known, of each clip and over all: the rows of ``benchmarks.cross_sync``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ Row = dict[str, float]  # figure -> value; not a number = could not be measured
 
 @dataclass(frozen=True, slots=True)
 class MouthTruth:
-    """What is true of a dub: ``opening`` (N,) that the new sound asks for, ``source`` (N,) of the video before, and
+    """What is true of a dub: ``opening`` (N,) that the new audio asks for, ``source`` (N,) of the video before, and
     ``speaking`` (N,) bool, False where the mouth rests."""
 
     opening: np.ndarray
@@ -24,9 +24,9 @@ class MouthTruth:
 
 
 def score_mouth(measured: np.ndarray, truth: MouthTruth) -> Row:
-    """Figures of one clip from the opening (N,) that was measured in its pictures.
+    """Figures of one clip from the opening (N,) that was measured in its frames.
 
-    ``correlation`` with the new sound's opening; ``leak`` of the source's own (``metrics.mouth.opening_leak``) and
+    ``correlation`` with the new audio's opening; ``leak`` of the source's own (``metrics.mouth.opening_leak``) and
     ``source_correlation``, the plain one; ``silence`` movement in silence over movement in speech; ``lag`` in frames,
     positive if the mouth comes late.
     """
@@ -37,15 +37,6 @@ def score_mouth(measured: np.ndarray, truth: MouthTruth) -> Row:
         "silence": _or_nan(silence_movement, measured, truth.speaking),
         "lag": float(_or_nan(opening_lag, measured, truth.opening)),
     }
-
-
-def fill_gaps(values: Sequence[float]) -> np.ndarray:
-    """(N,) with what was not measured (not a number) put in linearly from the neighbours; all missing stays so."""
-    found = np.asarray(values, np.float64)
-    known = np.flatnonzero(np.isfinite(found))
-    if not len(known):
-        return found
-    return np.interp(np.arange(len(found)), known, found[known])
 
 
 # Which end of each figure is the bad one; those that are not listed have no worst.
@@ -59,7 +50,7 @@ def summarise(clips: Sequence[Mapping[str, Row]]) -> dict[str, dict[str, Row]]:
     """Kind of row -> figure -> ``mean``, ``worst`` and ``measured``, the share of the clips that it could be had for.
 
     ``clips`` maps, for each clip, kinds of rows ("result", "truth", ...) to their figures. Infinite values (equal
-    pictures) count as measured and make an infinite mean.
+    images) count as measured and make an infinite mean.
     """
     kinds = {kind: None for clip in clips for kind in clip}
     return {kind: _figures([clip[kind] for clip in clips if kind in clip]) for kind in kinds}
@@ -94,7 +85,7 @@ def _cell(figure: Row | None) -> str:
     return f"{figure['mean']:.3g}{worst}"
 
 
-def _or_nan(measure, *arguments: np.ndarray) -> float:
+def _or_nan(measure: Callable[..., float], *arguments: np.ndarray) -> float:
     try:
         return measure(*arguments)
     except DataError:  # a mouth that never moves, a clip without silence
