@@ -33,7 +33,7 @@ import torch
 
 from benchmarks.cross_sync_rows import MouthTruth, Row, score_mouth, summarise, table
 from latentsync.audio.mel import syncnet_mel
-from latentsync.checkpoint import load_codec, load_lpips, load_syncnet
+from latentsync.checkpoint import load_codec, load_lpips
 from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
 from latentsync.data.talkers.clip import TalkerClip
@@ -51,16 +51,14 @@ from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.presets import DEFAULT_PRESET, PRESETS, sampler_values
 from latentsync.inference.weights import DEFAULT_DIRECTORY, WeightPaths, model_settings
 from latentsync.levels import normalize, to_image
+from latentsync.media.contact_sheet import SheetRow, write_sheet
 from latentsync.metrics.fidelity import psnr, ssim
 from latentsync.metrics.mouth import fill_gaps, mouth_opening
+from latentsync.metrics.stable_sync import StableSync, SyncTrace, load_stable_sync
 from latentsync.metrics.temporal import frame_changes
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
-from latentsync.training.loop.contact_sheet import SheetRow, write_sheet
-from latentsync.training.syncnet.data import view_of
-from latentsync.training.syncnet.model import SyncModel
-from latentsync.training.syncnet.trace import SyncTrace
 from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 BUILTIN = DEFAULT_DIRECTORY / "builtin"
@@ -92,7 +90,7 @@ class Instruments:
     codec: LatentCodec
     keep_mask: np.ndarray  # (1, R, R)
     lpips: torch.nn.Module | None
-    sync: SyncModel | None
+    sync: StableSync | None
 
     def openings(self, frames: np.ndarray) -> np.ndarray:
         """(N,) measured in (N, H, W, 3); frames without a face are interpolated."""
@@ -186,8 +184,8 @@ def load_instruments(options: argparse.Namespace, keep_mask: np.ndarray) -> Inst
     sync = None
     if options.syncnet_config is not None:
         recipe = load_config(options.syncnet_config, SyncNetRecipe, options.syncnet)
-        network = load_syncnet(recipe.ckpt.inference_ckpt_path, SyncNetConfig.from_dict(recipe.model))
-        sync = SyncModel(network.eval(), view_of(recipe.data))
+        config = SyncNetConfig.from_dict(recipe.model)
+        sync = load_stable_sync(recipe.ckpt.inference_ckpt_path, config, recipe.data.view)
     return Instruments(
         mesh=yunet.load(options.mesh, "cpu"),
         codec=load_codec(options.codec),

@@ -76,7 +76,7 @@ def train_one_step(config: str, folder: Path) -> dict[str, float]:
     clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
     codec = load_frozen_codec(recipe, accelerator.device)
     windows = prepare_windows(recipe, clips, judges, codec, accelerator)
-    objective = make_objective(recipe, judges, load_loss_networks(recipe, judges, accelerator.device), codec)
+    objective = make_objective(recipe, judges, load_loss_networks(recipe, judges, codec, accelerator.device), codec)
     task = UNetTask(recipe, network, codec, objective, windows, None)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.optimizer.lr)

@@ -117,7 +117,7 @@ class Run:
         network = build_unet(recipe).to(device)
         if way.compiled:
             compile_in_place(network)
-        objective = make_objective(recipe, judges, load_loss_networks(recipe, judges, device), codec)
+        objective = make_objective(recipe, judges, load_loss_networks(recipe, judges, codec, device), codec)
         self._task = UNetTask(recipe, network, codec, objective, windows, None)
         self._trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         one_by_one = {"fused": False, "foreach": False}

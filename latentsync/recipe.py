@@ -7,10 +7,12 @@ release 1.6; paths have no default but neutral ones. Read with ``latentsync.conf
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from latentsync.constants import AUDIO_RATE, MODEL_FPS, WINDOW_FRAMES
 from latentsync.errors import ConfigError
+from latentsync.types import SyncView
 
 FPS = int(MODEL_FPS)  # the files give a whole number
 
@@ -195,6 +197,13 @@ class SyncNetData:
     cache_latents: bool = False  # encode every clip once instead of every window that is looked at
     talkers: TalkerData | None = None
     frame_cache_gib: float = 0.0  # memory for decoded clips, per process; for small data sets
+
+    @property
+    def view(self) -> SyncView:
+        """What the network looks at."""
+        return SyncView(
+            self.num_frames, self.resolution, self.lower_half, Fraction(self.video_fps), latent=self.latent_space
+        )
 
     def __post_init__(self) -> None:
         _require_rates(self.audio_sample_rate, self.video_fps)

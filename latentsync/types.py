@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from latentsync.constants import FEATURE_RATE, FEATURES_AFTER, FEATURES_BEFORE
+from latentsync.constants import FEATURE_RATE, FEATURES_AFTER, FEATURES_BEFORE, MODEL_FPS, WINDOW_FRAMES
 
 if TYPE_CHECKING:
     import torch
@@ -339,6 +339,23 @@ class SampleOrigin:
     path: str
     start_frame: int
     faults: tuple[ClipFault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SyncView:
+    """What a sync network looks at; the defaults are those of the published ones."""
+
+    num_frames: int = WINDOW_FRAMES  # F
+    resolution: int = 256  # R, face side in pixels
+    lower_half: bool = True  # of the face, or of its latents
+    fps: Fraction = MODEL_FPS
+    latent: bool = False  # whether the network looks at latents
+
+    @property
+    def cuts_pixels(self) -> bool:
+        """Whether the lower half is taken of the frames. Latents are cut as such: a cell of a codec also depends on
+        pixels far away, and a U-Net's latents are those of the whole face."""
+        return self.lower_half and not self.latent
 
 
 @dataclass(frozen=True, slots=True)

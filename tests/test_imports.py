@@ -31,9 +31,9 @@ ALLOWED = {
     "face": BASE | {"checkpoint"},
     "features": BASE | {"models", "audio", "media", "checkpoint"},
     "losses": BASE | {"models"},
-    "metrics": BASE | {"face", "audio", "checkpoint", "models"},
+    "metrics": BASE | {"face", "audio", "checkpoint", "models", "media"},
     "evaluation": BASE
-    | {"media", "audio", "face", "metrics", "models", "checkpoint", "data", "recipe", "training", "html_page"},
+    | {"media", "audio", "face", "metrics", "models", "checkpoint", "data", "recipe", "html_page"},
     "data": BASE | {"media", "audio", "face", "features"},
     "inference": BASE
     | {"audio", "face", "features", "models", "diffusion", "media", "checkpoint", "recipe"},
@@ -41,7 +41,7 @@ ALLOWED = {
     "preprocess": BASE | {"media", "audio", "face", "metrics", "data", "checkpoint", "html_page"},
     "training": BASE
     | {"data", "features", "losses", "models", "diffusion", "metrics", "inference", "checkpoint", "recipe", "audio"}
-    | {"face"},
+    | {"face", "media"},
 }
 SOURCES = sorted((ROOT / "latentsync").rglob("*.py"))
 PYTHON = [p for p in ROOT.rglob("*.py") if not {".venv", ".git"} & set(p.relative_to(ROOT).parts)]

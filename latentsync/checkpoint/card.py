@@ -32,6 +32,8 @@ class WeightsCard:
     mask: str | None = None  # name of the mask that training used
     audio_encoder: str | None = None  # "whisper-tiny": whose features the U-Net attends to
     latents: str | None = None  # whose latents a sync network sees, see codec.latent_signature
+    lower_half: bool | None = None  # whether a sync network sees the lower half of the face only
+    fps: int | None = None  # frames per second that a sync network sees
     global_step: int | None = None
     sha256: str | None = None  # of the whole file; of a file that carries its own card it cannot be stated
     source: str | None = None  # address that the file was fetched from, with the resolved revision, or "hand-copied"

@@ -7,7 +7,6 @@ from functools import cache
 from types import ModuleType
 
 import numpy as np
-import torch
 
 from latentsync.audio.mel import syncnet_mel
 from latentsync.data.array_cache import ArrayCache
@@ -73,17 +72,6 @@ class FrameReader:
             self._damaged.add(clip.content)
         else:
             self._left -= self._kept[clip.content].nbytes
-
-
-def fit_frames(frames: np.ndarray, resolution: int) -> torch.Tensor:
-    """(F, H, W, 3) uint8 -> (F, 3, R, R) uint8: bicubic with antialiasing where the size differs."""
-    tensor = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    if tensor.shape[-2:] == (resolution, resolution):
-        return tensor
-    resized = torch.nn.functional.interpolate(
-        tensor.float(), size=(resolution, resolution), mode="bicubic", antialias=True
-    )
-    return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
 class MelReader:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
-from latentsync.data.clip_reader import FrameReader, fit_frames
+from latentsync.data.clip_reader import FrameReader
 from latentsync.data.manifest import Clip
 from latentsync.errors import DataError
+from latentsync.face.resample import fit_frames
 from latentsync.types import ClipFault, SampleOrigin
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -16,29 +15,13 @@ from torch import Tensor
 from latentsync.audio.mel import mel_window
 from latentsync.constants import AUDIO_RATE, SYNCNET_MEL_HOP
 from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
-from latentsync.data.clip_reader import FrameReader, MelReader, fit_frames
+from latentsync.data.clip_reader import FrameReader, MelReader
 from latentsync.data.color_jitter import jitter_colors
 from latentsync.data.manifest import Clip
 from latentsync.data.negatives import NegativeRule, shifted_start, spread_starts
 from latentsync.errors import DataError
-from latentsync.types import ClipFault, SampleOrigin, SyncBatch
-
-
-@dataclass(frozen=True, slots=True)
-class SyncView:
-    """Which part of a clip the network sees."""
-
-    num_frames: int = 16
-    resolution: int = 256
-    lower_half: bool = True
-    fps: Fraction = Fraction(25)
-    latent: bool = False  # whether the network sees latents
-
-    @property
-    def cuts_pixels(self) -> bool:
-        """Whether the lower half is taken of the pictures. Latents are cut as such: a cell of a codec also depends on
-        pixels far away, and a U-Net's latents are those of the whole face."""
-        return self.lower_half and not self.latent
+from latentsync.face.resample import fit_frames
+from latentsync.types import ClipFault, SampleOrigin, SyncBatch, SyncView
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ from torch import Tensor
 from latentsync.audio.mel import mel_window
 from latentsync.constants import MODEL_FPS, WINDOW_FRAMES
 from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
-from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
+from latentsync.data.clip_reader import MelReader, read_clip_frames
 from latentsync.data.manifest import Clip
 from latentsync.data.negatives import shifted_start
 from latentsync.errors import DataError
+from latentsync.face.resample import fit_frames
 from latentsync.levels import normalize
 from latentsync.types import AudioFeatures, ClipFault, SampleOrigin, UNetBatch
 

@@ -26,7 +26,7 @@ from latentsync.evaluation.scoring import (
     score_sound,
 )
 from latentsync.evaluation.settings import RESULT, ROWS, SOURCE, TRUTH, EvaluationSettings
-from latentsync.training.loop.contact_sheet import SheetRow, write_sheet
+from latentsync.media.contact_sheet import SheetRow, write_sheet
 
 STILLS = 6  # moments of a clip that are kept as pictures
 

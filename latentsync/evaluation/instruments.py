@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from latentsync.checkpoint import load_lpips, load_syncnet, read_card, sha256_file
+from latentsync.checkpoint import load_lpips, sha256_file
 from latentsync.checkpoint.card import read_config
 from latentsync.checkpoint.registry import HYPERIQA_FILE, I3D_FILE, INCEPTION_FILE, S3FD_FILE, SYNCNET_V2_FILE, VGG_FILE
 from latentsync.config import load_config
-from latentsync.data.syncnet_dataset import SyncView
-from latentsync.errors import ConfigError, WeightsMismatchError, WeightsMissingError
+from latentsync.errors import ConfigError, WeightsMissingError
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.face.detector import FaceDetector
 from latentsync.face.detector_choice import choose_detector, detector_files, load_detector
@@ -25,9 +24,9 @@ from latentsync.metrics.i3d import load_i3d
 from latentsync.metrics.identity import load_face_embedding
 from latentsync.metrics.inception import load_inception
 from latentsync.metrics.published_sync import PublishedSync
+from latentsync.metrics.stable_sync import StableSync, load_stable_sync
 from latentsync.models.syncnet import SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
-from latentsync.training.syncnet.model import SyncModel
 
 FETCH = "fetch with: python -m scripts.download_checkpoints --for eval"
 
@@ -38,7 +37,7 @@ class Instruments:
 
     keep_mask: np.ndarray
     detector: FaceDetector | str
-    sync: SyncModel | str
+    sync: StableSync | str
     published_sync: PublishedSync | str
     lpips: Any
     hyperiqa: HyperIQA | str
@@ -95,27 +94,20 @@ def weight_hashes(settings: EvaluationSettings, weights: EvaluationWeights) -> d
     return {path.name: sha256_file(path) for path in sorted(present)}
 
 
-def load_sync_model(path: Path, config: Path | None) -> SyncModel:
-    """A StableSyncNet on pixels with what it looks at. Raises the ``WeightsError`` family and ``ConfigError``."""
-    card = read_card(path)
-    if read_config(path) is None:
-        if config is None:
-            raise ConfigError(
-                f"{path} does not say which sync network it holds.",
-                remedy="Name its configuration with --syncnet_config, such as "
-                "configs/syncnet/syncnet_16_pixel_attn.yaml.",
-            )
-        recipe = load_config(config, SyncNetRecipe)
-        view = SyncView(recipe.data.num_frames, recipe.data.resolution, recipe.data.lower_half)
-        network = load_syncnet(path, SyncNetConfig.from_dict(recipe.model))
-    else:
-        network = load_syncnet(path)
-        if card is None or card.resolution is None or card.num_frames is None:
-            raise WeightsMismatchError(f"{path} does not say its frames and resolution.", remedy="Train it again.")
-        view = SyncView(card.num_frames, card.resolution)
-    if network.config.visual_encoder.in_channels != 3 * view.num_frames:
-        raise WeightsMismatchError(f"{path} judges latents.", remedy="Take a sync network on pixels.")
-    return SyncModel(network.eval(), view)
+def load_sync_model(path: Path, config: Path | None) -> StableSync:
+    """A StableSyncNet on pixels with what it looks at; ``config`` tells of a file that does not.
+
+    Raises the ``WeightsError`` family and ``ConfigError``.
+    """
+    if read_config(path) is not None:
+        return load_stable_sync(path)
+    if config is None:
+        raise ConfigError(
+            f"{path} does not say which sync network it holds.",
+            remedy="Name its configuration with --syncnet_config, such as configs/syncnet/syncnet_16_pixel_attn.yaml.",
+        )
+    recipe = load_config(config, SyncNetRecipe)
+    return load_stable_sync(path, SyncNetConfig.from_dict(recipe.model), recipe.data.view)
 
 
 def find_detector(settings: EvaluationSettings, auxiliary: Path) -> FaceDetector | str:

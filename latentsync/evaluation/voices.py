@@ -29,14 +29,13 @@ from latentsync.metrics.mouth import (
     silence_movement,
 )
 from latentsync.metrics.published_sync import PublishedSync
-from latentsync.training.syncnet.model import SyncModel
-from latentsync.training.syncnet.trace import SyncTrace
+from latentsync.metrics.stable_sync import StableSync, SyncTrace
 
 THUMBNAIL = 32  # px, side of the pictures in which movement is compared
 Scores = dict[str, float]
 
 
-def own_sync(model: SyncModel, recording: Recording, faces: FacePath, sound: np.ndarray, resolution: int) -> Scores:
+def own_sync(model: StableSync, recording: Recording, faces: FacePath, sound: np.ndarray, resolution: int) -> Scores:
     """By a StableSyncNet, which sees faces cut at its own size; ``faces`` are placed for ``resolution``.
 
     Raises ``DataError`` if no window has picture and sound, ``AudioError``.

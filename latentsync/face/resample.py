@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from latentsync.face.similarity import invert, transform
 from latentsync.types import Box, Frame
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INTERPOLATION_RADIUS = 2  # pixels that the cubic step reaches
 LOBES = 3  # of the windowed sinc that limits the band before shrinking
@@ -101,6 +105,20 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], fill: flo
     view = View(matrix, size, image.shape)
     x0, y0, x1, y1 = view.box
     return view.of(image[y0:y1, x0:x1], fill)
+
+
+def fit_frames(frames: np.ndarray, resolution: int) -> Tensor:
+    """Crops of faces (F, H, W, 3) uint8 at the size of a network: (F, 3, R, R) uint8, bicubic with antialiasing where
+    the size differs."""
+    import torch  # late: alignment on its own does without
+
+    tensor = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    if tensor.shape[-2:] == (resolution, resolution):
+        return tensor
+    resized = torch.nn.functional.interpolate(
+        tensor.float(), size=(resolution, resolution), mode="bicubic", antialias=True
+    )
+    return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -9,7 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentsync.models.syncnet import StableSyncNet, select_latent_input, select_visual_input
+from latentsync.models.syncnet import (
+    StableSyncNet,
+    cosine_similarity,
+    select_latent_input,
+    select_visual_input,
+)
 
 
 class PixelSyncLoss:
@@ -36,11 +41,6 @@ class LatentSyncLoss:
         """latents (B, C, F, h, w) in the U-Net's scale, mel (B, 1, 80, M) in [-4, 4] -> loss of each clip (B,),
         float32."""
         return _misfit(self._syncnet, select_latent_input(latents.transpose(1, 2), self._lower_half), mel)
-
-
-def cosine_similarity(visual_embedding: Tensor, audio_embedding: Tensor) -> Tensor:
-    """Cosines (N,) in [0, 1], float32, of unit-length embeddings (N, E) without negative entries."""
-    return (visual_embedding.float() * audio_embedding.float()).sum(dim=1).clamp(0.0, 1.0)
 
 
 def _misfit(syncnet: StableSyncNet, visual: Tensor, mel: Tensor) -> Tensor:

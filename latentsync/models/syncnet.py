@@ -194,6 +194,11 @@ def select_latent_input(latents: Tensor, lower_half: bool = False) -> Tensor:
     return latents[..., latents.shape[-2] // 2 if lower_half else 0 :, :].flatten(1, 2)
 
 
+def cosine_similarity(visual_embedding: Tensor, audio_embedding: Tensor) -> Tensor:
+    """Cosines (N,) in [0, 1], float32, of unit-length embeddings (N, E) without negative entries."""
+    return (visual_embedding.float() * audio_embedding.float()).sum(dim=1).clamp(0.0, 1.0)
+
+
 def _plain(value: Any) -> Any:
     """Tuples as lists, all the way down."""
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -12,9 +12,10 @@ from latentsync.data.clip_dataset import MAX_ATTEMPTS, SampleKey
 from latentsync.data.clip_reader import FrameReader, MelReader, read_clip_frames
 from latentsync.data.negatives import NegativeRule
 from latentsync.data.scan import load_clips
-from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView, collate_sync
+from latentsync.data.syncnet_dataset import SyncNetDataset, collate_sync
 from latentsync.errors import DataError
 from latentsync.media.audio import read_audio
+from latentsync.types import SyncView
 from tests.data.clips import write_corrupt_clip, write_talking_clips
 from tests.media.synthetic import write_clip
 

@@ -16,6 +16,7 @@ from latentsync.evaluation.instruments import load_sync_model
 from latentsync.evaluation.recording import open_recording
 from latentsync.evaluation.voices import own_sync
 from tests.evaluation.world import SETTINGS, SYNCNET, talker, write_talker
+from tests.metrics.sync_networks import write_whole_face
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,9 @@ def test_a_sound_too_short_is_named(scene) -> None:
     model, recording, faces = scene
     with pytest.raises(DataError, match="too short"):
         own_sync(model, recording, faces, recording.sound[:4000], SETTINGS.resolution)
+
+
+def test_a_network_on_the_whole_face_is_loaded_as_one(tmp_path) -> None:
+    write_whole_face(tmp_path / "whole.safetensors")
+    assert not load_sync_model(tmp_path / "whole.safetensors", None).view.lower_half
+    assert load_sync_model(SYNCNET, None).view.lower_half  # whose card is from before they said so

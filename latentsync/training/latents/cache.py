@@ -15,10 +15,11 @@ from torch import Tensor
 
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_dataset import BadClip, SampleKey
-from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
+from latentsync.data.clip_reader import MelReader, read_clip_frames
 from latentsync.data.manifest import Clip
 from latentsync.data.unet_dataset import UNetDataset, UNetSample
 from latentsync.errors import DataError
+from latentsync.face.resample import fit_frames
 from latentsync.levels import normalize
 from latentsync.models.codec import LatentCodec
 from latentsync.training.latents.batch import PosteriorBatch

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_reader import MEL_VERSION, FrameReader, MelReader
 from latentsync.data.manifest import Clip
 from latentsync.data.negatives import NegativeRule
-from latentsync.data.syncnet_dataset import SyncNetDataset, SyncView
+from latentsync.data.syncnet_dataset import SyncNetDataset
 from latentsync.errors import ConfigError
 from latentsync.recipe import SyncNetData
 from latentsync.training.latents.cache import LatentCache
 from latentsync.training.loop import run_clips
 from latentsync.training.loop.run_clips import RunClips
 from latentsync.training.syncnet.latents import LatentPairs
-
-
-def view_of(data: SyncNetData) -> SyncView:
-    """Which part of a clip the network sees."""
-    return SyncView(data.num_frames, data.resolution, data.lower_half, Fraction(data.video_fps), data.latent_space)
 
 
 def negatives_of(data: SyncNetData) -> NegativeRule:
@@ -46,7 +40,7 @@ def find_validation_clips(data: SyncNetData, cache: Path) -> RunClips:
 
 
 def _min_frames(data: SyncNetData) -> int:
-    return SyncNetDataset.min_frames(view_of(data), negatives_of(data))
+    return SyncNetDataset.min_frames(data.view, negatives_of(data))
 
 
 def mel_reader(data: SyncNetData, run_folder: Path) -> MelReader:
@@ -78,7 +72,7 @@ def _pairs(
     color_jitter: float = 0.0,
 ) -> SyncNetDataset:
     frames = FrameReader(keep_bytes=int(data.frame_cache_gib * 2**30))
-    common = (clips, view_of(data), frames, mels, negatives, seed)
+    common = (clips, data.view, frames, mels, negatives, seed)
     if latents is None:
         return SyncNetDataset(*common, shuffled_sound=data.shuffled_sound, color_jitter=color_jitter)
     return LatentPairs(latents, *common, shuffled_sound=data.shuffled_sound)

@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from latentsync.checkpoint import load_syncnet, read_card
 from latentsync.checkpoint.card import read_config
-from latentsync.data.clip_reader import MelReader, silent_share
+from latentsync.data.clip_reader import MelReader, read_clip_frames, silent_share
 from latentsync.data.manifest import Clip
-from latentsync.errors import ConfigError, DataError
+from latentsync.errors import ConfigError, DataError, WeightsMismatchError
+from latentsync.metrics.stable_sync import MAX_SHIFT, StableSync, SyncOffset, find_offset, load_stable_sync
 from latentsync.models.syncnet import SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
 from latentsync.training.syncnet.chance_alarm import SyncFacts
-from latentsync.training.syncnet.data import negatives_of, pair_set, view_of
-from latentsync.training.syncnet.model import ClipOffset, SyncModel, measure_offset
+from latentsync.training.syncnet.data import negatives_of, pair_set
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +54,11 @@ def measure_facts(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader,
 
 def sample_offsets(
     recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader, device: torch.device
-) -> list[tuple[Clip, ClipOffset]]:
+) -> list[tuple[Clip, SyncOffset]]:
     """Measured A/V offsets of a sample of the clips; empty if the configuration names no trained network."""
     if recipe.run.offset_syncnet_path is None:
         return []
-    model = _offset_model(recipe, device)
+    model = _offset_model(recipe, Path(recipe.run.offset_syncnet_path), device)
     measured = []
     for clip in _sample(clips):
         try:
@@ -69,23 +68,41 @@ def sample_offsets(
     return measured
 
 
-def _offset_model(recipe: SyncNetRecipe, device: torch.device) -> SyncModel:
+def measure_offset(
+    model: StableSync, clip: Clip, mels: MelReader, max_shift: int = MAX_SHIFT, windows: int = 12
+) -> SyncOffset:
+    """Compare ``windows`` windows of frames, evenly spread, with the audio at every shift up to ``max_shift`` frames.
+
+    Raises ``DataError`` if the clip cannot be read or is shorter than two windows.
+    """
+    size, mel = model.view.num_frames, mels(clip)
+    n_starts = model.count_windows(mel, clip.frames)
+    if n_starts < size:
+        raise DataError(f"too short to measure its offset: frames and audio give {max(0, n_starts)} windows")
+    starts = np.unique(np.linspace(0, n_starts - 1, windows).round().astype(int))
+    audio = model.embed_audio(model.mel_windows(mel, n_starts))
+    faces = (model.crop(read_clip_frames(clip, int(start), size)) for start in starts)
+    frames = torch.cat([model.embed_frames(window[None]) for window in faces])
+    return find_offset((frames @ audio.T).numpy(), starts, max_shift)
+
+
+def _offset_model(recipe: SyncNetRecipe, path: Path, device: torch.device) -> StableSync:
     """The network of ``run.offset_syncnet_path``. A file that does not say which network it holds, as a published one,
     holds that of the configuration. Raises ``ConfigError``, and the ``WeightsError`` family."""
-    path, view = Path(recipe.run.offset_syncnet_path), view_of(recipe.data)
+    view = recipe.data.view
     if view.latent:
         raise ConfigError(
             "run.offset_syncnet_path only takes pixel networks.", remedy="Leave it out when training on latents."
         )
-    network = load_syncnet(path, None if read_config(path) else SyncNetConfig.from_dict(recipe.model), device=device)
-    seen, card = network.config.visual_encoder.in_channels, read_card(path)
-    if seen != 3 * view.num_frames or (card is not None and card.resolution not in (None, view.resolution)):
+    config = None if read_config(path) else SyncNetConfig.from_dict(recipe.model)
+    try:
+        return load_stable_sync(path, config, view, device=device)
+    except WeightsMismatchError as error:
         raise ConfigError(
-            f"The sync network in {path}, of run.offset_syncnet_path, does not see {view.num_frames} frames of "
-            f"{view.resolution} pixels as this configuration does.",
-            remedy="Name one with the view of this configuration, or leave it out.",
-        )
-    return SyncModel(network, view)
+            f"run.offset_syncnet_path names a sync network that does not look at what this configuration does: "
+            f"{error.message}",
+            remedy="Name one that does, or leave it out.",
+        ) from error
 
 
 def require_sync(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader, device: torch.device) -> None:
@@ -126,7 +143,7 @@ def _silence_and_stillness(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: M
 
 def _near_share(recipe: SyncNetRecipe, clips: Sequence[Clip]) -> float:
     """Share of the negatives of the same clip that start closer than ``NEAR_FRAMES`` to their positive."""
-    rule, frames = negatives_of(recipe.data), view_of(recipe.data).num_frames
+    rule, frames = negatives_of(recipe.data), recipe.data.view.num_frames
     starts = np.arange(int(np.median([clip.frames for clip in clips])) - frames + 1)
     distance = np.abs(starts[:, None] - starts[None, :])
     allowed = distance >= rule.min_distance

@@ -16,8 +16,8 @@ from latentsync import checkpoint  # the codec's names are loaded where latents 
 from latentsync.checkpoint import WeightsCard, load_syncnet, save_weights
 from latentsync.data.clip_reader import MelReader
 from latentsync.data.syncnet_dataset import collate_sync
-from latentsync.losses.sync import cosine_similarity
-from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
+from latentsync.metrics.stable_sync import StableSync
+from latentsync.models.syncnet import StableSyncNet, SyncNetConfig, cosine_similarity
 from latentsync.recipe import SyncNetRecipe
 from latentsync.runtime.compilation import compile_in_place, require_compiler
 from latentsync.training.latents.cache import LatentCache
@@ -30,19 +30,18 @@ from latentsync.training.loop.run_folder import check_run_folder, claim_run_fold
 from latentsync.training.loop.task import LoopSettings
 from latentsync.training.loop.trainer import Outcome, Trainer
 from latentsync.training.syncnet.chance_alarm import CHANCE_LOSS, ChanceAlarm
-from latentsync.training.syncnet.data import find_clips, fixed_pairs, mel_reader, pair_set, view_of
+from latentsync.training.syncnet.data import find_clips, fixed_pairs, mel_reader, pair_set
 from latentsync.training.syncnet.facts import measure_facts, require_sync
 from latentsync.training.syncnet.latents import latent_cache
-from latentsync.training.syncnet.model import SyncModel, score_pairs
 from latentsync.training.syncnet.objective import (
     DECISION_COSINE,
-    SyncScores,
     all_pairs_loss,
     compare_all,
     contrastive_loss,
     guessing_loss,
     sync_loss,
 )
+from latentsync.training.syncnet.scoring import SyncScores, score_pairs
 from latentsync.types import SyncBatch
 
 log = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class SyncNetTask:
         recipe: SyncNetRecipe,
         clips: RunClips,
         mels: MelReader,
-        model: SyncModel,
+        model: StableSync,
         latents: LatentCache | None = None,
     ) -> None:
         self._recipe = recipe
@@ -142,6 +141,8 @@ class SyncNetTask:
             resolution=view.resolution,
             num_frames=view.num_frames,
             latents=None if codec is None else checkpoint.latent_signature(codec),
+            lower_half=view.lower_half,
+            fps=int(view.fps),
             global_step=step,
         )
         save_weights(path, self.network.state_dict(), self.network.config, card)
@@ -190,7 +191,7 @@ def train_syncnet(recipe: SyncNetRecipe, name: str) -> Outcome:
     return Trainer(task, settings, folder, accelerator).run()
 
 
-def build_model(recipe: SyncNetRecipe, device: torch.device, weights: str | None) -> SyncModel:
+def build_model(recipe: SyncNetRecipe, device: torch.device, weights: str | None) -> StableSync:
     """The network of a configuration, fresh or with the ``weights`` of a file, and the codec of a latent one."""
     config = SyncNetConfig.from_dict(recipe.model)
     network = StableSyncNet(config) if weights is None else load_syncnet(weights, config)
@@ -201,7 +202,7 @@ def build_model(recipe: SyncNetRecipe, device: torch.device, weights: str | None
     # A CPU takes 15 % longer for a step with channels last.
     layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
     network = network.to(device, memory_format=layout).train()
-    return SyncModel(network, view_of(recipe.data), codec)
+    return StableSync(network, recipe.data.view, codec)
 
 
 def make_accelerator(recipe: SyncNetRecipe) -> Accelerator:

@@ -20,12 +20,11 @@ from latentsync.inference.loading import pipeline_of
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.weights import ModelSettings
 from latentsync.levels import to_image
+from latentsync.media.contact_sheet import SheetRow, write_sheet
+from latentsync.metrics.stable_sync import StableSync, SyncFit, SyncTrace
 from latentsync.metrics.sync_score import sync_score
 from latentsync.metrics.sync_tracks import BoxTrack, crop_face, crop_path
 from latentsync.metrics.syncnet_v2 import SyncNetV2
-from latentsync.training.loop.contact_sheet import SheetRow, write_sheet
-from latentsync.training.syncnet.model import SyncModel
-from latentsync.training.syncnet.trace import SyncFit, SyncTrace
 from latentsync.types import Frame
 
 TILES = 10  # pictures in a row of the contact sheet
@@ -35,7 +34,7 @@ TILES = 10  # pictures in a row of the contact sheet
 class ClipJudges:
     """What scores the result: the sync network of the configuration, and SyncNet v2; None = its weights are absent."""
 
-    sync: SyncModel | None
+    sync: StableSync | None
     lips: SyncNetV2 | None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from latentsync.audio.mel import mel_window
-from latentsync.constants import MODEL_FPS, SYNCNET_MEL_RATE
+from latentsync.constants import MODEL_FPS
 from latentsync.data.clip_reader import MelReader
 from latentsync.data.manifest import Clip
 from latentsync.data.unet_dataset import UNetDataset
@@ -18,8 +18,8 @@ from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import DataError
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.levels import to_image
-from latentsync.training.loop.contact_sheet import SheetRow, write_sheet
-from latentsync.training.syncnet.model import SyncModel, embed_frames
+from latentsync.media.contact_sheet import SheetRow, write_sheet
+from latentsync.metrics.stable_sync import StableSync
 from latentsync.types import Window
 
 STRETCHES = 4  # that are generated: seconds of work on a CPU with small networks
@@ -85,7 +85,7 @@ class HeldOutStretches:
         num_frames: int,
         settings: SamplerSettings,
         seed: int,
-        judge: SyncModel | None,
+        judge: StableSync | None,
         folder: Path,
     ) -> None:
         self._stretches = stretches
@@ -129,15 +129,12 @@ class HeldOutStretches:
             for number, start in enumerate(starts)
         ]
 
-    @torch.no_grad()
     def _cosine(self, pictures: Sequence[np.ndarray], mels: Sequence[np.ndarray]) -> float:
         model = self._judge
-        frames = model.view.num_frames
-        length = -int(-SYNCNET_MEL_RATE * frames / MODEL_FPS // 1)
-        seen = torch.cat([embed_frames(model, stretch[:frames]) for stretch in pictures])
-        sound = torch.from_numpy(np.stack(mels))[:, None, :, :length].to(model.device, model.dtype)
-        heard = model.network.audio_encoder(sound).float().cpu()
-        return float((seen * heard).sum(dim=1).mean())
+        size = model.view.num_frames
+        frames = torch.cat([model.embed_frames(model.crop(stretch[:size])[None]) for stretch in pictures])
+        audio = model.embed_audio(torch.cat([model.mel_windows(mel, 1) for mel in mels]))
+        return float((frames * audio).sum(dim=1).mean())
 
 
 def _mel(mels: MelReader | None, clip: Clip, start: int, frames: int) -> np.ndarray | None:

@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 from lpips import LPIPS
 
-from latentsync.checkpoint import load_codec, load_lpips, load_syncnet, load_videomae, start_unet
+from latentsync.checkpoint import load_codec, load_lpips, load_videomae, start_unet
 from latentsync.config import load_config
 from latentsync.diffusion.level_weights import LevelWeighting
 from latentsync.errors import ConfigError, WeightsMissingError
 from latentsync.losses.image import PerceptualLoss
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
 from latentsync.losses.trepa import TrepaLoss
+from latentsync.metrics.stable_sync import load_stable_sync
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
@@ -104,13 +105,15 @@ class LossNetworks:
     trepa: VideoMAE | None = None
 
 
-def load_loss_networks(recipe: UNetRecipe, judges: Judges, device: torch.device) -> LossNetworks:
-    """The networks with their weights on ``device``. Raises the ``WeightsError`` family and ``ConfigError``."""
+def load_loss_networks(recipe: UNetRecipe, judges: Judges, codec: LatentCodec, device: torch.device) -> LossNetworks:
+    """The networks with their weights on ``device``. Raises the ``WeightsError`` family, also for a sync network that
+    looks at something else than its configuration says or at the latents of another ``codec``, and ``ConfigError``."""
     dtype = frozen_dtype(recipe, device)
     sync = perceptual = trepa = None
     if judges.sync is not None:
-        config = SyncNetConfig.from_dict(judges.sync.model)
-        sync = load_syncnet(judges.sync.ckpt.inference_ckpt_path, config, device=device, dtype=dtype)
+        weights, config = judges.sync.ckpt.inference_ckpt_path, SyncNetConfig.from_dict(judges.sync.model)
+        view = judges.sync.data.view
+        sync = load_stable_sync(weights, config, view, codec=codec, device=device, dtype=dtype).network
     if judges.perceptual is not None:
         perceptual = load_lpips(judges.perceptual, device=device)
     if judges.trepa is not None:

@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 
-from latentsync.checkpoint import require_latents
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.errors import ConfigError
 from latentsync.recipe import UNetRecipe
@@ -89,9 +88,7 @@ def train_unet(recipe: UNetRecipe, name: str) -> Outcome:
         log.info("%s", clips.summary())
     codec = load_frozen_codec(recipe, accelerator.device)
     windows = prepare_windows(recipe, clips, judges, codec, accelerator)
-    networks = load_loss_networks(recipe, judges, accelerator.device)
-    if judges.sync is not None and judges.sync.data.latent_space:
-        require_latents(judges.sync.ckpt.inference_ckpt_path, codec)
+    networks = load_loss_networks(recipe, judges, codec, accelerator.device)
     objective = make_objective(recipe, judges, networks, codec)
     pictures = late = None
     if accelerator.is_main_process:

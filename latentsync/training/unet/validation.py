@@ -8,7 +8,6 @@ from typing import Protocol
 
 import torch
 
-from latentsync.checkpoint import load_syncnet, require_latents
 from latentsync.config import load_config
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_reader import MEL_VERSION, MelReader
@@ -20,12 +19,11 @@ from latentsync.inference.job.validation_video import ValidationVideo, open_vali
 from latentsync.inference.latent_generator import LatentModels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.weights import DEFAULT_DIRECTORY, ModelSettings
+from latentsync.metrics.stable_sync import StableSync, load_stable_sync
 from latentsync.metrics.syncnet_v2 import SyncNetV2, load_syncnet_v2
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
-from latentsync.training.syncnet.data import view_of
-from latentsync.training.syncnet.model import SyncModel
 from latentsync.training.unet.dubbed_clip import ClipJudges, DubbedClip
 from latentsync.training.unet.held_out import HeldOutStretches, cross_stretches
 from latentsync.training.unet.networks import audio_encoder_path, frozen_dtype
@@ -109,7 +107,7 @@ def make_pictures(
 
 def _scoring_network(
     recipe: UNetRecipe, judge: StableSyncNet | None, codec: LatentCodec, device: torch.device
-) -> SyncModel | None:
+) -> StableSync | None:
     """The sync network of the configuration with its own view; ``judge`` if it is in memory already."""
     path = recipe.data.syncnet_config_path
     if not path or not Path(path).is_file():
@@ -121,11 +119,9 @@ def _scoring_network(
         if not weights or not Path(weights).exists():
             log.info("No sync score at validations: the weights of %s are not there (%s).", path, weights)
             return None
-        dtype = frozen_dtype(recipe, device)
-        if sync.data.latent_space:
-            require_latents(weights, codec)
-        judge = load_syncnet(weights, SyncNetConfig.from_dict(sync.model), device=device, dtype=dtype)
-    return SyncModel(judge.eval(), view_of(sync.data), codec if sync.data.latent_space else None)
+        config, dtype = SyncNetConfig.from_dict(sync.model), frozen_dtype(recipe, device)
+        return load_stable_sync(weights, config, sync.data.view, codec=codec, device=device, dtype=dtype)
+    return StableSync(judge.eval(), sync.data.view, codec if sync.data.latent_space else None)
 
 
 def _lip_network(device: torch.device) -> SyncNetV2 | None:

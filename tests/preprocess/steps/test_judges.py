@@ -15,10 +15,12 @@ from latentsync.media.video import VideoFile
 from latentsync.metrics import published_sync
 from latentsync.preprocess.clip import Clip, Job
 from latentsync.preprocess.steps import step7_av_synced, step8_high_visual_quality
-from latentsync.preprocess.steps.own_sync_scorer import OwnSyncScorer, _best_shift
+from latentsync.preprocess.steps.own_sync_scorer import OwnSyncScorer
 from latentsync.preprocess.steps.published_scorers import PublishedSyncScorer
 from latentsync.preprocess.steps.step7_av_synced import shifted
 from latentsync.types import SyncScore
+from tests.data.clips import talking_square
+from tests.metrics.sync_networks import write_whole_face
 from tests.preprocess.world import draw_talk, envelope_score, small_settings
 
 BUILTIN = Path(__file__).parents[3] / "checkpoints" / "builtin" / "syncnet.safetensors"
@@ -126,13 +128,12 @@ def test_our_own_network_finds_offsets_to_the_frame(tmp_path):
             assert score.confidence > 0.1, (film, offset)
 
 
-@pytest.mark.parametrize("shift", [-6, 0, 5])
-def test_the_best_shift_of_cosines(shift):
-    starts = np.arange(0, 60, 4)
-    cosines = np.random.default_rng(0).uniform(0, 0.2, (len(starts), 60))
-    for window, start in enumerate(starts):
-        if 0 <= start + shift < 60:
-            cosines[window, start + shift] = 0.9
-    found = _best_shift(cosines, starts)
-    assert found.offset_frames == -shift
-    assert found.confidence > 0.5
+def test_a_network_on_the_whole_face_judges_the_whole_face(tmp_path):
+    network = write_whole_face(tmp_path / "whole.safetensors")
+    seen = []
+    judge = OwnSyncScorer(tmp_path / "whole.safetensors", "cpu")
+    judge._sync.network.visual_encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    frames, samples = talking_square(0, 60)
+    assert -15 <= judge(list(frames), samples[:, 0].astype(np.float32) / 32768).offset_frames <= 15
+    assert seen[0].shape == (12, 48, 32, 32)
+    assert network.config == judge._sync.network.config

@@ -12,16 +12,17 @@ from diffusers import AutoencoderKL
 from latentsync.checkpoint import latent_signature, load_codec, read_card, save_codec
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_dataset import SampleKey
-from latentsync.data.clip_reader import MelReader, fit_frames, read_clip_frames
+from latentsync.data.clip_reader import MelReader, read_clip_frames
 from latentsync.data.scan import load_clips
 from latentsync.data.syncnet_dataset import collate_sync
 from latentsync.errors import ConfigError, WeightsMismatchError
+from latentsync.face.resample import fit_frames
+from latentsync.metrics.stable_sync import StableSync
 from latentsync.models.codec import LatentCodec
 from latentsync.training.latents.cache import LatentCache
 from latentsync.training.loop.trainer import Outcome
-from latentsync.training.syncnet.data import pair_set, view_of
+from latentsync.training.syncnet.data import pair_set
 from latentsync.training.syncnet.evaluation import evaluate_syncnet
-from latentsync.training.syncnet.model import SyncModel, embed_frames
 from latentsync.training.syncnet.run import train_syncnet
 from tests.data.clips import write_corrupt_clip, write_talking_clips
 from tests.golden import fill_by_rule
@@ -70,9 +71,9 @@ def test_the_network_sees_the_lower_half_of_the_latents_of_whole_faces(place):
     network = torch.nn.Module()
     network.weight = torch.nn.Parameter(torch.zeros(1))
     network.visual_encoder = lambda visual: seen.append(visual) or visual.flatten(1)
-    model = SyncModel(network, view_of(recipe.data), codec)
+    model = StableSync(network, recipe.data.view, codec)
     frames = read_clip_frames(clip, 3, 16)
-    embed_frames(model, frames)
+    model.embed_frames(model.crop(frames)[None])
     draws = torch.Generator().manual_seed(0)
     with torch.no_grad():
         pixels = fit_frames(frames, 32).float() / 127.5 - 1
@@ -94,7 +95,7 @@ def test_the_cache_gives_what_encoding_gives(place, tmp_path):
         batch = collate_sync([pairs[SampleKey(0, index)] for index in (0, 4)])
         assert batch.frames.is_floating_point() == (latents is not None)
         draws = torch.Generator().manual_seed(1)
-        visual.append(SyncModel(torch.nn.Module(), view_of(data), codec).visual_input(batch.frames, draws))
+        visual.append(StableSync(torch.nn.Module(), data.view, codec).visual_input(batch.frames, draws))
     torch.testing.assert_close(*visual, rtol=1e-3, atol=1e-4)  # other batches of the codec
 
 

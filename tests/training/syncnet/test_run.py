@@ -15,6 +15,7 @@ from latentsync.checkpoint import WeightsCard, save_weights
 from latentsync.config import build_config, read_yaml
 from latentsync.data.scan import load_clips
 from latentsync.errors import ConfigError, DataError
+from latentsync.metrics.stable_sync import StableSync, SyncOffset
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.recipe import SyncNetData, SyncNetRecipe
 from latentsync.training.loop.trainer import Outcome
@@ -22,11 +23,10 @@ from latentsync.training.syncnet import facts as sync_facts
 from latentsync.training.syncnet.data import find_clips, mel_reader
 from latentsync.training.syncnet.evaluation import evaluate_syncnet
 from latentsync.training.syncnet.facts import measure_facts, require_sync
-from latentsync.training.syncnet.model import ClipOffset, SyncModel
 from latentsync.training.syncnet.run import loop_settings, run_folder, train_syncnet
 from tests.data.clips import talking_square, write_talking_clips
 from tests.media.synthetic import write_clip
-from tests.training.syncnet.test_model import Knowing
+from tests.metrics.sync_networks import Knowing
 from tests.training.tiny import MODEL, tiny_recipe
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "syncnet"
@@ -193,7 +193,7 @@ def test_the_alarm_is_heard_in_a_run_without_anything_to_learn(clips, tmp_path, 
 def test_clips_out_of_sync_are_named_and_refused(clips, tmp_path, monkeypatch, caplog):
     recipe = tiny_recipe(tmp_path, clips)
     found = find_clips(recipe.data, tmp_path / "cache")
-    verdicts = [ClipOffset(0, 0.5)] * 6 + [ClipOffset(75, 0.6)] * 8 + [ClipOffset(3, 0.01)]
+    verdicts = [SyncOffset(0, 0.5, 0.8)] * 6 + [SyncOffset(75, 0.6, 0.8)] * 8 + [SyncOffset(3, 0.01, 0.2)]
     monkeypatch.setattr(sync_facts, "sample_offsets", lambda *_: list(zip(found.train, verdicts, strict=True)))
     with pytest.raises(DataError, match="Only 40% of 15 clips are in sync"):
         require_sync(recipe, found.train, None, torch.device("cpu"))
@@ -211,10 +211,10 @@ def test_sound_that_is_three_seconds_late_is_found_before_the_first_step(tmp_pat
     torch.save({"state_dict": StableSyncNet(SyncNetConfig.from_dict(MODEL)).state_dict()}, weights)
     recipe = tiny_recipe(tmp_path, tmp_path / "clips", run={"offset_syncnet_path": str(weights)})
     clips = load_clips(tmp_path / "clips").clips
-    model = sync_facts._offset_model(recipe, torch.device("cpu"))
+    model = sync_facts._offset_model(recipe, weights, torch.device("cpu"))
     assert not model.network.training
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sync_facts, "_offset_model", lambda *_: SyncModel(Knowing(), model.view))
+        patch.setattr(sync_facts, "_offset_model", lambda *_: StableSync(Knowing(), model.view))
         with pytest.raises(DataError, match="Only 33% of 6 clips are in sync"):
             require_sync(recipe, clips, mel_reader(recipe.data, tmp_path), torch.device("cpu"))
     named = [clip for clip in clips if f"{clip.path}: " in caplog.text]
@@ -225,8 +225,8 @@ def test_sound_that_is_three_seconds_late_is_found_before_the_first_step(tmp_pat
     ("data", "card", "named"),
     [
         ({"latent_space": True}, WeightsCard("syncnet"), "only takes pixel networks"),
-        ({"num_frames": 8}, WeightsCard("syncnet"), "does not see 8 frames of 32 pixels"),
-        ({}, WeightsCard("syncnet", resolution=64), "does not see 16 frames of 32 pixels"),
+        ({"num_frames": 8}, WeightsCard("syncnet"), "takes 48 channels, and 8 frames of pixels have 24"),
+        ({}, WeightsCard("syncnet", resolution=64), "resolution 64, asked for was 32"),
     ],
 )
 def test_offsets_are_measured_by_a_network_of_the_same_view_only(tmp_path, data, card, named):

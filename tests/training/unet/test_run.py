@@ -148,7 +148,7 @@ def task_of(recipe: UNetRecipe) -> UNetTask:
     clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
     codec = load_frozen_codec(recipe, accelerator.device)
     windows = prepare_windows(recipe, clips, judges, codec, accelerator)
-    objective = make_objective(recipe, judges, load_loss_networks(recipe, judges, accelerator.device), codec)
+    objective = make_objective(recipe, judges, load_loss_networks(recipe, judges, codec, accelerator.device), codec)
     torch.manual_seed(0)
     return UNetTask(recipe, build_unet(recipe), codec, objective, windows, None)
 

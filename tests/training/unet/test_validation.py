@@ -15,9 +15,9 @@ import torch
 from latentsync.config import load_config
 from latentsync.errors import ConfigError, GenerationError, NoFaceError, TrainingError, VideoError
 from latentsync.face.detections_file import write_detections
+from latentsync.media.contact_sheet import NAME_WIDTH, TILE
 from latentsync.media.video import VideoFile
 from latentsync.recipe import UNetRecipe
-from latentsync.training.loop.contact_sheet import NAME_WIDTH, TILE
 from latentsync.training.loop.trainer import Outcome
 from latentsync.training.unet import dubbed_clip as unet_dubbed_clip
 from latentsync.training.unet.alarm import Alarm

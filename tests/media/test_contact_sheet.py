@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from latentsync.training.loop.contact_sheet import NAME_WIDTH, TILE, SheetRow, write_sheet
+from latentsync.media.contact_sheet import NAME_WIDTH, TILE, SheetRow, write_sheet
 
 
 def test_pictures_stand_in_their_row_and_column(tmp_path):
