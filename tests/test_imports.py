@@ -37,7 +37,7 @@ ALLOWED = {
     "data": BASE | {"media", "audio", "face", "features"},
     "inference": BASE
     | {"audio", "face", "features", "models", "diffusion", "media", "checkpoint", "recipe"},
-    "page": BASE | {"inference", "media", "diffusion"},
+    "page": BASE | {"inference", "media", "diffusion", "face"},  # face: the syntax that says who speaks
     "preprocess": BASE | {"media", "audio", "face", "metrics", "data", "checkpoint", "html_page"},
     "training": BASE
     | {"data", "features", "losses", "models", "diffusion", "metrics", "inference", "checkpoint", "recipe", "audio"}

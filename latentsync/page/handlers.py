@@ -2,188 +2,176 @@
 
 from __future__ import annotations
 
-import html
-import logging
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from latentsync.errors import ConfigError, LatentSyncError, StoppedError
+from latentsync.errors import StoppedError
+from latentsync.face.selection import LARGEST
+from latentsync.inference.job.progress import Progress
 from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET
 from latentsync.page import wording
-from latentsync.page.jobs import JobQueue, JobRequest, Outcome
+from latentsync.page.blocks import said
+from latentsync.page.fair_queue import RepeatedError, Visitor, Waiting
+from latentsync.page.faults import FaultLog
+from latentsync.page.jobs import JobQueue, JobResult
+from latentsync.page.request import DUB_FIELDS, PREVIEW_FIELDS, JobRequest, chosen, uploaded_file
 from latentsync.page.visitors import VisitorFolders
 
-LARGEST = ("The largest face", "largest")
-log = logging.getLogger(__name__)
+LARGEST_FACE = ("The largest face", LARGEST)
 
 
 class Handlers:
-    """One for all visitors: what belongs to a visitor is in the arguments."""
+    """One for all visitors: what belongs to a visitor is in the arguments.
 
-    def __init__(self, studio: JobQueue, folders: VisitorFolders) -> None:
-        self._studio, self._folders = studio, folders
+    Values come as they were sent, but for files, which ``PageBlocks`` has checked. What is asked for by programs raises
+    its errors, for ``PageBlocks`` to put in words; what is shown says them where they belong.
+    """
 
-    def look(self, video: str | None, checkpoint: str):
+    def __init__(self, jobs: JobQueue, folders: VisitorFolders, faults: FaultLog) -> None:
+        self._jobs, self._folders, self._faults = jobs, folders, faults
+
+    def find_people(self, video: Any, checkpoint: Any, request: gr.Request) -> tuple[Any, ...]:
         """Thumbnails of the people in a video, and what can be chosen from: (line, gallery, list, values)."""
         if video is None:
             return wording.NO_VIDEO_YET, *_nobody()
-        with _in_words(Path(video)) as words:
-            people = self._studio.people(Path(video), checkpoint)
-            names = [(f"Person {n}, from {p.time:.1f} s", p.choice) for n, p in enumerate(people, 1)]
-            pictures = [(p.thumbnail, f"Person {n}") for n, p in enumerate(people, 1)]
-            line, values = wording.people_found(len(people)), [value for _, value in names]
-            return line, gr.Gallery(pictures, visible=bool(people)), _list_of(names), values
-        return wording.not_taken(words.line), *_nobody()
+        file = uploaded_file("video", video)
+        try:
+            people = self._jobs.find_people(file, self._checkpoint(checkpoint), _visitor(request))
+        except StoppedError:  # another video was brought, and what it shows comes in place of this
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        except Exception as error:  # noqa: BLE001  the page lives on, and says so
+            return wording.not_taken(self._faults.sentence(error, file)), *_nobody()
+        names = [(f"Person {n}, from {p.time:.1f} s", p.choice) for n, p in enumerate(people, 1)]
+        images = [(p.thumbnail, f"Person {n}") for n, p in enumerate(people, 1)]
+        line, choices = wording.people_found(len(people)), [choice for _, choice in names]
+        return line, gr.Gallery(images, visible=bool(people)), _list_of(names), choices
 
-    def pick(self, people: list[str], event: gr.SelectData) -> str:
+    def choose_person(self, people: list[str], event: gr.SelectData) -> str:
         """The thumbnail that was clicked, as a choice."""
-        return people[event.index]
+        number = event.index
+        return people[number] if isinstance(number, int) and 0 <= number < len(people) else LARGEST
 
-    def listen(self, audio: str | None):
-        """Let the slider for the moment to try reach to the end of the sound: (line, slider)."""
+    def measure_audio(self, audio: Any, request: gr.Request) -> tuple[Any, ...]:
+        """Let the slider for the moment to try reach to the end of the audio: (line, slider)."""
         if audio is None:
-            return wording.SOUND_HELP, gr.skip()
-        with _in_words(Path(audio)) as words:
-            seconds = self._studio.sound_seconds(Path(audio))
-            slider = gr.Slider(maximum=max(round(seconds, 1), 0.1), value=round(seconds / 2, 1))
-            return wording.SOUND_HELP, slider
-        return wording.not_taken(words.line), gr.skip()
+            return wording.AUDIO_HELP, gr.skip()
+        file = uploaded_file("audio", audio)
+        try:
+            seconds = self._jobs.measure_audio(file, _visitor(request))
+        except StoppedError:
+            return gr.skip(), gr.skip()
+        except Exception as error:  # noqa: BLE001  the page lives on, and says so
+            return wording.not_taken(self._faults.sentence(error, file)), gr.skip()
+        return wording.AUDIO_HELP, gr.Slider(maximum=max(round(seconds, 1), 0.1), value=round(seconds / 2, 1))
 
-    def describe_models(self, checkpoint: str) -> str:
+    def take_audio(self, video: Any) -> str | None:
+        """A video as the file whose audio is taken."""
+        return None if video is None else str(uploaded_file("audio", video))
+
+    def show_source(self, video: Any) -> str | None:
+        """The video that was brought, beside the result."""
+        return None if video is None else str(uploaded_file("video", video))
+
+    def describe_models(self, checkpoint: Any) -> str:
         """What a checkpoint is, in words."""
-        return wording.models(checkpoint, self._studio.weights[checkpoint].are_builtin)
+        name = self._checkpoint(checkpoint)
+        return wording.models(name, self._jobs.weights[name].are_builtin)
 
-    def suit_preset(self, checkpoint: str) -> str:
+    def suit_preset(self, checkpoint: Any) -> str:
         """The preset that a checkpoint is made for."""
-        return BUILTIN_PRESET if self._studio.weights[checkpoint].are_builtin else DEFAULT_PRESET
+        return BUILTIN_PRESET if self._jobs.weights[self._checkpoint(checkpoint)].are_builtin else DEFAULT_PRESET
 
     def stop(self, request: gr.Request) -> None:
         """End the visitor's work. The stream of its progress says so last: another answer here could be overtaken."""
         if request.session_hash:
-            self._studio.stop(request.session_hash)
+            self._jobs.stop(request.session_hash)
 
-    def show_dub(self, request: gr.Request, *values) -> Iterator[tuple[Any, ...]]:
+    def show_dub(self, request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
         """Dub a whole video, for the eyes of a visitor."""
-        video, audio, *choices = values
-        yield from self._show(request, video, audio, None, choices)
+        yield from self._show(request, dict(zip(DUB_FIELDS, values, strict=True)))
 
-    def show_preview(self, request: gr.Request, *values) -> Iterator[tuple[Any, ...]]:
+    def show_preview(self, request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
         """Dub one second, for the eyes of a visitor."""
-        video, audio, moment, *choices = values
-        yield from self._show(request, video, audio, moment, choices)
+        yield from self._show(request, dict(zip(PREVIEW_FIELDS, values, strict=True)))
 
     def dub(
         self,
-        video: str | None,
-        audio: str | None,
-        checkpoint: str,
-        preset: str,
-        steps: float,
-        guidance_scale: float,
-        seed: float,
-        length: str,
-        quality: str,
-        face: str,
+        video: Any,
+        audio: Any,
+        checkpoint: Any,
+        preset: Any,
+        steps: Any,
+        guidance_scale: Any,
+        seed: Any,
+        length: Any,
+        quality: Any,
+        face: Any,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         """Dub a whole video. Gives the result, an account in words (at first: how far it is), and one in figures."""
-        choices = [checkpoint, preset, steps, guidance_scale, seed, length, quality, face]
-        yield from self._tell(request, video, audio, None, choices)
+        values = (video, audio, checkpoint, preset, steps, guidance_scale, seed, length, quality, face)
+        yield from self._tell(request, dict(zip(DUB_FIELDS, values, strict=True)))
 
     def preview(
         self,
-        video: str | None,
-        audio: str | None,
-        moment: float,
-        checkpoint: str,
-        preset: str,
-        steps: float,
-        guidance_scale: float,
-        seed: float,
-        length: str,
-        quality: str,
-        face: str,
+        video: Any,
+        audio: Any,
+        moment: Any,
+        checkpoint: Any,
+        preset: Any,
+        steps: Any,
+        guidance_scale: Any,
+        seed: Any,
+        length: Any,
+        quality: Any,
+        face: Any,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         """Dub one second around a moment (s) of the result; the rest as for the whole video."""
-        choices = [checkpoint, preset, steps, guidance_scale, seed, length, quality, face]
-        yield from self._tell(request, video, audio, moment, choices)
+        values = (video, audio, moment, checkpoint, preset, steps, guidance_scale, seed, length, quality, face)
+        yield from self._tell(request, dict(zip(PREVIEW_FIELDS, values, strict=True)))
 
-    def _tell(self, *job) -> Iterator[tuple[Any, ...]]:
-        with _in_words(*_paths(job)) as words, closing(self._perform(*job)) as reports:
-            for report in reports:
-                if isinstance(report, Outcome):
-                    yield str(report.video), wording.report(report.report, report.start), report.figures
-                else:
-                    yield gr.skip(), wording.line(report), gr.skip()
-            return
-        raise words.error
+    def _tell(self, request: gr.Request, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+        job = JobRequest.from_values(values, self._jobs.weights)
+        try:
+            with closing(self._perform(job, request)) as reports:
+                for report in reports:
+                    if isinstance(report, JobResult):
+                        yield str(report.video), wording.report(report.report, report.start), report.figures
+                    else:
+                        yield gr.skip(), wording.line(report), gr.skip()
+        except Exception as error:  # noqa: BLE001  a program gets a sentence too
+            raise said(self._faults.sentence(error, job.video, job.audio)) from error
 
-    def _show(self, *job) -> Iterator[tuple[Any, ...]]:
-        with _in_words(*_paths(job)) as words, closing(self._perform(*job)) as reports:
-            for report in reports:
-                yield _finished(report) if isinstance(report, Outcome) else _unfinished(wording.progress(report))
-            return
-        yield _unfinished(wording.status(words.line, kind=words.kind), running=False)
+    def _show(self, request: gr.Request, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+        files: list[Path] = []
+        try:
+            job = JobRequest.from_values(values, self._jobs.weights)
+            files = [job.video, job.audio]
+            with closing(self._perform(job, request)) as reports:
+                for report in reports:
+                    yield _finished(report) if isinstance(report, JobResult) else _unfinished(wording.progress(report))
+        except RepeatedError:  # the first click goes on, and so does what is said of it
+            gr.Warning(wording.REPEATED, title="Not twice")
+            yield tuple(gr.skip() for _ in range(_SHOWN))
+        except Exception as error:  # noqa: BLE001  the page lives on, and says so
+            kind = "idle" if isinstance(error, StoppedError) else "failed"
+            yield _unfinished(wording.status(self._faults.sentence(error, *files), kind=kind), running=False)
 
-    def _perform(self, request: gr.Request, video: str | None, audio: str | None, moment: float | None, choices):
-        if video is None or audio is None:
-            raise ConfigError("A video and a sound are needed.", remedy="Upload both, or take the example.")
-        checkpoint, preset, steps, guidance_scale, seed, length, quality, face = choices
-        wish = JobRequest(
-            video=Path(video),
-            audio=Path(audio),
-            checkpoint=checkpoint,
-            preset=preset,
-            steps=int(steps) or None,
-            guidance_scale=guidance_scale or None,
-            seed=int(seed),
-            length=length,
-            quality=quality,
-            face=face,
-            moment=moment,
-        )
-        visitor = request.session_hash or ""
-        return self._studio.perform(wish, self._folders.new_job(visitor), visitor)
+    def _perform(self, job: JobRequest, request: gr.Request) -> Iterator[Progress | Waiting | JobResult]:
+        return self._jobs.perform(job, self._folders, _visitor(request))
+
+    def _checkpoint(self, value: Any) -> str:
+        return chosen("checkpoint", value, self._jobs.weights) or next(iter(self._jobs.weights))
 
 
-class _Words:
-    """What went wrong, as a ``line`` for the page and as an ``error`` for programs that call it."""
-
-    line = ""
-    kind = "failed"  # of ``wording.status``
-
-    @property
-    def error(self) -> gr.Error:
-        """Gradio may show the message as HTML: names of files must not be read as tags."""
-        return gr.Error(html.escape(self.line, quote=False), print_exception=False)
-
-
-@contextmanager
-def _in_words(*paths: Path) -> Iterator[_Words]:
-    """Turn what a visitor can mend into a sentence, and a bug of ours into another one and an entry in the log.
-
-    The block is left in both cases; what comes after it says what has to be said.
-    """
-    words = _Words()
-    try:
-        yield words
-    except StoppedError as error:
-        words.line, words.kind = error.message, "idle"
-    except LatentSyncError as error:
-        words.line = wording.sentence(error, *paths)
-    except Exception:  # noqa: BLE001  the page lives on, and says so
-        log.exception("a fault of the program")
-        words.line = wording.FAULT
-
-
-def _paths(job: tuple[Any, ...]) -> list[Path]:
-    """The visitor's files in the arguments of ``Handlers._perform``."""
-    return [Path(value) for value in job[1:3] if value is not None]
+def _visitor(request: gr.Request) -> Visitor:
+    address = request.client.host if request.client else ""
+    return Visitor(request.username or address, request.session_hash or "")
 
 
 def _nobody() -> tuple[gr.Gallery, gr.Dropdown, list[str]]:
@@ -191,7 +179,10 @@ def _nobody() -> tuple[gr.Gallery, gr.Dropdown, list[str]]:
 
 
 def _list_of(names: list[tuple[str, str]]) -> gr.Dropdown:
-    return gr.Dropdown(choices=[LARGEST, *names], value=LARGEST[1])
+    return gr.Dropdown(choices=[LARGEST_FACE, *names], value=LARGEST)
+
+
+_SHOWN = 7  # outputs of what is shown: result, words, figures, status, button that stops, the two downloads
 
 
 def _unfinished(status: str, running: bool = True) -> tuple[Any, ...]:
@@ -200,13 +191,13 @@ def _unfinished(status: str, running: bool = True) -> tuple[Any, ...]:
     return nothing, nothing, nothing, status, gr.Button(interactive=running), nothing, nothing
 
 
-def _finished(outcome: Outcome) -> tuple[Any, ...]:
+def _finished(result: JobResult) -> tuple[Any, ...]:
     return (
-        str(outcome.video),
-        wording.report(outcome.report, outcome.start),
-        outcome.figures,
-        wording.status(wording.DONE, kind="done", start=outcome.start),
+        str(result.video),
+        wording.report(result.report, result.start),
+        result.figures,
+        wording.status(wording.DONE, kind="done", start=result.start),
         gr.Button(interactive=False),
-        gr.DownloadButton(value=str(outcome.video)),
-        gr.DownloadButton(value=str(outcome.figures_file)),
+        gr.DownloadButton(value=str(result.video)),
+        gr.DownloadButton(value=str(result.figures_file)),
     )

@@ -6,17 +6,18 @@ import filecmp
 import json
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from latentsync.atomic import write_text
 from latentsync.constants import AUDIO_RATE
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.errors import VideoError
 from latentsync.inference.control import RunControl
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.job.dub import dub
@@ -29,20 +30,23 @@ from latentsync.inference.options import SyncOptions
 from latentsync.inference.presets import apply_preset
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.weights import WeightPaths
-from latentsync.media.audio import read_audio
+from latentsync.media.audio import audio_blocks
 from latentsync.media.limits import MediaLimits
 from latentsync.media.writer import EncodingOptions
+from latentsync.page.fair_queue import FairQueue, Visitor, Waiting
+from latentsync.page.names import all_without_folders, shown_name
+from latentsync.page.request import QUALITIES, RANDOM_SEED, JobRequest
+from latentsync.page.visitors import VisitorFolders
+from latentsync.page.wording import note
 
 TICK = 0.25  # s between two looks at a run
 PREVIEW_SECONDS = 1.0
 QUEUE_LENGTH = 16  # jobs that may wait; who comes later is told to come back
-RANDOM_SEED = -1  # one is drawn
-QUALITIES: Mapping[str, int | None] = {"as the source": None, "smaller file": 26, "draft": 34}  # name -> CRF of H.264
+LOOKS_WAITING = 8  # files that may wait to be looked into
+LOOK_SECONDS = 60.0  # that looking into a file may take
 NAME_KEPT = 60  # characters of the source's name in that of the result
 
-
-class BusyError(LatentSyncError):
-    """As many jobs wait as may."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +60,9 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class JobRequest:
-    """What a visitor asks for. ``None`` for what the preset decides, ``RANDOM_SEED`` for one that is drawn; ``moment``
-    (s) for a preview around it."""
-
-    video: Path
-    audio: Path
-    checkpoint: str
-    preset: str | None = None
-    steps: int | None = None
-    guidance_scale: float | None = None
-    seed: int = 0
-    length: str = LengthMode.PINGPONG.value
-    quality: str = "as the source"
-    face: str = "largest"
-    moment: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A job that has not begun, because ``ahead`` others come first."""
-
-    ahead: int
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class JobResult:
     """A finished job. ``figures``: the account as JSON, also in ``figures_file``; ``start``: second of the whole result
-    that the video begins with."""
+    that the video begins with. No path of the server is in ``figures``."""
 
     video: Path
     report: RunReport
@@ -95,7 +74,8 @@ class Outcome:
 class JobQueue:
     """``weights`` by the names that visitors choose from, the first one by default; ``examples`` come with the page.
 
-    ``queue_length`` jobs may wait. ``make_networks`` gives what keeps networks in memory; tests put stubs there.
+    ``queue_length`` jobs may wait, of one visitor half of them. ``make_networks`` gives what keeps networks in memory;
+    tests put stubs there.
     """
 
     def __init__(
@@ -107,11 +87,17 @@ class JobQueue:
         queue_length: int = QUEUE_LENGTH,
     ) -> None:
         self.weights, self.limits, self.examples = dict(weights), limits, tuple(examples)
-        self._networks, self._eyes = make_networks(), make_networks()  # faces are looked for beside a running job
-        self._looking = threading.Lock()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="dub")
-        self._queue_length, self._queueing = queue_length, threading.Lock()
-        self._jobs: dict[RunControl, str] = {}  # in the order in which they came; with the visitor that each is for
+        self._networks = make_networks()
+        self._detectors = make_networks()  # faces are looked for beside a running job
+        self._importing = threading.Lock()
+        self._dubs = FairQueue("dub", queue_length + 1, max(1, queue_length // 2))
+        self._looks = {
+            kind: FairQueue(kind, LOOKS_WAITING + 1, max(1, LOOKS_WAITING // 2)) for kind in ("people", "audio")
+        }
+
+    def __len__(self) -> int:
+        """Jobs that wait or run."""
+        return len(self._dubs)
 
     def warm_up(self) -> None:
         """Import the libraries of the networks in the thread of the jobs: the first one comes after it.
@@ -120,99 +106,130 @@ class JobQueue:
         """
 
         def work() -> None:
-            with self._looking:  # two threads that import a library from two ends could meet in its middle
+            with self._importing:  # two threads that import a library from two ends could meet in its middle
                 import_module("latentsync.inference.loading")
 
-        self._worker.submit(work)
+        self._dubs.run_first(work)
 
-    def people(self, video: Path, checkpoint: str) -> list[Person]:
-        """Who is to be seen. Raises as ``find_people``."""
-        with self._looking:
-            return find_people(
-                video, self._weights(checkpoint), self._detector(video), limits=self.limits, networks=self._eyes
-            )
+    def find_people(self, video: Path, checkpoint: str, visitor: Visitor) -> list[Person]:
+        """Who is to be seen. Another call for the same session ends this one with ``StoppedError``.
 
-    def sound_seconds(self, audio: Path) -> float:
-        """The length of a sound. Raises ``AudioError``."""
-        self.limits.check_audio(audio)
-        return len(read_audio(audio)) / AUDIO_RATE
+        Raises ``BusyError``, ``VideoError`` if it takes too long, and as ``job.people.find_people``.
+        """
 
-    def perform(self, wish: JobRequest, folder: Path, visitor: str) -> Iterator[Progress | Waiting | Outcome]:
-        """Do a job in ``folder``: how far it is now and then, and its ``Outcome`` at the end.
+        def work(control: RunControl) -> list[Person]:
+            with self._importing:
+                control.check()
+                return find_people(
+                    video, self.weights[checkpoint], self._detector(video), limits=self.limits, networks=self._detectors
+                )
+
+        return self._look("people", visitor, video, work)
+
+    def measure_audio(self, audio: Path, visitor: Visitor) -> float:
+        """The length of the audio of a file, s. Raises ``BusyError``, ``StoppedError`` and ``AudioError``."""
+        return self._look("audio", visitor, audio, lambda control: float(self._audio_seconds(audio, control)))
+
+    def perform(
+        self, request: JobRequest, folders: VisitorFolders, visitor: Visitor
+    ) -> Iterator[Progress | Waiting | JobResult]:
+        """Do a job in a folder of ``folders``: how far it is now and then, and its ``JobResult`` at the end.
 
         Closing the iterator takes the job out of the queue or ends the work at the next step of the network. So does
         ``stop``, and the iterator raises ``StoppedError`` without waiting for it. Raises ``BusyError``, and as
-        ``job.dub`` besides.
+        ``job.dub`` besides. Nothing long is done before the job's turn, and no folder stays but that of a result.
         """
-        request = self._request(wish, folder)
         meter = ProgressMeter()
         control = RunControl(meter.update)
-        with self._queueing:
-            if len(self._jobs) > self._queue_length:
-                raise BusyError(
-                    f"{self._queue_length} jobs are waiting already; no more are taken.",
-                    remedy="Come back in a few minutes.",
-                )
-            self._jobs[control] = visitor
-            future = self._worker.submit(dub, request, control=control, networks=self._networks)
-        try:
-            while not future.done():
-                control.check()
-                ahead = list(self._jobs).index(control)
-                yield Waiting(ahead) if ahead and not future.running() else meter.reading
-                wait([future], TICK)
-        finally:
-            control.stop()
-            future.cancel()
-            self._jobs.pop(control)
-        yield _outcome(request, future.result())
 
-    def stop(self, visitor: str) -> None:
-        """End what runs or waits for a visitor."""
-        for control, owner in list(self._jobs.items()):
-            if owner == visitor:
-                control.stop()
+        def work() -> JobResult:
+            control.check()
+            folder = folders.new_job(visitor.session)
+            try:
+                dub_request = self._dub_request(request, folder, control)
+                return _result(dub_request, dub(dub_request, control=control, networks=self._networks))
+            except BaseException:
+                folders.discard(folder)
+                raise
+
+        ticket = self._dubs.enter(visitor, request.kind, control, work)
+        taken = False
+        try:
+            while not ticket.future.done():
+                control.check()
+                ahead = self._dubs.ahead(ticket)
+                yield Waiting(ahead) if ahead and not ticket.future.running() else meter.reading
+                wait([ticket.future], TICK)
+            result = ticket.future.result()
+            taken = True
+            yield result
+        finally:
+            self._dubs.leave(ticket)
+            if not taken:  # done all the same, maybe, at the moment when nobody wanted it any more
+                ticket.future.add_done_callback(lambda future: _discard_result(future, folders))
+
+    def stop(self, session: str) -> None:
+        """End what runs or waits for a session."""
+        self._dubs.stop(session)
 
     def close(self) -> None:
         """End all work."""
-        for control in list(self._jobs):
-            control.stop()
-        self._worker.shutdown(cancel_futures=True)
+        for queue in (self._dubs, *self._looks.values()):
+            queue.close()
 
-    def _request(self, wish: JobRequest, folder: Path) -> DubRequest:
-        if wish.quality not in QUALITIES:
-            raise ConfigError(f"There is no quality '{wish.quality}'.", remedy=f"Use one of: {', '.join(QUALITIES)}.")
+    def _look(self, kind: str, visitor: Visitor, file: Path, work: Callable[[RunControl], T]) -> T:
+        queue, control = self._looks[kind], RunControl()
+        if visitor.session:
+            queue.stop(visitor.session)  # another file was brought: nobody waits for what the last one shows
+        ticket = queue.enter(visitor, kind, control, lambda: work(control))
+        began = None
+        try:
+            while not ticket.future.done():
+                control.check()
+                wait([ticket.future], TICK)
+                if began is None and ticket.future.running():
+                    began = time.monotonic()
+                if began is not None and time.monotonic() - began > LOOK_SECONDS:
+                    raise VideoError(f"{file} takes too long to look into.", remedy="It can be dubbed all the same.")
+            return ticket.future.result()
+        finally:
+            queue.leave(ticket)
+
+    def _audio_seconds(self, audio: Path, control: RunControl) -> Fraction:
+        self.limits.check_audio(audio)
+        samples = 0
+        for block in audio_blocks(audio):
+            control.check()
+            samples += len(block)
+        return Fraction(samples, AUDIO_RATE)
+
+    def _dub_request(self, request: JobRequest, folder: Path, control: RunControl) -> DubRequest:
         weights, sampler = apply_preset(
-            wish.preset, self._weights(wish.checkpoint), steps=wish.steps, guidance_scale=wish.guidance_scale
+            request.preset,
+            self.weights[request.checkpoint],
+            steps=request.steps,
+            guidance_scale=request.guidance_scale,
         )
         excerpt = None
-        if wish.moment is not None:
-            seconds = Fraction(self.sound_seconds(wish.audio)).limit_denominator(AUDIO_RATE)
-            excerpt = Excerpt.around(wish.moment, PREVIEW_SECONDS, seconds)
-        name = f"{wish.video.stem[:NAME_KEPT]}_{'dubbed' if excerpt is None else 'preview'}"
+        if request.moment is not None:
+            excerpt = Excerpt.around(request.moment, PREVIEW_SECONDS, self._audio_seconds(request.audio, control))
+        name = f"{shown_name(request.video.stem)[:NAME_KEPT]}_{'dubbed' if excerpt is None else 'preview'}"
         return DubRequest(
-            video=wish.video,
-            audio=wish.audio,
+            video=request.video,
+            audio=request.audio,
             output=folder / f"{name}.mp4",
             options=SyncOptions(
                 sampler=sampler,
-                seed=secrets.randbelow(2**32) if wish.seed == RANDOM_SEED else wish.seed,
-                length=LengthMode(wish.length),
-                face=wish.face,
+                seed=secrets.randbelow(2**32) if request.seed == RANDOM_SEED else request.seed,
+                length=LengthMode(request.length),
+                face=request.face,
                 excerpt=excerpt,
             ),
-            encoding=EncodingOptions(crf=QUALITIES[wish.quality]),
+            encoding=EncodingOptions(crf=QUALITIES[request.quality]),
             weights=weights,
-            detector=self._detector(wish.video),
+            detector=self._detector(request.video),
             limits=self.limits,
         )
-
-    def _weights(self, checkpoint: str) -> WeightPaths:
-        if checkpoint not in self.weights:
-            raise ConfigError(
-                f"There is no checkpoint '{checkpoint}'.", remedy=f"Use one of: {', '.join(self.weights)}."
-            )
-        return self.weights[checkpoint]
 
     def _detector(self, video: Path) -> str:
         for example in self.examples:
@@ -221,14 +238,22 @@ class JobQueue:
         return "auto"
 
 
-def _outcome(request: DubRequest, report: RunReport) -> Outcome:
+def _result(request: DubRequest, report: RunReport) -> JobResult:
     figures = json.loads(report.to_json())
     # Where the server keeps its files is its own business; and to Gradio a "path" is a file to be fetched.
-    figures |= {key: Path(figures[key]).name for key in ("video", "audio", "output")}
+    figures |= {key: shown_name(figures[key]) for key in ("video", "audio", "output")}
     figures["encoded"].pop("path")
     for weights in figures["weights"].values():
-        weights["file"] = Path(weights.pop("path")).name
+        weights["file"] = shown_name(weights.pop("path"))
+    files = (request.video, request.audio, request.output)
+    figures["notes"] = [text for text in (note(text, *files) for text in figures["notes"]) if text]
+    figures = all_without_folders(figures, *files)
     file = request.output.with_suffix(".json")
     write_text(file, json.dumps(figures, indent=2, ensure_ascii=False))
     excerpt = request.options.excerpt
-    return Outcome(request.output, report, figures, file, 0.0 if excerpt is None else float(excerpt.start))
+    return JobResult(request.output, report, figures, file, 0.0 if excerpt is None else float(excerpt.start))
+
+
+def _discard_result(future: Future[JobResult], folders: VisitorFolders) -> None:
+    if not future.cancelled() and future.exception() is None:
+        folders.discard(future.result().video.parent)

@@ -7,27 +7,41 @@ import gradio as gr
 from latentsync.inference.presets import DEFAULT_SEED, PRESETS
 from latentsync.inference.timeline import LengthMode
 from latentsync.page import wording
-from latentsync.page.handlers import LARGEST, Handlers
-from latentsync.page.jobs import PREVIEW_SECONDS, QUALITIES, QUEUE_LENGTH, RANDOM_SEED, JobQueue
+from latentsync.page.blocks import PageBlocks
+from latentsync.page.faults import FaultLog
+from latentsync.page.handlers import LARGEST_FACE, Handlers
+from latentsync.page.jobs import PREVIEW_SECONDS, JobQueue
+from latentsync.page.request import (
+    DUB_FIELDS,
+    LABELS,
+    MOST_GUIDANCE,
+    MOST_STEPS,
+    PREVIEW_FIELDS,
+    QUALITIES,
+    RANDOM_SEED,
+)
 from latentsync.page.theme import FORGET_FAILURE, PLAY_BOTH
 from latentsync.page.visitors import CLEANING_INTERVAL, VisitorFolders
 
+EVENTS_WAITING = 64  # that Gradio holds before it looks at them; jobs wait in the queue of ``JobQueue`` instead
 
-def build_page(studio: JobQueue, folders: VisitorFolders, keep_seconds: int, preset: str | None = None) -> gr.Blocks:
-    """The page over ``studio``, not yet served. Files are kept for ``keep_seconds``."""
-    return Page(studio, folders, keep_seconds, preset).blocks
+
+def build_page(jobs: JobQueue, folders: VisitorFolders, keep_seconds: int, preset: str | None = None) -> gr.Blocks:
+    """The page over ``jobs``, not yet served. Files are kept for ``keep_seconds``."""
+    return Page(jobs, folders, keep_seconds, preset).blocks
 
 
 class Page:
     """The components, and which handler each of them calls."""
 
-    def __init__(self, studio: JobQueue, folders: VisitorFolders, keep_seconds: int, preset: str | None) -> None:
-        self._studio = studio
-        self._handlers = Handlers(studio, folders)
-        self._first_checkpoint = next(iter(studio.weights))
+    def __init__(self, jobs: JobQueue, folders: VisitorFolders, keep_seconds: int, preset: str | None) -> None:
+        self._jobs = jobs
+        faults = FaultLog()
+        self._handlers = Handlers(jobs, folders, faults)
+        self._first_checkpoint = next(iter(jobs.weights))
         self._preset = preset or self._handlers.suit_preset(self._first_checkpoint)
-        self.blocks = gr.Blocks(
-            title="LatentSync", analytics_enabled=False, delete_cache=(CLEANING_INTERVAL, keep_seconds)
+        self.blocks = PageBlocks(
+            faults, title="LatentSync", analytics_enabled=False, delete_cache=(CLEANING_INTERVAL, keep_seconds)
         )
         with self.blocks:
             self._head(keep_seconds)
@@ -40,37 +54,45 @@ class Page:
                     self._actions()
             self._results()
             self._connect()
-        self.blocks.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=4)
+        self.blocks.fields = {self.video: "video", self.audio: "audio", self.audio_source: "audio"}
+        self.blocks.queue(max_size=EVENTS_WAITING, default_concurrency_limit=4)
 
     def _head(self, keep_seconds: int) -> None:
         gr.Markdown("# LatentSync\nGive a video another sound: the mouth follows it, the rest stays.", elem_id="title")
         self.models = gr.Markdown(
-            self._handlers.describe_models(self._first_checkpoint), elem_classes="help", elem_id="models"
+            self._handlers.describe_models(self._first_checkpoint),
+            elem_classes="help",
+            elem_id="models",
+            latex_delimiters=[],
         )
         gr.Markdown(
-            f"{self._studio.limits.describe()} Files stay on this server for {wording.duration(keep_seconds)} at most. "
+            f"{self._jobs.limits.describe()} Files stay on this server for {wording.duration(keep_seconds)} at most. "
             "Use it on people who agreed to it, and say that a video was changed.",
             elem_classes="help",
         )
 
     def _files(self) -> None:
-        self.video = gr.Video(label="1. Video", sources=["upload", "webcam"], elem_id="video")
+        self.video = gr.Video(label=f"1. {LABELS['video']}", sources=["upload", "webcam"], elem_id="video")
         gr.Markdown(wording.VIDEO_HELP, elem_classes="help")
         self.audio = gr.Audio(
-            label="2. Sound",
+            label=f"2. {LABELS['audio']}",
             sources=["upload", "microphone"],
             type="filepath",
             editable=False,
             buttons=[],
             elem_id="audio",
         )
-        self.sound_line = gr.Markdown(wording.SOUND_HELP, elem_classes="help", elem_id="sound-line")
-        self.film = gr.UploadButton("Take the sound of a film", file_types=["video"], size="sm", elem_id="film")
-        if self._studio.examples:
+        self.audio_line = gr.Markdown(
+            wording.AUDIO_HELP, elem_classes="help", elem_id="audio-line", latex_delimiters=[]
+        )
+        self.audio_source = gr.UploadButton(
+            "Take the sound of a video", file_types=["video"], size="sm", elem_id="audio-source"
+        )
+        if self._jobs.examples:
             gr.Examples(
-                [[str(example.video), str(example.audio)] for example in self._studio.examples],
+                [[str(example.video), str(example.audio)] for example in self._jobs.examples],
                 [self.video, self.audio],
-                example_labels=[example.name for example in self._studio.examples],
+                example_labels=[example.name for example in self._jobs.examples],
                 label="Or take what comes with the page",
                 elem_id="examples",
                 api_visibility="private",
@@ -89,11 +111,13 @@ class Page:
             visible=False,
             elem_id="people",
         )
-        self.people_line = gr.Markdown(wording.NO_VIDEO_YET, elem_classes="help", elem_id="people-line")
+        self.people_line = gr.Markdown(
+            wording.NO_VIDEO_YET, elem_classes="help", elem_id="people-line", latex_delimiters=[]
+        )
         self.face = gr.Dropdown(
-            [LARGEST],
-            value=LARGEST[1],
-            label="3. Who speaks",
+            [LARGEST_FACE],
+            value=LARGEST_FACE[1],
+            label=f"3. {LABELS['face']}",
             info="Click a face, or choose here; X,Y@SECONDS names a point in the picture.",
             allow_custom_value=True,
             elem_id="face",
@@ -103,48 +127,48 @@ class Page:
         self.preset = gr.Dropdown(
             [(wording.preset(name), name) for name in PRESETS],
             value=self._preset,
-            label="Preset",
+            label=LABELS["preset"],
             info="How much work goes into each frame; more takes longer.",
             elem_id="preset",
         )
         self.length = gr.Dropdown(
             [(wording.LENGTHS[mode.value], mode.value) for mode in LengthMode],
             value=LengthMode.PINGPONG.value,
-            label="If the video is shorter or longer than the sound",
+            label=LABELS["length"],
             info="A longer video ends with the sound, except with the last two.",
             elem_id="length",
         )
         with gr.Accordion("More settings", open=False, elem_id="more"):
             self.checkpoint = gr.Dropdown(
-                list(self._studio.weights),
+                list(self._jobs.weights),
                 value=self._first_checkpoint,
-                label="Models",
+                label=LABELS["checkpoint"],
                 info="Another choice is loaded with the next job, in place of the last.",
                 elem_id="checkpoint",
             )
             with gr.Row():
                 self.steps = gr.Number(
                     0,
-                    label="Steps",
+                    label=LABELS["steps"],
                     info="More take longer; 0: as the preset says.",
                     minimum=0,
-                    maximum=200,
+                    maximum=MOST_STEPS,
                     precision=0,
                     elem_id="steps",
                 )
                 self.guidance = gr.Number(
                     0,
-                    label="Guidance (hold of the sound)",
+                    label=LABELS["guidance_scale"],
                     info="1 to 3; 0: as the preset says.",
                     minimum=0,
-                    maximum=10,
+                    maximum=MOST_GUIDANCE,
                     step=0.1,
                     elem_id="guidance",
                 )
             with gr.Row():
                 self.seed = gr.Number(
                     DEFAULT_SEED,
-                    label="Seed",
+                    label=LABELS["seed"],
                     info=f"Changes the result; {RANDOM_SEED} draws one.",
                     precision=0,
                     minimum=RANDOM_SEED,
@@ -153,7 +177,7 @@ class Page:
                 self.quality = gr.Dropdown(
                     list(QUALITIES),
                     value=next(iter(QUALITIES)),
-                    label="Quality of the file",
+                    label=LABELS["quality"],
                     info="Smaller files lose detail everywhere.",
                     elem_id="quality",
                 )
@@ -164,7 +188,7 @@ class Page:
             10,
             value=0,
             step=0.1,
-            label="Moment to try",
+            label=LABELS["moment"],
             info=f"Second of the result around which {PREVIEW_SECONDS:g} s is dubbed first.",
             elem_id="moment",
         )
@@ -188,34 +212,45 @@ class Page:
                 "Both play from the start of what was dubbed, with the sound of the result. The report is a JSON file.",
                 elem_classes="help",
             )
-            self.words = gr.Markdown(label="Report", elem_id="report")
+            self.words = gr.Markdown(label="Report", elem_id="report", latex_delimiters=[])
             with gr.Accordion("All figures", open=False):
                 self.figures = gr.JSON(label="Figures")
 
     def _connect(self) -> None:
-        handlers, private = self._handlers, {"api_visibility": "private"}
+        # Values reach the handlers as they were sent: these say of each field what is wrong with it.
+        handlers, private = self._handlers, {"api_visibility": "private", "preprocess": False}
+        quiet = {"show_progress": "hidden", **private}
+        shared = {"concurrency_id": "jobs", "concurrency_limit": None}  # what is long has a queue of its own
         self.video.change(
-            handlers.look,
+            handlers.find_people,
             [self.video, self.checkpoint],
             [self.people_line, self.gallery, self.face, self.people],
             show_progress_on=self.people_line,
-            concurrency_id="eyes",
+            **shared,
             **private,
         )
-        heard = [self.sound_line, self.moment]
-        self.audio.change(handlers.listen, self.audio, heard, show_progress="hidden", **private)
-        brought = [self.video.change, self.audio.change]
-        gr.on(brought, None, self.status, self.status, js=FORGET_FAILURE, **private)
-        self.film.upload(lambda film: film, self.film, self.audio, show_progress="hidden", **private)
-        self.gallery.select(handlers.pick, self.people, self.face, show_progress="hidden", **private)
+        self.audio.change(handlers.measure_audio, self.audio, [self.audio_line, self.moment], **shared, **quiet)
+        gr.on([self.video.change, self.audio.change], None, self.status, self.status, js=FORGET_FAILURE, **private)
+        self.audio_source.upload(handlers.take_audio, self.audio_source, self.audio, **quiet)
+        self.gallery.select(handlers.choose_person, self.people, self.face, **quiet)
         self.checkpoint.change(handlers.describe_models, self.checkpoint, self.models, **private)
         self.checkpoint.change(handlers.suit_preset, self.checkpoint, self.preset, **private)
         self.play.click(None, js=PLAY_BOTH, **private)
-        choices = [self.checkpoint, self.preset, self.steps, self.guidance, self.seed, self.length, self.quality]
-        whole = [self.video, self.audio, *choices, self.face]
-        second = [self.video, self.audio, self.moment, *choices, self.face]
+        inputs = {
+            "video": self.video,
+            "audio": self.audio,
+            "moment": self.moment,
+            "checkpoint": self.checkpoint,
+            "preset": self.preset,
+            "steps": self.steps,
+            "guidance_scale": self.guidance,
+            "seed": self.seed,
+            "length": self.length,
+            "quality": self.quality,
+            "face": self.face,
+        }
+        whole, second = [inputs[name] for name in DUB_FIELDS], [inputs[name] for name in PREVIEW_FIELDS]
         results = [self.result, self.words, self.figures]
-        shared = {"concurrency_id": "network", "concurrency_limit": None}  # the studio has a queue of its own
         visible = {
             "outputs": [*results, self.status, self.stop, self.get_video, self.get_figures],
             "show_progress": "minimal",
@@ -223,8 +258,8 @@ class Page:
         }
         self.try_it.click(handlers.show_preview, second, **visible, **shared, **private)
         self.run.click(handlers.show_dub, whole, **visible, **shared, **private)
-        self.result.change(lambda video: video, self.video, self.source, show_progress="hidden", **private)
+        self.result.change(handlers.show_source, self.video, self.source, **quiet)
         programs = gr.Button(visible=False)  # what programs call has no other trigger
-        programs.click(handlers.preview, second, results, api_name="preview", **shared)
-        programs.click(handlers.dub, whole, results, api_name="dub", **shared)
-        self.stop.click(handlers.stop, show_progress="hidden", queue=False, **private)
+        programs.click(handlers.preview, second, results, api_name="preview", preprocess=False, **shared)
+        programs.click(handlers.dub, whole, results, api_name="dub", preprocess=False, **shared)
+        self.stop.click(handlers.stop, queue=False, **quiet)

@@ -29,6 +29,10 @@ class VisitorFolders:
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="job_", dir=own))
 
+    def discard(self, job: Path) -> None:
+        """Remove a job that has come to nothing; the folder of its visitor goes with the next cleaning."""
+        shutil.rmtree(job, ignore_errors=True)
+
     def clean(self) -> None:
         """Remove the jobs whose time is over, and the folders of visitors without jobs."""
         for own in self._root.glob("*"):

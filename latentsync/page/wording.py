@@ -1,16 +1,35 @@
-"""What the page says: progress, reports, errors and models in words for people who edit films."""
+"""What the page says: progress, reports, errors and models in words for people who edit videos."""
 
 from __future__ import annotations
 
 import html
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from latentsync.diffusion.settings import SamplerSettings
-from latentsync.errors import LatentSyncError
+from latentsync.errors import (
+    AudioError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    DiskFullError,
+    EncoderError,
+    GenerationError,
+    LatentSyncError,
+    NoFaceError,
+    OutOfMemoryError,
+    OutputError,
+    TrainingError,
+    VideoError,
+    WeightsError,
+)
 from latentsync.inference.job.progress import Progress
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.presets import BUILTIN_PRESET, PRESETS
-from latentsync.page.jobs import Waiting
+from latentsync.page.fair_queue import Waiting
+from latentsync.page.names import in_markdown, without_folders
+from latentsync.page.request import LABELS
 
 STAGES = {
     "starting": "Checking the files",
@@ -33,9 +52,11 @@ SPANS_SHOWN = 8
 IDLE = "Nothing is running."
 DONE = "Done. The result is below."
 NO_VIDEO_YET = "Bring a video: the people in it appear here."
-VIDEO_HELP = "Who is to speak: upload a film, or record yourself."
-SOUND_HELP = "What is to be said. The result lasts as long as this sound."
+VIDEO_HELP = "Who is to speak: upload a video, or record yourself."
+AUDIO_HELP = "What is to be said. The result lasts as long as this sound."
 FAULT = "Something is wrong with the program itself, not with your files. The server's log has the details."
+NOT_UNDERSTOOD = "The page does not understand this call. Reload it, or see its API for what can be called."
+REPEATED = "This is being worked on already."
 LENGTHS = {
     "pingpong": "Play forwards and backwards",
     "loop": "Start again",
@@ -45,15 +66,37 @@ LENGTHS = {
     "speed": "Play slower or faster",
 }
 BUILTIN_MODELS = (
-    "**Built-in models.** They were trained on drawn faces at 128 pixels and show that everything works; on a film of "
-    "a real person expect a wrong mouth. To have the published models, start the page again after this command: "
-    "`python -m scripts.download_checkpoints --for inference`"
+    "**Built-in models.** They were trained on drawn faces at 128 pixels and show that everything works; on a video of "
+    "a real person expect a wrong mouth. Whoever runs this page can fetch the published models: the terminal in which "
+    "it was started says how."
 )
+
+# What a visitor can do where the remedy of an error is for whoever runs the page: by class, the nearest base counts.
+ASK = "Tell whoever runs this page."
+REMEDIES: Mapping[type[LatentSyncError], str] = {
+    LatentSyncError: ASK,
+    ConfigError: "Choose another setting.",
+    VideoError: "Upload it again, or export it as MP4 with H.264.",
+    AudioError: "Upload it again, or export it as WAV.",
+    NoFaceError: f"Choose a video with a visible face, or somebody else under '{LABELS['face']}'.",
+    WeightsError: f"Choose others under '{LABELS['checkpoint']}', or tell whoever runs this page.",
+    GenerationError: f"Choose another preset, or other models under '{LABELS['checkpoint']}'.",
+    OutOfMemoryError: f"Choose others under '{LABELS['checkpoint']}', or tell whoever runs this page.",
+    EncoderError: "Export the video as MP4 with H.264 and upload that, or tell whoever runs this page.",
+    DiskFullError: "Come back later, or tell whoever runs this page.",
+}
+# Nothing that a visitor does mends these, whatever their remedies say.
+OF_THE_SERVER = (WeightsError, DeviceError, OutputError, OutOfMemoryError, DataError, TrainingError)
+# An option, a command, a variable of the surroundings, a file of the project, or its folders: out of a visitor's reach.
+_OUT_OF_REACH = re.compile(
+    r"--\w|\bpython -m\b|`|\b[A-Z]+_[A-Z_]+\b|\.(?:sh|yaml|py)\b|\b(?:configs|checkpoints)/|\b(?:path|permissions)\b"
+)
+_OPTION = re.compile(r"--(\w[\w-]*)")
 
 
 def models(name: str, are_builtin: bool) -> str:
     """What the page runs on, in Markdown."""
-    return BUILTIN_MODELS if are_builtin else f"**Models:** {name}."
+    return BUILTIN_MODELS if are_builtin else f"**Models:** {in_markdown(name)}."
 
 
 def preset(name: str) -> str:
@@ -76,7 +119,7 @@ def people_found(count: int) -> str:
 
 def not_taken(reason: str) -> str:
     """Beside a file that was refused, in Markdown."""
-    return f"**Not taken.** {reason}"
+    return f"**Not taken.** {in_markdown(reason)}"
 
 
 def line(reading: Progress | Waiting) -> str:
@@ -104,11 +147,25 @@ def status(text: str, share: float | None = None, kind: str = "running", start: 
 
 
 def sentence(error: LatentSyncError, *paths: Path) -> str:
-    """Cause and remedy; files by their names, since visitors do not know where the server keeps them."""
-    text = f"{error.message} {error.remedy}".strip()
-    for path in sorted(paths, key=lambda path: -len(str(path))):
-        text = text.replace(str(path), path.name)
-    return text
+    """Cause and remedy for a visitor, as plain text: files by their names, settings by those that the page has.
+
+    ``paths``: files that the error may be about. The remedy is the error's own unless it is for whoever runs the page.
+    """
+    text = _OPTION.sub(lambda option: f"'{LABELS.get(option[1], option[1].replace('_', ' '))}'", error.message)
+    return without_folders(f"{text} {_remedy(error)}".strip(), *paths)
+
+
+def note(text: str, *paths: Path | str) -> str:
+    """A remark on a job as plain text, without what is for whoever runs the page."""
+    parts = [part for part in text.split("; ") if not _OUT_OF_REACH.search(part)]
+    return without_folders("; ".join(parts), *paths)
+
+
+def _remedy(error: LatentSyncError) -> str:
+    if error.remedy and not isinstance(error, OF_THE_SERVER) and not _OUT_OF_REACH.search(error.remedy):
+        return error.remedy
+    kinds = [kind for kind in type(error).__mro__ if kind in REMEDIES]
+    return REMEDIES[kinds[0]] if error.remedy else ""
 
 
 def report(account: RunReport, start: float = 0.0) -> str:
@@ -129,7 +186,8 @@ def report(account: RunReport, start: float = 0.0) -> str:
         lines.append(f"{record.frames_passed_through} frames are as they were: {', '.join(spans[:SPANS_SHOWN])}{more}.")
     else:
         lines.append("Every frame was dubbed; none is as it was.")
-    lines += [f"Note: {note}." for note in account.notes]
+    notes = [note(text, account.video, account.audio, account.output) for text in account.notes]
+    lines += [f"Note: {in_markdown(text)}." for text in notes if text]
     seconds = record.clock.seconds() | {"encode": account.encode_seconds}
     rows = [f"| {words} | {seconds[stage]:.1f} |" for stage, words in STAGES_OF_REPORT.items() if stage in seconds]
     table = "\n".join(["| work | seconds |", "|---|---:|", *rows])

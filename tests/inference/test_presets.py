@@ -12,7 +12,9 @@ from latentsync.errors import StoppedError
 from latentsync.inference.presets import PRESETS, apply_preset, sampler_values
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
+from latentsync.page.fair_queue import Visitor
 from latentsync.page.jobs import JobQueue, JobRequest
+from latentsync.page.visitors import VisitorFolders
 from scripts import inference
 
 
@@ -71,10 +73,11 @@ def test_command_line_page_and_evaluation_take_the_same_networks_and_steps(tmp_p
     assert inference.main([*command, *chosen]) == StoppedError.exit_code
     command = ["--videos_dir", str(video.parent), "--audios_dir", str(audio.parent), "--output", str(tmp_path / "set")]
     assert inference_videos.main([*command, *chosen]) == 1
-    studio = JobQueue({"mine": WeightPaths.in_directory(folder)}, MediaLimits())
+    jobs = JobQueue({"mine": WeightPaths.in_directory(folder)}, MediaLimits())
     with pytest.raises(StoppedError):
-        list(studio.perform(JobRequest(video, audio, "mine", preset="preview", steps=3), tmp_path, "somebody"))
-    studio.close()
+        request = JobRequest(video, audio, "mine", preset="preview", steps=3)
+        list(jobs.perform(request, VisitorFolders(tmp_path / "jobs", 100), Visitor()))
+    jobs.close()
 
     expected = apply_preset("preview", WeightPaths.in_directory(folder), steps=3)
     assert expected == (

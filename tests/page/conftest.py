@@ -20,7 +20,7 @@ def page_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(example, page_folder):
-    """(address, studio) of a page over stub networks."""
+    """(address, jobs) of a page over stub networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(page_folder))
         patch.setenv("LATENTSYNC_CACHE", str(page_folder / "cache"))

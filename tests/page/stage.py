@@ -27,7 +27,7 @@ N = 60
 FPS = 25
 SIZE = (320, 200)
 CENTRES = {"left": (80.0, 100.0), "right": (240.0, 100.0)}
-COLOURS = {"left": (200, 140, 110), "right": (110, 140, 200)}
+COLORS = {"left": (200, 140, 110), "right": (110, 140, 200)}
 STEPS = 10  # of the stub's network for a window
 SECOND_CHECKPOINT = "another checkpoint"
 
@@ -84,7 +84,7 @@ def landmarks(name, number):
 def draw(number):
     pixels = np.full((SIZE[1], SIZE[0], 3), 70, np.uint8)
     pixels[..., 2] += np.arange(SIZE[0], dtype=np.uint8) // 4
-    for name, color in COLOURS.items():
+    for name, color in COLORS.items():
         points = landmarks(name, number)
         cv2.fillConvexPoly(pixels, cv2.convexHull(points.astype(np.int32)), color, cv2.LINE_AA)
         for part in (points[36:42], points[42:48], points[48:60]):
@@ -125,7 +125,7 @@ def green_people(path: Path) -> set[str]:
 
 @contextmanager
 def stage(example: Example, limits: MediaLimits | None = None, **settings):
-    """The address of a page over stub networks, and its studio; ``settings`` are the studio's."""
+    """The address of a page over stub networks, and its jobs; ``settings`` are those of ``JobQueue``."""
     builtin = WeightPaths.builtin()
     weights = {
         "built-in models": builtin,
@@ -133,9 +133,9 @@ def stage(example: Example, limits: MediaLimits | None = None, **settings):
     }
     weights[SECOND_CHECKPOINT] = WeightPaths(builtin.unet, builtin.codec, builtin.whisper, builtin.auxiliary / "other")
     StageNetworks.loads, StageNetworks.seconds, StageNetworks.steps = [], 0.0, 0
-    studio = JobQueue(weights, limits or MediaLimits(), [example], StageNetworks, **settings)
-    with serving(studio) as address:
-        yield address, studio
+    jobs = JobQueue(weights, limits or MediaLimits(), [example], StageNetworks, **settings)
+    with serving(jobs) as address:
+        yield address, jobs
 
 
 def wait_until(condition, seconds=60.0):

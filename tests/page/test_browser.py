@@ -108,7 +108,7 @@ def test_stop_ends_the_work_and_the_page_goes_on(visit, example, served, page_fo
     expect(page.locator(".status.running")).to_contain_text("Dubbing")
     page.click("#stop")
     expect(page.locator("#status")).to_contain_text("Stopped")
-    wait_until(lambda: not served[1]._jobs)
+    wait_until(lambda: not len(served[1]))
     stopped = StageNetworks.steps
     page.wait_for_timeout(1000)
     assert StageNetworks.steps - stopped <= 1
@@ -125,7 +125,7 @@ def test_the_work_of_a_visitor_who_leaves_ends(visit, example, served):
     page.click("#run")
     wait_until(lambda: StageNetworks.steps > start + 2)
     page.close()
-    wait_until(lambda: not served[1]._jobs)
+    wait_until(lambda: not len(served[1]))
     assert StageNetworks.steps - start < 4 * STEPS
 
 
@@ -148,9 +148,9 @@ def test_an_error_is_a_sentence_and_the_page_lives_on(visit, example, tmp_path):
 def test_a_sound_that_is_none_is_said_beside_it(visit, tmp_path):
     page = visit()
     page.set_input_files("#audio input[type=file]", str(web_page(tmp_path / "sound.wav")))
-    expect(page.locator("#sound-line")).to_contain_text("Not taken. sound.wav is a web page")
+    expect(page.locator("#audio-line")).to_contain_text("Not taken. sound.wav is a web page")
     page.get_by_text("Two people").click()
-    expect(page.locator("#sound-line")).to_contain_text("What is to be said.")
+    expect(page.locator("#audio-line")).to_contain_text("What is to be said.")
 
 
 def test_the_sound_of_a_film(visit, example, tmp_path):
@@ -158,7 +158,7 @@ def test_the_sound_of_a_film(visit, example, tmp_path):
     page = visit()
     page.set_input_files("#video input[type=file]", str(example.video))
     with page.expect_file_chooser() as waiting:
-        page.click("#film")
+        page.click("#audio-source")
     waiting.value.set_files(str(film))
     expect(page.locator("#audio")).to_contain_text("0:02")
     expect(page.locator("#people img")).to_have_count(2)
@@ -176,7 +176,7 @@ def test_who_waits_is_told_and_may_stop(visit, example, served):
     expect(second.locator(".status.running")).to_contain_text("Waiting for another job to end")
     second.click("#stop")
     expect(second.locator("#status")).to_contain_text("Stopped")
-    assert len(served[1]._jobs) == 1
+    assert len(served[1]) == 1
     StageNetworks.seconds = 0.0
     expect(first.locator(".status.done")).to_be_visible()
 
@@ -260,5 +260,5 @@ def test_phone_dark_and_keyboard(visit, example):
             return ids; }""")
         )
     settings = {"people", "face", "preset", "length", "more", "checkpoint", "steps", "guidance", "seed", "quality"}
-    assert settings | {"video", "audio", "film", "examples", "moment", "try", "run"} <= reached
+    assert settings | {"video", "audio", "audio-source", "examples", "moment", "try", "run"} <= reached
     assert {"play", "get-video", "get-report"} <= reached

@@ -2,46 +2,184 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from latentsync.errors import StoppedError
-from latentsync.page.jobs import JobRequest, Outcome, Waiting
-from tests.page.stage import StageNetworks
+from latentsync.errors import AudioError, StoppedError, VideoError
+from latentsync.page.fair_queue import RepeatedError, Visitor, Waiting
+from latentsync.page.jobs import JobRequest, JobResult
+from latentsync.page.visitors import VisitorFolders
+from tests.media.test_limits import web_page
+from tests.page.stage import StageNetworks, wait_until
+
+ANN, BEN, CY = (Visitor(name, f"{name}'s page") for name in ("Ann", "Ben", "Cy"))
 
 
-def test_only_the_visitor_who_asks_for_it_is_stopped(served, example, tmp_path):
-    studio = served[1]
+@pytest.fixture
+def folders(tmp_path):
+    return VisitorFolders(tmp_path / "jobs", keep_seconds=1000)
+
+
+@pytest.fixture
+def jobs(served):
+    return served[1]
+
+
+@pytest.fixture
+def request_(jobs, example):
+    return JobRequest(example.video, example.audio, checkpoint=next(iter(jobs.weights)))
+
+
+def files_of(tmp_path):
+    return [path for path in (tmp_path / "jobs").rglob("*") if path.is_file() or path.name.startswith("job_")]
+
+
+def test_only_the_visitor_who_asks_for_it_is_stopped(jobs, request_, folders):
     StageNetworks.seconds = 0.1
-    wish = JobRequest(example.video, example.audio, checkpoint=next(iter(studio.weights)))
-
-    job = studio.perform(wish, tmp_path, "Ann")
+    job = jobs.perform(request_, folders, ANN)
     next(job)
-    studio.stop("Ann")
+    jobs.stop(ANN.session)
     with pytest.raises(StoppedError):
         list(job)
 
-    job = studio.perform(wish, tmp_path, "Ann")
+    job = jobs.perform(request_, folders, ANN)
     next(job)
-    studio.stop("Ben")
+    jobs.stop(BEN.session)
     StageNetworks.seconds = 0.0
-    assert isinstance(list(job)[-1], Outcome)
+    assert isinstance(list(job)[-1], JobResult)
 
 
-def test_jobs_wait_for_each_other_and_may_leave_the_queue(served, example, tmp_path):
-    studio = served[1]
+def test_jobs_wait_for_each_other_and_may_leave_the_queue(jobs, request_, folders):
     StageNetworks.seconds = 0.1
-    wish = JobRequest(example.video, example.audio, checkpoint=next(iter(studio.weights)))
-    folders = [tmp_path / name for name in "abc"]
-    for folder in folders:
-        folder.mkdir()
-    first, second, third = (studio.perform(wish, folder, folder.name) for folder in folders)
+    first, second, third = (jobs.perform(request_, folders, visitor) for visitor in (ANN, BEN, CY))
     assert not isinstance(next(first), Waiting)
     assert next(second) == Waiting(1) and next(third) == Waiting(2)
 
-    studio.stop("b")
+    jobs.stop(BEN.session)
     with pytest.raises(StoppedError):
         next(second)
     assert next(third) == Waiting(1)
     StageNetworks.seconds = 0.0
-    assert [isinstance(list(job)[-1], Outcome) for job in (first, third)] == [True, True]
-    assert not list(folders[1].iterdir())
+    results = [list(job)[-1] for job in (first, third)]
+    assert all(isinstance(result, JobResult) for result in results)
+    assert {path.parent for path in folders._root.rglob("*.mp4")} == {result.video.parent for result in results}
+
+
+def test_a_second_click_is_refused_and_the_first_goes_on(jobs, request_, folders):
+    StageNetworks.seconds = 0.05
+    first = jobs.perform(request_, folders, ANN)
+    next(first)
+    with pytest.raises(RepeatedError, match="Your last dub is not done yet"):
+        next(jobs.perform(request_, folders, ANN))
+    assert len(jobs) == 1
+    StageNetworks.seconds = 0.0
+    assert isinstance(list(first)[-1], JobResult)
+
+
+@pytest.mark.parametrize("end", ["close", "stop"])
+def test_no_folder_stays_of_a_job_without_a_result(jobs, request_, folders, tmp_path, end):
+    StageNetworks.seconds, start = 0.05, StageNetworks.steps
+    job = jobs.perform(request_, folders, ANN)
+    next(job)
+    wait_until(lambda: StageNetworks.steps > start)
+    assert len(files_of(tmp_path)) > 0
+    if end == "stop":
+        jobs.stop(ANN.session)
+        with pytest.raises(StoppedError):
+            list(job)
+    else:
+        job.close()
+    wait_until(lambda: not files_of(tmp_path))
+
+
+def test_no_folder_is_made_for_what_only_waits_or_is_refused(jobs, request_, folders, tmp_path):
+    StageNetworks.seconds = 0.1
+    first = jobs.perform(request_, folders, ANN)
+    next(first)
+    second = jobs.perform(request_, folders, BEN)
+    assert isinstance(next(second), Waiting)
+    with pytest.raises(RepeatedError):
+        next(jobs.perform(request_, folders, BEN))
+    wait_until(lambda: len([path for path in files_of(tmp_path) if path.is_dir()]) == 1)
+    second.close()
+    first.close()
+    wait_until(lambda: not files_of(tmp_path))
+
+
+def test_a_result_that_nobody_waited_for_is_removed(jobs, request_, folders, tmp_path):
+    job = jobs.perform(request_, folders, ANN)
+    next(job)
+    wait_until(lambda: not len(jobs))  # it is done, and has not been asked for again
+    assert list((tmp_path / "jobs").rglob("*.mp4"))
+    job.close()
+    assert not files_of(tmp_path)
+
+
+def test_a_job_that_fails_leaves_no_folder(jobs, example, folders, tmp_path):
+    request = JobRequest(web_page(tmp_path / "in.mp4"), example.audio, checkpoint=next(iter(jobs.weights)))
+    with pytest.raises(VideoError, match="web page"):
+        list(jobs.perform(request, folders, ANN))
+    assert not files_of(tmp_path)
+
+
+def test_no_path_of_the_server_is_in_the_figures(jobs, request_, folders, tmp_path, example):
+    result = list(jobs.perform(request_, folders, ANN))[-1]
+    text = result.figures_file.read_text(encoding="utf-8")
+    assert json.loads(text) == result.figures
+    assert result.figures["video"] == "two.mp4" and result.figures["weights"]["unet"]["file"]
+    assert str(tmp_path) not in text and str(example.video.parent) not in text
+    assert not [value for value in texts_of(result.figures) if value.startswith("/")]
+    assert "--" not in text and "python -m" not in text
+
+
+def texts_of(value):
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for each in inner for text in texts_of(each)]
+
+
+def test_looking_into_another_file_ends_the_look_into_the_last(jobs, example, monkeypatch):
+    from threading import Event, Thread
+
+    begun, go_on, ended = Event(), Event(), []
+
+    def slow_look(video, *rest, **settings):
+        begun.set()
+        go_on.wait(60)
+        return []
+
+    monkeypatch.setattr("latentsync.page.jobs.find_people", slow_look)
+    checkpoint = next(iter(jobs.weights))
+
+    def look():
+        try:
+            jobs.find_people(example.video, checkpoint, ANN)
+        except StoppedError as error:
+            ended.append(error)
+            go_on.set()
+
+    thread = Thread(target=look)
+    thread.start()
+    begun.wait(60)
+    assert jobs.find_people(example.video, checkpoint, ANN) == []
+    thread.join(60)
+    assert len(ended) == 1
+
+
+def test_a_look_that_takes_too_long_is_a_sentence(jobs, example, monkeypatch):
+    from threading import Event
+
+    go_on = Event()
+    monkeypatch.setattr("latentsync.page.jobs.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("latentsync.page.jobs.find_people", lambda *rest, **settings: go_on.wait(60) and [])
+    with pytest.raises(VideoError, match="takes too long to look into"):
+        jobs.find_people(example.video, next(iter(jobs.weights)), ANN)
+    go_on.set()
+
+
+def test_audio_is_measured_by_what_is_decoded(jobs, example, tmp_path):
+    assert jobs.measure_audio(example.audio, ANN) == 2.0
+    with pytest.raises(AudioError, match="web page"):
+        jobs.measure_audio(web_page(tmp_path / "a.wav"), ANN)

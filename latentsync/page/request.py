@@ -1,0 +1,167 @@
+"""What a visitor asks for, checked value by value: whatever a program sends is a request or a sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentsync.errors import ConfigError
+from latentsync.face.selection import LARGEST, FaceChoice
+from latentsync.inference.presets import DEFAULT_SEED, PRESETS
+from latentsync.inference.timeline import LengthMode
+
+RANDOM_SEED = -1  # one is drawn
+QUALITIES: Mapping[str, int | None] = {"as the source": None, "smaller file": 26, "draft": 34}  # name -> CRF of H.264
+LENGTHS = tuple(mode.value for mode in LengthMode)
+MOST_STEPS = 200
+MOST_GUIDANCE = 10.0
+# Names of the API, in its order, with what the page calls them.
+LABELS: Mapping[str, str] = {
+    "video": "Video",
+    "audio": "Sound",
+    "moment": "Moment to try",
+    "checkpoint": "Models",
+    "preset": "Preset",
+    "steps": "Steps",
+    "guidance_scale": "Guidance (hold of the sound)",
+    "seed": "Seed",
+    "length": "If the video is shorter or longer than the sound",
+    "quality": "Quality of the file",
+    "face": "Who speaks",
+}
+PREVIEW_FIELDS = tuple(LABELS)
+DUB_FIELDS = tuple(name for name in LABELS if name != "moment")
+
+_LONGEST_TEXT = 200  # characters of a choice
+_SHOWN = 40  # characters of a wrong value that are said
+_LONGEST_MOMENT = 1e6  # s; whatever lies after the end of the sound is tried at its end
+_KINDS = {list: "a list", dict: "an object", bool: "true or false", str: "a text", type(None): "nothing"}
+
+
+class FieldError(ConfigError):
+    """A value that a field of the page cannot have. ``field``: its name in the API."""
+
+    def __init__(self, field: str, cause: str, *, remedy: str = "") -> None:
+        super().__init__(f"{LABELS[field]}: {cause}", remedy=remedy)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What a visitor asks for. ``None`` for what the preset decides, ``RANDOM_SEED`` for one that is drawn; ``moment``
+    (s) for a preview around it."""
+
+    video: Path
+    audio: Path
+    checkpoint: str
+    preset: str | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int = DEFAULT_SEED
+    length: str = LengthMode.PINGPONG.value
+    quality: str = next(iter(QUALITIES))
+    face: str = LARGEST
+    moment: float | None = None
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], checkpoints: Collection[str]) -> JobRequest:
+        """From what a call of the API or the page gives, by the names of ``LABELS``; with a 'moment' it is a preview.
+
+        A field that is empty (null or "") has its default, the first of ``checkpoints`` for the models. Files are as
+        Gradio has them, or paths. Raises ``FieldError`` for the first value that cannot be.
+        """
+        if any(_is_empty(values.get(name)) for name in ("video", "audio")):
+            raise ConfigError("A video and a sound are needed.", remedy="Upload both, or take the example.")
+        return cls(
+            video=uploaded_file("video", values["video"]),
+            audio=uploaded_file("audio", values["audio"]),
+            checkpoint=chosen("checkpoint", values.get("checkpoint"), checkpoints) or next(iter(checkpoints)),
+            preset=chosen("preset", values.get("preset"), PRESETS),
+            steps=int(_number("steps", values, 0, MOST_STEPS, whole=True)) or None,
+            guidance_scale=float(_number("guidance_scale", values, 0, MOST_GUIDANCE)) or None,
+            seed=int(_number("seed", values, RANDOM_SEED, 2**64 - 1, whole=True, default=DEFAULT_SEED)),
+            length=chosen("length", values.get("length"), LENGTHS) or LengthMode.PINGPONG.value,
+            quality=chosen("quality", values.get("quality"), QUALITIES) or next(iter(QUALITIES)),
+            face=_face(values),
+            moment=float(_number("moment", values, 0, _LONGEST_MOMENT)) if "moment" in values else None,
+        )
+
+    @property
+    def kind(self) -> str:
+        """'preview' or 'dub'."""
+        return "dub" if self.moment is None else "preview"
+
+
+def uploaded_file(field: str, value: Any, folder: Path | None = None) -> Path:
+    """The file of a value: a path, or Gradio's object with one. It must lie in ``folder``, if that is given.
+
+    Raises ``FieldError``; ``field`` is a name of ``LABELS``.
+    """
+    path = value.get("path") if isinstance(value, Mapping) else value
+    if not isinstance(path, (str, Path)) or not path:
+        raise FieldError(field, f"{_said(value)} is no file.", remedy="Upload one and give what the upload answers.")
+    try:
+        place = Path(path).resolve()
+        there = (folder is None or place.is_relative_to(folder.resolve())) and place.is_file()
+    except (OSError, ValueError):  # a name that no system has
+        there = False
+    if not there:
+        raise FieldError(
+            field, "there is no such file here.", remedy="Upload it (again); nothing is fetched from elsewhere."
+        )
+    return place
+
+
+def chosen(field: str, value: Any, known: Collection[str]) -> str | None:
+    """A name out of ``known``, None if the field is empty; ``field`` is a name of ``LABELS``. Raises ``FieldError``."""
+    if _is_empty(value):
+        return None
+    if not isinstance(value, str) or value not in known:
+        raise FieldError(field, f"there is no {_said(value)}.", remedy=f"Use one of: {', '.join(known)}.")
+    return value
+
+
+def _number(
+    field: str, values: Mapping[str, Any], least: float, most: float, *, whole: bool = False, default: float = 0
+) -> int | float:
+    value = values.get(field)
+    if _is_empty(value):
+        return default
+    kind = "whole number" if whole else "number"
+    remedy = f"Give a {kind} from {least} to {most:g}." if most < 2**53 else f"Give a {kind} from {least}."
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise FieldError(field, f"{_said(value)} is no number.", remedy=remedy)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FieldError(field, f"{value} is no number to count with.", remedy=remedy)
+    if not least <= value <= most or (whole and value != int(value)):
+        raise FieldError(field, f"{_said(value)} is not possible.", remedy=remedy)
+    return value
+
+
+def _face(values: Mapping[str, Any]) -> str:
+    value = values.get("face")
+    if _is_empty(value):
+        return LARGEST
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+        raise FieldError("face", f"{_said(value)} names nobody.", remedy="Use 'largest', 'index:0' or 'X,Y@SECONDS'.")
+    try:
+        FaceChoice.parse(value)
+    except ConfigError as error:
+        raise FieldError("face", f"{_said(value)} names nobody.", remedy=error.remedy) from error
+    return value
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value)
+
+
+def _said(value: Any) -> str:
+    """A wrong value in a sentence: what it is, if it is not short."""
+    if isinstance(value, str) and len(value) <= _SHOWN:
+        return f"'{value}'"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{value:g}" if isinstance(value, float) or abs(value) < 10**6 else "so large a number"
+    return next((words for kind, words in _KINDS.items() if isinstance(value, kind)), "this")
