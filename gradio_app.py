@@ -57,6 +57,8 @@ def serve(arguments: argparse.Namespace) -> None:
         studio, host=arguments.host, port=arguments.port, share=arguments.share, preset=arguments.preset
     ) as address:
         print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
+        if chosen.are_builtin:
+            print("It runs the built-in models. The published ones: python -m scripts.download_checkpoints", flush=True)
         studio.warm_up()
         threading.Event().wait()
 
