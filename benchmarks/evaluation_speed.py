@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 
 from latentsync.evaluation.clip import score_clip
-from latentsync.evaluation.instruments import load_instruments
-from latentsync.evaluation.pairs import find_pairs
+from latentsync.evaluation.networks import load_networks
+from latentsync.evaluation.recordings import find_pairs
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.inference.weights import BUILTIN_DIRECTORY
 from latentsync.media.threads import single_threaded
@@ -35,13 +35,13 @@ def main() -> None:
     options = parser.parse_args()
     settings = EvaluationSettings()
     weights = EvaluationWeights(options.auxiliary, BUILTIN_DIRECTORY / "syncnet.safetensors")
-    judges = load_instruments(settings, weights)
+    networks = load_networks(settings, weights)
     seconds, resident = [], []
     with tempfile.TemporaryDirectory() as folder, single_threaded():
         os.environ["LATENTSYNC_CACHE"] = folder
         for files in find_pairs(options.set / "results", options.set / "truth", None):
             start = time.process_time()
-            score_clip(files, judges, settings, Path(folder) / "stills.png")
+            score_clip(files, networks, settings, Path(folder) / "stills.png")
             seconds.append(time.process_time() - start)
             resident.append(psutil.Process().memory_info().rss >> 20)
     mean = sum(seconds) / len(seconds)

@@ -37,9 +37,9 @@ def run(options: argparse.Namespace) -> None:
     """Print the result as JSON."""
     from latentsync.checkpoint import sha256_file
     from latentsync.checkpoint.registry import I3D_FILE
-    from latentsync.evaluation.fvd import folder_fvd
-    from latentsync.evaluation.instruments import find_detector
-    from latentsync.evaluation.pairs import videos_in
+    from latentsync.evaluation.networks import find_detector
+    from latentsync.evaluation.recordings import videos_in
+    from latentsync.evaluation.run import folder_fvd
     from latentsync.evaluation.settings import EvaluationSettings
     from latentsync.metrics.i3d import PixelRange, load_i3d
 

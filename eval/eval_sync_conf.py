@@ -1,4 +1,4 @@
-"""Sync confidence of a video, or of all videos of a folder; those that cannot be judged are counted, not left out.
+"""Sync confidence of a video, or of all videos of a folder; those that cannot be scored are counted, not left out.
 
 python -m eval.eval_sync_conf --video_path out.mp4
 python -m eval.eval_sync_conf --videos_dir out/ --json_path confidence.json
@@ -27,54 +27,54 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--initial_model", type=Path, help="SyncNet v2, or a sync network of ours (auxiliary/syncnet_v2.model)"
     )
     parser.add_argument("--auxiliary", type=Path, default=AUXILIARY, help="folder of the detectors' weights")
-    parser.add_argument("--face", default="largest", help="whom to judge, with a sync network of ours (largest)")
+    parser.add_argument("--face", default="largest", help="whose face is scored, with a sync network of ours (largest)")
     parser.add_argument("--json_path", type=Path, help="also write the result to this file")
     return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print one line a video and the means; 1 if any could not be judged."""
+    """Print one line a video and the means; 1 if any could not be scored."""
     import numpy as np
 
     from latentsync.checkpoint import sha256_file
     from latentsync.checkpoint.registry import SYNCNET_V2_FILE
-    from latentsync.evaluation.confidence import ConfidenceScorer
-    from latentsync.evaluation.pairs import videos_in
+    from latentsync.evaluation.missing import Missing
+    from latentsync.evaluation.recordings import videos_in
     from latentsync.evaluation.settings import EvaluationSettings
+    from latentsync.evaluation.sync import ConfidenceScorer
 
     paths = [options.video_path] if options.video_path else list(videos_in(options.videos_dir).values())
     model = options.initial_model or options.auxiliary / SYNCNET_V2_FILE
     scorer = ConfidenceScorer(model, options.auxiliary, EvaluationSettings(face=options.face))
     rows = []
     for path in paths:
-        found = scorer(path)
-        score = found.score
+        score = scorer(path)
         rows.append({"video": str(path), "sha256": sha256_file(path) if path.is_file() else None})
-        if score is None:
-            rows[-1]["failed"] = found.reason
-            print(f"{path}: not judged: {found.reason}")
+        if isinstance(score, Missing):
+            rows[-1]["failed"] = score.reason
+            print(f"{path}: not scored: {score.reason}")
         else:
             rows[-1] |= {"confidence": score.confidence, "offset": score.offset_frames, "distance": score.distance}
             print(f"{path}: confidence {score.confidence:.3f}, offset {score.offset_frames:+d} frames")
-    judged = [row["confidence"] for row in rows if "confidence" in row]
+    scored = [row["confidence"] for row in rows if "confidence" in row]
     result = {
-        "mean_confidence": float(np.mean(judged)) if judged else None,
-        "mean_confidence_failures_as_0": float(np.sum(judged) / len(rows)) if rows else None,
+        "mean_confidence": float(np.mean(scored)) if scored else None,
+        "mean_confidence_failures_as_0": float(np.sum(scored) / len(rows)) if rows else None,
         "videos": len(rows),
-        "failed": len(rows) - len(judged),
+        "failed": len(rows) - len(scored),
         "weights": str(model),
         "weights_sha256": sha256_file(model),
         "rows": rows,
     }
-    print(f"mean confidence {result['mean_confidence']} of {len(judged)} of {len(rows)} videos; with failures as 0: "
+    print(f"mean confidence {result['mean_confidence']} of {len(scored)} of {len(rows)} videos; with failures as 0: "
           f"{result['mean_confidence_failures_as_0']}")  # fmt: skip
     if options.json_path is not None:
         write_text(options.json_path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    return 1 if len(judged) < len(rows) or not rows else 0
+    return 1 if len(scored) < len(rows) or not rows else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0, 1 if a video could not be judged, or that of the error."""
+    """Exit code 0, 1 if a video could not be scored, or that of the error."""
     try:
         return run(parse_arguments(arguments))
     except LatentSyncError as error:

@@ -26,28 +26,28 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     files = parser.add_argument_group("files")
-    files.add_argument("--results", type=Path, required=True, help="folder of the videos to be judged")
-    files.add_argument("--truth", type=Path, required=True, help="folder of the true recordings, with their sound")
+    files.add_argument("--results", type=Path, required=True, help="folder of the videos to be scored")
+    files.add_argument("--truth", type=Path, required=True, help="folder of the true recordings, with their audio")
     files.add_argument("--source", type=Path, help="folder of the videos that were dubbed (those of --truth)")
     files.add_argument("--output", type=Path, default=Path("output/evaluation"), help="folder of the report")
-    judge = parser.add_argument_group("judging")
-    judge.add_argument(
+    scoring = parser.add_argument_group("scoring")
+    scoring.add_argument(
         "--setting",
         choices=("reconstruction", "cross-sync", "cross-sync-truth"),
-        help="cross-sync-truth: the truth is the very picture that should come out (reconstruction; with --source "
+        help="cross-sync-truth: the truth is the very video that should come out (reconstruction; with --source "
         "cross-sync)",
     )
-    judge.add_argument("--face", default="largest", help="whom to judge: largest, index:N, or X,Y@SECONDS (largest)")
-    judge.add_argument("--detector", default="auto", help="auto, face-alignment or yunet (auto)")
-    judge.add_argument("--mask", default="mask", help="what counts as generated: mask, mask2, ... or a picture (mask)")
-    judge.add_argument("--stride", type=int, default=5, help="frames between those that costly metrics look at (5)")
-    judge.add_argument(
+    scoring.add_argument("--face", default="largest", help="whose: largest, index:N, or X,Y@SECONDS (largest)")
+    scoring.add_argument("--detector", default="auto", help="auto, face-alignment or yunet (auto)")
+    scoring.add_argument("--mask", default="mask", help="what counts as generated: mask, mask2, ... or a file (mask)")
+    scoring.add_argument("--stride", type=int, default=5, help="frames between those that costly metrics look at (5)")
+    scoring.add_argument(
         "--fvd_range", choices=("network", "published"), default="network", help="pixels that I3D gets: -1 to 1 as it "
         "was trained, or 0 to 1 as the published evaluation does (network)",
     )  # fmt: skip
-    judge.add_argument("--fvd_first_frame", type=int, default=20, help="first of the 16 frames that I3D sees (20)")
-    judge.add_argument("--seed", type=int, default=1234, help="of the bootstrap (1234)")
-    judge.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes (cores, at most 4)")
+    scoring.add_argument("--fvd_first_frame", type=int, default=20, help="first of the 16 frames that I3D sees (20)")
+    scoring.add_argument("--seed", type=int, default=1234, help="of the bootstrap (1234)")
+    scoring.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes (cores, up to 4)")
     networks = parser.add_argument_group("networks")
     networks.add_argument("--auxiliary", type=Path, default=CHECKPOINTS / "auxiliary", help="evaluation's weights")
     networks.add_argument("--syncnet", type=Path, help="a StableSyncNet (the published one, else the built-in one)")

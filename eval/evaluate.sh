@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Scores results against the truth: a table, a page with pictures, JSON and CSV.
+# Scores results against the truth: a table, a page with images, JSON and CSV.
 #
 #   eval/evaluate.sh --results DIR --truth DIR [--source DIR] [--output DIR]
 set -euo pipefail

@@ -2,9 +2,9 @@
 
     python -m eval.inference_videos --videos_dir recordings --audios_dir recordings --output out/set
 
-Every video gets a sound: with --pairing shuffled (cross-sync) another one's, drawn by --seed; with --pairing name
-(reconstruction) the one of its own name. Sounds may be taken from videos. Writes OUT/results/VIDEO__AUDIO.mp4 or
-OUT/results/VIDEO.mp4, and under the same names links to the video in OUT/source and, where the sound is a video's, to
+Every video gets audio: with --pairing shuffled (cross-sync) that of another one, drawn by --seed; with --pairing name
+(reconstruction) that of its own name. Audio may be taken from videos. Writes OUT/results/VIDEO__AUDIO.mp4 or
+OUT/results/VIDEO.mp4, and under the same names links to the video in OUT/source and, where the audio is a video's, to
 that in OUT/truth. What is there already is left as it is; a video that fails is named, and the rest goes on.
 """
 
@@ -21,7 +21,7 @@ from latentsync.errors import DataError, LatentSyncError
 from latentsync.inference.presets import DEEPCACHE_INTERVAL, DEFAULT_SEED, PRESETS, apply_preset
 from latentsync.stream import exit_process
 
-SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus")
+AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos_dir", type=Path, required=True, help="folder of videos")
-    parser.add_argument("--audios_dir", type=Path, required=True, help="folder of sounds, or of videos with sound")
+    parser.add_argument("--audios_dir", type=Path, required=True, help="folder of audio files, or of videos with audio")
     parser.add_argument("--output", type=Path, required=True, help="folder of the set")
     parser.add_argument("--pairing", choices=("shuffled", "name"), default="shuffled")
     parser.add_argument("--seed", type=int, default=42, help="of the pairing (42)")
@@ -46,7 +46,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--unet_config_path", type=Path, help="U-Net YAML; needed if the weights do not say their size")
     parser.add_argument("--preset", choices=PRESETS, help="sampler settings")
     parser.add_argument("--inference_steps", type=int, help="denoising steps")
-    parser.add_argument("--guidance_scale", type=float, help="how strongly the mouth follows the sound")
+    parser.add_argument("--guidance_scale", type=float, help="how strongly the mouth follows the audio")
     parser.add_argument("--enable_deepcache", action="store_true", help="reuse deep features at two steps of three")
     parser.add_argument("--inference_seed", type=int, default=DEFAULT_SEED, help=f"of every dub ({DEFAULT_SEED})")
     parser.add_argument("--detector", default="auto", help="auto, face-alignment or yunet (auto)")
@@ -56,7 +56,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def make_pairs(videos: dict[str, Path], audios: dict[str, Path], pairing: str, seed: int) -> list[Pair]:
-    """The pairs, in order of their names; shuffled: no video with a sound of its own name, as far as that goes.
+    """The pairs, in order of their names; shuffled: no video with the audio of its own name, as far as that goes.
 
     Raises ``DataError`` if there is none.
     """
@@ -64,31 +64,31 @@ def make_pairs(videos: dict[str, Path], audios: dict[str, Path], pairing: str, s
         own = {name: audios.get(name) or audios.get(f"{name}_audio") for name in videos}
         pairs = [Pair(videos[name], audio, name) for name, audio in own.items() if audio is not None]
     else:
-        names, sounds = sorted(videos), sorted(audios)
+        names, left = sorted(videos), sorted(audios)
         random.Random(seed).shuffle(names)
-        random.Random(seed + 1).shuffle(sounds)
+        random.Random(seed + 1).shuffle(left)
         pairs = []
         for name in names:
-            if not sounds:
+            if not left:
                 break
-            other = next((each for each in sounds if each != name), sounds[0])
-            sounds.remove(other)
+            other = next((each for each in left if each != name), left[0])
+            left.remove(other)
             pairs.append(Pair(videos[name], audios[other], f"{name}__{other}".replace("/", "_")))
     if not pairs:
-        raise DataError("There is no pair of a video and a sound.", remedy="Check the folders and --pairing.")
+        raise DataError("There is no pair of a video and audio.", remedy="Check the folders and --pairing.")
     return sorted(pairs, key=lambda pair: pair.name)
 
 
 def run(options: argparse.Namespace) -> int:
     """Dub what is not there yet; 1 if anything failed."""
-    from latentsync.evaluation.pairs import SUFFIXES, files_in, videos_in
+    from latentsync.evaluation.recordings import SUFFIXES, files_in, videos_in
     from latentsync.inference.job.dub import dub
     from latentsync.inference.job.networks import KeptNetworks
     from latentsync.inference.job.request import DubRequest
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.weights import WeightPaths
 
-    audios = files_in(options.audios_dir, SUFFIXES | set(SOUNDS))
+    audios = files_in(options.audios_dir, SUFFIXES | set(AUDIO_SUFFIXES))
     pairs = make_pairs(videos_in(options.videos_dir), audios, options.pairing, options.seed)
     weights, sampler = apply_preset(
         options.preset,

@@ -1,16 +1,20 @@
-"""The face that is judged, through one recording: where it is, smoothly, and what its mouth does, unsmoothed."""
+"""Follow: the face that is scored, through each recording: where it is, smoothly, and its mouth, unsmoothed."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from latentsync.errors import ConfigError, NoFaceError, WeightsMissingError
-from latentsync.evaluation.recording import Recording
+from latentsync.evaluation.missing import Missing, attempt, first
+from latentsync.evaluation.recordings import OpenedClip, Recording
+from latentsync.evaluation.settings import RESULT, EvaluationSettings
 from latentsync.face.align import FaceAligner
 from latentsync.face.detections_file import Detections, read_detections
 from latentsync.face.detector import Detection, FaceDetector
@@ -24,8 +28,8 @@ LEAST_SHARE = 0.5  # of the frames that must show the face
 
 @dataclass(frozen=True, slots=True)
 class FacePath:
-    """For each of N frames at 25 per second. ``matrices`` frame px -> canvas px, None without the face; ``boxes``
-    (N, 4) and ``landmarks`` (N, 68, 2), frame px, not a number without; ``cuts`` first frames of later shots.
+    """For each of N frames at 25 per second. ``matrices`` (2, 3) frame px -> canvas px, None without the face;
+    ``boxes`` (N, 4) and ``landmarks`` (N, 68, 2), frame px, not a number without; ``cuts`` first frames of later shots.
     ``landmarks`` are the detector's own, without smoothing, which would flatten the mouth."""
 
     matrices: tuple[np.ndarray | None, ...]
@@ -39,42 +43,109 @@ class FacePath:
         return float(np.mean([matrix is not None for matrix in self.matrices]))
 
 
+@dataclass(frozen=True, slots=True)
+class RowFaces:
+    """The face of one row of a clip.
+
+    ``given``: as the file of faces beside the video says. ``mouth``: by the landmarks that compare with those of the
+    other rows. ``place``: where the face is cut out, for which another row may have to stand in. ``in_vain``: whether
+    a face was looked for and not found; such crops still compare with others, but a sync network finds some agreement
+    in anything.
+    """
+
+    given: FacePath | Missing = Missing()
+    mouth: FacePath | Missing = Missing()
+    place: FacePath | Missing = Missing()
+    in_vain: bool = False
+
+    @property
+    def own(self) -> FacePath | Missing:
+        """As it was found in this recording."""
+        return first(self.mouth, self.given)
+
+    @property
+    def visible(self) -> FacePath | Missing:
+        """The place of a face that is there to be seen."""
+        return self.own if self.in_vain or isinstance(self.place, Missing) else self.place
+
+
+def follow_clip(
+    clip: OpenedClip, detector: FaceDetector | Missing, settings: EvaluationSettings
+) -> dict[str, RowFaces]:
+    """The face of every row that has a recording.
+
+    Mouths are only compared if all come from one landmarker: files of faces where all recordings have one, else the
+    detector. A file of faces always says where the face is. A damaged one leaves the whole clip without faces.
+    """
+    try:
+        files = {row: given_faces(each.video.info.path) for row, each in clip.recordings.items()}
+    except ConfigError as error:
+        return dict.fromkeys(clip.recordings, RowFaces(given=Missing(error.message)))
+    shared = all(faces is not None for faces in files.values())
+    found = {
+        row: _follow_row(recording, files[row], detector, shared, settings)
+        for row, recording in clip.recordings.items()
+    }
+    reference = found.get(clip.reference, RowFaces())
+    target = settings.setting.truth_is_target
+    return {row: replace(faces, place=_place(row, faces, reference, target)) for row, faces in found.items()}
+
+
+def _follow_row(
+    recording: Recording,
+    given: Detections | None,
+    detector: FaceDetector | Missing,
+    shared: bool,
+    settings: EvaluationSettings,
+) -> RowFaces:
+    """All but the place. ``shared``: all rows have ``given`` faces, so the mouth is theirs."""
+    by_file: FacePath | Missing = Missing()
+    if given is not None:
+        by_file = attempt(lambda: follow_face(recording, detector, given, settings))
+    mouth = by_file
+    if not shared:
+        mouth = attempt(lambda network: follow_face(recording, network, None, settings), detector)
+    if isinstance(mouth, Missing) and isinstance(by_file, Missing):
+        searched = given is not None or not isinstance(detector, Missing)
+        return RowFaces(by_file, Missing(by_file.reason or mouth.reason), in_vain=searched)
+    return RowFaces(by_file, mouth)
+
+
+def _place(row: str, faces: RowFaces, reference: RowFaces, target: bool) -> FacePath | Missing:
+    """As a file says, of the row itself or of the frames that it should show; else as was found; a result in which
+    nothing was found is cut where the face should be."""
+    if row != RESULT:
+        return first(faces.given, faces.mouth)
+    should_be = reference.given if target else Missing()
+    return first(faces.given, should_be, faces.mouth, reference.given, reference.mouth)
+
+
 def follow_face(
-    recording: Recording, detector: FaceDetector | None, given: Detections | None, face: str, resolution: int
+    recording: Recording, detector: FaceDetector | Missing, given: Detections | None, settings: EvaluationSettings
 ) -> FacePath:
     """The path of the chosen face; ``given`` faces go before the ``detector``, whose findings are kept for the next
     run on the same file.
 
-    Raises ``NoFaceError`` if less than half of the frames show it, ``VideoError``, and ``ConfigError`` for a choice
-    that makes no sense.
+    Raises ``NoFaceError`` if less than half of the frames show it, ``WeightsMissingError`` if there is nothing to find
+    it with, ``VideoError``, and ``ConfigError`` for a choice that makes no sense.
     """
     path = recording.video.info.path
-    selector = FaceSelector(face)
-    tracks = FaceTracks.given(given, selector) if given is not None else FaceTracks.cached(path, detector, selector)
-    frames = recording.video.frames()
-    try:
+    if given is not None:
+        tracks = FaceTracks.given(given, FaceSelector(settings.face))
+    elif isinstance(detector, Missing):
+        raise WeightsMissingError(detector.reason, remedy="Or lay a file of faces beside the video.")
+    else:
+        tracks = FaceTracks.cached(path, detector, FaceSelector(settings.face))
+    with closing(recording.video.frames()) as frames:
         looks = [_look(target, tracks.detections) for target in tracks.follow(frames)]
-    finally:
-        frames.close()
     tracks.save()
-    found = _at_rate(recording, looks, FaceAligner(resolution))
+    found = _at_rate(recording, looks, FaceAligner(settings.resolution))
     if found.share < LEAST_SHARE:
         raise NoFaceError(
             f"no face: found in {found.share:.0%} of the frames of {path}",
             remedy="Choose clips with a visible face, or another --face or --detector.",
         )
     return found
-
-
-def known_or_found(recording: Recording, detector: FaceDetector | str, face: str, resolution: int) -> FacePath:
-    """``follow_face`` with the faces in a file beside the video, else with the ``detector``.
-
-    Raises as ``follow_face``, and ``WeightsMissingError`` if there is neither, ``detector`` being the sentence why.
-    """
-    given = given_faces(recording.video.info.path)
-    if given is None and isinstance(detector, str):
-        raise WeightsMissingError(detector, remedy="Or lay a file of faces beside the video.")
-    return follow_face(recording, None if given is not None else detector, given, face, resolution)
 
 
 def given_faces(video: Path) -> Detections | None:
@@ -94,19 +165,20 @@ def faces_beside(video: Path) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    time: object  # Fraction, s
+    time: Fraction  # s
     face: FaceObservation | None
     landmarks: np.ndarray | None
     shot: int
 
 
 def _look(target: TargetFrame, detections: Detections) -> _Look:
-    if target.face is None:
+    face = target.face
+    if face is None:
         return _Look(target.frame.time, None, None, target.shot)
     seen = detections.get(target.frame.index, [])
-    best = max(seen, key=lambda each: _overlap(each.box, target.face.box), default=None)
-    landmarks = best.landmarks if best is not None and _overlap(best.box, target.face.box) > 0 else None
-    return _Look(target.frame.time, target.face, landmarks, target.shot)
+    best = max(seen, key=lambda each: _overlap(each.box, face.box), default=None)
+    landmarks = best.landmarks if best is not None and _overlap(best.box, face.box) > 0 else None
+    return _Look(target.frame.time, face, landmarks, target.shot)
 
 
 def _at_rate(recording: Recording, looks: Sequence[_Look], aligner: FaceAligner) -> FacePath:

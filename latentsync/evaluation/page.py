@@ -9,22 +9,27 @@ from html import escape
 from pathlib import Path
 
 import cv2
+import matplotlib.figure
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from latentsync.evaluation.figures import DOES_NOT_APPLY, FIGURES, SET_FIGURES, FigureInfo
-from latentsync.evaluation.plots import figure_plot
+from latentsync.evaluation.clip import ClipScores
+from latentsync.evaluation.figures import DOES_NOT_APPLY, FIGURES, SET_FIGURES, Figure, Value
+from latentsync.evaluation.missing import Missing
 from latentsync.evaluation.report import Evaluation
-from latentsync.evaluation.settings import RESULT, ROWS
+from latentsync.evaluation.settings import RESULT, ROWS, SOURCE, TRUTH
 from latentsync.evaluation.summary import Failure, Summary
-from latentsync.html_page import document, photograph
+from latentsync.html_page import document, photograph, plot
 
+_COLORS = {RESULT: "#4477aa", TRUTH: "#228833", SOURCE: "#aa7744"}
+_SPREAD = 0.28  # of a row of a plot, that points are scattered over
 _MOST_STILLS = 10
 _MOST_FAILURES = 200
 _EXPLAINED = {
-    "reconstruction": "Reconstruction: the source is the truth; the result should be the same picture.",
+    "reconstruction": "Reconstruction: the source is the truth; the result should be the same video.",
     "cross-sync": "Cross-sync: the source says other words; the truth is the recording that these come from, of "
-    "another person. Pictures are compared with the source.",
-    "cross-sync-truth": "Cross-sync with a known truth: the source says other words; the truth is the very picture "
+    "another person. Frames are compared with the source.",
+    "cross-sync-truth": "Cross-sync with a known truth: the source says other words; the truth is the very video "
     "that should come out.",
 }
 # The worst clip of each of these is shown.
@@ -53,9 +58,9 @@ td.name { text-align: left; overflow-wrap: anywhere; max-width: 300px; } td.reas
 
 
 def evaluation_page(evaluation: Evaluation, stills: Mapping[str, Path]) -> str:
-    """HTML; ``stills``: clip name -> the picture of its moments, which need not exist."""
+    """HTML; ``stills``: clip name -> the image of its moments, which need not exist."""
     title = f"Evaluation of {len(evaluation.clips)} clips"
-    plots = (figure_plot(name, info, evaluation.clips) for name, info in FIGURES.items())
+    plots = (_plot(figure, evaluation.clips) for figure in FIGURES.values())
     parts = [
         f"<h1>{escape(title)}</h1>",
         _verdict(evaluation),
@@ -94,16 +99,16 @@ def _verdict(evaluation: Evaluation) -> str:
 
 def _table(evaluation: Evaluation) -> str:
     lines = ["<tr><th>figure" + "".join(f"<th>{row}" for row in ROWS) + '<th style="text-align:left">what it tells']
-    for name, info in (FIGURES | SET_FIGURES).items():
+    for name, figure in (FIGURES | SET_FIGURES).items():
         found = [evaluation.summary[row][name] for row in ROWS]
-        unit = f" <small>({escape(info.unit)})</small>" if info.unit else ""
-        head = f"<tr><td>{escape(info.title)} {info.arrow}{unit}"
+        unit = f" <small>({escape(figure.unit)})</small>" if figure.unit else ""
+        head = f"<tr><td>{escape(figure.title)} {figure.arrow}{unit}"
         if not any(each.measured for each in found):
             idle = " idle" if found[0].reason.startswith(DOES_NOT_APPLY) else ""
             lines.append(f'{head}<td class="reason{idle}" colspan="3">{escape(found[0].reason)}')
         else:
             lines.append(head + "".join(f'<td class="n">{_cell(each)}' for each in found))
-        lines.append(f'<td class="tells">{escape(info.tells)}')
+        lines.append(f'<td class="tells">{escape(figure.tells)}')
     return f'<table class="figures">{"".join(lines)}</table>'
 
 
@@ -128,6 +133,45 @@ def _number(value: float | None) -> str:
     if math.isinf(value):
         return "∞"
     return "0" if abs(value) < 5e-5 else f"{value:.3g}".replace("-", "−")
+
+
+def _plot(figure: Figure, clips: Sequence[ClipScores]) -> str:
+    """HTML image: a point for each clip and its mean, infinite values left out; nothing if all values are equal."""
+    rows = {row: _finite([clip.rows[row][figure.name] for clip in clips]) for row in _COLORS}
+    if len({value for values in rows.values() for value in values}) < 2:
+        return ""
+    canvas = matplotlib.figure.Figure(figsize=(4.2, 2.1), dpi=100, layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.subplots()
+    for place, (row, colour) in enumerate(_COLORS.items()):
+        finite = rows[row]
+        if len(finite):
+            height = place + _SPREAD * (np.arange(len(finite)) * 0.618 % 1 - 0.5)  # spread without chance
+            axes.plot(finite, height, "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
+            axes.vlines(finite.mean(), place - 0.36, place + 0.36, color=colour, linewidth=2)
+        else:
+            infinite = any(clip.rows[row][figure.name] == float("inf") for clip in clips)
+            axes.text(
+                0.5, place, "∞" if infinite else "–", transform=axes.get_yaxis_transform(), ha="center", va="center"
+            )
+    if figure.is_target:
+        axes.axvline(float(figure.better), color="0.6", linestyle=":", linewidth=1)
+    axes.set_yticks(range(len(_COLORS)), list(_COLORS), fontsize=8)
+    axes.set_ylim(len(_COLORS) - 0.5, -0.5)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.locator_params("x", nbins=6)
+    axes.margins(x=0.08)
+    axes.grid(axis="x", alpha=0.25)
+    unit = f" ({figure.unit})" if figure.unit else ""
+    axes.set_title(f"{figure.title}{unit}", fontsize=9, loc="left")
+    axes.set_xlabel(
+        f"best {figure.better:g}" if figure.is_target else f"{figure.better} is better", fontsize=8, color="0.4"
+    )
+    return plot(canvas, figure.title)
+
+
+def _finite(values: Sequence[Value]) -> np.ndarray:
+    return np.array([value for value in values if not isinstance(value, Missing) and np.isfinite(value)])
 
 
 def _failures(found: Sequence[Failure]) -> str:
@@ -158,18 +202,18 @@ def _remarks(evaluation: Evaluation) -> str:
 
 
 def _worst(evaluation: Evaluation, stills: Mapping[str, Path]) -> list[str]:
-    """The worst clip of each figure with its pictures, clips that are worst in several of them first."""
-    worst: dict[str, list[tuple[str, FigureInfo]]] = {}
+    """The worst clip of each figure with its images, clips that are worst in several of them first."""
+    worst: dict[str, list[str]] = {}
     rows = {clip.name: clip.rows[RESULT] for clip in evaluation.clips}
     for name in _SHOWN:
-        clip, info = evaluation.summary[RESULT][name].worst, FIGURES[name]
-        if clip and not (info.is_target and rows[clip][name] == info.better):
-            worst.setdefault(clip, []).append((name, info))
+        figure, clip = FIGURES[name], evaluation.summary[RESULT][name].worst
+        value = rows[clip][name] if clip else Missing()
+        if not isinstance(value, Missing) and value != figure.better:
+            worst.setdefault(clip, []).append(f"{figure.title} {_number(value)}")
     parts = []
-    for clip, figures in sorted(worst.items(), key=lambda item: -len(item[1]))[:_MOST_STILLS]:
-        said = "; ".join(f"{info.title} {_number(float(rows[clip][name]))}" for name, info in figures)
+    for clip, said in sorted(worst.items(), key=lambda item: -len(item[1]))[:_MOST_STILLS]:
         parts.append(
-            f'<div class="stills"><p><b>{escape(clip)}</b>: worst in {escape(said)}</p>'
+            f'<div class="stills"><p><b>{escape(clip)}</b>: worst in {escape("; ".join(said))}</p>'
             f"{_stills(stills[clip], clip)}</div>"
         )
     return parts or ["<p>No result could be measured.</p>"]
@@ -177,10 +221,10 @@ def _worst(evaluation: Evaluation, stills: Mapping[str, Path]) -> list[str]:
 
 def _stills(path: Path, clip: str) -> str:
     encoded = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)
-    picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
-    if picture is None:
-        return "<p>no pictures</p>"
-    return photograph(picture[..., ::-1], f"six moments of {clip}: source, result, truth")
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+    if image is None:
+        return "<p>no images</p>"
+    return photograph(image[..., ::-1], f"six moments of {clip}: source, result, truth")
 
 
 def _settings(evaluation: Evaluation) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import latentsync
 from latentsync.atomic import write_text
 from latentsync.evaluation.clip import ClipScores
+from latentsync.evaluation.missing import Missing
 from latentsync.evaluation.settings import EvaluationSettings
 from latentsync.evaluation.summary import Failure, Summary
 
@@ -60,8 +61,8 @@ class Evaluation:
                 clip.name,
                 row,
                 name,
-                "" if isinstance(value, str) else repr(value),
-                value if isinstance(value, str) else "",
+                "" if isinstance(value, Missing) else repr(value),
+                value.reason if isinstance(value, Missing) else "",
             )
             for clip in self.clips
             for row, figures in clip.rows.items()
@@ -109,7 +110,9 @@ def _cell(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Without numbers that JSON cannot write."""
+    """Without what JSON cannot write: a figure that is missing is its reason, an infinite number the text "inf"."""
+    if isinstance(value, Missing):
+        return value.reason
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):

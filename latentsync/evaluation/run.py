@@ -1,4 +1,4 @@
-"""One evaluation from folders to a report, clip by clip, in as many processes as are asked for."""
+"""From folders to a result: an evaluation clip by clip, in as many processes as are asked for; FVD alone."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+from torch import nn
+
 from latentsync.errors import DataError, OutputError
 from latentsync.evaluation.clip import ClipScores, score_clip
-from latentsync.evaluation.instruments import Instruments, load_instruments, weight_hashes
+from latentsync.evaluation.crops import fvd_features
+from latentsync.evaluation.faces import follow_face, given_faces
+from latentsync.evaluation.missing import Missing, attempt
+from latentsync.evaluation.networks import Networks, load_networks, weight_hashes
 from latentsync.evaluation.page import evaluation_page
-from latentsync.evaluation.pairs import ClipFiles, find_pairs
+from latentsync.evaluation.recordings import ClipFiles, find_pairs, open_recording
 from latentsync.evaluation.report import Evaluation, write_report
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights, Setting
 from latentsync.evaluation.summary import failures, summarise
+from latentsync.face.detector import FaceDetector
 from latentsync.media.threads import single_threaded
+from latentsync.metrics.frechet import frechet_distance
 
 BUILTIN_NOTE = (
     "The StableSyncNet that judged was trained on drawn faces only: on films of people its figures mean nothing. "
@@ -74,8 +83,49 @@ def evaluate(
 
 
 def stills_path(output: Path, name: str) -> Path:
-    """Where the pictures of a clip are."""
+    """Where the images of a clip are."""
     return output / "stills" / (name.replace("/", "__") + ".png")
+
+
+@dataclass(frozen=True, slots=True)
+class FvdResult:
+    """``results`` and ``truths``: videos that were looked at; ``failed``: path -> reason."""
+
+    fvd: float
+    results: int
+    truths: int
+    failed: dict[str, str]
+
+
+def folder_fvd(
+    results: Sequence[Path],
+    truths: Sequence[Path],
+    network: nn.Module,
+    detector: FaceDetector | Missing,
+    settings: EvaluationSettings,
+) -> FvdResult:
+    """FVD between two sets of videos, which need not be pairs. ``detector`` may be missing if all have their faces
+    beside them. Raises ``DataError`` if fewer than two of either can be used, naming the first reason."""
+    failed: dict[str, str] = {}
+
+    def features(path: Path) -> np.ndarray:
+        recording = open_recording(path)
+        faces = follow_face(recording, detector, given_faces(path), settings)
+        return fvd_features(faces, network, recording, settings)
+
+    def usable(paths: Sequence[Path]) -> list[np.ndarray]:
+        found = {path: attempt(features, path) for path in paths}
+        failed.update({str(path): each.reason for path, each in found.items() if isinstance(each, Missing)})
+        return [each for each in found.values() if not isinstance(each, Missing)]
+
+    mine, true = usable(results), usable(truths)
+    if min(len(mine), len(true)) < 2:
+        reason = next(iter(failed.values()), "there are no more videos")
+        raise DataError(
+            f"FVD needs two videos of each kind; {len(mine)} results and {len(true)} truths can be used: {reason}.",
+            remedy="Give more videos with a face.",
+        )
+    return FvdResult(frechet_distance(np.concatenate(mine), np.concatenate(true)), len(mine), len(true), failed)
 
 
 def _score_all(
@@ -101,9 +151,9 @@ def _score(files: ClipFiles, settings: EvaluationSettings, weights: EvaluationWe
     """Networks are loaded with a process's first clip, so that their errors reach the caller. One thread, so that
     figures do not depend on the machine's cores."""
     with single_threaded():
-        return score_clip(files, _instruments(settings, weights), settings, stills)
+        return score_clip(files, _networks(settings, weights), settings, stills)
 
 
 @cache
-def _instruments(settings: EvaluationSettings, weights: EvaluationWeights) -> Instruments:
-    return load_instruments(settings, weights)
+def _networks(settings: EvaluationSettings, weights: EvaluationWeights) -> Networks:
+    return load_networks(settings, weights)

@@ -18,19 +18,19 @@ class Setting(StrEnum):
 
     RECONSTRUCTION = "reconstruction"  # the truth is the source itself: same person, same words
     CROSS_SYNC = "cross-sync"  # the source with other words; the truth is where these come from, another person
-    CROSS_SYNC_TRUTH = "cross-sync-truth"  # the same, and the truth is the very picture that should come out
+    CROSS_SYNC_TRUTH = "cross-sync-truth"  # the same, and the truth is the very video that should come out
 
     @property
-    def truth_is_picture(self) -> bool:
+    def truth_is_target(self) -> bool:
         """Whether the result can be compared with the truth pixel by pixel."""
         return self is not Setting.CROSS_SYNC
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """``resolution``: side in pixels of the aligned faces that pictures are compared in; ``mask``: what counts as
-    generated (``face.mask``); ``face``: whom to judge (``face.selection``); ``detector``: see ``face.detector_choice``;
-    ``stride``: frames from one to the next that the costly picture metrics look at; ``fvd_first_frame``: see
+    """``resolution``: side in pixels of the aligned faces that are compared; ``mask``: what counts as generated
+    (``face.mask``); ``face``: whose face is scored (``face.selection``); ``detector``: see ``face.detector_choice``;
+    ``stride``: frames from one to the next that the costly image metrics look at; ``fvd_first_frame``: see
     ``metrics.i3d``; ``seed`` of the bootstrap. Raises ``ConfigError`` for values that make no sense.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Generator, Iterator
 from contextlib import closing
 from fractions import Fraction
 from itertools import islice
@@ -49,7 +49,7 @@ class VideoFile:
 
     def frames(
         self, start: int = 0, stop: int | None = None, *, reverse: bool = False, only: Container[int] | None = None
-    ) -> Iterator[Frame]:
+    ) -> Generator[Frame, None, None]:
         """Frames ``start`` to ``stop - 1``, upright, in ascending order, or the same ones descending if ``reverse``;
         of these ``only`` those whose number is in that set, if one is given.
 

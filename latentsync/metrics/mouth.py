@@ -37,7 +37,7 @@ def mouth_opening(landmarks: np.ndarray) -> np.ndarray:
     return gaps / widths
 
 
-def fill_gaps(values: Sequence[float]) -> np.ndarray:
+def fill_gaps(values: Sequence[float] | np.ndarray) -> np.ndarray:
     """(N,) with what was not measured (not a number) put in linearly from the neighbours; all missing stays so."""
     found = np.asarray(values, np.float64)
     known = np.flatnonzero(np.isfinite(found))

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
 
 from benchmarks.evaluation_table import clips, means
 from latentsync.evaluation.clip import ClipScores
-from latentsync.evaluation.figures import FIGURES
-from latentsync.evaluation.settings import RESULT, ROWS
+from latentsync.evaluation.figures import FIGURES, SET_FIGURES
+from latentsync.evaluation.missing import Missing
+from latentsync.evaluation.report import Evaluation
+from latentsync.evaluation.settings import RESULT, ROWS, EvaluationSettings
 from latentsync.evaluation.summary import summarise
 
 
 def report(**figures: float) -> dict:
-    """Two clips in which a result has the same figures, and nothing else is measured."""
-    absent = dict.fromkeys(FIGURES, "weights missing: some.pth; fetch with: a command")
-    rows = {row: dict(absent) for row in ROWS}
-    rows[RESULT] |= figures
-    features = {"fid": dict.fromkeys(ROWS, "none"), "fvd": dict.fromkeys(ROWS, "none")}
+    """Of two clips in which a result has the same figures, and nothing else is measured."""
+    absent = dict.fromkeys(FIGURES, Missing("weights missing: some.pth; fetch with: a command"))
+    rows = dict.fromkeys(ROWS, absent) | {RESULT: absent | figures}
+    features = {name: dict.fromkeys(ROWS, Missing("none")) for name in SET_FIGURES}
     scored = [ClipScores(name, rows, (), {}, features) for name in ("a", "b")]
-    summary = {row: {k: asdict(v) for k, v in found.items()} for row, found in summarise(scored, 1).items()}
-    return {"summary": summary, "clips": [{"name": clip.name, "rows": clip.rows} for clip in scored]}
+    return json.loads(Evaluation(EvaluationSettings(), {}, scored, summarise(scored, 1), [], ()).to_json())
 
 
 def test_means_of_one_report():

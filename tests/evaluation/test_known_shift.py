@@ -1,4 +1,4 @@
-"""A/V offsets that are known: talkers, and a sync network that was trained on talkers (USERS A25)."""
+"""A/V offsets that are known: talkers, and a sync network that was trained on talkers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from eval import eval_sync_conf
 from latentsync.errors import DataError
 from latentsync.evaluation.faces import follow_face, given_faces
-from latentsync.evaluation.instruments import load_sync_model
-from latentsync.evaluation.recording import open_recording
-from latentsync.evaluation.voices import own_sync
+from latentsync.evaluation.missing import Missing
+from latentsync.evaluation.networks import load_sync_network
+from latentsync.evaluation.recordings import open_recording
+from latentsync.evaluation.sync import stable_sync_fit
 from tests.evaluation.world import SETTINGS, SYNCNET, talker, write_talker
 from tests.metrics.sync_networks import write_whole_face
 
@@ -23,39 +24,46 @@ from tests.metrics.sync_networks import write_whole_face
 def scene(tmp_path_factory):
     path = write_talker(tmp_path_factory.mktemp("shift") / "clip.mp4", talker(1, seconds=4.0, size=192))
     recording = open_recording(path)
-    faces = follow_face(recording, None, given_faces(path), "largest", SETTINGS.resolution)
-    return load_sync_model(SYNCNET, None), recording, faces
+    faces = follow_face(recording, Missing(), given_faces(path), SETTINGS)
+    return load_sync_network(SYNCNET, None), recording, faces
 
 
 @pytest.mark.parametrize("early", range(-5, 6))
 def test_a_known_shift_is_recovered_exactly(scene, early: int) -> None:
-    model, recording, faces = scene
+    network, recording, faces = scene
     gap = np.zeros(abs(early) * 640, np.float32)
-    sound = recording.sound
-    shifted = np.concatenate([sound[len(gap) :], gap] if early > 0 else [gap, sound[: len(sound) - len(gap)]])
-    found = own_sync(model, recording, faces, shifted, SETTINGS.resolution)
-    assert found["stablesyncnet_offset"] == early
-    assert found["stablesyncnet_confidence"] > 0.2
+    audio = recording.audio
+    shifted = np.concatenate([audio[len(gap) :], gap] if early > 0 else [gap, audio[: len(audio) - len(gap)]])
+    fit = stable_sync_fit(network, faces, shifted, recording, SETTINGS.resolution)
+    assert -fit.offset.frames == early
+    assert fit.offset.confidence > 0.2
 
 
 def test_a_known_shift_of_files_is_recovered_by_the_command(tmp_path) -> None:
     clip = talker(1, seconds=4.0, size=192)
     for early in (-5, 5):
-        sound = np.roll(clip.waveform, -early * 640)
-        write_talker(tmp_path / "films" / f"{early}.mp4", replace(clip, waveform=sound))
-    arguments = ["--videos_dir", str(tmp_path / "films"), "--initial_model", str(SYNCNET), "--auxiliary", str(tmp_path)]
+        audio = np.roll(clip.waveform, -early * 640)
+        write_talker(tmp_path / "videos" / f"{early}.mp4", replace(clip, waveform=audio))
+    arguments = [
+        "--videos_dir",
+        str(tmp_path / "videos"),
+        "--initial_model",
+        str(SYNCNET),
+        "--auxiliary",
+        str(tmp_path),
+    ]
     assert eval_sync_conf.main([*arguments, "--json_path", str(tmp_path / "found.json")]) == 0
     rows = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert {Path(row["video"]).stem: row["offset"] for row in rows} == {"-5": -5, "5": 5}
 
 
-def test_a_sound_too_short_is_named(scene) -> None:
-    model, recording, faces = scene
+def test_audio_too_short_is_named(scene) -> None:
+    network, recording, faces = scene
     with pytest.raises(DataError, match="too short"):
-        own_sync(model, recording, faces, recording.sound[:4000], SETTINGS.resolution)
+        stable_sync_fit(network, faces, recording.audio[:4000], recording, SETTINGS.resolution)
 
 
 def test_a_network_on_the_whole_face_is_loaded_as_one(tmp_path) -> None:
     write_whole_face(tmp_path / "whole.safetensors")
-    assert not load_sync_model(tmp_path / "whole.safetensors", None).view.lower_half
-    assert load_sync_model(SYNCNET, None).view.lower_half  # whose card is from before they said so
+    assert not load_sync_network(tmp_path / "whole.safetensors", None).view.lower_half
+    assert load_sync_network(SYNCNET, None).view.lower_half  # whose card is from before they said so

@@ -1,4 +1,4 @@
-"""The command: two runs agree to the last byte, whatever is wrong with single files, and failures count (USERS A25)."""
+"""The command: two runs agree to the last byte, whatever is wrong with single files, and failures count."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from eval import eval_sync_conf, evaluate
 from eval.inference_videos import make_pairs
 from latentsync.errors import DataError, WeightsMissingError
-from latentsync.evaluation.pairs import find_pairs
+from latentsync.evaluation.recordings import find_pairs
 from latentsync.evaluation.settings import RESULT
 from latentsync.media.threads import codec_threads
 from tests.evaluation.world import SYNCNET, talker, write_talker
@@ -100,7 +100,7 @@ def test_a_set_is_paired_by_seed_and_never_with_itself() -> None:
     assert one == two != other
     assert len({pair.name for pair in one}) == 7
     assert all(pair.video != pair.audio for pair in one[:-1])
-    sounds = {"a": Path("a.wav"), "b_audio": Path("b_audio.wav")}
-    assert [pair.name for pair in make_pairs(videos, sounds, "name", 0)] == ["a", "b"]
+    audio = {"a": Path("a.wav"), "b_audio": Path("b_audio.wav")}
+    assert [pair.name for pair in make_pairs(videos, audio, "name", 0)] == ["a", "b"]
     with pytest.raises(DataError):
         make_pairs({}, videos, "shuffled", 0)

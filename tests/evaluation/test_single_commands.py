@@ -59,7 +59,7 @@ def test_fvd_of_equal_folders_is_0_and_of_others_is_not(folders, capsys) -> None
 
 def test_confidence_counts_what_it_cannot_judge(folders, tmp_path, capsys) -> None:
     write_talker(folders / "conf" / "good.mp4", talker(1, seconds=2.4, size=128))
-    write_talker(folders / "conf" / "mute.mp4", talker(1, seconds=1.0, size=96), sound=False)
+    write_talker(folders / "conf" / "mute.mp4", talker(1, seconds=1.0, size=96), audio=False)
     arguments = ["--videos_dir", str(folders / "conf"), "--initial_model", str(SYNCNET), "--auxiliary", str(tmp_path)]
     assert eval_sync_conf.main([*arguments, "--json_path", str(tmp_path / "c.json")]) == 1
     found = json.loads((tmp_path / "c.json").read_text())

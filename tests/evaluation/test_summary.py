@@ -9,6 +9,7 @@ import pytest
 
 from latentsync.evaluation.clip import ClipScores
 from latentsync.evaluation.figures import FIGURES
+from latentsync.evaluation.missing import Missing
 from latentsync.evaluation.page import evaluation_page
 from latentsync.evaluation.report import Evaluation
 from latentsync.evaluation.settings import RESULT, ROWS, SOURCE, TRUTH, EvaluationSettings
@@ -18,13 +19,17 @@ from latentsync.metrics.frechet import frechet_distance
 INFINITE = float("inf")
 
 
-def clip(name: str, result: dict, features: np.ndarray | str = "no weights", **others) -> ClipScores:
+NO_WEIGHTS = Missing("no weights")
+
+
+def clip(name: str, result: dict, features: np.ndarray | Missing = NO_WEIGHTS, **others) -> ClipScores:
+    """Values that are texts are reasons."""
     rows = {row: dict.fromkeys(FIGURES, 0.5) for row in ROWS}
     for row, values in ((RESULT, result), (TRUTH, others.get("truth", {})), (SOURCE, others.get("source", {}))):
-        rows[row] |= values
-    base = features if isinstance(features, str) else features + 1
+        rows[row] |= {name: Missing(value) if isinstance(value, str) else value for name, value in values.items()}
+    base = features if isinstance(features, Missing) else features + 1
     both = {RESULT: features, TRUTH: base, SOURCE: base}
-    return ClipScores(name, rows, (), {RESULT: "0" * 64}, {"fid": both, "fvd": dict.fromkeys(ROWS, "no weights")})
+    return ClipScores(name, rows, (), {RESULT: "0" * 64}, {"fid": both, "fvd": dict.fromkeys(ROWS, NO_WEIGHTS)})
 
 
 def evaluation(clips: list[ClipScores]) -> Evaluation:
@@ -60,7 +65,7 @@ def test_intervals_hold_the_mean_and_are_seeded() -> None:
     assert 0.3 < one.high - one.low < 1.2
 
 
-def test_equal_pictures_do_not_swallow_the_mean() -> None:
+def test_equal_images_do_not_swallow_the_mean() -> None:
     clips = [clip("a", {"psnr_inside": INFINITE}), clip("b", {"psnr_inside": 30.0}), clip("c", {"psnr_inside": 20.0})]
     found = summarise(clips, 0)[RESULT]["psnr_inside"]
     assert (found.mean, found.infinite, found.measured, found.worst) == (25.0, 1, 3, "c")

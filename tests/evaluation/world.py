@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from latentsync.data.talkers.clip import TalkerClip, make_talker
-from latentsync.evaluation.instruments import Instruments, load_instruments
+from latentsync.evaluation.networks import Networks, load_networks
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
@@ -24,8 +24,8 @@ def weights(folder: Path) -> EvaluationWeights:
     return EvaluationWeights(folder, SYNCNET)
 
 
-def instruments(folder: Path, settings: EvaluationSettings = SETTINGS) -> Instruments:
-    return load_instruments(settings, weights(folder))
+def networks(folder: Path, settings: EvaluationSettings = SETTINGS) -> Networks:
+    return load_networks(settings, weights(folder))
 
 
 def talker(seed: int = 0, seconds: float = 3.0, size: int = 160) -> TalkerClip:
@@ -33,10 +33,10 @@ def talker(seed: int = 0, seconds: float = 3.0, size: int = 160) -> TalkerClip:
 
 
 def write_talker(
-    path: Path, clip: TalkerClip, *, sound: bool = True, faces: bool = True, frames: int | None = None,
+    path: Path, clip: TalkerClip, *, audio: bool = True, faces: bool = True, frames: int | None = None,
     fps: Fraction | int = 25, size: int | None = None, quality: int = 12,
 ) -> Path:  # fmt: skip
-    """A film and, of the same name, its faces. ``frames``: only so many; ``size``: another side of the square."""
+    """A video and, of the same name, its faces. ``frames``: only so many; ``size``: another side of the square."""
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def write_talker(
         shown = [cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in shown]
     samples = np.rint(clip.waveform * 32767).astype(np.int16)[:, None]
     write_clip(
-        path, shown, fps=fps, sound=samples if sound else None, sound_codec="flac",
+        path, shown, fps=fps, sound=samples if audio else None, sound_codec="flac",
         options={"crf": str(quality), "preset": "ultrafast"},
     )  # fmt: skip
     known = {

@@ -1,4 +1,4 @@
-"""The networks of an evaluation; where the weights of one are missing, what to say in its place."""
+"""The networks of an evaluation; one without its weights is ``Missing``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
+from lpips import LPIPS
+from torch import nn
 
 from latentsync.checkpoint import load_lpips, sha256_file
 from latentsync.checkpoint.card import read_config
 from latentsync.checkpoint.registry import HYPERIQA_FILE, I3D_FILE, INCEPTION_FILE, S3FD_FILE, SYNCNET_V2_FILE, VGG_FILE
 from latentsync.config import load_config
 from latentsync.errors import ConfigError, WeightsMissingError
+from latentsync.evaluation.missing import Missing
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.face.detector import FaceDetector
 from latentsync.face.detector_choice import choose_detector, detector_files, load_detector
@@ -22,51 +25,58 @@ from latentsync.face.mask import OUTLINES, load_mask
 from latentsync.metrics.hyperiqa import HyperIQA, load_hyperiqa
 from latentsync.metrics.i3d import load_i3d
 from latentsync.metrics.identity import load_face_embedding
-from latentsync.metrics.inception import load_inception
+from latentsync.metrics.inception import FidInception, load_inception
 from latentsync.metrics.published_sync import PublishedSync
 from latentsync.metrics.stable_sync import StableSync, load_stable_sync
 from latentsync.models.syncnet import SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
 
+T = TypeVar("T")
+
 FETCH = "fetch with: python -m scripts.download_checkpoints --for eval"
 
 
 @dataclass(frozen=True)
-class Instruments:
-    """A network, or the sentence that stands in its rows. ``keep_mask`` (R, R) float32, 1 = not generated."""
+class Networks:
+    """``keep_mask`` (R, R) float32, 1 = not generated."""
 
     keep_mask: np.ndarray
-    detector: FaceDetector | str
-    sync: StableSync | str
-    published_sync: PublishedSync | str
-    lpips: Any
-    hyperiqa: HyperIQA | str
-    inception: Any
-    i3d: Any
-    csim: Any
+    detector: FaceDetector | Missing
+    stable_sync: StableSync | Missing
+    published_sync: PublishedSync | Missing
+    lpips: LPIPS | Missing
+    hyperiqa: HyperIQA | Missing
+    inception: FidInception | Missing
+    i3d: nn.Module | Missing
+    csim: nn.Module | Missing
+
+    @property
+    def generated(self) -> np.ndarray:
+        """(R, R) float32, 1 = generated."""
+        return 1 - self.keep_mask
 
 
-def load_instruments(settings: EvaluationSettings, weights: EvaluationWeights) -> Instruments:
+def load_networks(settings: EvaluationSettings, weights: EvaluationWeights) -> Networks:
     """On the CPU, in float32: figures of other devices differ in their last digits.
 
-    A missing file leaves its sentence; raises the other ``WeightsError`` kinds, and ``ConfigError``.
+    Raises the ``WeightsError`` kinds other than a missing file, and ``ConfigError``.
     """
     files = weight_files(weights)
 
-    def load(name: str, read: Callable[[Path], Any]) -> Any:
+    def load(name: str, read: Callable[[Path], T]) -> T | Missing:
         missing = [path.name for path in files[name] if not path.is_file()]
-        return f"weights missing: {', '.join(missing)}; {FETCH}" if missing else read(files[name][0])
+        return Missing(f"weights missing: {', '.join(missing)}; {FETCH}") if missing else read(files[name][0])
 
-    return Instruments(
+    return Networks(
         keep_mask=load_mask(settings.mask, settings.resolution)[0],
         detector=find_detector(settings, weights.auxiliary),
-        sync=load("syncnet", lambda path: load_sync_model(path, weights.syncnet_config)),
+        stable_sync=load("syncnet", lambda path: load_sync_network(path, weights.syncnet_config)),
         published_sync=load("syncnet_v2", lambda path: PublishedSync.load(path.parent)),
         lpips=load("lpips", load_lpips),
         hyperiqa=load("hyperiqa", load_hyperiqa),
         inception=load("inception", load_inception),
         i3d=load("i3d", load_i3d),
-        csim=load_face_embedding(weights.csim) if weights.csim else "no network given: see --csim",
+        csim=load_face_embedding(weights.csim) if weights.csim else Missing("no network given: see --csim"),
     )
 
 
@@ -94,8 +104,8 @@ def weight_hashes(settings: EvaluationSettings, weights: EvaluationWeights) -> d
     return {path.name: sha256_file(path) for path in sorted(present)}
 
 
-def load_sync_model(path: Path, config: Path | None) -> StableSync:
-    """A StableSyncNet on pixels with what it looks at; ``config`` tells of a file that does not.
+def load_sync_network(path: Path, config: Path | None) -> StableSync:
+    """A StableSyncNet on pixels with what it looks at; ``config``, its YAML, tells of a file that does not.
 
     Raises the ``WeightsError`` family and ``ConfigError``.
     """
@@ -110,10 +120,10 @@ def load_sync_model(path: Path, config: Path | None) -> StableSync:
     return load_stable_sync(path, SyncNetConfig.from_dict(recipe.model), recipe.data.view)
 
 
-def find_detector(settings: EvaluationSettings, auxiliary: Path) -> FaceDetector | str:
-    """The face detector, or the sentence that stands for it."""
+def find_detector(settings: EvaluationSettings, auxiliary: Path) -> FaceDetector | Missing:
+    """The face detector that ``settings`` name, if its weights are there."""
     try:
         name = choose_detector(settings.detector, auxiliary, "cpu")
     except WeightsMissingError:
-        return f"weights missing: those of a face detector; {FETCH}"
+        return Missing(f"weights missing: those of a face detector; {FETCH}")
     return load_detector(name, auxiliary, "cpu", threads=1)
