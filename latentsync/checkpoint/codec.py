@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers.models import AutoencoderKL, AutoencoderTiny
 from safetensors.torch import save_file
 from torch import Tensor
 

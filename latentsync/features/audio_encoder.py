@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import nn
 from whisper.model import ModelDimensions
 
@@ -68,9 +69,9 @@ class AudioEncoder:
         return cls(taps, device, dtype)
 
     def encode(self, waveform: np.ndarray, plan: WindowPlan = "overlapping") -> AudioFeatures:
-        """Features of the whole sound ``waveform`` (n,), float in [-1, 1] at 16 kHz: 23 MB a minute with Whisper tiny.
+        """Features of the whole ``waveform`` (n,), float in [-1, 1] at 16 kHz: 23 MB a minute with Whisper tiny.
 
-        Raises ``AudioError`` for a sound that is shorter than one position (20 ms) or not finite.
+        Raises ``AudioError`` for a waveform that is shorter than one position (20 ms) or not finite.
         """
         log_mel = whisper_log_mel(waveform)
         pieces = [self._encode_window(log_mel, window) for window in plan_windows(log_mel.shape[1], plan)]
@@ -117,7 +118,7 @@ class StreamedFeatures:
     def window(self, frame_time: Fraction) -> np.ndarray:
         """(S, D) float32 tokens for the video frame at ``frame_time`` seconds: time-major, tap-minor."""
         rows = np.stack([self._row(position) for position in feature_positions(frame_time, self._windows[-1].stop)])
-        return rows.reshape(-1, rows.shape[-1])
+        return rearrange(rows, "positions taps width -> (positions taps) width")
 
     def _row(self, position: int) -> np.ndarray:
         number = bisect_right(self._starts, position) - 1

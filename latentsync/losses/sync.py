@@ -1,4 +1,4 @@
-"""Whether the mouth fits the sound, as a frozen sync network judges (arXiv 2412.09262).
+"""Whether the mouth fits the audio, by a frozen StableSyncNet (arXiv 2412.09262, section 3.3).
 
 B clips · F frames · C latent channels · R face side · h = w = R/8 · M mel frames · E embedding width
 """
@@ -18,7 +18,7 @@ from latentsync.models.syncnet import (
 
 
 class PixelSyncLoss:
-    """For a network that sees faces: ``side`` pixels wide, the whole of them or the lower half. Freezes ``syncnet``."""
+    """For a network on pixels: ``side`` pixels wide, the whole of them or the lower half. Freezes ``syncnet``."""
 
     def __init__(self, syncnet: StableSyncNet, side: int = 256, lower_half: bool = True) -> None:
         self._syncnet = syncnet.eval().requires_grad_(False)
@@ -31,7 +31,7 @@ class PixelSyncLoss:
 
 
 class LatentSyncLoss:
-    """For a network that sees latents, all of them or the lower half. Freezes ``syncnet``."""
+    """For a network on latents, all of them or the lower half. Freezes ``syncnet``."""
 
     def __init__(self, syncnet: StableSyncNet, lower_half: bool = False) -> None:
         self._syncnet = syncnet.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""TREPA: the movement of a generated clip as that of the real one, in the eyes of a video encoder (arXiv 2412.09262).
+"""TREPA: how near a video encoder finds a generated clip to the real one (arXiv 2412.09262, eq. 7).
 
 B clips · F frames · R face side · D feature width
 """

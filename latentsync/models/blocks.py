@@ -1,18 +1,18 @@
 """The parts of the U-Net. Attribute names are a file format: they are the published state-dict names.
 
-B clips · F frames · N = B*F pictures · C channels · h, w feature map · S audio tokens per frame · D their width
+B clips · F frames · N = B*F · C channels · h, w feature map · S audio tokens per frame · D their width
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -32,11 +32,12 @@ class Condition:
 class JointGroupNorm(nn.GroupNorm):
     """Group norm whose statistics run over all frames of a clip, so that frames see each other's mean and contrast."""
 
-    def forward(self, hidden: Tensor, frames: int) -> Tensor:
+    def forward(self, hidden: Tensor, frames: int) -> Tensor:  # type: ignore[override]  # F besides
         """hidden (N, C, h, w) -> the same shape."""
         height = hidden.shape[2]
-        # For channels-last memory, stacking the frames of a clip on top of each other is a view, not a copy.
-        clips = hidden.unflatten(0, (-1, frames)).transpose(1, 2).flatten(2, 3)  # (B, C, F*h, w)
+        # (B*F, C, h, w) -> (B, C, F*h, w): for channels-last memory, stacking the frames of a clip on top of each other
+        # is a view, not a copy. Not by einops, whose few microseconds a call add up in the most frequent layer.
+        clips = hidden.unflatten(0, (-1, frames)).transpose(1, 2).flatten(2, 3)
         return super().forward(clips).unflatten(2, (frames, height)).transpose(1, 2).flatten(0, 1)
 
 
@@ -64,7 +65,7 @@ class ResidualBlock(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention over the picture, attention to the sound of the frame, feed-forward."""
+    """Self-attention over the feature map, cross-attention to the audio of the frame, feed-forward."""
 
     def __init__(self, dim: int, num_heads: int, cross_attention_dim: int) -> None:
         super().__init__()
@@ -96,11 +97,10 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, hidden: Tensor, condition: Condition) -> Tensor:
         """hidden (N, C, h, w) -> the same shape."""
-        size = hidden.shape[2:]
-        tokens = self.proj_in(self.norm(hidden)).flatten(2).transpose(1, 2)
+        tokens = rearrange(self.proj_in(self.norm(hidden)), "n c h w -> n (h w) c")
         for block in self.transformer_blocks:
             tokens = block(tokens, condition.audio)
-        return hidden + self.proj_out(tokens.transpose(1, 2).unflatten(2, size))
+        return hidden + self.proj_out(rearrange(tokens, "n (h w) c -> n c h w", h=hidden.shape[2]))
 
 
 class Downsampler(nn.Module):
@@ -128,20 +128,13 @@ class Upsampler(nn.Module):
 
 
 class Stage(nn.Module):
-    """One level of the U-Net, down, middle or up: layers of residual block, transformer and motion module.
+    """What the levels of the U-Net have in common: layers of a residual block, a transformer and a motion module.
 
     ``in_channels`` has one entry per layer. ``attentions`` may be fewer than the layers; the first layers have them.
     """
 
     def __init__(
-        self,
-        config: UNetConfig,
-        in_channels: Sequence[int],
-        out_channels: int,
-        *,
-        attentions: int,
-        motion: bool,
-        resample: type[Downsampler] | type[Upsampler] | None = None,
+        self, config: UNetConfig, in_channels: Sequence[int], out_channels: int, *, attentions: int, motion: bool
     ) -> None:
         super().__init__()
         time_channels = 4 * config.block_out_channels[0]
@@ -153,21 +146,85 @@ class Stage(nn.Module):
         self.motion_modules = nn.ModuleList(
             MotionModule(out_channels, heads, max_frames, groups) for _ in in_channels if motion
         )
-        self.downsamplers = nn.ModuleList([Downsampler(out_channels)] if resample is Downsampler else [])
-        self.upsamplers = nn.ModuleList([Upsampler(out_channels)] if resample is Upsampler else [])
         self.gradient_checkpointing = False
 
     def layer(self, index: int, hidden: Tensor, condition: Condition) -> Tensor:
         """Layer ``index``: hidden (N, C_in, h, w) -> (N, C_out, h, w)."""
-        resnet, attention, motion = list(zip_longest(self.resnets, self.attentions, self.motion_modules))[index]
-        hidden = self._run(resnet, hidden, condition)
-        if attention is not None:
-            hidden = self._run(attention, hidden, condition)
-        if motion is not None:
-            hidden = self._run(motion, hidden, condition.frames)
+        hidden = self._run(self.resnets[index], hidden, condition)
+        if index < len(self.attentions):
+            hidden = self._run(self.attentions[index], hidden, condition)
+        if index < len(self.motion_modules):
+            hidden = self._run(self.motion_modules[index], hidden, condition.frames)
         return hidden
 
     def _run(self, module: nn.Module, *inputs: Tensor | Condition | int) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return checkpoint(module, *inputs, use_reentrant=False)
         return module(*inputs)
+
+
+class DownStage(Stage):
+    """A level on the way down; all but the lowest end in a downsampler."""
+
+    def __init__(
+        self,
+        config: UNetConfig,
+        in_channels: Sequence[int],
+        out_channels: int,
+        *,
+        attentions: int,
+        motion: bool,
+        downsample: bool,
+    ) -> None:
+        super().__init__(config, in_channels, out_channels, attentions=attentions, motion=motion)
+        self.downsamplers = nn.ModuleList([Downsampler(out_channels)] if downsample else [])
+
+    def forward(self, hidden: Tensor, condition: Condition) -> list[Tensor]:
+        """hidden (N, C_in, h, w) -> the outputs of all layers and of the downsampler, which goes on down."""
+        outputs = []
+        for index in range(len(self.resnets)):
+            hidden = self.layer(index, hidden, condition)
+            outputs.append(hidden)
+        for downsampler in self.downsamplers:
+            outputs.append(downsampler(hidden))
+        return outputs
+
+
+class MiddleStage(Stage):
+    """The bottom of the U-Net."""
+
+    def forward(self, hidden: Tensor, condition: Condition) -> Tensor:
+        """hidden (N, C, h, w) -> the same shape."""
+        for index in range(len(self.resnets)):
+            hidden = self.layer(index, hidden, condition)
+        return hidden
+
+
+class UpStage(Stage):
+    """A level on the way up, whose layers see what the way down gave; all but the highest end in an upsampler."""
+
+    def __init__(
+        self,
+        config: UNetConfig,
+        in_channels: Sequence[int],
+        out_channels: int,
+        *,
+        attentions: int,
+        motion: bool,
+        upsample: bool,
+    ) -> None:
+        super().__init__(config, in_channels, out_channels, attentions=attentions, motion=motion)
+        self.upsamplers = nn.ModuleList([Upsampler(out_channels)] if upsample else [])
+
+    def forward(
+        self, hidden: Tensor, skips: list[Tensor], condition: Condition, layers: slice = slice(None)
+    ) -> Tensor:
+        """hidden (N, C_in, h, w) -> (N, C_out, H, W) in the size of the next level.
+
+        Each layer takes the last of ``skips`` out of the list. ``layers``: which of them run.
+        """
+        for index in range(len(self.resnets))[layers]:
+            hidden = self.layer(index, torch.cat([hidden, skips.pop()], dim=1), condition)
+        for upsampler in self.upsamplers:
+            hidden = upsampler(hidden, skips[-1].shape[2:])
+        return hidden

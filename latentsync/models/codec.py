@@ -1,6 +1,6 @@
 """The border between pixels and latents, and the only place that knows the scale of Stable Diffusion's latents.
 
-N pictures · C latent channels (4 in every release) · R face side · h = w = R/8
+N images · C latent channels (4 in every release) · R face side · h = w = R/8
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from torch import Tensor, nn
 from latentsync.constants import LATENT_DOWNSCALE
 
 if TYPE_CHECKING:  # diffusers' autoencoders bring seconds of imports, and most who name a codec have none
-    from diffusers import AutoencoderKL, AutoencoderTiny
+    from diffusers.models import AutoencoderKL, AutoencoderTiny
 
-# Stable Diffusion's autoencoder gives latents of standard deviation 1 / 0.18215 (arXiv 2112.10752); the U-Net sees them
-# at about 1. A scale or shift in an autoencoder's own configuration is not read: the published code overrides both.
+# Stable Diffusion's autoencoder gives latents of standard deviation 1 / 0.18215 (arXiv 2112.10752); the U-Net works
+# with about 1. A scale or shift in an autoencoder's own configuration is not read: the published code overrides both.
 KL_SCALE = 0.18215
-MAX_PIXELS = 2**20  # that an autoencoder works on at once: 16 pictures of 256 px, or 4 of 512
+MAX_PIXELS = 2**20  # that an autoencoder works on at once: 16 images of 256 px, or 4 of 512
 
 
 class LatentCodec(nn.Module):
     """pixels (N, 3, R, R) in [-1, 1] <-> latents (N, C, h, w) in the scale that the U-Net works in.
 
-    ``AutoencoderTiny`` (TAESD) was trained to give latents in that scale itself. At most ``max_batch`` pictures and
+    ``AutoencoderTiny`` (TAESD) was trained to give latents in that scale itself. At most ``max_batch`` images and
     ``MAX_PIXELS`` pixels are worked on at once, so that memory grows neither with N nor, up to 1024, with R. The work
     is done in the autoencoder's dtype; results come back in the input's.
     """
 
     def __init__(self, autoencoder: AutoencoderKL | AutoencoderTiny, max_batch: int = 16) -> None:
-        from diffusers import AutoencoderKL
+        from diffusers.models import AutoencoderKL
 
         super().__init__()
         self.autoencoder = autoencoder
@@ -41,7 +41,7 @@ class LatentCodec(nn.Module):
     @property
     def channels(self) -> int:
         """C."""
-        return self.autoencoder.config.latent_channels
+        return self.autoencoder.config["latent_channels"]
 
     def encode(self, pixels: Tensor, eps: Tensor | None = None) -> Tensor:
         """pixels (N, 3, R, R) -> latents (N, C, h, w).
@@ -58,12 +58,13 @@ class LatentCodec(nn.Module):
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels (N, 3, R, R) -> mean and standard deviation (N, C, h, w) of what ``encode`` draws.
 
-        The deviation of an autoencoder without a posterior is zero.
+        The standard deviation of an autoencoder without a posterior is zero.
         """
         if not self._has_posterior:
             mean = self.encode(pixels)
             return mean, torch.zeros_like(mean)
-        return self._sliced(self._moments, pixels).chunk(2, dim=1)
+        mean, std = self._sliced(self._moments, pixels).chunk(2, dim=1)
+        return mean, std
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only the inputs of the autoencoder's blocks for the backward pass."""
@@ -85,8 +86,8 @@ class LatentCodec(nn.Module):
         return (posterior.mean + posterior.std * eps) * KL_SCALE
 
     def _sliced(self, function: Callable[..., Tensor], *inputs: Tensor, downscale: int = 1) -> Tensor:
-        """``function`` of the inputs, a slice of the N pictures at a time; a side of the first input is that of the
-        pictures over ``downscale``."""
+        """``function`` of the inputs, a slice of the N images at a time; a side of the first input is that of the
+        images over ``downscale``."""
         height, width = inputs[0].shape[-2:]
         count = min(self.max_batch, max(1, MAX_PIXELS // (height * width * downscale**2)))
         parts = zip(*(x.to(self.autoencoder.dtype).split(count) for x in inputs), strict=True)

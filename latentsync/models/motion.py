@@ -12,6 +12,7 @@ import math
 import torch
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
+from einops import rearrange
 from torch import Tensor, nn
 
 # CUDA's attention kernels take at most 65535 sequences and index a backward pass in 32 bits; eight windows with
@@ -21,6 +22,8 @@ _MAX_SEQUENCES = 16_384
 
 class SinusoidalPositions(nn.Module):
     """Adds the fixed position table of Vaswani et al. (arXiv 1706.03762, section 3.5) to a sequence of frames."""
+
+    pe: Tensor  # (1, max_frames, C)
 
     def __init__(self, dim: int, max_frames: int) -> None:
         super().__init__()
@@ -41,7 +44,7 @@ class TemporalAttention(Attention):
         super().__init__(query_dim=dim, heads=num_heads, dim_head=dim // num_heads)
         self.pos_encoder = SinusoidalPositions(dim, max_frames)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:  # type: ignore[override]  # nothing to attend to but itself
         """hidden (sequences, F, C) -> the same shape."""
         hidden = self.pos_encoder(hidden)
         if len(hidden) <= _MAX_SEQUENCES:
@@ -81,13 +84,11 @@ class TemporalTransformer(nn.Module):
     def forward(self, hidden: Tensor, frames: int) -> Tensor:
         """hidden (N, C, h, w) -> the same shape."""
         height, width = hidden.shape[-2:]
-        # (N, C, h, w) -> (B, F, h*w, C) -> (B*h*w, F, C)
-        sequences = self.norm(hidden).flatten(2).transpose(1, 2).unflatten(0, (-1, frames))
-        sequences = self.proj_in(sequences.transpose(1, 2).flatten(0, 1))
+        sequences = self.proj_in(rearrange(self.norm(hidden), "(b f) c h w -> (b h w) f c", f=frames))
         for block in self.transformer_blocks:
             sequences = block(sequences)
-        sequences = self.proj_out(sequences).unflatten(0, (-1, height * width))
-        return hidden + sequences.transpose(1, 2).flatten(0, 1).transpose(1, 2).unflatten(2, (height, width))
+        images = rearrange(self.proj_out(sequences), "(b h w) f c -> (b f) h w c", h=height, w=width)
+        return hidden + images.movedim(-1, 1)  # channels-last memory, as ``hidden`` has it
 
 
 class MotionModule(nn.Module):

@@ -1,4 +1,4 @@
-"""StableSyncNet: how well a mouth and a sound fit, as the cosine of two embeddings (arXiv 2412.09262, section 3.3).
+"""StableSyncNet: how well a mouth and the audio fit, as the cosine of two embeddings (arXiv 2412.09262, section 3.3).
 
 N clips · C channels (frames folded in: F*3 pixels or F*4 latents) · 80 mel bands · M mel frames · E embedding width
 """
@@ -12,6 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
+from einops import rearrange
 from torch import Tensor, nn
 
 from latentsync.errors import ConfigError
@@ -125,14 +126,14 @@ class AttentionBlock(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden (N, C, h, w) -> the same shape."""
-        tokens = self.conv_in(self.norm1(hidden)).flatten(2).transpose(1, 2)
+        tokens = rearrange(self.conv_in(self.norm1(hidden)), "n c h w -> n (h w) c")
         tokens = tokens + self.attn(self.norm2(tokens))
         tokens = tokens + self.ff(self.norm3(tokens))
-        return hidden + self.conv_out(tokens.transpose(1, 2).unflatten(2, hidden.shape[2:]))
+        return hidden + self.conv_out(rearrange(tokens, "n (h w) c -> n c h w", h=hidden.shape[2]))
 
 
 class Tower(nn.Module):
-    """Picture or sound -> embedding with no negative entry, so that a cosine of two is a probability."""
+    """Frames or mel spectrogram -> embedding with no negative entry, so that a cosine of two is a probability."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
@@ -179,7 +180,7 @@ def select_visual_input(pixels: Tensor, side: int = 256, lower_half: bool = True
     """Fold aligned faces (B, F, 3, R, R) in [-1, 1] into a pixel network's input (B, F*3, H, side).
 
     ``side`` is the R that the network was trained at: other faces are resized to it, bicubically and without
-    antialiasing. Of the resized face the network sees the lower half (H = side/2), or all of it (H = side).
+    antialiasing. Of the resized face the network gets the lower half (H = side/2), or all of it (H = side).
     """
     faces = pixels.flatten(0, 1)
     if faces.shape[-1] != side:

@@ -1,6 +1,6 @@
-"""The denoiser: a Stable-Diffusion-1.x U-Net that hears (audio cross-attention) and sees time (motion modules).
+"""The denoiser: the U-Net of Stable Diffusion 1.x with cross-attention to audio and with motion modules.
 
-B clips · F frames · N = B*F pictures · C channels · h, w latent · S audio tokens per frame · D their width
+B clips · F frames · N = B*F · C channels · h, w latent · S audio tokens per frame · D their width
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from einops import rearrange
 from torch import Tensor, nn
 
-from latentsync.models.blocks import Condition, Downsampler, JointGroupNorm, Stage, Upsampler
+from latentsync.models.blocks import Condition, DownStage, JointGroupNorm, MiddleStage, Stage, UpStage
 from latentsync.models.unet_config import UNetConfig
 from latentsync.types import FeatureCache
 
 __all__ = ["UNet3D", "UNetConfig"]
+
+_ALL_BUT_LAST, _LAST_LAYER = slice(-1), slice(-1, None)  # of the outermost stage, for the feature cache
 
 
 class UNet3D(nn.Module):
@@ -34,24 +37,23 @@ class UNet3D(nn.Module):
         self.time_proj = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0])
         self.down_blocks = nn.ModuleList(_down_stages(config))
-        self.mid_block = Stage(config, [widths[-1]] * 2, widths[-1], attentions=1, motion=False)
+        self.mid_block = MiddleStage(config, [widths[-1]] * 2, widths[-1], attentions=1, motion=False)
         self.up_blocks = nn.ModuleList(_up_stages(config))
         self.conv_norm_out = JointGroupNorm(config.norm_num_groups, widths[0], eps=config.norm_eps)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
-        for conv in (self.conv_in, self.conv_out):
-            nn.init.zeros_(conv.weight)
-            nn.init.zeros_(conv.bias)
+        for parameter in (*self.conv_in.parameters(), *self.conv_out.parameters()):
+            nn.init.zeros_(parameter)
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only the inputs of residual blocks, transformers and motion modules for the backward pass."""
-        for stage in (*self.down_blocks, self.mid_block, *self.up_blocks):
+        for stage in self._stages():
             stage.gradient_checkpointing = True
 
     def layers(self) -> Iterator[nn.Module]:
         """The parts that run one after another, but the first and the last convolution."""
-        for stage in (*self.down_blocks, self.mid_block, *self.up_blocks):
-            for part in (stage.resnets, stage.attentions, stage.motion_modules, stage.downsamplers, stage.upsamplers):
-                yield from part
+        for stage in self._stages():
+            for part in stage.children():  # resnets, attentions, motion modules and, in most stages, a sampler
+                yield from part.children()
 
     def forward(
         self, sample: Tensor, timestep: Tensor, audio: Tensor | None, *, feature_cache: FeatureCache | None = None
@@ -69,19 +71,19 @@ class UNet3D(nn.Module):
         if self.config.use_motion_module and frames > self.config.max_frames:
             raise ValueError(f"a window of {frames} frames; the motion modules know {self.config.max_frames} positions")
         condition = Condition(frames, self._embed_time(timestep, batch), _fold_audio(audio))
-        pictures = sample.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        skip = self.conv_in(pictures)
+        images = rearrange(sample, "b c f h w -> (b f) c h w").contiguous(memory_format=torch.channels_last)
+        entry = self.conv_in(images)
         if feature_cache is None:
-            hidden = self._deep(skip, condition)
+            hidden = self._down_middle_up(entry, condition)
         elif feature_cache.reuse:
             if feature_cache.hidden is None:
                 raise ValueError("the feature cache is to be reused but holds nothing yet")
             hidden = feature_cache.hidden
         else:
-            hidden = feature_cache.hidden = self._deep(skip, condition)
-        hidden = self.up_blocks[-1].layer(-1, torch.cat([hidden, skip], dim=1), condition)
+            hidden = feature_cache.hidden = self._down_middle_up(entry, condition)
+        hidden = self.up_blocks[-1](hidden, [entry], condition, _LAST_LAYER)
         hidden = self.conv_out(F.silu(self.conv_norm_out(hidden, frames)))
-        return hidden.unflatten(0, (batch, frames)).transpose(1, 2).contiguous()
+        return rearrange(hidden, "(b f) c h w -> b c f h w", f=frames).contiguous()
 
     def _embed_time(self, timestep: Tensor, batch: int) -> Tensor:
         """timestep () or (B,) -> (B, 4*C)."""
@@ -89,43 +91,36 @@ class UNet3D(nn.Module):
         embedding = self.time_proj(timestep.to(weight.device).expand(batch))
         return self.time_embedding(embedding.to(weight.dtype))
 
-    def _deep(self, hidden: Tensor, condition: Condition) -> Tensor:
-        """All layers but the last one: the output of ``conv_in`` -> what enters the last residual block with it."""
-        skips = [hidden]
+    def _down_middle_up(self, entry: Tensor, condition: Condition) -> Tensor:
+        """All layers but the last one: the output of ``conv_in`` -> what enters the last layer together with it."""
+        skips = [entry]
         for stage in self.down_blocks:
-            for index in range(len(stage.resnets)):
-                hidden = stage.layer(index, hidden, condition)
-                skips.append(hidden)
-            for downsampler in stage.downsamplers:
-                hidden = downsampler(hidden)
-                skips.append(hidden)
-        for index in range(len(self.mid_block.resnets)):
-            hidden = self.mid_block.layer(index, hidden, condition)
-        for stage in self.up_blocks:
-            last = stage is self.up_blocks[-1]
-            for index in range(len(stage.resnets) - last):
-                hidden = stage.layer(index, torch.cat([hidden, skips.pop()], dim=1), condition)
-            for upsampler in stage.upsamplers:
-                hidden = upsampler(hidden, skips[-1].shape[2:])
-        return hidden
+            skips += stage(skips[-1], condition)
+        hidden = self.mid_block(skips[-1], condition)
+        *stages, outermost = self.up_blocks
+        for stage in stages:
+            hidden = stage(hidden, skips, condition)
+        return outermost(hidden, skips, condition, _ALL_BUT_LAST)
+
+    def _stages(self) -> Iterator[Stage]:
+        return (module for module in self.modules() if isinstance(module, Stage))
 
 
-def _down_stages(config: UNetConfig) -> list[Stage]:
+def _down_stages(config: UNetConfig) -> list[DownStage]:
     motion = config.use_motion_module and not config.motion_module_decoder_only
     layers = config.layers_per_block
     stages = []
     previous = config.block_out_channels[0]
-    for width in config.block_out_channels[:-1]:
+    for level, width in enumerate(config.block_out_channels):
+        lowest = level == len(config.block_out_channels) - 1
         channels = [previous] + [width] * (layers - 1)
-        stages.append(Stage(config, channels, width, attentions=layers, motion=motion, resample=Downsampler))
+        attentions = 0 if lowest else layers
+        stages.append(DownStage(config, channels, width, attentions=attentions, motion=motion, downsample=not lowest))
         previous = width
-    width = config.block_out_channels[-1]
-    channels = [previous] + [width] * (layers - 1)
-    stages.append(Stage(config, channels, width, attentions=0, motion=motion))
     return stages
 
 
-def _up_stages(config: UNetConfig) -> list[Stage]:
+def _up_stages(config: UNetConfig) -> list[UpStage]:
     """Each layer takes the hidden state together with what one layer, sampler or ``conv_in`` gave on the way down."""
     widths = config.block_out_channels
     layers = config.layers_per_block + 1
@@ -137,10 +132,8 @@ def _up_stages(config: UNetConfig) -> list[Stage]:
         skips = [width] * (layers - 1) + [lower]
         channels = [a + b for a, b in zip(hidden, skips, strict=True)]
         attentions = 0 if level == len(widths) - 1 else layers
-        resample = Upsampler if level > 0 else None
-        stages.append(
-            Stage(config, channels, width, attentions=attentions, motion=config.use_motion_module, resample=resample)
-        )
+        motion, upsample = config.use_motion_module, level > 0
+        stages.append(UpStage(config, channels, width, attentions=attentions, motion=motion, upsample=upsample))
         previous = width
     return stages
 

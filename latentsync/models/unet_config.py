@@ -3,64 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from latentsync.errors import ConfigError
+from latentsync.models.published_keys import config_error, read_fields, require_level_names, write_block
 
-# Keys of the published `model:` blocks that have only ever had one value.
-_FIXED_KEYS = {
-    "act_fn": "silu",
-    "add_audio_layer": True,
-    "center_input_sample": False,
-    "mid_block_type": "UNetMidBlock3DCrossAttn",
-    "downsample_padding": 1,
-    "flip_sin_to_cos": True,
-    "freq_shift": 0,
-    "mid_block_scale_factor": 1,
-    "sample_size": 64,  # the same number at every resolution: the network is fully convolutional and never reads it
-    "resnet_time_scale_shift": "default",
-    "motion_module_resolutions": [1, 2, 4, 8],
-    "motion_module_mid_block": False,
-    "motion_module_type": "Vanilla",
-}
-# The same for keys that only release 1.0 had, and for constructor arguments that no release set.
-_FIXED_EXTRA_KEYS = {
-    "custom_audio_layer": False,
-    "audio_condition_method": "cross_attn",
-    "unet_use_cross_frame_attention": False,
-    "unet_use_temporal_attention": False,
-    "use_inflated_groupnorm": False,
-    "use_linear_projection": False,
-    "only_cross_attention": False,
-    "upcast_attention": False,
-}
-_FIXED_MOTION_KEYS = {
-    "num_transformer_block": 1,
-    "attention_block_types": ["Temporal_Self", "Temporal_Self"],
-    "temporal_position_encoding": True,
-    "temporal_attention_dim_div": 1,
-    "zero_initialize": True,
-}
-# Published key -> field, where the value may vary.
-_REQUIRED_KEYS = {
-    "in_channels": "in_channels",
-    "out_channels": "out_channels",
-    "block_out_channels": "block_out_channels",
-    "layers_per_block": "layers_per_block",
-    "attention_head_dim": "num_attention_heads",  # a misnomer that Stable Diffusion 1.x began: it is a count
-    "cross_attention_dim": "cross_attention_dim",
-    "norm_num_groups": "norm_num_groups",
-    "norm_eps": "norm_eps",
-    "use_motion_module": "use_motion_module",
-}
-_OPTIONAL_KEYS = {"motion_module_decoder_only": "motion_module_decoder_only"}
-_MOTION_KEYS = {
-    "num_attention_heads": "motion_num_attention_heads",
-    "temporal_position_encoding_max_len": "max_frames",
-}
-_LEVEL_KEYS = ("down_block_types", "up_block_types")
 _NOT_COUNTS = {"block_out_channels", "norm_eps", "use_motion_module", "motion_module_decoder_only"}
+_MOST_LEVELS = 4  # the published motion modules are at scales 1, 2, 4 and 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +35,20 @@ class UNetConfig:
     def __post_init__(self) -> None:
         for name in ("use_motion_module", "motion_module_decoder_only"):
             if not isinstance(getattr(self, name), bool):
-                raise _error(f"{name} is {getattr(self, name)!r}, not true or false")
+                raise config_error(f"{name} is {getattr(self, name)!r}, not true or false")
         if isinstance(self.norm_eps, bool) or not isinstance(self.norm_eps, (int, float)) or self.norm_eps <= 0:
-            raise _error(f"norm_eps is {self.norm_eps!r}, not a positive number")
+            raise config_error(f"norm_eps is {self.norm_eps!r}, not a positive number")
         counts = {name: getattr(self, name) for name in self.__slots__ if name not in _NOT_COUNTS}
         counts.update({f"block_out_channels[{i}]": width for i, width in enumerate(self.block_out_channels)})
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise _error(f"{name} is {value!r}, not a positive whole number")
-        if not 2 <= len(self.block_out_channels) <= len(_FIXED_KEYS["motion_module_resolutions"]):
-            raise _error(f"block_out_channels has {len(self.block_out_channels)} levels, not 2 to 4")
+                raise config_error(f"{name} is {value!r}, not a positive whole number")
+        if not 2 <= len(self.block_out_channels) <= _MOST_LEVELS:
+            raise config_error(f"block_out_channels has {len(self.block_out_channels)} levels, not 2 to {_MOST_LEVELS}")
         for width in self.block_out_channels:
             for name in ("norm_num_groups", "num_attention_heads", "motion_num_attention_heads"):
                 if width % getattr(self, name):
-                    raise _error(f"the width {width} cannot be divided by {name} {getattr(self, name)}")
+                    raise config_error(f"the width {width} cannot be divided by {name} {getattr(self, name)}")
 
     @classmethod
     def from_dict(cls, model: Mapping[str, Any]) -> UNetConfig:
@@ -108,57 +57,10 @@ class UNetConfig:
         Raises ``ConfigError`` for a key that no release knows, a key that is missing, and a value that no release
         used where the published code fixes or ignores it.
         """
-        model = dict(model)
-        motion = dict(model.pop("motion_module_kwargs", {}))
-        levels = {key: model.pop(key) for key in _LEVEL_KEYS if key in model}
-        fields = _take(model, "", {**_REQUIRED_KEYS, **_OPTIONAL_KEYS}, {**_FIXED_KEYS, **_FIXED_EXTRA_KEYS})
-        fields |= _take(motion, "motion_module_kwargs.", _MOTION_KEYS, _FIXED_MOTION_KEYS)
-        missing = [key for key, name in _REQUIRED_KEYS.items() if name not in fields]
-        if missing:
-            raise _error(f"the key {missing[0]} is missing")
-        if not isinstance(fields["block_out_channels"], (list, tuple)):
-            raise _error("block_out_channels is not a list")
-        fields["block_out_channels"] = tuple(fields["block_out_channels"])
-        config = cls(**fields)
-        for key, value in levels.items():
-            _require(key, value, config._level_names()[key])
+        config = cls(**read_fields(model))
+        require_level_names(model, len(config.block_out_channels))
         return config
 
     def to_dict(self) -> dict[str, Any]:
         """The ``model:`` block as release 1.6 writes it; ``from_dict`` gives the same configuration back."""
-        block = {key: getattr(self, name) for key, name in {**_REQUIRED_KEYS, **_OPTIONAL_KEYS}.items()}
-        block["block_out_channels"] = list(self.block_out_channels)
-        motion = {key: getattr(self, name) for key, name in _MOTION_KEYS.items()}
-        return _FIXED_KEYS | self._level_names() | block | {"motion_module_kwargs": _FIXED_MOTION_KEYS | motion}
-
-    def _level_names(self) -> dict[str, list[str]]:
-        with_attention = len(self.block_out_channels) - 1
-        return {
-            "down_block_types": ["CrossAttnDownBlock3D"] * with_attention + ["DownBlock3D"],
-            "up_block_types": ["UpBlock3D"] + ["CrossAttnUpBlock3D"] * with_attention,
-        }
-
-
-def _take(block: dict[str, Any], prefix: str, variable: dict[str, str], fixed: dict[str, Any]) -> dict[str, Any]:
-    """The fields that the keys of ``block`` set, after every key has been checked."""
-    fields = {}
-    for key, value in block.items():
-        if key in variable:
-            fields[variable[key]] = value
-        elif key in fixed:
-            _require(prefix + key, value, fixed[key])
-        else:
-            raise _error(f"the key {prefix}{key} is not known to any release")
-    return fields
-
-
-def _require(key: str, value: Any, only: Any) -> None:
-    value = list(value) if isinstance(value, tuple) else value
-    if value != only or isinstance(value, bool) != isinstance(only, bool):
-        raise _error(f"{key} is {value!r}, but only {only!r} is supported")
-
-
-def _error(what: str) -> ConfigError:
-    return ConfigError(
-        f"U-Net configuration: {what}.", remedy="Compare its model: block with the files under configs/unet/."
-    )
+        return write_block(asdict(self))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -54,7 +55,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """clips (B, 3, F, R, R) -> (B, N, D)."""
-        return self.proj(clips).flatten(2).transpose(1, 2)
+        return rearrange(self.proj(clips), "b d t h w -> b (t h w) d")
 
 
 class SelfAttention(nn.Module):
@@ -71,9 +72,10 @@ class SelfAttention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (B, N, D) -> the same shape."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = F.linear(tokens, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+        qkv = F.linear(tokens, self.qkv.weight, bias)
+        query, key, value = rearrange(qkv, "b n (three heads d) -> three b heads n d", three=3, heads=self.num_heads)
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(rearrange(attended, "b heads n d -> b n (heads d)"))
 
 
 class Mlp(nn.Module):
@@ -107,6 +109,8 @@ class Block(nn.Module):
 
 class VideoMAE(nn.Module):
     """The encoder. State-dict names are the published ones; the position table is computed and not among them."""
+
+    positions: Tensor  # (time, height * width, D)
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()

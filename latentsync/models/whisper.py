@@ -33,7 +33,7 @@ class WhisperTaps(nn.Module):
         encoder = self.encoder
         n_positions = encoder.positional_embedding.shape[0]
         if mel.shape[-1] != 2 * n_positions:
-            raise ValueError(f"a piece of {mel.shape[-1]} mel frames; the encoder hears {2 * n_positions}")
+            raise ValueError(f"a piece of {mel.shape[-1]} mel frames; the encoder takes {2 * n_positions}")
         # The encoder's own forward keeps only its last state, and hooks on a shared module are not safe across threads.
         stem = F.gelu(encoder.conv2(F.gelu(encoder.conv1(mel)))).transpose(1, 2)
         taps = [(stem + encoder.positional_embedding).to(mel.dtype)]

@@ -21,7 +21,7 @@ from latentsync.data.picture_dataset import ImageBatch, ImageDataset
 from latentsync.errors import ConfigError
 from latentsync.face.mask import load_mask
 from latentsync.levels import normalize
-from latentsync.losses.image import image_loss, kl_divergence
+from latentsync.losses.reconstruction import image_loss, kl_divergence
 from latentsync.training.builtin.codec_recipe import CodecRecipe
 from latentsync.training.builtin.latent_scale import LatentMoments, standardised
 from latentsync.training.loop.charts import Curve, Panel

@@ -14,7 +14,7 @@ from latentsync.checkpoint import load_codec, load_lpips, load_videomae, start_u
 from latentsync.config import load_config
 from latentsync.diffusion.level_weights import LevelWeighting
 from latentsync.errors import ConfigError, WeightsMissingError
-from latentsync.losses.image import PerceptualLoss
+from latentsync.losses.reconstruction import PerceptualLoss
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
 from latentsync.losses.trepa import TrepaLoss
 from latentsync.metrics.stable_sync import load_stable_sync

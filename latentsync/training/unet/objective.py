@@ -15,9 +15,7 @@ from latentsync.diffusion.forward_process import add_noise, estimate_clean
 from latentsync.diffusion.level_weights import LevelWeighting, level_weights
 from latentsync.diffusion.schedule import make_scheduler
 from latentsync.errors import ConfigError
-from latentsync.losses.image import PerceptualLoss
-from latentsync.losses.movement import movement_loss
-from latentsync.losses.reconstruction import noise_loss
+from latentsync.losses.reconstruction import PerceptualLoss, movement_loss, noise_loss
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
 from latentsync.losses.trepa import TrepaLoss
 from latentsync.models.codec import LatentCodec

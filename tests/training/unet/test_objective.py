@@ -16,7 +16,7 @@ from latentsync.diffusion.noise import mix_noise
 from latentsync.diffusion.schedule import make_scheduler
 from latentsync.errors import ConfigError
 from latentsync.face.mask import load_mask
-from latentsync.losses.image import PerceptualLoss
+from latentsync.losses.reconstruction import PerceptualLoss
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
 from latentsync.losses.trepa import TrepaLoss
 from latentsync.models.codec import LatentCodec
