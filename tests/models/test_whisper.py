@@ -51,7 +51,7 @@ def test_the_dtype_of_the_mel_is_the_precision():
 
 
 def test_another_length_is_refused():
-    with pytest.raises(ValueError, match="39 mel frames; the encoder hears 40"):
+    with pytest.raises(ValueError, match="39 mel frames; the encoder takes 40"):
         toy_taps()(rule_input("mel", (1, 80, 39)))
 
 
