@@ -1,9 +1,9 @@
-"""Does the mouth follow the new sound, and only that? Dubs of synthetic talkers, for which the true result is known.
+"""Does the mouth follow the new audio, and only that? Dubs of synthetic talkers, for which the true result is known.
 
     python -m benchmarks.cross_sync --mesh DIR --clips 8 --output out/cross_sync
 
 Every clip is a person that no training has seen, dubbed by the whole pipeline with what another person says, and held
-against the same person in the same scene saying that. Mouth openings are measured on the pictures by the MediaPipe
+against the same person in the same scene saying that. Mouth openings are measured in the frames by the MediaPipe
 face mesh (``--mesh``: a folder with its file and YuNet's; needed), in the true video as well as in the result. Rows:
 
 - result      the dub
@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 from benchmarks.cross_sync_rows import MouthTruth, Row, score_mouth, summarise, table
+from benchmarks.films import drawn_faces
 from latentsync.audio.mel import syncnet_mel
 from latentsync.checkpoint import load_codec, load_lpips
 from latentsync.config import load_config
@@ -42,7 +43,7 @@ from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.align import FaceAligner, align_face
 from latentsync.face.backends import yunet
 from latentsync.face.detections_file import write_detections
-from latentsync.face.detector import Detection, FaceDetector
+from latentsync.face.detector import FaceDetector
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.loading import load_pipeline
@@ -83,8 +84,8 @@ class DrawnVideo:
 
 
 @dataclass(frozen=True)
-class Instruments:
-    """What measures, beside pure functions: ``lpips`` and ``sync`` are None without their weights."""
+class Measures:
+    """What needs a network: ``lpips`` and ``sync`` are None without their weights."""
 
     mesh: FaceDetector
     codec: LatentCodec
@@ -124,7 +125,7 @@ class Instruments:
         return float(mine / true)
 
     def sync_score(self, faces: np.ndarray, waveform: np.ndarray) -> Row:
-        """By the sync network."""
+        """By the StableSyncNet."""
         if self.sync is None:
             return {}
         trace = SyncTrace(self.sync, syncnet_mel(waveform))
@@ -143,40 +144,36 @@ class Instruments:
 
 def dub(clip: CrossClip, pipeline: LipsyncPipeline, options: SyncOptions) -> np.ndarray:
     """(N, H, W, 3) uint8, by the pipeline with the drawn landmarks as tracks."""
-    known = {
-        number: [Detection(np.concatenate([points.min(0), points.max(0)]), points, 1.0)]
-        for number, points in enumerate(clip.source.landmarks)
-    }
     with tempfile.TemporaryDirectory() as folder:
-        write_detections(Path(folder) / "faces.npz", known)
+        write_detections(Path(folder) / "faces.npz", drawn_faces(clip.source))
         tracks = FaceTracks.from_file(Path(folder) / "faces.npz")
     frames = pipeline.sync(DrawnVideo(clip.source), clip.waveform, options, tracks)
     return np.stack([frame.pixels for frame in frames])
 
 
-def measure(clip: CrossClip, result: np.ndarray, with_: Instruments) -> tuple[dict[str, Row], list[SheetRow]]:
+def measure(clip: CrossClip, result: np.ndarray, measures: Measures) -> tuple[dict[str, Row], list[SheetRow]]:
     """All rows of one clip, and its rows of the contact sheet."""
-    aligner = FaceAligner(with_.keep_mask.shape[-1])
+    aligner = FaceAligner(measures.keep_mask.shape[-1])
     matrices = [aligner.matrix(points) for points in clip.source.landmarks]
     frames = {"result": result, "truth": clip.truth.pixels(), "source": clip.source.pixels()}
-    faces = {kind: with_.align(pixels, matrices) for kind, pixels in frames.items()}
+    faces = {kind: measures.align(pixels, matrices) for kind, pixels in frames.items()}
     talks = speaking(clip.truth)
     asked = MouthTruth(clip.truth.opening, clip.source.opening, talks)
     still = ~(talks[1:] | talks[:-1])
     rows = {}
     for kind, pixels in frames.items():
-        rows[kind] = score_mouth(with_.openings(pixels), asked) | with_.fidelity(faces[kind], faces["truth"])
-        rows[kind] |= {"flicker": with_.flicker(faces[kind], faces["truth"], still)}
-        rows[kind] |= with_.sync_score(faces[kind], clip.waveform)
+        rows[kind] = score_mouth(measures.openings(pixels), asked) | measures.fidelity(faces[kind], faces["truth"])
+        rows[kind] |= {"flicker": measures.flicker(faces[kind], faces["truth"], still)}
+        rows[kind] |= measures.sync_score(faces[kind], clip.waveform)
     mean = np.rint(faces["source"].mean(axis=0, keepdims=True)).astype(np.uint8).repeat(len(result), axis=0)
-    for kind, pictures in (("codec", with_.through_codec(faces["truth"])), ("mean face", mean)):
-        rows[kind] = with_.fidelity(pictures, faces["truth"])
-        rows[kind] |= {"flicker": with_.flicker(pictures, faces["truth"], still)}
+    for kind, clip_faces in (("codec", measures.through_codec(faces["truth"])), ("mean face", mean)):
+        rows[kind] = measures.fidelity(clip_faces, faces["truth"])
+        rows[kind] |= {"flicker": measures.flicker(clip_faces, faces["truth"], still)}
     moments = np.linspace(0, len(result) - 1, SHEET_TILES).round().astype(int)
     return rows, [SheetRow(kind, faces[kind][moments]) for kind in ("source", "result", "truth")]
 
 
-def load_instruments(options: argparse.Namespace, keep_mask: np.ndarray) -> Instruments:
+def load_measures(options: argparse.Namespace, keep_mask: np.ndarray) -> Measures:
     """Raises the ``WeightsError`` family."""
     missing = yunet.missing_files(options.mesh)
     if missing:
@@ -186,7 +183,7 @@ def load_instruments(options: argparse.Namespace, keep_mask: np.ndarray) -> Inst
         recipe = load_config(options.syncnet_config, SyncNetRecipe, options.syncnet)
         config = SyncNetConfig.from_dict(recipe.model)
         sync = load_stable_sync(recipe.ckpt.inference_ckpt_path, config, recipe.data.view)
-    return Instruments(
+    return Measures(
         mesh=yunet.load(options.mesh, "cpu"),
         codec=load_codec(options.codec),
         keep_mask=keep_mask,
@@ -202,7 +199,7 @@ def parse_arguments() -> argparse.Namespace:
     file("--unet", default=BUILTIN / "unet.safetensors")
     file("--codec", default=BUILTIN / "codec")
     file("--audio_encoder", default=BUILTIN / "audio_encoder.pt")
-    file("--syncnet_config", help="configuration of a sync network on pixels, for cosine and offset")
+    file("--syncnet_config", help="configuration of a StableSyncNet on pixels, for cosine and offset")
     parser.add_argument("--syncnet", nargs="*", default=[], metavar="section.key=value", help="for that configuration")
     file("--vgg", help="VGG-16 of LPIPS; without it there is none")
     file("--output", default=Path("out/cross_sync"), help="folder of the results")
@@ -220,20 +217,20 @@ def main() -> None:
     settings = model_settings(options.unet, None)
     paths = WeightPaths(options.unet, options.codec, options.audio_encoder, options.mesh)
     pipeline = load_pipeline(paths, settings)
-    with_ = load_instruments(options, load_mask(settings.mask, settings.resolution))
+    measures = load_measures(options, load_mask(settings.mask, settings.resolution))
     sampler = SamplerSettings(
         **sampler_values(options.preset, False, steps=options.steps, guidance_scale=options.guidance)
     )
-    wish = SyncOptions(sampler, batch=-(-WINDOW_FRAMES // settings.num_frames), check_output=False)
+    sync_options = SyncOptions(sampler, batch=-(-WINDOW_FRAMES // settings.num_frames), check_output=False)
     clips, sheet, dubbing = [], [], 0.0
     for number in range(options.first, options.first + options.clips):
         clip = make_cross_clip(number, options.seconds, FRAME_PER_CROP * settings.resolution)
         start = time.perf_counter()
-        result = dub(clip, pipeline, wish)
+        result = dub(clip, pipeline, sync_options)
         dubbing += time.perf_counter() - start
-        rows, pictures = measure(clip, result, with_)
+        rows, sheet_rows = measure(clip, result, measures)
         clips.append(rows)
-        sheet += pictures if len(sheet) < 3 * SHEET_CLIPS else []
+        sheet += sheet_rows if len(sheet) < 3 * SHEET_CLIPS else []
         print(f"clip {number}: {json.dumps(rows['result'])}", flush=True)
     summary = summarise(clips)
     text = table(summary, [name for name in FIGURES if name in summary["result"]])

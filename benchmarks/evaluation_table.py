@@ -1,10 +1,11 @@
-"""The tables of docs/evaluation.md, in Markdown, from reports of eval/evaluate.sh.
+"""Tables of docs/experiments/evaluation-YYYY-MM.md, in Markdown, from reports of eval/evaluate.sh.
 
     python -m benchmarks.evaluation_table REPORT/evaluation.json
-    python -m benchmarks.evaluation_table A=ONE/evaluation.json B=OTHER/evaluation.json
+    python -m benchmarks.evaluation_table A=ONE/evaluation.json B=OTHER/evaluation.json --document PAGE --mark NAME
 
 One report gives the means of result, truth and source with their intervals. Several, each with the name of its column,
-give the value of every clip beside one another, and the truth's.
+give the value of every clip beside one another, and the truth's. With ``--document`` the table takes the place of what
+stands between the lines ``<!-- NAME -->`` and ``<!-- end of NAME -->``; else it is printed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import math
 from pathlib import Path
 
+from benchmarks import tables
 from latentsync.evaluation.figures import DOES_NOT_APPLY, FIGURES, SET_FIGURES
 from latentsync.evaluation.settings import RESULT, ROWS, TRUTH
 
@@ -69,14 +71,21 @@ def _number(value: float | str | None) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reports", nargs="+", help="evaluation.json, or COLUMN=evaluation.json for several")
-    given = parser.parse_args().reports
+    parser.add_argument("--document", type=Path, help="Markdown with the two marks")
+    parser.add_argument("--mark", default=tables.MARK, help=f"name in the marks ({tables.MARK})")
+    options = parser.parse_args()
+    given = options.reports
     if len(given) == 1:
         lines = means(json.loads(Path(given[0]).read_text(encoding="utf-8")))
     else:
         named = dict(each.split("=", 1) for each in given)
         lines = clips({column: json.loads(Path(path).read_text(encoding="utf-8")) for column, path in named.items()})
     lines.insert(1, ["---"] * len(lines[0]))
-    print("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    if options.document is None:
+        print(text)
+    else:
+        tables.fill(options.document, text, options.mark)
 
 
 if __name__ == "__main__":

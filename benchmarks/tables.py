@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
+MARK = "measured"
 Content = dict[str, Any]
 Table = tuple[Sequence[str], list[list[object]]]
 
@@ -99,13 +99,14 @@ def markdown(content: Content) -> str:
     return "\n".join([*lines, "", said])
 
 
-def fill(document: str, text: str) -> str:
-    """``text`` between the two marks of ``document``."""
-    before, found, rest = document.partition(BEGIN)
-    _, ended, after = rest.partition(END)
+def fill(document: Path, text: str, mark: str = MARK) -> None:
+    """Write ``text`` between the lines ``<!-- mark -->`` and ``<!-- end of mark -->`` of ``document``."""
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    before, found, rest = document.read_text(encoding="utf-8").partition(begin)
+    _, ended, after = rest.partition(end)
     if not found or not ended:
-        raise SystemExit(f"the document has no lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+        raise SystemExit(f"{document} has no lines {begin} and {end}")
+    document.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def plot(contents: list[Content], path: Path) -> None:
@@ -154,8 +155,7 @@ def main() -> None:
     if options.document is None:
         print(text)
     else:
-        document = fill(options.document.read_text(encoding="utf-8"), text)
-        options.document.write_text(document, encoding="utf-8")
+        fill(options.document, text)
     if options.plot is not None:
         plot(contents, options.plot)
 

@@ -1,10 +1,11 @@
-"""The tables of docs/evaluation.md say what the reports say."""
+"""The tables of docs/experiments/evaluation-YYYY-MM.md say what the reports say."""
 
 from __future__ import annotations
 
 import json
+import sys
 
-from benchmarks.evaluation_table import clips, means
+from benchmarks.evaluation_table import clips, main, means
 from latentsync.evaluation.clip import ClipScores
 from latentsync.evaluation.figures import FIGURES, SET_FIGURES
 from latentsync.evaluation.missing import Missing
@@ -35,3 +36,19 @@ def test_several_reports_beside_one_another():
         ["figure (a / b)", "one", "other", "ground truth"],
         ["LMD (px at 256) ↓", "1 / 1", "2 / 2", "– / –"],
     ]
+
+
+def test_a_table_takes_its_place_in_the_document(tmp_path, monkeypatch):
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(report(lmd=1.0)))
+    document = tmp_path / "page.md"
+    other = "<!-- measured -->\nkept\n<!-- end of measured -->\n"
+    document.write_text(f"{other}<!-- two -->\nold\n<!-- end of two -->\nafter\n")
+    reports = [f"{name}={tmp_path / name}.json" for name in ("one", "other")]
+    monkeypatch.setattr(sys, "argv", ["evaluation_table", *reports, "--document", str(document), "--mark", "two"])
+    main()
+    text = document.read_text()
+    assert text.startswith(other)
+    assert "old" not in text
+    assert "| LMD (px at 256) ↓ | 1 / 1 | 1 / 1 | – / – |" in text
+    assert text.endswith("<!-- end of two -->\nafter\n")

@@ -52,7 +52,7 @@ def run(monkeypatch, *arguments):
 
 def test_tables_take_their_place_in_the_document_and_do_so_again(files, tmp_path, monkeypatch):
     document, plot = tmp_path / "doc.md", tmp_path / "pictures" / "plot.png"
-    document.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    document.write_text("before\n<!-- measured -->\nold\n<!-- end of measured -->\nafter\n")
     run(monkeypatch, *files, "--document", document, "--plot", plot)
     text = document.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
