@@ -6,12 +6,19 @@ import argparse
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentsync.errors import LatentSyncError
 from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET, PRESETS
+from latentsync.page.storage import StorageLimits, UploadLimits
 from latentsync.stream import exit_process
 
+if TYPE_CHECKING:
+    from latentsync.page.server import ServerSettings
+
+GB = 10**9
 ASSETS = Path(__file__).parent / "assets"
 
 
@@ -24,6 +31,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen at (the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also make a public address through Gradio's servers")
+    parser.add_argument(
+        "--allow_host",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="further names that the page is reached by, such as that of a proxy in front of it: page.example",
+    )
+    parser.add_argument("--auth", type=Path, metavar="FILE", help="ask for a login: lines NAME:PASSWORD of this file")
+    storage, uploads = StorageLimits(), UploadLimits()
+    for flag, value, text in (
+        ("--visitor_gb", storage.per_visitor / GB, "gigabytes that one visitor may have here"),
+        ("--total_gb", storage.in_all / GB, "gigabytes that all visitors may have here, with their results"),
+        ("--reserve_gb", storage.reserve / GB, "gigabytes of the disk that stay free; below, nothing is taken"),
+        ("--upload_minutes", uploads.seconds / 60, "minutes that an upload may take"),
+    ):
+        parser.add_argument(flag, type=float, default=value, metavar="N", help=f"{text} ({value:g})")
     parser.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
     parser.add_argument(
         "--preset",
@@ -38,7 +61,7 @@ def serve(arguments: argparse.Namespace) -> None:
     from latentsync.inference.weights import WeightPaths, installed_weights
     from latentsync.media.limits import MediaLimits
     from latentsync.page.jobs import Example, JobQueue
-    from latentsync.page.server import serving
+    from latentsync.page.server import serving, who_can_reach
     from latentsync.runtime.malloc import keep_freed_memory
 
     keep_freed_memory()
@@ -52,15 +75,34 @@ def serve(arguments: argparse.Namespace) -> None:
         ASSETS / "sample_audio.wav",
         ASSETS / "sample_faces.npz",
     )
-    studio = JobQueue(weights, MediaLimits(), [sample])
-    with serving(
-        studio, host=arguments.host, port=arguments.port, share=arguments.share, preset=arguments.preset
-    ) as address:
-        print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
+    settings = server_settings(arguments)
+    jobs = JobQueue(weights, MediaLimits(), [sample])
+    with serving(jobs, settings, arguments.preset) as address:
+        print(f"The page is at {address} (Ctrl-C ends it).{who_can_reach(settings, address)}", flush=True)
         if chosen.are_builtin:
             print("It runs the built-in models. The published ones: python -m scripts.download_checkpoints", flush=True)
-        studio.warm_up()
+        jobs.warm_up()
         threading.Event().wait()
+
+
+def server_settings(arguments: argparse.Namespace) -> ServerSettings:
+    """Where the page is served, for whom, and how much they may send. Raises ``ConfigError``."""
+    from latentsync.page.login import Accounts
+    from latentsync.page.server import ServerSettings
+
+    return ServerSettings(
+        host=arguments.host,
+        port=arguments.port,
+        share=arguments.share,
+        allow_hosts=tuple(arguments.allow_host),
+        accounts=Accounts.read(arguments.auth) if arguments.auth else None,
+        storage=StorageLimits(
+            per_visitor=round(arguments.visitor_gb * GB),
+            in_all=round(arguments.total_gb * GB),
+            reserve=round(arguments.reserve_gb * GB),
+        ),
+        uploads=UploadLimits(seconds=arguments.upload_minutes * 60),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,14 +113,15 @@ def main(arguments: list[str] | None = None) -> int:
     except LatentSyncError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:  # Gradio's: the port is taken, or the address is not this machine's
-        print(f"Error: the page cannot be served: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print("The page is closed.", file=sys.stderr)
+        with suppress(OSError):  # of a terminal that has gone
+            print("The page is closed.", file=sys.stderr)
     return 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end is cleaned up after like Ctrl-C
+    for name in ("SIGTERM", "SIGHUP"):  # an end that is asked for politely is cleaned up after like Ctrl-C
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # by nohup, say
+            signal.signal(number, signal.default_int_handler)
     exit_process(main())

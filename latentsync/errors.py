@@ -140,6 +140,12 @@ class TrainingError(LatentSyncError):
     exit_code = 80
 
 
+class ServerError(LatentSyncError):
+    """The page cannot be served where it was asked to be."""
+
+    exit_code = 90
+
+
 class StoppedError(LatentSyncError):
     """Whoever started the run has stopped it."""
 

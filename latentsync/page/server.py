@@ -1,78 +1,185 @@
-"""Serving the page: its folder, its limits towards the network, and a clean end."""
+"""Serving the page: its folder, everything that stands between it and the network, and a clean end."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from starlette.middleware import Middleware
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp
 
+from latentsync.errors import ServerError
 from latentsync.page.jobs import JobQueue
+from latentsync.page.listener import bind, listening
+from latentsync.page.login import Accounts, Login
+from latentsync.page.origins import OwnOrigin, TrustedHosts, is_everywhere, is_loopback, own_addresses
+from latentsync.page.page_folder import page_folder
+from latentsync.page.routes import OpenRoutes
+from latentsync.page.storage import Storage, StorageLimits, UploadLimits
 from latentsync.page.visitors import VisitorFolders
+
+if TYPE_CHECKING:
+    from gradio import Blocks
 
 KEEP_SECONDS = 24 * 3600  # that files of visitors are kept
 
 
-@contextmanager
-def serving(
-    studio: JobQueue,
-    *,
-    host: str = "127.0.0.1",
-    port: int | None = None,
-    share: bool = False,
-    preset: str | None = None,
-) -> Iterator[str]:
-    """The page's address while the block runs. ``port`` None: the first free one from 7860.
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the page is served, for whom, and how much they may send.
 
-    Everything that visitors send or get lies in one folder, which is removed at the end. Raises ``OSError`` for a
-    port that is taken.
+    ``port`` None: the first free one from 7860. ``share``: through Gradio's servers too. ``allow_hosts``: further names
+    that the page is reached by, as a proxy in front of it passes them on. ``accounts`` None: no login.
     """
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    share: bool = False
+    allow_hosts: tuple[str, ...] = ()
+    accounts: Accounts | None = None
+    storage: StorageLimits = field(default_factory=StorageLimits)
+    uploads: UploadLimits = field(default_factory=UploadLimits)
+
+
+@contextmanager
+def serving(jobs: JobQueue, settings: ServerSettings | None = None, preset: str | None = None) -> Iterator[str]:
+    """The page's address while the block runs.
+
+    Everything that visitors send or get lies in one folder, which is removed at the end. Raises ``ConfigError`` and
+    ``ServerError`` for a place that the page cannot be served at.
+    """
+    settings = settings or ServerSettings()
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="latentsync_page_", ignore_cleanup_errors=True))
+        hosts = TrustedHosts(settings.host, settings.allow_hosts)
+        sock = stack.enter_context(bind(settings.host, settings.port))
+        folder = stack.enter_context(page_folder())
         stack.enter_context(_gradio_folder(folder))  # before its modules are imported and components made
-        from latentsync.page.layout import build_page
-        from latentsync.page.theme import CSS, THEME
-        from latentsync.page.upload_guard import NoForeignFiles, no_downloads
+        from latentsync.page.upload_guard import no_downloads
 
         stack.enter_context(no_downloads())
-        stack.callback(studio.close)
-        folders = VisitorFolders(Path(folder) / "jobs", KEEP_SECONDS)
+        stack.callback(jobs.close)
+        storage = Storage(folder, settings.storage)
+        folders = VisitorFolders(storage, KEEP_SECONDS)
         stack.callback(folders.close)
         folders.keep_clean()
-        blocks = build_page(studio, folders, KEEP_SECONDS, preset)
+        blocks, app = mount(jobs, folders, preset)
+        guarded = guard(app, blocks, storage, hosts, settings.accounts, settings.uploads, jobs.limits.bytes)
+        stack.enter_context(listening(guarded, sock))
         stack.callback(blocks.close, verbose=False)
-        _, local, public = blocks.launch(
-            server_name=host,
-            server_port=port,
-            share=share,
-            prevent_thread_lock=True,
-            quiet=True,
-            show_error=False,  # what may be shown is shown by the handlers
-            inbrowser=False,
-            max_file_size=studio.limits.bytes,
-            run_history=False,
-            ssr_mode=False,
-            enable_monitoring=False,
-            mcp_server=False,
-            footer_links=["api"],
-            theme=THEME,
-            css=CSS,
-            app_kwargs={"middleware": [Middleware(NoForeignFiles)]},
-        )
-        yield public or local
+        local = "127.0.0.1" if is_everywhere(settings.host) else settings.host.strip("[]")
+        port = sock.getsockname()[1]
+        if settings.share:
+            yield stack.enter_context(_shared(blocks, hosts, local, port))
+        else:
+            yield f"http://[{local}]:{port}/" if ":" in local else f"http://{local}:{port}/"
+
+
+def who_can_reach(settings: ServerSettings, address: str) -> str:
+    """One sentence on who can use the page at ``address`` besides people at this machine; '' for nobody."""
+    if settings.share:
+        who = "Everybody who has this address"
+    elif is_loopback(settings.host):
+        return ""
+    else:
+        where = ", ".join(own_addresses()) if is_everywhere(settings.host) else settings.host
+        who = f"Everybody who reaches port {urlsplit(address).port} of this machine over the network ({where})"
+    if settings.accounts is None:
+        return f" {who} can use it, without a login: --auth FILE asks for a name and a password."
+    return f" {who} is asked for a name and a password, which only a proxy with TLS in front keeps secret."
+
+
+def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None) -> tuple[Blocks, ASGIApp]:
+    """The page's components, and an application that serves them and everything else that Gradio has."""
+    import gradio as gr
+
+    from latentsync.page.layout import build_page
+    from latentsync.page.theme import CSS, THEME
+
+    blocks = build_page(jobs, folders, KEEP_SECONDS, preset)
+    for function in blocks.fns.values():
+        function.queue = True  # so that nothing needs the routes that go around the queue
+    blocks.api_open = False
+    app = Starlette()
+    gr.mount_gradio_app(
+        app,  # type: ignore[arg-type]  # of a FastAPI, it uses what a Starlette has
+        blocks,
+        path="/",
+        show_error=False,  # what may be shown is shown by the handlers
+        max_file_size=jobs.limits.bytes,  # browsers refuse larger ones
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        footer_links=["api"],
+        theme=THEME,
+        css=CSS,
+    )
+    blocks.has_launched = True  # from now on, Gradio takes files from its own folder only
+    mounted: Any = next(route.app for route in app.routes if isinstance(route, Mount))
+    blocks.app = mounted  # whose streams ``Blocks.close`` ends
+    return blocks, app
+
+
+def guard(
+    app: ASGIApp,
+    blocks: Blocks,
+    storage: Storage,
+    hosts: TrustedHosts,
+    accounts: Accounts | None,
+    limits: UploadLimits,
+    most: int,
+) -> ASGIApp:
+    """``app`` behind everything that a request has to pass; an upload has ``most`` bytes."""
+    from latentsync.page.upload_guard import NoForeignFiles
+    from latentsync.page.uploads import Uploads
+
+    functions = blocks.fns.values()
+    names = [each.api_name for each in functions if each.api_name and each.api_visibility == "public"]
+    app = Uploads(app, storage, limits, most, blocks.upload_file_set.add)
+    app = OpenRoutes(NoForeignFiles(app), names)
+    if accounts is not None:
+        app = Login(app, accounts)
+    return OwnOrigin(app, hosts)
 
 
 @contextmanager
-def _gradio_folder(folder: str) -> Iterator[None]:
+def _gradio_folder(folder: Path) -> Iterator[None]:
     """Have Gradio keep uploads and results in ``folder``."""
     before = os.environ.get("GRADIO_TEMP_DIR")
-    os.environ["GRADIO_TEMP_DIR"] = folder
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     try:
         yield
     finally:
         os.environ.pop("GRADIO_TEMP_DIR")
         if before is not None:
             os.environ["GRADIO_TEMP_DIR"] = before
+
+
+@contextmanager
+def _shared(blocks: Blocks, hosts: TrustedHosts, host: str, port: int) -> Iterator[str]:
+    """The page's public address through Gradio's servers, while the block runs."""
+    import httpx
+    from gradio import networking, tunneling
+    from gradio.exceptions import ChecksumMismatchError, ShareCertificateWriteError
+
+    failures = (OSError, RuntimeError, ValueError, httpx.HTTPError, ChecksumMismatchError, ShareCertificateWriteError)
+    try:
+        try:
+            address = networking.setup_tunnel(host, port, blocks.share_token, None, None)
+        except failures as error:
+            raise ServerError(
+                f"Gradio's servers gave no public address: {error}.",
+                remedy="Look at the connection, or start without --share.",
+            ) from error
+        public = urlsplit(address).netloc
+        hosts.add(public)
+        yield f"https://{public}/"
+    finally:
+        for tunnel in tunneling.CURRENT_TUNNELS:
+            tunnel.kill()

@@ -19,7 +19,7 @@ from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.page.jobs import Example, JobQueue
-from latentsync.page.server import serving
+from latentsync.page.server import ServerSettings, serving
 from tests.inference.world import ClockAudio, Identity, face_landmarks
 from tests.media.synthetic import tone, write_clip, write_wav
 
@@ -124,7 +124,7 @@ def green_people(path: Path) -> set[str]:
 
 
 @contextmanager
-def stage(example: Example, limits: MediaLimits | None = None, **settings):
+def stage(example: Example, limits: MediaLimits | None = None, server: ServerSettings | None = None, **settings):
     """The address of a page over stub networks, and its jobs; ``settings`` are those of ``JobQueue``."""
     builtin = WeightPaths.builtin()
     weights = {
@@ -134,7 +134,7 @@ def stage(example: Example, limits: MediaLimits | None = None, **settings):
     weights[SECOND_CHECKPOINT] = WeightPaths(builtin.unet, builtin.codec, builtin.whisper, builtin.auxiliary / "other")
     StageNetworks.loads, StageNetworks.seconds, StageNetworks.steps = [], 0.0, 0
     jobs = JobQueue(weights, limits or MediaLimits(), [example], StageNetworks, **settings)
-    with serving(jobs) as address:
+    with serving(jobs, server) as address:
         yield address, jobs
 
 

@@ -15,8 +15,10 @@ import httpx
 import pytest
 
 import gradio_app
-from latentsync.errors import WeightsMissingError
+from latentsync.errors import ConfigError, ServerError, WeightsMissingError
 from latentsync.inference.presets import PRESETS
+from latentsync.page.server import ServerSettings
+from latentsync.page.storage import StorageLimits
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 300  # s; the machine may be busy
@@ -28,8 +30,8 @@ def asked(monkeypatch):
     seen = {}
 
     @contextmanager
-    def serving(studio, **settings):
-        seen.update(settings, studio=studio)
+    def serving(jobs, settings, preset):
+        seen.update(settings=settings, jobs=jobs, preset=preset)
         raise KeyboardInterrupt
         yield
 
@@ -40,15 +42,24 @@ def asked(monkeypatch):
 
 def test_nobody_else_reaches_it_unless_asked(asked):
     assert gradio_app.main([]) == 0
-    studio = asked.pop("studio")
-    assert asked == {"host": "127.0.0.1", "port": None, "share": False, "preset": None}
-    assert next(iter(studio.weights.values())).check() and all(example.faces.is_file() for example in studio.examples)
+    assert asked["settings"] == ServerSettings() and asked["preset"] is None
+    assert asked["settings"].host == "127.0.0.1" and not asked["settings"].share
+    jobs = asked["jobs"]
+    assert next(iter(jobs.weights.values())).check() and all(example.faces.is_file() for example in jobs.examples)
 
 
-def test_flags(asked, capsys):
-    assert gradio_app.main(["--host", "0.0.0.0", "--port", "7999", "--share", "--preset", "fast"]) == 0
-    del asked["studio"]
-    assert asked == {"host": "0.0.0.0", "port": 7999, "share": True, "preset": "fast"}
+def test_flags(asked, capsys, tmp_path):
+    accounts = tmp_path / "accounts"
+    accounts.write_text("anna:correct horse\n")
+    place = ["--host", "0.0.0.0", "--port", "7999", "--share", "--allow_host", "page.example", "b.example:8443"]
+    sizes = ["--visitor_gb", "0.5", "--total_gb", "3", "--reserve_gb", "0.25", "--upload_minutes", "2"]
+    assert gradio_app.main([*place, *sizes, "--auth", str(accounts), "--preset", "fast"]) == 0
+    settings = asked["settings"]
+    assert (settings.host, settings.port, settings.share) == ("0.0.0.0", 7999, True)
+    assert settings.allow_hosts == ("page.example", "b.example:8443")
+    assert settings.storage == StorageLimits(5 * 10**8, 3 * 10**9, 25 * 10**7)
+    assert settings.uploads.seconds == 120 and asked["preset"] == "fast"
+    assert settings.accounts.know("anna", "correct horse") and not settings.accounts.know("anna", "wrong")
     with pytest.raises(SystemExit):
         gradio_app.main(["--preset", "nonsense"])
     said = capsys.readouterr().err
@@ -61,10 +72,30 @@ def test_a_folder_without_weights_is_a_sentence(asked, tmp_path, capsys):
     assert "latentsync_unet.pt" in said and "download_checkpoints" in said and not asked
 
 
+@pytest.mark.parametrize(
+    "flags, code, words",
+    [
+        (["--port", "0"], ConfigError, "There is no port 0.\n  -> Use one from 1 to 65535"),
+        (["--port", "-1"], ConfigError, "There is no port -1."),
+        (["--port", "70000"], ConfigError, "There is no port 70000."),
+        (["--host", "no.such.host.invalid"], ConfigError, "There is no host 'no.such.host.invalid'."),
+        (["--host", "192.0.2.1"], ServerError, "of 192.0.2.1 cannot be had"),
+        (["--allow_host", "http://page.example"], ConfigError, "'http://page.example' is not the name of a host."),
+        (["--auth", "no/such/file"], ConfigError, "no/such/file cannot be read"),
+    ],
+)
+def test_a_place_where_it_cannot_be_served_is_a_sentence(capsys, flags, code, words):
+    assert gradio_app.main(flags) == code.exit_code
+    said = capsys.readouterr().err
+    assert words in said and "GRADIO" not in said and "Traceback" not in said
+
+
 def test_a_port_that_is_taken_is_a_sentence(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert gradio_app.main(["--port", str(taken.getsockname()[1])]) == 1
-    assert "Error: the page cannot be served" in capsys.readouterr().err
+        port = taken.getsockname()[1]
+        assert gradio_app.main(["--port", str(port)]) == ServerError.exit_code
+    said = capsys.readouterr().err
+    assert f"Error: Port {port} of 127.0.0.1 cannot be had" in said and "--port" in said and "GRADIO" not in said
 
 
 def test_it_starts_serves_and_ends_without_leaving_anything(tmp_path):

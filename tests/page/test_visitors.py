@@ -5,26 +5,71 @@ from __future__ import annotations
 import os
 import time
 
-from latentsync.page.visitors import VisitorFolders
+import pytest
+
+from latentsync.errors import DiskFullError
+from latentsync.page.storage import Storage, StorageLimits
+from latentsync.page.visitors import EMPTY_SECONDS, VisitorFolders, address_of, visitor_of
 
 
-def test_every_job_has_a_folder_of_its_own_whatever_the_visitor_is_called(tmp_path):
-    folders = VisitorFolders(tmp_path / "jobs", keep_seconds=100)
+@pytest.fixture
+def folders(tmp_path):
+    return VisitorFolders(Storage(tmp_path, StorageLimits(reserve=0)), keep_seconds=100)
+
+
+def age(path, seconds):
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+def test_every_job_has_a_folder_of_its_own_whatever_the_visitor_is_called(folders, tmp_path):
     names = ["a", "b", "../../etc", "", "x" * 1000, "\ud800"]
     jobs = [folders.new_job(name) for name in names + ["a"]]
     assert len(set(jobs)) == len(jobs)
     assert all(job.is_dir() and job.parents[1] == tmp_path / "jobs" for job in jobs)
     assert jobs[0].parent == jobs[-1].parent and jobs[0].parent != jobs[1].parent
-    other = VisitorFolders(tmp_path / "jobs", keep_seconds=100)
+    other = VisitorFolders(Storage(tmp_path, StorageLimits(reserve=0)), keep_seconds=100)
     assert other.new_job("a").parent != jobs[0].parent  # not to be guessed from the visitor's name
 
 
-def test_old_jobs_are_removed_and_young_ones_stay(tmp_path):
-    folders = VisitorFolders(tmp_path / "jobs", keep_seconds=100)
+def test_old_jobs_are_removed_and_young_ones_stay(folders):
     old, young, alone = folders.new_job("a"), folders.new_job("a"), folders.new_job("b")
     (old / "result.mp4").write_text("x")
     for job in (old, alone):
-        os.utime(job, (time.time() - 200,) * 2)
+        age(job, 200)
     folders.clean()
-    assert not old.exists() and young.exists()
-    assert not alone.parent.exists()
+    assert not old.exists() and young.exists() and not alone.exists()
+
+
+def test_folders_that_have_long_been_empty_are_removed(folders, tmp_path):
+    used, empty, full, fresh = folders.new_job("a"), tmp_path / "hash", tmp_path / "full", tmp_path / "fresh"
+    for folder in (empty, full, fresh):
+        folder.mkdir()
+    (full / "film.mp4").touch()
+    for folder in (used.parent, empty, full, tmp_path / "incoming"):
+        age(folder, EMPTY_SECONDS + 1)
+    folders.clean()
+    assert not empty.exists() and used.exists() and fresh.exists() and (full / "film.mp4").exists()
+    assert (tmp_path / "incoming").exists()  # uploads begin there at any time
+
+
+def test_no_job_begins_on_a_full_disk(tmp_path):
+    full = VisitorFolders(Storage(tmp_path, StorageLimits(reserve=10**18)), keep_seconds=100)
+    with pytest.raises(DiskFullError, match="no room"):
+        full.new_job("a")
+    assert not (tmp_path / "jobs").exists()
+
+
+@pytest.mark.parametrize(
+    "client, address",
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_a_visitor_is_an_address_or_an_account(client, address):
+    assert address_of({"client": (client, 1)}) == address
+    assert visitor_of({"client": (client, 1)}) == f"address {address}"
+    assert visitor_of({"client": (client, 1), "user_name": "anna"}) == "account anna"

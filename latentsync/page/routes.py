@@ -1,0 +1,65 @@
+"""Which of Gradio's routes are answered: those that the page and programs that call it need, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from starlette.responses import PlainTextResponse
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+API = "/gradio_api"
+UPLOAD = f"{API}/upload"
+UPLOAD_PROGRESS = f"{API}/upload_progress"
+FILE = f"{API}/file="
+
+# (method, Gradio's own name of the route). Everything else is answered with 404: what Gradio has besides hands files to
+# the system's ffmpeg, passes on other servers, skips the queue, or serves features that the page does not use.
+OPEN = frozenset(
+    {
+        ("GET", "/"),  # the page
+        ("HEAD", "/"),
+        ("GET", "/assets/{path:path}"),
+        ("GET", "/static/{path:path}"),
+        ("GET", "/theme.css"),
+        ("GET", "/favicon.ico"),
+        ("GET", "/robots.txt"),
+        ("GET", "/config"),  # what programs learn the page from
+        ("GET", f"{API}/info"),
+        ("POST", UPLOAD),  # files in, files out
+        ("GET", UPLOAD_PROGRESS),
+        ("GET", f"{FILE}{{path_or_url:path}}"),
+        ("HEAD", f"{FILE}{{path_or_url:path}}"),
+        ("POST", f"{API}/queue/join"),  # jobs
+        ("GET", f"{API}/queue/data"),
+        ("POST", f"{API}/cancel"),
+        ("POST", f"{API}/reset"),
+        ("GET", f"{API}/heartbeat/{{session_hash}}"),
+        ("POST", f"{API}/call/{{api_name}}"),  # jobs without a client library
+        ("GET", f"{API}/call/{{api_name}}/{{event_id}}"),
+        ("POST", f"{API}/call/v2/{{api_name}}"),
+        ("GET", f"{API}/call/v2/{{api_name}}/{{event_id}}"),
+    }
+)
+
+
+class OpenRoutes:
+    """Answers 404 to everything but ``OPEN``; ``{api_name}`` is one of ``api_names``."""
+
+    def __init__(self, app: ASGIApp, api_names: Collection[str]) -> None:
+        self._app = app
+        self._patterns = [
+            (method, compile_path(route.replace("{api_name}", name))[0])
+            for method, route in OPEN
+            for name in (api_names if "{api_name}" in route else [""])
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and self.is_open(scope["method"], scope["path"])):
+            await self._app(scope, receive, send)
+        else:
+            await PlainTextResponse("Not found", 404)(scope, receive, send)
+
+    def is_open(self, method: str, path: str) -> bool:
+        """Whether a request is let through. ``path`` is decoded, as the server gives it."""
+        return any(method == known and pattern.match(path) for known, pattern in self._patterns)
