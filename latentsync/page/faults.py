@@ -52,6 +52,11 @@ class FaultLog:
             logger.warning("%s: %s%s", type(error).__name__, _one_line(str(error)), left_out)
         return line
 
+    def note(self, what: str, error: Exception) -> None:
+        """Log in one line that ``what`` ended in an error which is no fault of this program."""
+        if (left_out := self._due(error)) is not None:
+            logger.warning("%s: %s%s", _one_line(what), _one_line(repr(error)), left_out)
+
     def _log_fault(self, error: Exception) -> None:
         if (left_out := self._due(error)) is None:
             return

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -106,6 +107,12 @@ class Login:
         while len(self._failures) > MOST_COUNTED:
             self._failures.popitem(last=False)
         return len(recent) >= MOST_FAILURES
+
+
+def user_of(request: Request) -> str | None:
+    """Whose request it is, behind ``Login``."""
+    name: str | None = request.scope.get("user_name")
+    return name
 
 
 def _credentials(header: str) -> tuple[str | None, str]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 
+from h11 import LocalProtocolError
 from starlette.responses import PlainTextResponse
 from starlette.routing import compile_path
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from latentsync.page.faults import FaultLog
+from latentsync.page.wording import NOT_UNDERSTOOD
 
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"
@@ -55,7 +60,7 @@ class OpenRoutes:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or (scope["type"] == "http" and self.is_open(scope["method"], scope["path"])):
+        if scope["type"] != "http" or self.is_open(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
         else:
             await PlainTextResponse("Not found", 404)(scope, receive, send)
@@ -63,3 +68,39 @@ class OpenRoutes:
     def is_open(self, method: str, path: str) -> bool:
         """Whether a request is let through. ``path`` is decoded, as the server gives it."""
         return any(method == known and pattern.match(path) for known, pattern in self._patterns)
+
+
+class Understood:
+    """Answers 400 with a sentence, and one line in the log, where Gradio fails on a request.
+
+    It takes for granted that its own page asks, and has tracebacks for numbers and names that the page would not send.
+    Failures of ours do not come here: they are in the stream of a job.
+    """
+
+    def __init__(self, app: ASGIApp, faults: FaultLog) -> None:
+        self._app, self._faults = app, faults
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answered = failed = ended = False
+
+        async def watch(message: Message) -> None:
+            nonlocal answered, failed, ended
+            failed = failed or message.get("status") == 500
+            if not failed:
+                await send(message)
+                answered = True
+                ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:  # noqa: BLE001  the page lives on, and says so
+            failed = True
+            self._faults.note(f"Gradio failed on {scope['method']} {scope['path'][:100]}", error)
+        if failed and not answered:
+            await PlainTextResponse(NOT_UNDERSTOOD, 400)(scope, receive, send)
+        elif failed and not ended:
+            with suppress(LocalProtocolError):  # less was sent than announced: the connection is closed then
+                await send({"type": "http.response.body", "body": b"", "more_body": False})

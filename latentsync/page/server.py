@@ -15,12 +15,13 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from latentsync.errors import ServerError
+from latentsync.page.faults import FaultLog
 from latentsync.page.jobs import JobQueue
 from latentsync.page.listener import bind, listening
-from latentsync.page.login import Accounts, Login
+from latentsync.page.login import Accounts, Login, user_of
 from latentsync.page.origins import OwnOrigin, TrustedHosts, is_everywhere, is_loopback, own_addresses
 from latentsync.page.page_folder import page_folder
-from latentsync.page.routes import OpenRoutes
+from latentsync.page.routes import OpenRoutes, Understood
 from latentsync.page.storage import Storage, StorageLimits, UploadLimits
 from latentsync.page.visitors import VisitorFolders
 
@@ -68,7 +69,7 @@ def serving(jobs: JobQueue, settings: ServerSettings | None = None, preset: str 
         folders = VisitorFolders(storage, KEEP_SECONDS)
         stack.callback(folders.close)
         folders.keep_clean()
-        blocks, app = mount(jobs, folders, preset)
+        blocks, app = mount(jobs, folders, preset, settings.accounts is not None)
         guarded = guard(app, blocks, storage, hosts, settings.accounts, settings.uploads, jobs.limits.bytes)
         stack.enter_context(listening(guarded, sock))
         stack.callback(blocks.close, verbose=False)
@@ -94,8 +95,11 @@ def who_can_reach(settings: ServerSettings, address: str) -> str:
     return f" {who} is asked for a name and a password, which only a proxy with TLS in front keeps secret."
 
 
-def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None) -> tuple[Blocks, ASGIApp]:
-    """The page's components, and an application that serves them and everything else that Gradio has."""
+def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None, login: bool) -> tuple[Blocks, ASGIApp]:
+    """The page's components, and an application that serves them and everything else that Gradio has.
+
+    ``login``: it stands behind one, and learns from it who somebody is.
+    """
     import gradio as gr
 
     from latentsync.page.layout import build_page
@@ -110,6 +114,7 @@ def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None) -> tuple[
         app,  # type: ignore[arg-type]  # of a FastAPI, it uses what a Starlette has
         blocks,
         path="/",
+        auth_dependency=user_of if login else None,
         show_error=False,  # what may be shown is shown by the handlers
         max_file_size=jobs.limits.bytes,  # browsers refuse larger ones
         run_history=False,
@@ -141,7 +146,7 @@ def guard(
 
     functions = blocks.fns.values()
     names = [each.api_name for each in functions if each.api_name and each.api_visibility == "public"]
-    app = Uploads(app, storage, limits, most, blocks.upload_file_set.add)
+    app = Uploads(Understood(app, FaultLog()), storage, limits, most, blocks.upload_file_set.add)
     app = OpenRoutes(NoForeignFiles(app), names)
     if accounts is not None:
         app = Login(app, accounts)
