@@ -14,6 +14,7 @@ from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.page.fair_queue import Visitor
 from latentsync.page.jobs import JobQueue, JobRequest
+from latentsync.page.storage import Storage, StorageLimits
 from latentsync.page.visitors import VisitorFolders
 from scripts import inference
 
@@ -76,7 +77,7 @@ def test_command_line_page_and_evaluation_take_the_same_networks_and_steps(tmp_p
     jobs = JobQueue({"mine": WeightPaths.in_directory(folder)}, MediaLimits())
     with pytest.raises(StoppedError):
         request = JobRequest(video, audio, "mine", preset="preview", steps=3)
-        list(jobs.perform(request, VisitorFolders(tmp_path / "jobs", 100), Visitor()))
+        list(jobs.perform(request, VisitorFolders(Storage(tmp_path, StorageLimits(reserve=0)), 100), Visitor()))
     jobs.close()
 
     expected = apply_preset("preview", WeightPaths.in_directory(folder), steps=3)

@@ -9,6 +9,7 @@ import pytest
 from latentsync.errors import AudioError, StoppedError, VideoError
 from latentsync.page.fair_queue import RepeatedError, Visitor, Waiting
 from latentsync.page.jobs import JobRequest, JobResult
+from latentsync.page.storage import Storage, StorageLimits
 from latentsync.page.visitors import VisitorFolders
 from tests.media.test_limits import web_page
 from tests.page.stage import StageNetworks, wait_until
@@ -18,7 +19,7 @@ ANN, BEN, CY = (Visitor(name, f"{name}'s page") for name in ("Ann", "Ben", "Cy")
 
 @pytest.fixture
 def folders(tmp_path):
-    return VisitorFolders(tmp_path / "jobs", keep_seconds=1000)
+    return VisitorFolders(Storage(tmp_path, StorageLimits(reserve=0)), keep_seconds=1000)
 
 
 @pytest.fixture
