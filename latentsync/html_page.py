@@ -1,4 +1,4 @@
-"""HTML pages that need nothing besides themselves: one style, pictures and plots inside the file."""
+"""HTML pages that need nothing besides themselves: one style, images and plots inside the file."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def document(title: str, body: Iterable[str], style: str = "") -> str:
 
 
 def plot(figure: Figure, text: str) -> str:
-    """A drawn figure as a picture; ``text`` says what it shows."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    return image("png", picture.getvalue(), text)
+    """A drawn figure as an image; ``text`` says what it shows."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return image("png", buffer.getvalue(), text)
 
 
 def photograph(pixels: np.ndarray, text: str) -> str:
-    """(H, W, 3) uint8 RGB as a JPEG picture."""
+    """(H, W, 3) uint8 RGB as a JPEG image."""
     import cv2
 
     return image("jpeg", cv2.imencode(".jpg", pixels[..., ::-1])[1].tobytes(), text)
 
 
 def image(kind: str, content: bytes, text: str) -> str:
-    """An encoded picture of type image/``kind``."""
+    """An encoded image of type image/``kind``."""
     return f'<img alt="{escape(text)}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'

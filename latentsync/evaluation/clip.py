@@ -76,16 +76,17 @@ def gather_inputs(
     settings: EvaluationSettings,
 ) -> dict[str, RowInputs]:
     """What the figures are computed from, for every row that has a recording."""
-    expected = Missing() if clip.expected_audio is None else clip.expected_audio
+    expected = _silent(clip.expected_audio)
     mouths = {row: attempt(mouth_of, each.mouth) for row, each in faces.items()}
+    true_mouth, source_mouth = _silent(mouths.get(TRUTH)), _silent(mouths.get(SOURCE))
     video_lags = _video_lags(clip, settings)
     inputs = {}
     for row, recording in clip.recordings.items():
         own = Missing(recording.no_audio) if recording.audio is None else recording.audio
-        heard = first(expected if row == SOURCE else own, Missing(recording.no_audio or "no sound"))
+        spoken = first(expected if row == SOURCE else own, Missing(recording.no_audio or "no sound"))
         given = GIVEN_AUDIO if row == SOURCE else own
         place, unmet = faces[row].place, _unmet(row, clip, settings)
-        comparable = Missing() if Condition.SAME_PERSON in unmet else _other(crops, clip.reference)
+        comparable = Missing() if Condition.SAME_PERSON in unmet else _silent(crops.get(clip.reference))
         inputs[row] = RowInputs(
             settings=settings,
             networks=networks,
@@ -96,21 +97,18 @@ def gather_inputs(
             video_lag=video_lags[row],
             stable_sync=attempt(
                 partial(stable_sync_fit, recording=recording, resolution=settings.resolution),
-                *(networks.stable_sync, faces[row].visible, heard),
+                *(networks.stable_sync, faces[row].visible, spoken),
             ),
             published_sync=attempt(
                 partial(published_sync_score, recording=recording, faces=None if isinstance(place, Missing) else place),
-                *(networks.published_sync, heard),
+                *(networks.published_sync, spoken),
             ),
             face=faces[row].own,
-            place=_other({row: place}, row),
-            mouth=attempt(
-                partial(_mouth_pair, truth=_other(mouths, TRUTH), source=_other(mouths, SOURCE), audio=expected),
-                mouths[row],
-            ),
-            source_mouth=_other(mouths, SOURCE),
+            place=_silent(place),
+            mouth=attempt(partial(_mouth_pair, truth=true_mouth, source=source_mouth, audio=expected), mouths[row]),
+            source_mouth=source_mouth,
             crops=crops[row],
-            source_crops=_other(crops, clip.dubbed),
+            source_crops=_silent(crops.get(clip.dubbed)),
             comparison=attempt(partial(compare, stride=settings.stride), crops[row], comparable),
             is_reference=row == clip.reference,
             unmet=unmet,
@@ -118,10 +116,9 @@ def gather_inputs(
     return inputs
 
 
-def _other(values: Mapping[str, T | Missing], row: str) -> T | Missing:
-    """The value of another row; the reason why it has none is told there."""
-    value = values.get(row, Missing())
-    return Missing() if isinstance(value, Missing) else value
+def _silent(value: T | Missing | None) -> T | Missing:
+    """Without the reason why it is missing, which another row tells."""
+    return Missing() if value is None or isinstance(value, Missing) else value
 
 
 def _unmet(row: str, clip: OpenedClip, settings: EvaluationSettings) -> dict[Condition, str]:

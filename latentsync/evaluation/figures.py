@@ -32,7 +32,7 @@ NO_FEATURES = "no face, or no file"
 
 
 class Condition(Enum):
-    """What a figure presupposes of the setting. The reason, where it does not hold."""
+    """What a figure presupposes, beyond its needs, to mean anything."""
 
     OTHER_WORDS = auto()  # the source says something else than the truth
     TARGET = auto()  # the truth is the very video that should come out

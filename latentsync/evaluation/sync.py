@@ -21,6 +21,7 @@ from latentsync.evaluation.missing import Missing, attempt
 from latentsync.evaluation.networks import find_detector, load_sync_network
 from latentsync.evaluation.recordings import Recording, open_recording
 from latentsync.evaluation.settings import EvaluationSettings
+from latentsync.face.detector import FaceDetector
 from latentsync.face.similarity import compose
 from latentsync.metrics import mouth
 from latentsync.metrics.published_sync import PublishedSync
@@ -157,12 +158,13 @@ class ConfidenceScorer:
 
     def __init__(self, model: Path, auxiliary: Path, settings: EvaluationSettings) -> None:
         self._settings = settings
-        self._stable_sync: StableSync | None = None
+        self._networks: StableSync | PublishedSync
+        self._detector: FaceDetector | Missing = Missing()
         if read_config(model) is not None:
-            self._stable_sync = load_sync_network(model, None)
+            self._networks = load_sync_network(model, None)
             self._detector = find_detector(settings, auxiliary)
         else:
-            self._published_sync = PublishedSync(load_s3fd(auxiliary / S3FD_FILE), load_syncnet_v2(model))
+            self._networks = PublishedSync(load_s3fd(auxiliary / S3FD_FILE), load_syncnet_v2(model))
 
     def __call__(self, path: Path) -> SyncScore | Missing:
         """Whatever is wrong with the file becomes the reason."""
@@ -172,8 +174,8 @@ class ConfidenceScorer:
         recording = open_recording(path)
         if recording.audio is None:
             raise NoAudioStreamError(recording.no_audio)
-        if self._stable_sync is None:
-            return published_sync_score(self._published_sync, recording.audio, recording, None)
+        if isinstance(self._networks, PublishedSync):
+            return published_sync_score(self._networks, recording.audio, recording, None)
         faces = follow_face(recording, self._detector, given_faces(path), self._settings)
-        fit = stable_sync_fit(self._stable_sync, faces, recording.audio, recording, self._settings.resolution)
+        fit = stable_sync_fit(self._networks, faces, recording.audio, recording, self._settings.resolution)
         return SyncScore(fit.offset.confidence, -fit.offset.frames, 1 - fit.cosine)

@@ -50,7 +50,7 @@ def psnr_of(error: float) -> float:
 def ssim(prediction: np.ndarray, reference: np.ndarray, region: np.ndarray | None = None) -> float:
     """Structural similarity (Wang et al. 2004; Gaussian window of sigma 1.5, 11 px wide), at most 1; mean of channels.
 
-    Arguments and errors as for ``psnr``. A pixel of the region is judged with its surroundings of 5 px.
+    Arguments and errors as for ``psnr``. A pixel of the region is compared with its surroundings of 5 px.
     """
     return average(similarities(prediction, reference), region)
 

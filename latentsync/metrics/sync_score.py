@@ -81,7 +81,7 @@ def score_of(distances: np.ndarray) -> SyncScore:
 def mean_score(scores: Sequence[SyncScore]) -> SyncScore:
     """The published score of a video with several face tracks, at least one: means, the offset cut towards zero.
 
-    Somebody in the frame who does not speak pulls it down; to judge a result, score the track that was generated.
+    Somebody in the frame who does not speak pulls it down; for a result, score the track that was generated.
     """
     confidence, offset, distance = np.mean(
         [(each.confidence, each.offset_frames, each.distance) for each in scores], axis=0
