@@ -20,14 +20,14 @@ from latentsync.evaluation.figures import (
     FIGURES,
     NO_FEATURES,
     SET_FIGURES,
-    Condition,
     Features,
     Figure,
+    Premise,
     RowInputs,
     Value,
 )
 from latentsync.evaluation.missing import Missing, attempt, first
-from latentsync.evaluation.networks import Networks
+from latentsync.evaluation.networks import EvaluationNetworks
 from latentsync.evaluation.recordings import ClipFiles, OpenedClip, open_clip
 from latentsync.evaluation.settings import RESULT, ROWS, SOURCE, TRUTH, EvaluationSettings
 from latentsync.evaluation.sync import Mouth, MouthPair, mouth_of, published_sync_score, stable_sync_fit, thumbnails
@@ -54,7 +54,9 @@ class ClipScores:
     features: Mapping[str, Mapping[str, Features]]
 
 
-def score_clip(files: ClipFiles, networks: Networks, settings: EvaluationSettings, stills: Path) -> ClipScores:
+def score_clip(
+    files: ClipFiles, networks: EvaluationNetworks, settings: EvaluationSettings, stills: Path
+) -> ClipScores:
     """Score one clip and write images of it to ``stills``. Whatever is wrong with its files becomes a reason."""
     with tempfile.TemporaryDirectory(prefix="latentsync-") as folder:
         clip = open_clip(files, settings.setting)
@@ -72,7 +74,7 @@ def gather_inputs(
     clip: OpenedClip,
     faces: Mapping[str, RowFaces],
     crops: Mapping[str, FaceCrops | Missing],
-    networks: Networks,
+    networks: EvaluationNetworks,
     settings: EvaluationSettings,
 ) -> dict[str, RowInputs]:
     """What the figures are computed from, for every row that has a recording."""
@@ -86,7 +88,7 @@ def gather_inputs(
         spoken = first(expected if row == SOURCE else own, Missing(recording.no_audio or "no sound"))
         given = GIVEN_AUDIO if row == SOURCE else own
         place, unmet = faces[row].place, _unmet(row, clip, settings)
-        comparable = Missing() if Condition.SAME_PERSON in unmet else _silent(crops.get(clip.reference))
+        comparable = Missing() if Premise.SAME_PERSON in unmet else _silent(crops.get(clip.reference))
         inputs[row] = RowInputs(
             settings=settings,
             networks=networks,
@@ -121,14 +123,14 @@ def _silent(value: T | Missing | None) -> T | Missing:
     return Missing() if value is None or isinstance(value, Missing) else value
 
 
-def _unmet(row: str, clip: OpenedClip, settings: EvaluationSettings) -> dict[Condition, str]:
+def _unmet(row: str, clip: OpenedClip, settings: EvaluationSettings) -> dict[Premise, str]:
     unmet = {}
     if clip.dubbed != SOURCE:
-        unmet[Condition.OTHER_WORDS] = SAME_WORDS
+        unmet[Premise.OTHER_WORDS] = SAME_WORDS
     if not settings.setting.truth_is_target:
-        unmet[Condition.TARGET] = ANOTHER_PERSON
+        unmet[Premise.TARGET] = ANOTHER_PERSON
     if row == TRUTH and clip.reference != TRUTH:
-        unmet[Condition.SAME_PERSON] = ANOTHER_PERSON
+        unmet[Premise.SAME_PERSON] = ANOTHER_PERSON
     return unmet
 
 

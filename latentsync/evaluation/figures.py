@@ -15,7 +15,7 @@ from latentsync.evaluation import crops, sync
 from latentsync.evaluation.crops import Comparison, FaceCrops
 from latentsync.evaluation.faces import FacePath
 from latentsync.evaluation.missing import Missing, attempt
-from latentsync.evaluation.networks import Networks
+from latentsync.evaluation.networks import EvaluationNetworks
 from latentsync.evaluation.recordings import Recording
 from latentsync.evaluation.settings import EvaluationSettings
 from latentsync.evaluation.sync import Mouth, MouthPair
@@ -31,7 +31,7 @@ UNUSABLE = "needs files that are missing or cannot be used, see the other figure
 NO_FEATURES = "no face, or no file"
 
 
-class Condition(Enum):
+class Premise(Enum):
     """What a figure presupposes, beyond its needs, to mean anything."""
 
     OTHER_WORDS = auto()  # the source says something else than the truth
@@ -50,7 +50,7 @@ class RowInputs:
     """
 
     settings: EvaluationSettings
-    networks: Networks
+    networks: EvaluationNetworks
     recording: Recording
     audio: np.ndarray | Missing
     expected_audio: np.ndarray | Missing
@@ -66,7 +66,7 @@ class RowInputs:
     source_crops: FaceCrops | Missing
     comparison: Comparison | Missing
     is_reference: bool
-    unmet: Mapping[Condition, str]
+    unmet: Mapping[Premise, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Figure:
     compute: Callable[..., Any]
     if_failed: float | None = None
     of_itself: float | None = None
-    condition: Condition | None = None
+    premise: Premise | None = None
     of_the_face: bool = False
 
     def badness(self, value: float) -> float:
@@ -131,7 +131,7 @@ class Figure:
         return attempt(self.compute, *needs)
 
     def _unmet(self, inputs: RowInputs) -> str:
-        return "" if self.condition is None else inputs.unmet.get(self.condition, "")
+        return "" if self.premise is None else inputs.unmet.get(self.premise, "")
 
 
 # fmt: off
@@ -161,7 +161,7 @@ _TABLE = (
            ("face",), lambda face: face.share, if_failed=0.0, of_the_face=True),
     Figure("lmd", "LMD", "px at 256", "lower",
            "Distance of the mouth's landmarks from the truth's. Blind to teeth, tongue and blur.",
-           ("mouth",), sync.landmark_distance, condition=Condition.TARGET, of_the_face=True),
+           ("mouth",), sync.landmark_distance, premise=Premise.TARGET, of_the_face=True),
     Figure("opening_correlation", "mouth opening, correlation", "", "higher",
            "Does the mouth open and close when the true one does? Blind to how far.",
            ("mouth",), sync.opening_correlation, if_failed=0.0, of_the_face=True),
@@ -170,48 +170,48 @@ _TABLE = (
     Figure("leak", "leak of the source's mouth", "", 0.0,
            "Correlation with that part of the source's opening which the new audio does not ask for. Chance alone "
            "gives 0.1 to 0.2 in a short clip.",
-           ("mouth", "source_mouth"), sync.opening_leak, condition=Condition.OTHER_WORDS, of_the_face=True),
+           ("mouth", "source_mouth"), sync.opening_leak, premise=Premise.OTHER_WORDS, of_the_face=True),
     Figure("source_correlation", "correlation with the source's mouth", "", 0.0,
            "The plain correlation; contains what both sentences have in common.",
-           ("mouth", "source_mouth"), sync.source_correlation, condition=Condition.OTHER_WORDS, of_the_face=True),
+           ("mouth", "source_mouth"), sync.source_correlation, premise=Premise.OTHER_WORDS, of_the_face=True),
     Figure("silence_movement", "movement in silence", "of speech", "lower",
            "Variance of the opening in silence over that in speech. Landmark noise alone gives more than 0.",
            ("mouth",), sync.silence_movement, of_the_face=True),
     Figure("psnr_inside", "PSNR inside", "dB", "higher",
            "Pixels inside the mask against the truth; rewards blur over a sharp mouth that is a pixel off.",
-           ("comparison", "networks.generated"), crops.psnr, 0.0, float("inf"), Condition.SAME_PERSON),
+           ("comparison", "networks.generated"), crops.psnr, 0.0, float("inf"), Premise.SAME_PERSON),
     Figure("psnr_outside", "PSNR outside", "dB", "higher",
            "The rest of the face square: what pasting and encoding cost. Infinite for equal images.",
-           ("comparison", "networks.keep_mask"), crops.psnr, 0.0, float("inf"), Condition.SAME_PERSON),
+           ("comparison", "networks.keep_mask"), crops.psnr, 0.0, float("inf"), Premise.SAME_PERSON),
     Figure("ssim_inside", "SSIM inside", "", "higher", "Structure inside the mask; the same preference.",
-           ("comparison", "networks.generated"), crops.ssim, 0.0, 1.0, Condition.SAME_PERSON),
+           ("comparison", "networks.generated"), crops.ssim, 0.0, 1.0, Premise.SAME_PERSON),
     Figure("ssim_outside", "SSIM outside", "", "higher", "Structure of the rest of the face square.",
-           ("comparison", "networks.keep_mask"), crops.ssim, 0.0, 1.0, Condition.SAME_PERSON),
+           ("comparison", "networks.keep_mask"), crops.ssim, 0.0, 1.0, Premise.SAME_PERSON),
     Figure("lpips_inside", "LPIPS inside", "", "lower",
            "Perceptual distance from differences inside the mask; sees blur.",
            ("crops", "networks.lpips", "comparison", "networks.generated"),
-           lambda _, *needs: crops.lpips(*needs), None, 0.0, Condition.SAME_PERSON),
+           lambda _, *needs: crops.lpips(*needs), None, 0.0, Premise.SAME_PERSON),
     Figure("lpips_outside", "LPIPS outside", "", "lower", "Perceptual distance from differences outside it.",
            ("crops", "networks.lpips", "comparison", "networks.keep_mask"),
-           lambda _, *needs: crops.lpips(*needs), None, 0.0, Condition.SAME_PERSON),
+           lambda _, *needs: crops.lpips(*needs), None, 0.0, Premise.SAME_PERSON),
     Figure("temporal_error", "temporal error", "grey levels", "lower",
            "Difference of the changes from frame to frame inside the mask: flicker and missing movement.",
-           ("comparison", "networks.keep_mask"), crops.temporal_error, None, 0.0, Condition.SAME_PERSON),
+           ("comparison", "networks.keep_mask"), crops.temporal_error, None, 0.0, Premise.SAME_PERSON),
     Figure("flicker", "flicker", "grey levels", "lower",
            "Change from frame to frame inside the mask while the audio is silent. The truth's own is the floor, not 0.",
            ("crops", "expected_audio", "networks.keep_mask"), crops.flicker),
     Figure("sharpness", "sharpness of the mouth", "of the source's", 1.0,
            "Mouth over cheeks, relative to the source. Below 1 softer, above 1 ringing or noise.",
            ("crops", "source_crops", "networks.keep_mask", "settings.stride"), crops.sharpness,
-           condition=Condition.SAME_PERSON, of_the_face=True),
+           premise=Premise.SAME_PERSON, of_the_face=True),
     Figure("seam", "seam", "ΔE2000", "lower", "Color step across the border of the mask; 1 can just be seen.",
-           ("comparison", "networks.keep_mask"), crops.seam, None, 0.0, Condition.SAME_PERSON),
+           ("comparison", "networks.keep_mask"), crops.seam, None, 0.0, Premise.SAME_PERSON),
     Figure("hyperiqa", "hyperIQA", "0 to 100", "higher",
            "Quality as people rate photographs; blind to identity and to wrong teeth.",
            ("crops", "networks.hyperiqa"), crops.quality, if_failed=0.0),
     Figure("csim", "CSIM", "", "higher", "Same person? Most of the face is not generated, so near 1 is usual.",
            ("crops", "networks.csim", "comparison", "settings.stride"),
-           lambda _, *needs: crops.csim(*needs), None, 1.0, Condition.SAME_PERSON, of_the_face=True),
+           lambda _, *needs: crops.csim(*needs), None, 1.0, Premise.SAME_PERSON, of_the_face=True),
     Figure("length", "length of the video", "s", 0.0, "Longer (+) or shorter (-) than the audio it should show.",
            ("recording.seconds", "expected_audio"), lambda seconds, audio: seconds - len(audio) / AUDIO_RATE),
     Figure("sound_length", "length of the audio", "s", 0.0, "Longer (+) or shorter (-) than the video.",

@@ -37,7 +37,7 @@ FETCH = "fetch with: python -m scripts.download_checkpoints --for eval"
 
 
 @dataclass(frozen=True)
-class Networks:
+class EvaluationNetworks:
     """``keep_mask`` (R, R) float32, 1 = not generated."""
 
     keep_mask: np.ndarray
@@ -56,7 +56,7 @@ class Networks:
         return 1 - self.keep_mask
 
 
-def load_networks(settings: EvaluationSettings, weights: EvaluationWeights) -> Networks:
+def load_networks(settings: EvaluationSettings, weights: EvaluationWeights) -> EvaluationNetworks:
     """On the CPU, in float32: figures of other devices differ in their last digits.
 
     Raises the ``WeightsError`` kinds other than a missing file, and ``ConfigError``.
@@ -67,7 +67,7 @@ def load_networks(settings: EvaluationSettings, weights: EvaluationWeights) -> N
         missing = [path.name for path in files[name] if not path.is_file()]
         return Missing(f"weights missing: {', '.join(missing)}; {FETCH}") if missing else read(files[name][0])
 
-    return Networks(
+    return EvaluationNetworks(
         keep_mask=load_mask(settings.mask, settings.resolution)[0],
         detector=find_detector(settings, weights.auxiliary),
         stable_sync=load("syncnet", lambda path: load_sync_network(path, weights.syncnet_config)),

@@ -19,7 +19,7 @@ from latentsync.evaluation.clip import ClipScores, score_clip
 from latentsync.evaluation.crops import fvd_features
 from latentsync.evaluation.faces import follow_face, given_faces
 from latentsync.evaluation.missing import Missing, attempt
-from latentsync.evaluation.networks import Networks, load_networks, weight_hashes
+from latentsync.evaluation.networks import EvaluationNetworks, load_networks, weight_hashes
 from latentsync.evaluation.page import evaluation_page
 from latentsync.evaluation.recordings import ClipFiles, find_pairs, open_recording
 from latentsync.evaluation.report import Evaluation, write_report
@@ -148,12 +148,12 @@ def _score_all(
 
 
 def _score(files: ClipFiles, settings: EvaluationSettings, weights: EvaluationWeights, stills: Path) -> ClipScores:
-    """Networks are loaded with a process's first clip, so that their errors reach the caller. One thread, so that
+    """The networks are loaded with a process's first clip, so that their errors reach the caller. One thread, so that
     figures do not depend on the machine's cores."""
     with single_threaded():
         return score_clip(files, _networks(settings, weights), settings, stills)
 
 
 @cache
-def _networks(settings: EvaluationSettings, weights: EvaluationWeights) -> Networks:
+def _networks(settings: EvaluationSettings, weights: EvaluationWeights) -> EvaluationNetworks:
     return load_networks(settings, weights)

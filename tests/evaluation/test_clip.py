@@ -12,7 +12,7 @@ from latentsync.checkpoint import sha256_file
 from latentsync.evaluation.clip import ClipScores, score_clip
 from latentsync.evaluation.figures import FIGURES
 from latentsync.evaluation.missing import Missing
-from latentsync.evaluation.networks import Networks, load_sync_network, weight_hashes
+from latentsync.evaluation.networks import EvaluationNetworks, load_sync_network, weight_hashes
 from latentsync.evaluation.recordings import ClipFiles
 from latentsync.evaluation.settings import RESULT, ROWS, SOURCE, TRUTH, EvaluationWeights, Setting
 from tests.evaluation.world import SETTINGS, SYNCNET, networks, talker, write_talker
@@ -22,7 +22,7 @@ NO_WEIGHTS = ("lse_c", "lse_d", "av_offset", "lpips_inside", "lpips_outside", "h
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory) -> Networks:
+def bare(tmp_path_factory) -> EvaluationNetworks:
     return replace(networks(tmp_path_factory.mktemp("none")), stable_sync=Missing("not loaded in this test"))
 
 

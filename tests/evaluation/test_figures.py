@@ -9,9 +9,9 @@ from typing import get_type_hints
 import pytest
 
 from latentsync.errors import DataError
-from latentsync.evaluation.figures import FIGURES, SET_FIGURES, UNUSABLE, Condition, Figure, RowInputs
+from latentsync.evaluation.figures import FIGURES, SET_FIGURES, UNUSABLE, Figure, Premise, RowInputs
 from latentsync.evaluation.missing import Missing, attempt, first
-from latentsync.evaluation.networks import Networks
+from latentsync.evaluation.networks import EvaluationNetworks
 from latentsync.evaluation.recordings import Recording
 from latentsync.evaluation.settings import EvaluationSettings
 
@@ -32,7 +32,7 @@ def test_the_names_stay() -> None:
 
 @pytest.mark.parametrize("figure", [*FIGURES.values(), *SET_FIGURES.values()], ids=lambda figure: figure.name)
 def test_needs_are_inputs_of_a_row(figure: Figure) -> None:
-    kinds = {"networks": Networks, "settings": EvaluationSettings, "recording": Recording}
+    kinds = {"networks": EvaluationNetworks, "settings": EvaluationSettings, "recording": Recording}
     known = {field.name for field in fields(RowInputs)}
     for need in figure.needs:
         name, _, part = need.partition(".")
@@ -71,8 +71,8 @@ def test_a_named_error_is_the_reason_and_a_fault_of_ours_is_raised() -> None:
 
 
 def test_what_does_not_apply_is_not_computed_but_a_missing_need_goes_before() -> None:
-    unmet = {Condition.TARGET: "does not apply"}
-    conditional = figure(condition=Condition.TARGET)
+    unmet = {Premise.TARGET: "does not apply"}
+    conditional = figure(premise=Premise.TARGET)
     assert conditional.value(inputs()) == 3
     assert conditional.value(inputs(unmet=unmet)) == Missing("does not apply")
     assert conditional.value(inputs(Missing("no one"), unmet=unmet)) == Missing("no one")

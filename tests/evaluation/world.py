@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from latentsync.data.talkers.clip import TalkerClip, make_talker
-from latentsync.evaluation.networks import Networks, load_networks
+from latentsync.evaluation.networks import EvaluationNetworks, load_networks
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
@@ -24,7 +24,7 @@ def weights(folder: Path) -> EvaluationWeights:
     return EvaluationWeights(folder, SYNCNET)
 
 
-def networks(folder: Path, settings: EvaluationSettings = SETTINGS) -> Networks:
+def networks(folder: Path, settings: EvaluationSettings = SETTINGS) -> EvaluationNetworks:
     return load_networks(settings, weights(folder))
 
 
