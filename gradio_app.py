@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentsync.errors import LatentSyncError
-from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET, PRESETS
+from latentsync.inference.options import BUILTIN_PRESET, DEFAULT_PRESET, PRESETS
 from latentsync.page.storage import StorageLimits, UploadLimits
 from latentsync.stream import exit_process
 

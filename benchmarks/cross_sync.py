@@ -39,7 +39,6 @@ from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
 from latentsync.data.talkers.clip import TalkerClip
 from latentsync.data.talkers.cross import CrossClip, make_cross_clip, speaking
-from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.align import FaceAligner, align_face
 from latentsync.face.backends import yunet
 from latentsync.face.detections_file import write_detections
@@ -47,9 +46,8 @@ from latentsync.face.detector import FaceDetector
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.loading import load_pipeline
-from latentsync.inference.options import SyncOptions
+from latentsync.inference.options import DEFAULT_PRESET, PRESETS, SyncOptions, apply_preset
 from latentsync.inference.pipeline import LipsyncPipeline
-from latentsync.inference.presets import DEFAULT_PRESET, PRESETS, sampler_values
 from latentsync.inference.weights import DEFAULT_DIRECTORY, WeightPaths, model_settings
 from latentsync.levels import normalize, to_image
 from latentsync.media.contact_sheet import SheetRow, write_sheet
@@ -218,9 +216,7 @@ def main() -> None:
     paths = WeightPaths(options.unet, options.codec, options.audio_encoder, options.mesh)
     pipeline = load_pipeline(paths, settings)
     measures = load_measures(options, load_mask(settings.mask, settings.resolution))
-    sampler = SamplerSettings(
-        **sampler_values(options.preset, False, steps=options.steps, guidance_scale=options.guidance)
-    )
+    _, sampler = apply_preset(options.preset, paths, steps=options.steps, guidance_scale=options.guidance)
     sync_options = SyncOptions(sampler, batch=-(-WINDOW_FRAMES // settings.num_frames), check_output=False)
     clips, sheet, dubbing = [], [], 0.0
     for number in range(options.first, options.first + options.clips):

@@ -15,13 +15,11 @@ from pathlib import Path
 
 from benchmarks.films import drawn_faces, write_film
 from latentsync.data.talkers.cross import make_cross_clip
-from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.detections_file import write_detections
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.networks import KeptNetworks
 from latentsync.inference.job.request import DubRequest
-from latentsync.inference.options import SyncOptions
-from latentsync.inference.presets import BUILTIN_PRESET, PRESETS
+from latentsync.inference.options import BUILTIN_PRESET, PRESETS, SyncOptions
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.writer import EncodingOptions
 
@@ -39,7 +37,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_arguments()
-    networks, sampler = KeptNetworks(), SamplerSettings(**PRESETS[BUILTIN_PRESET])
+    networks, sampler = KeptNetworks(), PRESETS[BUILTIN_PRESET]
     for number in range(options.first, options.first + options.clips):
         clip, name = make_cross_clip(number, options.seconds, options.size), f"{number:05d}.mp4"
         for kind, talker in (("source", clip.source), ("truth", clip.truth)):

@@ -74,9 +74,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from latentsync.diffusion.settings import SamplerSettings
-    from latentsync.inference.control import RunControl
     from latentsync.inference.job.dub import dub
-    from latentsync.inference.job.progress import ProgressBar
+    from latentsync.inference.job.progress import ProgressBar, RunControl
     from latentsync.inference.job.request import DubRequest
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.weights import WeightPaths

@@ -40,15 +40,13 @@ from latentsync.diffusion.sampler import sample
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
-from latentsync.inference.clock import StageClock
 from latentsync.inference.device import choose_device, choose_precision
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.faces import FaceFinder
-from latentsync.inference.job.report import RunRecord
 from latentsync.inference.job.request import auto_batch
-from latentsync.inference.options import SyncOptions
+from latentsync.inference.options import PRESETS, SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
-from latentsync.inference.presets import PRESETS, sampler_values
+from latentsync.inference.record import RunRecord, StageClock
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
@@ -56,7 +54,7 @@ from latentsync.media.writer import write_video
 from latentsync.runtime.malloc import keep_freed_memory
 from latentsync.types import Frame
 
-EXACT = SamplerSettings(**PRESETS["exact"])
+EXACT = PRESETS["exact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +170,7 @@ def measure(networks: LoadedNetworks, film: Film, presets: list[str], batch: int
         bench.run(pipeline, EXACT, folder / "warm_up", excerpt=bench.one_batch)
         plain = bench.run_plainly(EXACT, plain_ddim, folder / "plain", plain_frames)
         for preset in presets:
-            sampler = SamplerSettings(**sampler_values(preset, False))
+            sampler = PRESETS[preset]
             with PeakMemory() as memory:
                 run = bench.run(pipeline, sampler, folder / preset)
             same = plain if sampler == EXACT else bench.run_plainly(sampler, sample, folder / "same", plain_frames)

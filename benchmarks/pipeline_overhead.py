@@ -29,9 +29,9 @@ from benchmarks.report import PeakMemory, publish
 from latentsync.constants import AUDIO_RATE
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
-from latentsync.inference.job.report import RunRecord
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.inference.record import RunRecord
 from latentsync.media.audio import read_audio
 from latentsync.media.encoding import EncodingOptions, plan_encoding
 from latentsync.media.video import VideoFile

@@ -28,10 +28,10 @@ from latentsync.face.color_match import ColorSmoother
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
 from latentsync.face.tracks import FaceTracks, TargetFrame
-from latentsync.inference.clock import StageClock
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.record import StageClock
 from latentsync.inference.timeline import playing_order
-from latentsync.inference.windows import AlignedFrame, WindowPlan, group_frames, ramp_at_gaps
+from latentsync.inference.windows import AlignedFrame, FaceFrame, PassedFrame, WindowPlan, group_frames, ramp_at_gaps
 from latentsync.types import Denoiser, Frame, VideoSource, Window
 
 Denoise = Callable[[Denoiser, Conditioning, Tensor, Tensor, SamplerSettings], Tensor]
@@ -71,7 +71,7 @@ class PlainPath:
         self.clock = StageClock()
 
     def sync(self, video: VideoSource, waveform: np.ndarray, tracks: FaceTracks) -> Iterator[Frame]:
-        """As ``LipsyncPipeline.sync``, for the default geometry."""
+        """As ``LipsyncPipeline.sync`` without ``compat``."""
         options, clock = self._options, self.clock
         with clock.measure("audio"):
             audio = self._networks.encoder.encode(waveform)
@@ -84,21 +84,23 @@ class PlainPath:
         paster, smoother = FacePaster(self._keep_mask), ColorSmoother()
         for group in group_frames(aligned, audio, plan):
             faces = [self._generate(window) for window in group.windows]
-            for member, slot in zip(group.frames, group.slots, strict=True):
-                if slot is None:
+            slots = iter(group.slots)
+            for member in group.frames:
+                if isinstance(member, PassedFrame):
                     yield member.frame
                     continue
+                window, position = next(slots)
                 with clock.measure("paste"):
-                    frame, face = member.frame, faces[slot[0]][slot[1]]
+                    frame, face = member.frame, faces[window][position]
                     color = smoother.next(paster.compare(face, member.face, frame.shape), member.shot)
                     yield paster.paste(frame, face, member.face.matrix, color, member.strength)
 
     def _align(self, target: TargetFrame, aligner: FaceAligner) -> AlignedFrame:
         if target.face is None:
-            return AlignedFrame(target.frame, None, target.shot, target.reason)
+            return PassedFrame(target.frame, target.shot, target.reason)
         with self.clock.measure("align"):
             face = aligner.align(target.frame, target.face.landmarks)
-        return AlignedFrame(target.frame, face, target.shot)
+        return FaceFrame(target.frame, face, target.shot)
 
     @torch.inference_mode()
     def _generate(self, window: Window) -> np.ndarray:

@@ -24,7 +24,7 @@ from latentsync.diffusion.conditioning import Conditioning
 from latentsync.diffusion.sampler import sample
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.inference.device import measure_speed
-from latentsync.inference.presets import PRESETS
+from latentsync.inference.options import PRESETS
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
 from latentsync.types import FeatureCache
@@ -98,7 +98,7 @@ def measure(model: str, presets: list[str], utilisation: float, processor_tflops
     once, reusing = (flops / WINDOW_FRAMES for flops in networks.unet_pass_flops())
     rows = []
     for preset in presets:
-        whole_passes, short_passes = passes(SamplerSettings(**PRESETS[preset]))
+        whole_passes, short_passes = passes(PRESETS[preset])
         unet = MODEL_FPS * (whole_passes * once + short_passes * reusing) / 1e12
         whole = unet + 2 * encode + decode
         rows.append(

@@ -60,15 +60,13 @@ def first_frame(model: str, preset: str, rounds: int) -> float:
     import torch
 
     from benchmarks.networks import load_networks
-    from latentsync.diffusion.settings import SamplerSettings
     from latentsync.face.tracks import FaceTracks
-    from latentsync.inference.options import SyncOptions
-    from latentsync.inference.presets import sampler_values
+    from latentsync.inference.options import PRESETS, SyncOptions
     from latentsync.media.audio import read_audio
     from latentsync.media.video import VideoFile
 
     networks = load_networks(model, torch.device("cpu"), torch.float32)
-    options = SyncOptions(SamplerSettings(**sampler_values(preset, False)), check_output=False)
+    options = SyncOptions(PRESETS[preset], check_output=False)
     found = []
     for _ in range(rounds + 1):
         networks.models.memory.clear()

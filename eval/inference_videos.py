@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentsync.errors import DataError, LatentSyncError
-from latentsync.inference.presets import DEEPCACHE_INTERVAL, DEFAULT_SEED, PRESETS, apply_preset
+from latentsync.inference.options import DEEPCACHE_INTERVAL, DEFAULT_SEED, PRESETS, apply_preset
 from latentsync.stream import exit_process
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus")

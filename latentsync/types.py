@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -264,6 +265,17 @@ class AudioFeatures:
 
 
 # -- generation -------------------------------------------------------------------------------------------------------
+
+
+class Compat(StrEnum):
+    """The published release that a run reproduces in alignment, windows, posterior draws and paste (``--compat``).
+
+    Where no release is reproduced, ``compat`` is None.
+    """
+
+    V1_0 = "1.0"
+    V1_5 = "1.5"
+    V1_6 = "1.6"
 
 
 @dataclass(frozen=True, slots=True)

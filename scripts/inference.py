@@ -8,9 +8,10 @@ import signal
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
-from latentsync.inference.presets import (
+from latentsync.inference.options import (
     BUILTIN_PRESET,
     DEEPCACHE_INTERVAL,
     DEFAULT_PRESET,
@@ -20,6 +21,10 @@ from latentsync.inference.presets import (
 )
 from latentsync.inference.timeline import LengthMode
 from latentsync.stream import exit_process
+from latentsync.types import Compat
+
+if TYPE_CHECKING:
+    from latentsync.inference.job.request import DubRequest
 
 
 def _seed(text: str) -> int:
@@ -92,7 +97,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     look.add_argument("--no-output-check", action="store_true", help="keep what the network gives even if it is noise")
     look.add_argument(
-        "--compat", choices=["1.0", "1.5", "1.6"], help="reproduce that release instead of improving on it"
+        "--compat",
+        choices=[release.value for release in Compat],
+        help="reproduce that release instead of improving on it",
     )
 
     face = parser.add_argument_group("face")
@@ -114,20 +121,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Turn arguments into a request and hand it to the package."""
-    from latentsync.inference.control import RunControl
+def make_request(arguments: argparse.Namespace) -> DubRequest:
+    """The dub that the arguments ask for. Raises ``ConfigError`` for values that make no sense."""
     from latentsync.inference.excerpt import Excerpt
-    from latentsync.inference.job.dub import dub
-    from latentsync.inference.job.preflight import preflight
-    from latentsync.inference.job.progress import ProgressBar
     from latentsync.inference.job.request import DubRequest
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.weights import WeightPaths
     from latentsync.media.writer import EncodingOptions
-    from latentsync.runtime.malloc import keep_freed_memory
 
-    keep_freed_memory()
     weights, sampler = apply_preset(
         arguments.preset,
         WeightPaths.choose(arguments.checkpoint_dir, arguments.inference_ckpt_path),
@@ -135,7 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
         guidance_scale=arguments.guidance_scale,
         cache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else None,
     )
-    request = DubRequest(
+    return DubRequest(
         video=arguments.video_path,
         audio=arguments.audio_path,
         output=arguments.video_out_path,
@@ -144,7 +145,7 @@ def run(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             length=LengthMode(arguments.length),
             face=arguments.face,
-            geometry=arguments.compat or "default",
+            compat=None if arguments.compat is None else Compat(arguments.compat),
             check_output=not arguments.no_output_check,
             excerpt=None if arguments.excerpt is None else Excerpt(*arguments.excerpt),
         ),
@@ -159,20 +160,26 @@ def run(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
         report=arguments.report,
     )
-    show = (lambda text: None) if arguments.quiet else (lambda text: print(text, file=sys.stderr))
-    if arguments.dry_run:
-        print(_printable(preflight(request).describe()))
-        return
-    with ProgressBar(quiet=arguments.quiet) as bar:
-        report = dub(request, control=RunControl(bar.update), on_note=bar.write)
-    show(report.summary())
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, and turn what a user can mend into one sentence and an exit code."""
+    """Dub, or only check with --dry-run. An error that the user can mend is one sentence and an exit code."""
     parsed = parse_arguments(arguments)
     try:
-        run(parsed)
+        from latentsync.inference.job.dub import dub
+        from latentsync.inference.job.preflight import preflight
+        from latentsync.inference.job.progress import ProgressBar, RunControl
+        from latentsync.runtime.malloc import keep_freed_memory
+
+        keep_freed_memory()
+        request = make_request(parsed)
+        if parsed.dry_run:
+            print(_printable(preflight(request).describe()))
+            return 0
+        with ProgressBar(quiet=parsed.quiet) as bar:
+            report = dub(request, control=RunControl(bar.update), on_note=bar.write)
+        if not parsed.quiet:
+            print(report.summary(), file=sys.stderr)
     except LatentSyncError as error:
         # Commands in remedies name this interpreter, so that they can be copied from the terminal.
         print(_printable(f"Error: {error}").replace("`python -m ", f"`{sys.executable} -m "), file=sys.stderr)

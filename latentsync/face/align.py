@@ -1,52 +1,47 @@
-"""Frames to aligned faces: landmarks give a matrix, the matrix gives the square that the networks see.
+"""Frames to aligned faces: landmarks give a matrix, the matrix gives the canvas that the networks see.
 
-``Geometry`` names how: 'default' is ours (sub-pixel, one resampling step, no memory between frames, because tracks are
-smoothed where both their past and their future are known); a release number repeats that release.
+Our alignment is sub-pixel, resamples once and keeps nothing from frame to frame, because tracks are smoothed already,
+where their past and their future are known. With ``compat`` the alignment of that release is reproduced instead.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
+from latentsync.face.compat import BORDER, CompatMatrices, crop_compat
 from latentsync.face.paste import paste_face
-from latentsync.face.published import BORDER, RELEASES, PublishedMatrices, crop_published
 from latentsync.face.resample import warp, warp_frame
 from latentsync.face.similarity import anchor_points, compose, crop_to_canvas, estimate_similarity
 from latentsync.levels import normalize_canvas
-from latentsync.types import AlignedFace, Frame
+from latentsync.types import AlignedFace, Compat, Frame
 
-__all__ = ["FaceAligner", "Geometry", "align_face", "anchor_points", "estimate_similarity", "paste_face"]
-
-Geometry = Literal["default", "1.0", "1.5", "1.6"]
+__all__ = ["FaceAligner", "align_face", "anchor_points", "estimate_similarity", "paste_face"]
 
 
 class FaceAligner:
-    """Aligns the frames of one run, in order. ``geometry`` other than 'default' keeps state from frame to frame.
+    """Aligns the frames of one run.
 
-    ``matrix`` must be called in frame order; ``crop`` may run in any thread.
+    With ``compat`` it keeps state from frame to frame, so ``matrix`` must be called in frame order. ``crop`` may run in
+    any thread.
     """
 
-    def __init__(self, resolution: int, geometry: Geometry = "default") -> None:
-        if geometry != "default" and geometry not in RELEASES:
-            raise ValueError(f"geometry must be 'default' or one of {', '.join(RELEASES)}, not {geometry!r}")
+    def __init__(self, resolution: int, compat: Compat | None = None) -> None:
         self.resolution = resolution
-        self.geometry = geometry
-        self._published = None if geometry == "default" else PublishedMatrices(RELEASES[geometry], resolution)
+        self._compat = compat
+        self._matrices = None if compat is None else CompatMatrices(compat, resolution)
 
     def matrix(self, landmarks: np.ndarray) -> np.ndarray:
         """(2, 3) float64, frame pixels to canvas pixels, from (68, 2) or (106, 2) landmarks of the next frame."""
-        if self._published is None:
+        if self._matrices is None:
             to_crop = estimate_similarity(anchor_points(landmarks), self.resolution)
         else:
-            to_crop = self._published.next(landmarks)
+            to_crop = self._matrices.next(landmarks)
         return compose(crop_to_canvas(self.resolution), to_crop)
 
     def crop(self, frame: Frame, matrix: np.ndarray) -> AlignedFace:
         """The face of a frame under a matrix from ``matrix``."""
-        if self._published is not None:
-            return align_face(frame.pixels, matrix, self.resolution, self.geometry)
+        if self._compat is not None:
+            return align_face(frame.pixels, matrix, self.resolution, self._compat)
         return _aligned(warp_frame(frame, matrix, (self.resolution, self.resolution), BORDER), matrix)
 
     def align(self, frame: Frame, landmarks: np.ndarray) -> AlignedFace:
@@ -55,13 +50,13 @@ class FaceAligner:
 
 
 def align_face(
-    pixels: np.ndarray, points_or_matrix: np.ndarray, resolution: int, geometry: Geometry = "default"
+    pixels: np.ndarray, points_or_matrix: np.ndarray, resolution: int, compat: Compat | None = None
 ) -> AlignedFace:
     """The face of a frame (H, W, 3) uint8 RGB as ``AlignedFace`` of side ``resolution``.
 
     ``points_or_matrix``: (3, 2) anchor points (see ``anchor_points``), or a (2, 3) matrix from frame to canvas pixels.
-    Outside the frame the canvas is grey 127. ``geometry`` chooses the resampling; offsets and smoothing are in
-    ``FaceAligner`` only. Raises ``ValueError`` for other shapes.
+    Outside the frame the canvas is grey 127. ``compat``: resample as that release does; its offsets and smoothing are
+    in ``FaceAligner`` only. Raises ``ValueError`` for other shapes.
     """
     given = np.asarray(points_or_matrix, dtype=np.float64)
     if given.shape == (3, 2):
@@ -70,9 +65,9 @@ def align_face(
         matrix = given
     else:
         raise ValueError(f"anchor points are (3, 2) and a matrix is (2, 3), not {given.shape}")
-    if geometry == "default":
+    if compat is None:
         return _aligned(warp(pixels, matrix, (resolution, resolution), BORDER), matrix)
-    return _aligned(crop_published(pixels, matrix, resolution, RELEASES[geometry]).astype(np.float32), matrix)
+    return _aligned(crop_compat(pixels, matrix, resolution, compat).astype(np.float32), matrix)
 
 
 def _aligned(canvas: np.ndarray, matrix: np.ndarray) -> AlignedFace:

@@ -8,73 +8,80 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentsync.face.color_match import ColorFit, ColorSmoother
+from latentsync.face.compat import paste_compat
 from latentsync.face.paste import FacePaster
-from latentsync.face.published import RELEASES, paste_published
 from latentsync.inference.batching import GeneratedGroup
-from latentsync.inference.clock import StageClock
-from latentsync.inference.windows import AlignedFrame
+from latentsync.inference.record import StageClock
+from latentsync.inference.windows import FaceFrame, PassedFrame
 from latentsync.stream import parallel_map
-from latentsync.types import Frame
+from latentsync.types import Compat, Frame
 
 PASTE_WORKERS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedFrame:
-    """A frame with its generated face (3, R, R) float32 in [-1, 1], or None if it passes through."""
+    """A frame with its generated face (3, R, R) float32 in [-1, 1]."""
 
-    member: AlignedFrame
-    face: np.ndarray | None
+    source: FaceFrame
+    face: np.ndarray
 
 
-def frames_of(groups: Iterator[GeneratedGroup]) -> Iterator[GeneratedFrame]:
+def frames_of(groups: Iterator[GeneratedGroup]) -> Iterator[GeneratedFrame | PassedFrame]:
     """Take the groups apart again, frame by frame in order."""
     for generated in groups:
-        for member, slot in zip(generated.group.frames, generated.group.slots, strict=True):
-            yield GeneratedFrame(member, None if slot is None else generated.faces[slot[0]][slot[1]])
+        slots = iter(generated.group.slots)
+        for member in generated.group.frames:
+            if isinstance(member, PassedFrame):
+                yield member
+            else:
+                window, position = next(slots)
+                yield GeneratedFrame(member, generated.faces[window][position])
 
 
 class Compositor:
-    """Pastes the mouths of one run. ``keep_mask`` (1, R, R) float32, 1 = keep; ``geometry`` as in ``face.align``."""
+    """Pastes the mouths of one run. ``keep_mask`` (1, R, R) float32, 1 = keep; ``compat``: as in that release."""
 
-    def __init__(self, keep_mask: np.ndarray, geometry: str, clock: StageClock) -> None:
+    def __init__(self, keep_mask: np.ndarray, compat: Compat | None, clock: StageClock) -> None:
         self._keep_mask = keep_mask
-        self._release = RELEASES.get(geometry)
+        self._compat = compat
         self._paster = FacePaster(keep_mask)
         self._clock = clock
 
-    def paste(self, frames: Iterator[GeneratedFrame]) -> Iterator[Frame]:
-        """Frames in order; those without a face are the decoded ones, untouched."""
-        if self._release is not None:
-            yield from parallel_map(self._paste_published, frames, PASTE_WORKERS)
-            return
-        yield from parallel_map(self._paste, self._steady_colors(frames), PASTE_WORKERS)
+    def paste(self, frames: Iterator[GeneratedFrame | PassedFrame]) -> Iterator[Frame]:
+        """Frames in order; those that pass through are the decoded ones, untouched."""
+        if self._compat is None:
+            return parallel_map(self._paste, self._with_steady_colors(frames), PASTE_WORKERS)
+        compat = self._compat
+        return parallel_map(lambda frame: self._paste_compat(frame, compat), frames, PASTE_WORKERS)
 
-    def _steady_colors(
-        self, frames: Iterator[GeneratedFrame]
-    ) -> Iterator[tuple[AlignedFrame, np.ndarray | None, ColorFit | None]]:
-        """Each frame with its generated face and the correction of its colors, which follows those before it."""
+    def _with_steady_colors(
+        self, frames: Iterator[GeneratedFrame | PassedFrame]
+    ) -> Iterator[tuple[GeneratedFrame, ColorFit] | PassedFrame]:
+        """Each generated frame with the correction of its colors, smoothed over the frames before it."""
         smoother = ColorSmoother()
         for generated in frames:
-            member, face, color = generated.member, generated.face, None
-            if face is not None:
-                with self._clock.measure("paste"):
-                    fit = self._paster.compare(face, member.face, member.frame.shape)
-                color = smoother.next(fit, member.shot)
-            yield member, face, color
+            if isinstance(generated, PassedFrame):
+                yield generated
+                continue
+            source = generated.source
+            with self._clock.measure("paste"):
+                fit = self._paster.compare(generated.face, source.face, source.frame.shape)
+            yield generated, smoother.next(fit, source.shot)
 
-    def _paste(self, job: tuple[AlignedFrame, np.ndarray | None, ColorFit | None]) -> Frame:
-        member, face, color = job
-        if face is None:
-            return member.frame
+    def _paste(self, job: tuple[GeneratedFrame, ColorFit] | PassedFrame) -> Frame:
+        if isinstance(job, PassedFrame):
+            return job.frame
+        generated, color = job
+        source = generated.source
         with self._clock.measure("paste"):
-            return self._paster.paste(member.frame, face, member.face.matrix, color, member.strength)
+            return self._paster.paste(source.frame, generated.face, source.face.matrix, color, source.strength)
 
-    def _paste_published(self, generated: GeneratedFrame) -> Frame:
-        member = generated.member
-        if generated.face is None:
-            return member.frame
+    def _paste_compat(self, generated: GeneratedFrame | PassedFrame, compat: Compat) -> Frame:
+        if isinstance(generated, PassedFrame):
+            return generated.frame
+        source = generated.source
         with self._clock.measure("paste"):
-            canvas = generated.face * (1 - self._keep_mask) + member.face.pixels * self._keep_mask
-            pixels = paste_published(member.frame.pixels, canvas, member.face.matrix, self._release)
-        return member.frame.patched((0, 0, pixels.shape[1], pixels.shape[0]), pixels)
+            canvas = generated.face * (1 - self._keep_mask) + source.face.pixels * self._keep_mask
+            pixels = paste_compat(source.frame.pixels, canvas, source.face.matrix, compat)
+        return source.frame.patched((0, 0, pixels.shape[1], pixels.shape[0]), pixels)

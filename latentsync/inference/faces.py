@@ -13,8 +13,8 @@ from latentsync.face.detector_choice import load_detector
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks
-from latentsync.inference.clock import StageClock
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.record import StageClock
 from latentsync.types import Frame, VideoInfo
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class FaceFinder:
 
 
 def tracking_settings(options: SyncOptions) -> TrackingSettings:
-    """Smoothing is left to the alignment where a release is reproduced."""
+    """With ``compat`` the alignment smooths the landmarks as that release does, so the tracks do not."""
     settings = TrackingSettings(batch=DETECTION_BATCH)
-    return replace(settings, smoothing=0) if options.published else settings
+    return settings if options.compat is None else replace(settings, smoothing=0)
 
 
 class TimedDetector:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from latentsync.checkpoint import load_codec, load_unet
 from latentsync.errors import WeightsMismatchError
 from latentsync.face.mask import load_mask
 from latentsync.features.audio_encoder import AudioEncoder
-from latentsync.inference.control import OnPass
+from latentsync.inference.batching import SideBySide
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
-from latentsync.inference.pipeline import LipsyncPipeline
-from latentsync.inference.side_by_side import SideBySide
+from latentsync.inference.pipeline import LipsyncPipeline, OnStep
 from latentsync.inference.weights import ModelSettings, WeightPaths
 from latentsync.runtime.compilation import compile_in_place
-from latentsync.types import WindowGenerator
+from latentsync.types import AudioWindows, WindowGenerator
 
 
 def load_pipeline(
@@ -68,23 +68,24 @@ def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSett
     """A pipeline over networks that are in memory already."""
     keep_mask = load_mask(settings.mask, settings.resolution)
 
-    def make_generator(options: SyncOptions, on_step: OnPass) -> WindowGenerator:
+    def make_generator(options: SyncOptions, on_step: OnStep) -> WindowGenerator:
+        as_published = options.compat is not None
         generator = LatentGenerator(
-            models, keep_mask, options.sampler, options.seed, sample_posterior=options.published, on_step=on_step
+            models, keep_mask, options.sampler, options.seed, sample_posterior=as_published, on_step=on_step
         )
-        draws_in_order = options.published
-        return SideBySide(generator) if models.device.type == "cpu" and not draws_in_order else generator
+        # Draws from the posterior come window after window in order.
+        return SideBySide(generator) if models.device.type == "cpu" and not as_published else generator
 
-    def in_full_precision(options: SyncOptions, on_step: OnPass) -> WindowGenerator:
+    def in_full_precision(options: SyncOptions, on_step: OnStep) -> WindowGenerator:
         models.to_full_precision()
         return make_generator(options, on_step)
 
-    def listen(waveform, options: SyncOptions):
-        return encoder.stream(waveform, "published" if options.published else "overlapping")
+    def embed_audio(waveform: np.ndarray, options: SyncOptions) -> AudioWindows:
+        return encoder.stream(waveform, "overlapping" if options.compat is None else "published")
 
     return LipsyncPipeline(
         make_generator,
-        listen,
+        embed_audio,
         keep_mask,
         num_frames=settings.num_frames,
         steady_reference=settings.steady_reference,

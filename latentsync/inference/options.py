@@ -1,31 +1,79 @@
-"""What a user may choose for one dub, apart from the files."""
+"""What a user may choose for one dub, apart from the files: presets of the sampler, and the options of a run.
+
+Importing this module loads no torch, so a command line can list the choices.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import ConfigError
 from latentsync.inference.excerpt import Excerpt
-from latentsync.inference.presets import DEFAULT_SEED
 from latentsync.inference.timeline import LengthMode
+from latentsync.types import Compat
+
+if TYPE_CHECKING:
+    from latentsync.inference.weights import WeightPaths
+
+# `exact` is the plain sampler. `balanced` reuses deep features at two steps of three, as the published shell script
+# does. `fast` takes fewer steps of a higher-order solver and reuses features at every other one; so does `builtin`,
+# which is for the built-in models. `preview` has no guidance, and takes the small codec where it is installed.
+PRESETS: dict[str, SamplerSettings] = {
+    "exact": SamplerSettings(),
+    "balanced": SamplerSettings(cache_interval=3),
+    "fast": SamplerSettings("dpm++", steps=10, cache_interval=2),
+    "preview": SamplerSettings("dpm++", steps=4, guidance_scale=1.0),
+    "builtin": SamplerSettings("dpm++", steps=6, cache_interval=2),
+}
+DEFAULT_PRESET = "exact"
+PREVIEW_PRESET = "preview"
+BUILTIN_PRESET = "builtin"  # the default for the built-in models
+DEFAULT_SEED = 1247
+DEEPCACHE_INTERVAL = 3  # what --enable_deepcache means in the published code
+
+
+def apply_preset(
+    preset: str | None,
+    weights: WeightPaths,
+    *,
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+    cache_interval: int | None = None,
+) -> tuple[WeightPaths, SamplerSettings]:
+    """What a preset means for ``weights``: the files to load, and how to denoise.
+
+    ``preset`` None is the default for these weights. ``steps``, ``guidance_scale`` and ``cache_interval`` replace those
+    of the preset where they are given. The command line, the page and the evaluation all choose here, so a preset means
+    the same everywhere. Raises ``ConfigError`` for values that make no sense.
+    """
+    chosen = weights.with_small_codec() if preset == PREVIEW_PRESET else weights
+    settings = PRESETS[preset or (BUILTIN_PRESET if weights.are_builtin else DEFAULT_PRESET)]
+    sampler = replace(
+        settings,
+        steps=settings.steps if steps is None else steps,
+        guidance_scale=settings.guidance_scale if guidance_scale is None else guidance_scale,
+        cache_interval=settings.cache_interval if cache_interval is None else cache_interval,
+    )
+    return chosen, sampler
 
 
 @dataclass(frozen=True)
 class SyncOptions:
     """Settings of one run of the pipeline. Raises ``ConfigError`` for values that make no sense.
 
-    ``face``: whom to follow, in the syntax of ``face.selection``. ``geometry``: 'default', or the release whose
-    alignment, windows and paste are to be reproduced ('1.0', '1.5', '1.6'). ``batch``: windows generated together.
-    ``ramp``: frames over which the new mouth fades beside a gap. ``check_output``: refuse what is no face. ``excerpt``:
-    only a stretch of the result, with the sound that belongs to it.
+    ``face``: whom to follow, in the syntax of ``face.selection``. ``compat``: the release whose alignment, windows and
+    paste are reproduced; None = ours. ``batch``: windows generated together. ``ramp``: frames over which the generated
+    mouth fades in and out beside a gap. ``check_output``: refuse output that is no face. ``excerpt``: only a stretch of
+    the result, with the audio that belongs to it.
     """
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     seed: int = DEFAULT_SEED
     length: LengthMode = LengthMode.PINGPONG
     face: str = "largest"
-    geometry: str = "default"
+    compat: Compat | None = None
     batch: int = 1
     ramp: int = 3
     check_output: bool = True
@@ -38,8 +86,3 @@ class SyncOptions:
             raise ConfigError(f"A seed of {self.seed} makes no sense.", remedy="Give a number from 0 to 2^64 - 1.")
         if self.ramp < 0:
             raise ConfigError(f"A ramp of {self.ramp} frames makes no sense.", remedy="Give 0 or more.")
-
-    @property
-    def published(self) -> bool:
-        """Whether a release is to be reproduced rather than improved on."""
-        return self.geometry != "default"

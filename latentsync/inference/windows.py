@@ -1,16 +1,17 @@
 """Cutting a stream of aligned faces into the windows of F frames that the network generates together.
 
-A window never holds a blank: a frame without a face inside a window lends the nearest face and its result is thrown
-away; a stretch without any face makes no window. A window never spans a cut. The last window is filled up by repeating
-its last frame, because the network's group norms see all frames of a window together, so a shorter one gives other
-values (the published code does run it shorter: ``WindowPlan.published``).
+A window has a face for every frame. A frame without a face takes the nearest face of its window, and what is generated
+for it is thrown away; where no frame has a face, there is no window. A window never spans a cut. The last window is
+filled up by repeating its last frame, because the network's group norms see all frames of a window together, so a
+shorter window gives other values (the published code does run it shorter: ``WindowPlan.for_compat``).
 
-Above 37.5 fps neighbouring frames are closer in time than the motion modules have ever seen, so the frames of a group
-are dealt out to several windows: at 50 fps the even ones to one, the odd ones to another, each a 25 fps view.
+Above 37.5 fps neighbouring frames are closer in time than the frames that the motion modules were trained on. The
+frames of a group are then dealt out to several windows: at 50 fps the even ones to one, the odd ones to another, so
+that each window has 25 fps.
 
-The network is shown every face twice: with the mouth hidden, and whole, for the looks of it. As published the second
-one is of the same frame, whose mouth moves, and a little of that movement comes through. A steady reference is the
-first face of the shot instead: nothing moves in it.
+The network sees every face twice: masked, and whole as the reference. In the published code both are the same frame,
+whose mouth moves, and a little of that movement comes through. A steady reference is the first face of the shot
+instead: nothing moves in it.
 """
 
 from __future__ import annotations
@@ -27,36 +28,51 @@ from latentsync.types import AlignedFace, AudioWindows, Frame, Window
 
 
 @dataclass(frozen=True, slots=True)
-class AlignedFrame:
-    """A frame in playing order, with the face to be changed in it or the reason why there is none.
+class FaceFrame:
+    """A frame in playing order, with the aligned face that is generated anew.
 
-    ``strength`` in [0, 1] is how much of the generated mouth the paste shows (ramps beside a gap).
+    ``strength`` in [0, 1] is how much of the generated mouth the paste shows: less than 1 beside a gap.
     """
 
     frame: Frame
-    face: AlignedFace | None
+    face: AlignedFace
     shot: int
-    reason: str | None = None
     strength: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PassedFrame:
+    """A frame in playing order that passes through unchanged, and the ``reason``."""
+
+    frame: Frame
+    shot: int
+    reason: str
+
+
+AlignedFrame = FaceFrame | PassedFrame
 
 
 @dataclass(frozen=True, slots=True)
 class FrameGroup:
     """Consecutive frames and the windows made of them.
 
-    ``slots`` says for each frame where its face will be: (index into ``windows``, frame of that window), or None for a
-    frame that passes through.
+    ``slots`` says for each ``FaceFrame`` in order where its generated face will be: (index into ``windows``, frame of
+    that window).
     """
 
     frames: tuple[AlignedFrame, ...]
     windows: tuple[Window, ...]
-    slots: tuple[tuple[int, int] | None, ...]
+    slots: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """How windows are cut: frames each, windows dealt side by side, filling up the last, splitting at cuts; and whether
-    a shot, which no window leaves then, has one reference."""
+    """How frames are cut into windows.
+
+    ``length``: frames per window. ``stride``: windows that the frames of a group are dealt out to. ``fill_last``:
+    repeat the last frame to fill up a window. ``split_at_cuts``: no window spans a cut. ``steady_reference``: one
+    reference for a whole shot; needs ``split_at_cuts``.
+    """
 
     length: int = WINDOW_FRAMES
     stride: int = 1
@@ -70,8 +86,8 @@ class WindowPlan:
         return cls(length=length, stride=max(1, round(fps / MODEL_FPS)), steady_reference=steady_reference)
 
     @classmethod
-    def published(cls, length: int = WINDOW_FRAMES) -> WindowPlan:
-        """Consecutive frames, a shorter last window, cuts ignored."""
+    def for_compat(cls, length: int = WINDOW_FRAMES) -> WindowPlan:
+        """As in all published releases: consecutive frames, a shorter last window, cuts ignored."""
         return cls(length=length, fill_last=False, split_at_cuts=False)
 
 
@@ -79,7 +95,7 @@ def group_frames(frames: Iterator[AlignedFrame], audio: AudioWindows, plan: Wind
     """Groups of up to ``length * stride`` frames with their windows, in order; every frame is in exactly one group."""
     pending: list[AlignedFrame] = []
     number = 0
-    reference: AlignedFrame | None = None
+    reference: FaceFrame | None = None
     for aligned in frames:
         full = len(pending) == plan.length * plan.stride
         if pending and (full or (plan.split_at_cuts and _is_cut(pending[-1], aligned))):
@@ -93,13 +109,13 @@ def group_frames(frames: Iterator[AlignedFrame], audio: AudioWindows, plan: Wind
         yield _make_group(pending, _reference_of(pending, reference, plan), audio, plan, number)
 
 
-def _reference_of(members: list[AlignedFrame], before: AlignedFrame | None, plan: WindowPlan) -> AlignedFrame | None:
-    """The first frame with a face in the shot of ``members``, where ``before`` is the one of the group before."""
+def _reference_of(members: list[AlignedFrame], before: FaceFrame | None, plan: WindowPlan) -> FaceFrame | None:
+    """The first frame with a face in the shot of ``members``; ``before`` is that of the group before."""
     if not plan.steady_reference:
         return None
     if before is not None and before.shot == members[0].shot:
         return before
-    return next((member for member in members if member.face is not None), None)
+    return next((member for member in members if isinstance(member, FaceFrame)), None)
 
 
 def _is_cut(before: AlignedFrame, after: AlignedFrame) -> bool:
@@ -109,38 +125,42 @@ def _is_cut(before: AlignedFrame, after: AlignedFrame) -> bool:
 
 def _make_group(
     members: list[AlignedFrame],
-    reference: AlignedFrame | None,
+    reference: FaceFrame | None,
     audio: AudioWindows,
     plan: WindowPlan,
     number: int,
 ) -> FrameGroup:
     windows: list[Window] = []
     whole = None if reference is None else reference.face.pixels
-    slots: list[tuple[int, int] | None] = [None] * len(members)
+    slots: dict[int, tuple[int, int]] = {}  # by position in the group
     for phase in range(plan.stride):
         positions = range(phase, len(members), plan.stride)
         chosen = [members[position] for position in positions]
-        found = [k for k, member in enumerate(chosen) if member.face is not None]
-        if not found:
+        known = {k: member.face.pixels for k, member in enumerate(chosen) if isinstance(member, FaceFrame)}
+        if not known:
             continue
-        for k in found:
+        for k in known:
             slots[positions[k]] = (len(windows), k)
-        donors = [min(found, key=lambda other: abs(other - k)) for k in range(len(chosen))]
-        faces = [chosen[donor].face.pixels for donor in donors]
+        faces = [known[_nearest(k, known)] for k in range(len(chosen))]
         tokens = [audio.window(member.frame.time) for member in chosen]
         if plan.fill_last:
             missing = plan.length - len(chosen)
             faces += [faces[-1]] * missing
             tokens += [tokens[-1]] * missing
         windows.append(Window(number + len(windows), np.stack(faces), np.stack(tokens), whole))
-    return FrameGroup(tuple(members), tuple(windows), tuple(slots))
+    return FrameGroup(tuple(members), tuple(windows), tuple(slot for _, slot in sorted(slots.items())))
+
+
+def _nearest(position: int, known: Iterable[int]) -> int:
+    """The one of ``known`` that is nearest to ``position``; of two, the first."""
+    return min(known, key=lambda other: abs(other - position))
 
 
 def ramp_at_gaps(frames: Iterator[AlignedFrame], length: int) -> Iterator[AlignedFrame]:
     """Fade the generated mouth out towards a gap and in after it, over ``length`` frames on each side.
 
-    So nothing pops where the face is lost in the middle of a shot. Cuts and the ends of the video do not ramp. Looks
-    ``length`` frames ahead. ``length`` 0 changes nothing.
+    So nothing jumps where the face is lost in the middle of a shot. There is no ramp at cuts and at the ends of the
+    video. Looks ``length`` frames ahead; ``length`` 0 changes nothing.
     """
     waiting: deque[AlignedFrame] = deque()
     since_gap = length  # frames with a face since the last one without, in this shot
@@ -152,7 +172,7 @@ def ramp_at_gaps(frames: Iterator[AlignedFrame], length: int) -> Iterator[Aligne
         if previous is not None and _is_cut(previous, member):
             since_gap = length
         previous = member
-        if member.face is None:
+        if isinstance(member, PassedFrame):
             since_gap = 0
             return member
         until_gap = _frames_until_gap(member, waiting, length)
@@ -173,7 +193,7 @@ def _frames_until_gap(member: AlignedFrame, following: Iterable[AlignedFrame], l
     for distance, other in enumerate(following):
         if _is_cut(last, other):
             break
-        if other.face is None:
+        if isinstance(other, PassedFrame):
             return distance
         last = other
     return length

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from latentsync.errors import LatentSyncError
-from latentsync.inference.control import RunControl
+from latentsync.inference.job.progress import RunControl
 
 
 class BusyError(LatentSyncError):

@@ -12,7 +12,7 @@ import gradio as gr
 from latentsync.errors import StoppedError
 from latentsync.face.selection import LARGEST
 from latentsync.inference.job.progress import Progress
-from latentsync.inference.presets import BUILTIN_PRESET, DEFAULT_PRESET
+from latentsync.inference.options import BUILTIN_PRESET, DEFAULT_PRESET
 from latentsync.page import wording
 from latentsync.page.blocks import said
 from latentsync.page.fair_queue import RepeatedError, Visitor, Waiting

@@ -18,16 +18,14 @@ from typing import Any, TypeVar
 from latentsync.atomic import write_text
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import VideoError
-from latentsync.inference.control import RunControl
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.networks import KeptNetworks, Networks
 from latentsync.inference.job.people import Person, find_people
-from latentsync.inference.job.progress import Progress, ProgressMeter
+from latentsync.inference.job.progress import Progress, ProgressMeter, RunControl
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
-from latentsync.inference.options import SyncOptions
-from latentsync.inference.presets import apply_preset
+from latentsync.inference.options import SyncOptions, apply_preset
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import audio_blocks

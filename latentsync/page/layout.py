@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from latentsync.inference.presets import DEFAULT_SEED, PRESETS
+from latentsync.inference.options import DEFAULT_SEED, PRESETS
 from latentsync.inference.timeline import LengthMode
 from latentsync.page import wording
 from latentsync.page.blocks import PageBlocks

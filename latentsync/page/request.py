@@ -10,7 +10,7 @@ from typing import Any
 
 from latentsync.errors import ConfigError
 from latentsync.face.selection import LARGEST, FaceChoice
-from latentsync.inference.presets import DEFAULT_SEED, PRESETS
+from latentsync.inference.options import DEFAULT_SEED, PRESETS
 from latentsync.inference.timeline import LengthMode
 
 RANDOM_SEED = -1  # one is drawn

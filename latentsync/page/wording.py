@@ -26,7 +26,7 @@ from latentsync.errors import (
 )
 from latentsync.inference.job.progress import Progress
 from latentsync.inference.job.report import RunReport
-from latentsync.inference.presets import BUILTIN_PRESET, PRESETS
+from latentsync.inference.options import BUILTIN_PRESET, PRESETS
 from latentsync.page.fair_queue import Waiting
 from latentsync.page.names import in_markdown, without_folders
 from latentsync.page.request import LABELS
@@ -101,7 +101,7 @@ def models(name: str, are_builtin: bool) -> str:
 
 def preset(name: str) -> str:
     """A preset and what it costs."""
-    settings = SamplerSettings(**PRESETS[name])
+    settings = PRESETS[name]
     costs = [f"{settings.steps} steps"]
     if settings.cache_interval > 1:
         costs.append(f"1 in {settings.cache_interval} in full")

@@ -1,19 +1,20 @@
-"""Batches shrink instead of failing, and rubbish is refused (USERS A7, A8)."""
+"""Batches shrink instead of failing; windows side by side keep their order."""
 
 from __future__ import annotations
+
+import threading
 
 import numpy as np
 import pytest
 import torch
 
-from latentsync.errors import GenerationError, OutOfMemoryError
-from latentsync.inference.batching import AdaptiveBatch, GuardedGenerator, OutputGuard, generate_groups
+from latentsync.errors import OutOfMemoryError
+from latentsync.inference.batching import AdaptiveBatch, SideBySide, generate_groups
+from latentsync.inference.record import StageClock
 from latentsync.inference.windows import FrameGroup
 from latentsync.types import Window
 
 SIDE = 32
-MASK = np.ones((1, SIDE, SIDE), np.float32)
-MASK[:, 12:30, 4:28] = 0
 
 
 def window(number, frames=4):
@@ -72,7 +73,7 @@ def test_groups_keep_their_order_and_batches_fill_across_groups():
     for size in sizes:
         groups.append(FrameGroup((), tuple(window(number + k) for k in range(size)), ()))
         number += size
-    done = list(generate_groups(iter(groups), generate, batch=3))
+    done = list(generate_groups(iter(groups), generate, 3, StageClock()))
     assert [len(g.faces) for g in done] == sizes
     assert [f[0, 0, 0, 0] for g in done for f in g.faces] == list(range(number))
     assert calls == [[0, 1, 2], [3, 4]]
@@ -89,61 +90,71 @@ def test_stretches_without_faces_do_not_pile_up():
             yield FrameGroup((), (), ())
 
     most = 0
-    for _ in generate_groups(groups(), lambda ws: [w.faces for w in ws], batch=4):
+    for _ in generate_groups(groups(), lambda ws: [w.faces for w in ws], 4, StageClock()):
         waiting -= 1
         most = max(most, waiting)
     assert most <= 8
 
 
-def face(kind):
-    rows, columns = np.mgrid[0:SIDE, 0:SIDE] / SIDE
-    good = np.stack([0.4 * np.sin(5 * rows) + 0.2 * columns] * 3).astype(np.float32)[None].repeat(4, 0)
-    noise = np.random.default_rng(0).standard_normal(good.shape).astype(np.float32)
-    return {
-        "good": good,
-        "nan": np.where(np.arange(SIDE) == 15, np.nan, good),
-        "black": np.full_like(good, -1),
-        "mask": 0.01 * noise,
-        "flat": np.full_like(good, 0.4),
-        "noise": noise * 0.5,
-    }[kind]
+# -- side by side ------------------------------------------------------------------------------------------------------
+
+
+class Numbering:
+    """Gives every window its number; notes who computed which windows, on how many threads of torch."""
+
+    resolution = 8
+
+    def __init__(self):
+        self.calls = []
+        self.failing = None
+        self.together = None
+
+    def __call__(self, windows):
+        if self.together is not None:
+            self.together.wait(timeout=10)  # raises unless all shares are computed at the same time
+        numbers = [window.number for window in windows]
+        self.calls.append((numbers, threading.current_thread().name, torch.get_num_threads()))
+        if self.failing in numbers:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return np.stack([np.full((2, 3, 8, 8), number, np.float32) for number in numbers])
+
+
+def windows_of(count):
+    return [
+        Window(number, np.zeros((2, 3, 8, 8), np.float32), np.zeros((2, 50, 4), np.float32)) for number in range(count)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("kind", "named"), [("nan", "finite"), ("black", "black"), ("mask", "mask"), ("flat", "flat"), ("noise", "noise")]
+    ("count", "threads", "shares"),
+    [
+        (1, 3, [([0], 3)]),
+        (2, 3, [([0], 1), ([1], 1)]),
+        (2, 4, [([0], 2), ([1], 2)]),
+        (5, 2, [([0, 1], 1), ([2, 3, 4], 1)]),
+        (3, 1, [([0, 1, 2], 1)]),
+    ],
 )
-def test_rubbish_is_named(kind, named):
-    assert named in OutputGuard(MASK).fault(face(kind))
+def test_every_thread_has_its_share_and_the_order_stays(count, threads, shares):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        stub = Numbering()
+        stub.together = threading.Barrier(len(shares))
+        faces = SideBySide(stub)(windows_of(count))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert faces[:, 0, 0, 0, 0].tolist() == list(range(count))
+    assert sorted((numbers, used) for numbers, _, used in stub.calls) == shares
 
 
-def test_a_face_passes_also_with_a_little_grain():
-    guard = OutputGuard(MASK)
-    assert guard.fault(face("good")) is None
-    assert guard.fault(face("good") + 0.1 * face("noise")) is None
-
-
-class Fixed:
-    resolution = SIDE
-
-    def __init__(self, kind):
-        self.kind, self.calls = kind, 0
-
-    def __call__(self, windows):
-        self.calls += 1
-        return np.stack([face(self.kind) for _ in windows])
-
-
-def test_full_precision_is_tried_once_and_kept():
-    half, full = Fixed("nan"), Fixed("good")
-    retried = []
-    guarded = GuardedGenerator(half, OutputGuard(MASK), retry=lambda: full, on_retry=retried.append)
-    for number in range(3):
-        assert np.isfinite(guarded([window(number)])).all()
-    assert half.calls == 1 and full.calls == 3 and retried == [1]
-
-
-@pytest.mark.parametrize("retry", [None, lambda: Fixed("black")])
-def test_rubbish_that_stays_is_an_error_that_names_the_window(retry):
-    guarded = GuardedGenerator(Fixed("black"), OutputGuard(MASK), retry)
-    with pytest.raises(GenerationError, match="window 7"):
-        guarded([window(7)])
+def test_a_failure_is_raised_and_the_next_call_works():
+    stub = Numbering()
+    generate = SideBySide(stub, threads=2)
+    stub.failing = 2
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        generate(windows_of(4))
+    assert len(stub.calls) == 2  # the other share was not left running
+    stub.failing = None
+    assert len(generate(windows_of(4))) == 4

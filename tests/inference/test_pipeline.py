@@ -17,9 +17,9 @@ from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.faces import TimedDetector, tracking_settings
-from latentsync.inference.job.report import RunRecord
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode, frame_count
 from latentsync.types import AlignedFace, ArrayFrame
 from tests.inference.world import (

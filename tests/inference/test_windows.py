@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentsync.inference.windows import AlignedFrame, WindowPlan, group_frames, ramp_at_gaps
+from latentsync.inference.windows import FaceFrame, PassedFrame, WindowPlan, group_frames, ramp_at_gaps
 from latentsync.types import AlignedFace, ArrayFrame
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
@@ -28,8 +28,9 @@ def stream(found, shots=None, indices=None):
     shots = shots or [0] * len(found)
     indices = indices or range(len(found))
     for k, (ok, shot, index) in enumerate(zip(found, shots, indices, strict=True)):
-        face = AlignedFace(np.full((3, 1, 1), float(k), np.float32), np.eye(2, 3)) if ok else None
-        yield AlignedFrame(ArrayFrame(index, Fraction(k, 25), PIXELS), face, shot, None if ok else "no face")
+        frame = ArrayFrame(index, Fraction(k, 25), PIXELS)
+        face = AlignedFace(np.full((3, 1, 1), float(k), np.float32), np.eye(2, 3))
+        yield FaceFrame(frame, face, shot) if ok else PassedFrame(frame, shot, "no face")
 
 
 def groups_of(found, plan, **kwargs):
@@ -47,34 +48,31 @@ def test_every_frame_with_a_face_has_one_slot_with_its_own_sound(found, stride, 
     numbers = [w.number for group in groups for w in group.windows]
     assert numbers == list(range(len(numbers)))
     for group in groups:
-        taken = [slot for slot in group.slots if slot is not None]
-        assert len(set(taken)) == len(taken)
+        assert len(set(group.slots)) == len(group.slots)
         for window in group.windows:
             assert window.faces.shape == (length, 3, 1, 1) and window.audio.shape == (length, 1, 1)
-        for member, slot in zip(group.frames, group.slots, strict=True):
-            assert (slot is None) == (member.face is None)
-            if slot is not None:
-                window, k = group.windows[slot[0]], slot[1]
-                assert window.faces[k, 0, 0, 0] == member.frame.index
-                assert window.audio[k, 0, 0] == member.frame.index
+        with_faces = [member for member in group.frames if isinstance(member, FaceFrame)]
+        for member, (number, k) in zip(with_faces, group.slots, strict=True):
+            assert group.windows[number].faces[k, 0, 0, 0] == member.frame.index
+            assert group.windows[number].audio[k, 0, 0] == member.frame.index
 
 
 def test_gaps_inside_a_window_lend_the_nearest_face():
     (group,) = groups_of([True, False, False, True], WindowPlan(4))
     assert group.windows[0].faces[:, 0, 0, 0].tolist() == [0, 0, 3, 3]
     assert group.windows[0].audio[:, 0, 0].tolist() == [0, 1, 2, 3]
-    assert group.slots == ((0, 0), None, None, (0, 3))
+    assert group.slots == ((0, 0), (0, 3))
 
 
 def test_no_face_no_window():
     (group,) = groups_of([False] * 3, WindowPlan(4))
-    assert group.windows == () and group.slots == (None, None, None)
+    assert group.windows == () and group.slots == ()
 
 
 def test_last_window_is_filled_by_repetition_or_left_short():
     filled = groups_of([True] * 6, WindowPlan(4))
     assert filled[1].windows[0].faces[:, 0, 0, 0].tolist() == [4, 5, 5, 5]
-    short = groups_of([True] * 6, WindowPlan.published(4))
+    short = groups_of([True] * 6, WindowPlan.for_compat(4))
     assert short[1].windows[0].faces[:, 0, 0, 0].tolist() == [4, 5]
 
 
@@ -93,19 +91,29 @@ def test_fast_videos_are_dealt_to_several_windows(fps, stride):
 
 
 def strengths(found, length, **kwargs):
-    return [round(f.strength * (length + 1)) for f in ramp_at_gaps(stream(found, **kwargs), length)]
+    ramped = ramp_at_gaps(stream(found, **kwargs), length)
+    return [round(getattr(frame, "strength", 0) * (length + 1)) for frame in ramped]  # 0: passes through
 
 
 def test_ramps_beside_gaps_only():
     yes, no = [True], [False]
-    assert strengths(yes * 6 + no + yes * 5, 3) == [4, 4, 4, 3, 2, 1, 4, 1, 2, 3, 4, 4]
+    assert strengths(yes * 6 + no + yes * 5, 3) == [4, 4, 4, 3, 2, 1, 0, 1, 2, 3, 4, 4]
     assert strengths(yes * 4, 3) == [4] * 4
-    assert strengths(yes * 2 + no + yes * 2, 0) == [1] * 5
-    assert strengths(no + yes * 2 + no, 3) == [4, 1, 1, 4]
+    assert strengths(yes * 2 + no + yes * 2, 0) == [1, 1, 0, 1, 1]
+    assert strengths(no + yes * 2 + no, 3) == [0, 1, 1, 0]
 
 
 def test_cuts_do_not_ramp():
-    assert strengths([True] * 3 + [False] * 2 + [True] * 3, 3, shots=[0] * 3 + [1] * 2 + [2] * 3) == [4] * 8
+    assert strengths([True] * 3 + [False] * 2 + [True] * 3, 3, shots=[0] * 3 + [1] * 2 + [2] * 3) == [
+        4,
+        4,
+        4,
+        0,
+        0,
+        4,
+        4,
+        4,
+    ]
 
 
 @given(

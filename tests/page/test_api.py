@@ -11,7 +11,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from latentsync.inference.presets import PRESETS
+from latentsync.inference.options import PRESETS
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile

@@ -16,7 +16,7 @@ import pytest
 
 import gradio_app
 from latentsync.errors import ConfigError, ServerError, WeightsMissingError
-from latentsync.inference.presets import PRESETS
+from latentsync.inference.options import PRESETS
 from latentsync.page.server import ServerSettings
 from latentsync.page.storage import StorageLimits
 

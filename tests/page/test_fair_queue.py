@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from latentsync.inference.control import RunControl
+from latentsync.inference.job.progress import RunControl
 from latentsync.page.fair_queue import BusyError, FairQueue, RepeatedError, Visitor
 from tests.page.stage import wait_until
 

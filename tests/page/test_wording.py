@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import VideoError
 from latentsync.inference.job.progress import Progress
-from latentsync.inference.job.report import FrameRange, RunRecord, RunReport
-from latentsync.inference.presets import PRESETS
+from latentsync.inference.job.report import RunReport
+from latentsync.inference.options import PRESETS
+from latentsync.inference.record import FrameRange, RunRecord
 from latentsync.inference.timeline import LengthMode
 from latentsync.page import wording
 from latentsync.page.jobs import Waiting
@@ -47,7 +49,7 @@ def test_a_preset_says_what_it_costs(monkeypatch):
     assert wording.preset("exact") == "Exact (20 steps, as published)"
     assert wording.preset("builtin").startswith("Built-in (")
     assert len({wording.preset(name) for name in PRESETS}) == len(PRESETS)
-    monkeypatch.setitem(PRESETS, "hasty", {"steps": 4, "cache_interval": 2})
+    monkeypatch.setitem(PRESETS, "hasty", SamplerSettings(steps=4, cache_interval=2))
     assert wording.preset("hasty") == "Hasty (4 steps, 1 in 2 in full)"
 
 

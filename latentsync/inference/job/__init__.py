@@ -1,1 +1,1 @@
-"""One dub from files to a file: request, preflight, networks, the run, its report."""
+"""A dub from files to a file: the request, the checks, the networks, the run and its report."""

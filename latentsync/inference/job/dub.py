@@ -1,4 +1,4 @@
-"""From files to a file: check, load, follow the face, generate, write, account."""
+"""From files to a file: check, load, follow the face, generate, write, report."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from latentsync.atomic import write_text
 from latentsync.errors import NoFaceError, OutputError
 from latentsync.face.selection import LARGEST, FaceSelector
 from latentsync.face.tracks import FaceTracks
-from latentsync.inference.control import RunControl
 from latentsync.inference.excerpt import Excerpt, excerpt_frames, in_source_order
 from latentsync.inference.faces import tracking_settings
 from latentsync.inference.job.networks import NetworkChoice, Networks
 from latentsync.inference.job.preflight import Preflight, preflight
-from latentsync.inference.job.report import RunRecord, RunReport
+from latentsync.inference.job.progress import RunControl
+from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
+from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.weights import with_checksums
 from latentsync.media.writer import write_video
@@ -39,14 +40,15 @@ def dub(
     on_note: OnNote = lambda text: None,
     networks: Networks | None = None,
 ) -> RunReport:
-    """Do one dub from file to file. ``networks``: where they come from, for example kept from the job before.
+    """Dub one video. ``networks``: where they are loaded from, for example kept from the dub before.
 
-    Raises the named errors of ``latentsync.errors``; then nothing is written, and the inputs are as they were.
+    ``control`` is told of the progress and may stop the run; ``on_note`` gets texts for the user. Raises the named
+    errors of ``latentsync.errors``; then nothing is written. The input files are never changed.
     """
     start = time.perf_counter()
     record, control, networks = RunRecord(), control or RunControl(), networks or Networks()
     checked = preflight(request, record.clock, networks)
-    control.expect(checked.cost.frames, checked.cost.network_passes)
+    control.expect(checked.cost.frames, checked.cost.denoising_steps)
     on_note(checked.describe())
     options = replace(checked.options, batch=request.batch_for(checked.device.type))
     if options.excerpt is not None:
@@ -61,8 +63,9 @@ def dub(
             NetworkChoice(request.weights, checked.settings, checked.device, checked.dtype, request.compiled)
         )
     control.enter("dubbing")
-    frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.passed)
-    frames = _dubbed(_counted(record.clock.each("wait", frames), options.excerpt, control), record, checked)
+    frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.step_done)
+    frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
+    frames = _require_a_dubbed_frame(frames, record, checked)
     write_start = time.perf_counter()
     written = write_video(
         request.output,
@@ -86,7 +89,7 @@ def dub(
         record=record,
         device=str(checked.device),
         precision=str(checked.dtype).removeprefix("torch."),
-        options=asdict(options),
+        options=asdict(options) | {"geometry": options.compat or "default"},  # the key of earlier reports
         weights=checked.weights if request.report is None else with_checksums(checked.weights),
         versions={name: metadata.version(name) for name in ("torch", "diffusers", "av", "numpy")}
         | {"python": platform.python_version()},
@@ -99,7 +102,7 @@ def dub(
 
 
 def _counted(frames: Iterator[Frame], excerpt: Excerpt | None, control: RunControl) -> Iterator[Frame]:
-    """The frames on the clock of the file to be written."""
+    """The frames with their times in the file to be written; tells ``control`` of each."""
     start = excerpt.start if excerpt is not None else 0
     for done, frame in enumerate(frames):
         control.written(done)
@@ -107,7 +110,7 @@ def _counted(frames: Iterator[Frame], excerpt: Excerpt | None, control: RunContr
     control.enter("finishing")
 
 
-def _dubbed(frames: Iterator[Frame], record: RunRecord, checked: Preflight) -> Iterator[Frame]:
+def _require_a_dubbed_frame(frames: Iterator[Frame], record: RunRecord, checked: Preflight) -> Iterator[Frame]:
     """All ``frames``; raises ``NoFaceError`` at their end if every one of them passed through."""
     yield from frames
     if record.frames_passed_through == record.frames:
@@ -116,7 +119,7 @@ def _dubbed(frames: Iterator[Frame], record: RunRecord, checked: Preflight) -> I
 
 
 def _require_face(checked: Preflight, control: RunControl) -> None:
-    """Look at every frame that will be shown until one has a usable face; what is found is kept for the run."""
+    """Look through the frames that will be shown until one has a usable face; what is found is kept for the run."""
     options = checked.options
     selector, settings = FaceSelector(options.face), tracking_settings(options)
     if checked.finder.detector is None:
@@ -129,7 +132,7 @@ def _require_face(checked: Preflight, control: RunControl) -> None:
 
 
 def _require_face_in_excerpt(checked: Preflight, excerpt: Excerpt, control: RunControl) -> None:
-    """Follow the face through the frames of the excerpt in the order of the source, whatever that of showing is."""
+    """Follow the face through the frames of the excerpt in the order of the source, as ``FaceTracks`` needs them."""
     shown = excerpt_frames(checked.video, checked.duration, checked.options.length, excerpt)
     reasons = _reasons_against(checked.tracks, in_source_order(checked.video, shown), control, to_the_end=True)
     if reasons:
@@ -139,7 +142,7 @@ def _require_face_in_excerpt(checked: Preflight, excerpt: Excerpt, control: RunC
 def _reasons_against(
     tracks: FaceTracks, frames: Iterator[Frame], control: RunControl, to_the_end: bool = False
 ) -> Counter[str]:
-    """Why no frame has a usable face, with the number of frames for each reason; empty if one has."""
+    """Reasons why no frame has a usable face -> numbers of frames; empty if a frame has one."""
     reasons: Counter[str] = Counter()
     seen = False
     with closing(tracks.follow(prefetch(frames))) as targets:
@@ -161,7 +164,7 @@ def _no_face(checked: Preflight, where: str, reasons: Counter[str]) -> NoFaceErr
 
 
 def _audio_part(checked: Preflight) -> dict[str, Fraction]:
-    """Seconds after which the sound begins and is cut: an excerpt's, or where the result is to end with the video."""
+    """Start and greatest length of the audio in seconds: for an excerpt, and where the result ends with the video."""
     if checked.options.excerpt is not None:
         start = checked.options.excerpt.start
         return {"audio_start": start, "audio_limit": checked.cost.frames / checked.video.info.fps}

@@ -1,4 +1,4 @@
-"""What a run will cost, said before it starts: passes of the network, time, memory, disk. Rough on purpose."""
+"""What a run will cost, estimated before it starts: denoising steps, time, memory, disk. Rough on purpose."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from latentsync.types import VideoInfo
 # in proportion to their parameters.
 UNET_FLOPS, UNET_PARAMETERS = 253e9, 1.267e9
 CODEC_FLOPS, CODEC_PARAMETERS = 2 * 273e9 + 622e9, 83.7e6  # two encodings and one decoding
-CACHED_SHARE = 0.15  # of a pass that starts from cached features; the outermost layers are the largest pictures
-UTILISATION = 0.4  # of the matrix-product speed that a probe finds; what convolutions reach
+CACHED_SHARE = 0.15  # cost of a step that reuses features, over a full one: the outermost layers have most pixels
+UTILISATION = 0.4  # share of the speed of a matrix product that convolutions reach
 PIXEL_SECONDS = 70e-9  # of one core, to decode, paste and encode a pixel (docs/experiments/benchmarks-2026-11.md)
-START_SECONDS = 2.0  # to load small networks and to make the first pictures
-FRAMES_IN_FLIGHT = 110  # frames that the stages and queues hold at most with one window per batch
+START_SECONDS = 2.0  # to load small networks and to generate the first window
+FRAMES_IN_FLIGHT = 110  # frames that all stages and queues hold at most, with one window per batch
 BITS_PER_PIXEL = 0.15  # of an encoded result; talking heads at the default quality stay below
 
 
@@ -33,18 +33,24 @@ class NetworkSizes:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """``seconds`` is good to a factor of two or three; the bar of the run knows better after the first window."""
+    """The cost of a run.
+
+    ``seconds`` is right within a factor of two or three; the progress bar knows better after the first window.
+    ``denoising_steps``: calls of the sampler's loop, counted for each window. ``memory_bytes``: of the frames that wait
+    between the stages, without the networks.
+    """
 
     frames: int
     windows: int
-    network_passes: int
+    denoising_steps: int
     seconds: float
-    memory_bytes: int  # of frames in flight, without the networks
+    memory_bytes: int
     disk_bytes: int
 
     def describe(self) -> str:
+        """One sentence for the terminal."""
         return (
-            f"{self.frames} frames, {self.windows} windows, {self.network_passes} passes of the U-Net: "
+            f"{self.frames} frames, {self.windows} windows, {self.denoising_steps} denoising steps: "
             f"about {_duration(self.seconds)}; memory for frames about {self.memory_bytes / 1e9:.1f} GB, "
             f"result about {self.disk_bytes / 1e6:.0f} MB."
         )
@@ -59,7 +65,7 @@ def estimate(
     networks: NetworkSizes,
     flops_per_second: float,
 ) -> Estimate:
-    """The cost of ``frames`` frames of a result; ``flops_per_second`` as ``device.measure_speed`` finds it."""
+    """The cost of a result of ``frames`` frames; ``flops_per_second`` as measured by ``device.measure_speed``."""
     windows = ceil(frames / window_length)
     branches = 1 + sampler.guided_share
     full = ceil(sampler.steps / sampler.cache_interval)
@@ -73,7 +79,7 @@ def estimate(
     return Estimate(
         frames=frames,
         windows=windows,
-        network_passes=windows * sampler.steps,
+        denoising_steps=windows * sampler.steps,
         seconds=START_SECONDS + generating + around,
         memory_bytes=FRAMES_IN_FLIGHT * pixels * 3,
         disk_bytes=int(max(pixels * frames * BITS_PER_PIXEL / 8, _source_bytes(info, frames / info.fps))),

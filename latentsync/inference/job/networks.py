@@ -1,4 +1,4 @@
-"""Where a job gets its networks from: loaded for it alone, or kept in memory for the next one."""
+"""Where a dub gets its networks from: loaded for it alone, or kept in memory for the next dub."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NetworkChoice:
 
 
 class Networks:
-    """Loads what is asked for, each time."""
+    """Loads the networks anew each time."""
 
     def pipeline(self, choice: NetworkChoice) -> LipsyncPipeline:
         """See ``loading.load_pipeline``."""
@@ -43,10 +43,10 @@ class Networks:
 
 
 class KeptNetworks(Networks):
-    """Keeps the last pipeline and the last detector; what is asked for again is not loaded again.
+    """Keeps the last pipeline and the last detector, so that asking for the same ones again loads nothing.
 
-    Others are loaded after the last ones are freed, so memory never has to hold both. A weight file that changed on
-    disk is loaded anew. For one job at a time, as the pipeline itself is.
+    The kept networks are freed before others are loaded, so memory never has to hold both. A weight file that changed
+    on disk is loaded anew. For one dub at a time, as the pipeline itself is.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Who is to be seen in a video, so that a user can say whom to dub."""
+"""The people in a video, so that a user can choose whom to dub."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 
 from latentsync.face.detector import Detection
 from latentsync.face.selection import MIN_SCORE, MIN_SIZE
-from latentsync.inference.clock import StageClock
 from latentsync.inference.faces import FaceFinder
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.record import StageClock
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 SAMPLED_FRAMES = 12
 THUMBNAIL_SIDE = 160  # px
 MARGIN = 1.6  # side of the thumbnail over the longer side of the face
-REACH = 1.0  # face sizes between two sightings that are taken for one person
-MAX_SIZE_RATIO = 1.8
+REACH = 1.0  # face sizes between two detections that count as one person, at most
+MAX_SIZE_RATIO = 1.8  # of the faces of two detections that count as one person
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody at one place in the picture. ``choice``: what ``SyncOptions.face`` names them by.
+    """A person at one place in the frame. ``choice``: the value of ``SyncOptions.face`` that chooses them.
 
-    ``thumbnail`` (160, 160, 3) uint8 RGB; ``time`` (s) of the first sighting; ``share`` of the frames looked at that
-    show them.
+    ``thumbnail`` (160, 160, 3) uint8 RGB; ``time`` of the first detection in seconds; ``share`` of the sampled frames
+    that show the person, 0 to 1.
     """
 
     choice: str
@@ -47,7 +47,7 @@ class Person:
 
 @dataclass(slots=True)
 class _Sightings:
-    """Faces at one place: the first, the last, and the one that is seen best."""
+    """The detections that count as one person: the first, the last, and a thumbnail of the clearest."""
 
     first: Detection
     time: float
@@ -70,11 +70,11 @@ def find_people(
     limits: MediaLimits | None = None,
     networks: Networks | None = None,
 ) -> list[Person]:
-    """The people in a few frames spread over the video, from left to right; nobody is an empty list.
+    """The people in a few frames spread over the video, from left to right; an empty list if there is nobody.
 
-    Faces at about the same place and of about the same size are one person, which is how ``face.selection`` follows a
-    point from shot to shot. What is detected is kept for the dub. Raises ``VideoError``, ``ConfigError``,
-    ``DeviceError`` and the ``WeightsError`` family.
+    Faces at about the same place and of about the same size count as one person, as in ``face.selection``. The
+    detections are kept for the dub. Raises ``VideoError``, ``ConfigError``, ``DeviceError`` and the ``WeightsError``
+    family.
     """
     if limits is not None:
         limits.check_video(path)
@@ -117,7 +117,7 @@ def _is_same(before: Detection, now: Detection) -> bool:
 
 
 def _thumbnail(pixels: np.ndarray, face: Detection) -> np.ndarray:
-    """The face with some room around it; the edge of the picture is repeated where the room lies beyond it."""
+    """(160, 160, 3) uint8: the face with a margin; outside the frame its edge is repeated."""
     scale = THUMBNAIL_SIDE / (MARGIN * _size(face))
     x, y = _centre(face)
     half = THUMBNAIL_SIDE / 2

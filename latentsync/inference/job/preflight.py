@@ -1,4 +1,4 @@
-"""Everything that can go wrong is looked for in the first seconds, before a network is loaded."""
+"""Checks before a dub, within seconds and before a network is loaded: files, weights, device, encoder, disk, faces."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from latentsync.constants import AUDIO_RATE
 from latentsync.errors import AudioError, ConfigError, DiskFullError, NoAudioStreamError, OutputError
 from latentsync.face.selection import FaceChoice, is_usable
 from latentsync.face.tracks import FaceTracks
-from latentsync.inference.clock import StageClock
 from latentsync.inference.excerpt import excerpt_frames
 from latentsync.inference.faces import FaceFinder
 from latentsync.inference.job.estimate import Estimate, NetworkSizes, estimate
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.record import StageClock
 from latentsync.inference.timeline import expected_frames
 from latentsync.inference.weights import ModelSettings, model_settings
 from latentsync.media.audio import read_audio
@@ -33,31 +33,31 @@ from latentsync.types import VideoInfo
 if TYPE_CHECKING:
     import torch
 
-SAMPLED_FRAMES = 20  # that are searched for a face
-SILENCE = 1e-3  # peak of a sound that is as good as silent, full scale 1
-DISK_RESERVE = 1.2  # times the estimated size that must be free
+SAMPLED_FRAMES = 20  # frames that are searched for a face
+SILENCE = 1e-3  # peak below which audio counts as silent, full scale 1
+DISK_RESERVE = 1.2  # this many times the estimated size must be free
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What the checks found out, so that the run does not find it out again."""
+    """What the checks found, so that the run need not find it again."""
 
     video: VideoFile
     waveform: np.ndarray  # (n,) float32 at 16 kHz
-    options: SyncOptions  # those asked for; an excerpt begins with a frame, so that its sound can begin with it
+    options: SyncOptions  # those of the request; an excerpt is moved to begin with a frame, as its audio does
     settings: ModelSettings
     device: torch.device
     dtype: torch.dtype
     finder: FaceFinder
     tracks: FaceTracks
-    face_seen: bool  # in the sample of frames; False calls for a look at every frame
+    face_seen: bool  # in a sample of frames; if False, the run must look at every frame
     weights: Mapping[str, Mapping[str, Any]]
     cost: Estimate
     notes: tuple[str, ...]
 
     @property
     def duration(self) -> Fraction:
-        """Length of the sound, s."""
+        """Length of the audio, s."""
         return Fraction(len(self.waveform), AUDIO_RATE)
 
     def describe(self) -> str:
@@ -68,7 +68,7 @@ class Preflight:
         return "\n".join(
             [
                 f"video   {info.path}: {info.width} x {info.height}, {rate}, {float(info.duration):.2f} s, {face}",
-                f"sound   {float(self.duration):.2f} s",
+                f"audio   {float(self.duration):.2f} s",
                 f"network {self.settings.resolution} pixels, {self.device}, {str(self.dtype).removeprefix('torch.')}",
                 f"cost    {self.cost.describe()}",
                 *(f"note    {note}" for note in self.notes),
@@ -77,10 +77,9 @@ class Preflight:
 
 
 def preflight(request: DubRequest, clock: StageClock | None = None, networks: Networks | None = None) -> Preflight:
-    """Check the files, the output, the weights, the device and the faces of ``request``; load no network but the
-    detector, which ``networks`` may have already.
+    """Check everything that could make the run of ``request`` fail; load no network but the face detector.
 
-    Raises the named error of the first thing that would make the run fail.
+    ``networks``: where the detector is loaded from. Raises the named error of the first fault.
     """
     refuse_unwritable(request.output, (request.video, request.audio), request.overwrite)
     if request.report is not None:
@@ -98,7 +97,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     if options.excerpt is not None:
         options = replace(options, excerpt=options.excerpt.on_frames(video.info.fps))
 
-    # torch: seconds to import. What can be refused without it has been.
+    # torch takes seconds to import: all that can be refused without it has been.
     from latentsync.inference.device import choose_device, choose_precision, measure_speed
     from latentsync.runtime.compilation import require_compiler
 
@@ -138,30 +137,30 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     )
 
 
-def _require_point_in_video(face: str, info: VideoInfo, sound: Fraction) -> None:
-    """Raise ``ConfigError`` for a face at a point beside the picture, or at a time after the end of everything."""
+def _require_point_in_video(face: str, info: VideoInfo, audio_duration: Fraction) -> None:
+    """Raise ``ConfigError`` for a face at a point outside the frame, or at a time after the end of the result."""
     choice = FaceChoice.parse(face)
     if choice.point is None:
         return
     x, y = choice.point
     if x > info.width or y > info.height:
         raise ConfigError(
-            f"The point {x:g},{y:g} of --face lies outside the picture, which is {info.width} x {info.height}.",
+            f"The point {x:g},{y:g} of --face lies outside the frame, which is {info.width} x {info.height}.",
             remedy="Give a point on the face: pixels from the left and from the top.",
         )
-    if choice.time > max(info.duration, sound):
+    if choice.time > max(info.duration, audio_duration):
         raise ConfigError(
             f"At {float(choice.time):g} s, the time of --face, the video of {float(info.duration):.2f} s is over.",
-            remedy="Give a second at which the face is to be seen.",
+            remedy="Give a time at which the face is in the frame.",
         )
 
 
 def _require_place_for_report(report: Path, request: DubRequest) -> None:
-    """An older report is replaced; nothing else is."""
+    """Raise ``OutputError`` unless ``report`` is a new file or an older report, which may be replaced."""
     weights = request.weights.networks().values()
     refuse_unwritable(report, (request.video, request.audio, request.output, *weights), overwrite=True)
     if report.absolute() == request.output.absolute():
-        raise OutputError(f"{report} is the name of the result too.", remedy="Name another report.")
+        raise OutputError(f"{report} is the name of the result too.", remedy="Choose another name for the report.")
 
 
 def _frames_to_do(video: VideoFile, duration: Fraction, options: SyncOptions) -> int:
@@ -171,20 +170,21 @@ def _frames_to_do(video: VideoFile, duration: Fraction, options: SyncOptions) ->
 
 
 def read_speech(path: Path) -> tuple[np.ndarray, list[str]]:
-    """The sound of a file, (n,) float32 at 16 kHz, and remarks for the user.
+    """The audio of a file, (n,) float32 at 16 kHz, and notes for the user.
 
-    Raises ``AudioError`` and its kin for a sound that cannot be read, is shorter than a frame, or is not finite.
+    Raises ``AudioError`` or ``NoAudioStreamError`` for audio that cannot be read, is shorter than a frame, or is not
+    finite.
     """
     waveform = read_audio(path)
     if len(waveform) < AUDIO_RATE // 25:
         raise NoAudioStreamError(
-            f"{path}: its sound lasts {len(waveform) / AUDIO_RATE:.3f} s, less than a frame.",
-            remedy="Give a longer one.",
+            f"{path}: its audio lasts {len(waveform) / AUDIO_RATE:.3f} s, less than a frame.",
+            remedy="Give a longer recording.",
         )
     if not np.isfinite(waveform).all():
-        raise AudioError(f"{path}: its sound holds values that are no numbers.", remedy="Export it again, as WAV.")
+        raise AudioError(f"{path}: its audio holds values that are no numbers.", remedy="Export it again, as WAV.")
     silent = float(np.abs(waveform).max()) < SILENCE
-    return waveform, [f"{path} is silent: the mouth will stay as the network sees silence"] if silent else []
+    return waveform, [f"{path} is silent: the mouth will be what the network makes of silence"] if silent else []
 
 
 def _samples_show_a_face(video: VideoFile, finder: FaceFinder, tracks: FaceTracks) -> bool:

@@ -1,4 +1,4 @@
-"""One dub as the user asks for it: files, choices, and where the weights are."""
+"""One dub as the user asks for it: files, options, and where the weights are."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.media.writer import EncodingOptions
 
-AUTO_BATCH = {
-    "cpu": 1,
-    "mps": 1,
-}  # windows that are tried together; other devices take more and halve if it is too many
-AUTO_BATCH_GPU = 4
-AUTO_BATCH_BUILTIN = 4  # of the small models on a processor, at most: one for each core (``side_by_side``)
+AUTO_BATCH = {"cpu": 1, "mps": 1}  # windows per batch
+AUTO_BATCH_GPU = 4  # of other devices; halved where that does not fit into memory
+AUTO_BATCH_BUILTIN = 4  # of the small models on a CPU, at most: one for each core (``batching.SideBySide``)
 
 
 @dataclass(frozen=True, slots=True)
 class DubRequest:
-    """``batch`` is a number or 'auto'; ``detector`` a name of ``face.detector`` or the path of a track file.
+    """``batch`` is a number or 'auto'; ``detector`` a name of ``face.detector`` or the path of a file of faces.
 
     ``limits``: what the files of a stranger must keep to. ``compiled``: see ``latentsync.runtime.compilation``.
     """
@@ -44,16 +41,16 @@ class DubRequest:
     limits: MediaLimits | None = None
 
     def batch_for(self, device_type: str) -> int:
-        """Windows per call of the network. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""
+        """Windows per batch. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""
         if self.batch == "auto":
             return auto_batch(device_type, self.weights.are_builtin)
         if not self.batch.isdecimal() or int(self.batch) < 1:
-            raise ConfigError(f"'{self.batch}' is no batch.", remedy="Give auto or a whole number from 1.")
+            raise ConfigError(f"'{self.batch}' is no batch size.", remedy="Give auto or a whole number from 1.")
         return int(self.batch)
 
 
 def auto_batch(device_type: str, are_builtin: bool) -> int:
-    """Windows per call of the network where nobody says how many."""
+    """Windows per batch if the user does not say how many."""
     if device_type == "cpu" and are_builtin:
         return min(AUTO_BATCH_BUILTIN, os.cpu_count() or 1)
     return AUTO_BATCH.get(device_type, AUTO_BATCH_GPU)

@@ -1,6 +1,6 @@
-"""One video and one sound that are checked once, then dubbed again and again by networks that are in memory.
+"""A validation video: checked once, then dubbed again and again by the networks that are being trained.
 
-Training looks at its progress this way. The path is that of ``job.dub``: same tracks, same pipeline, same writer.
+It is dubbed in the same way as by ``job.dub``: same tracks, same pipeline, same writer.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import NoFaceError
 from latentsync.face.align import FaceAligner
-from latentsync.inference.clock import StageClock
 from latentsync.inference.faces import FaceFinder
 from latentsync.inference.job.preflight import read_speech
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
+from latentsync.inference.record import StageClock
 from latentsync.inference.timeline import playing_order
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, check_encoder, write_video
@@ -35,7 +35,7 @@ class Placement:
     box: np.ndarray
 
 
-Watch = Callable[[Frame, Placement | None], None]  # a frame, with its time in the result, and its face if it has one
+Watch = Callable[[Frame, Placement | None], None]  # gets a frame, with its time in the result, and its face
 
 
 class ValidationVideo:
@@ -53,12 +53,12 @@ class ValidationVideo:
         self._faces = self._find_faces(FaceAligner(resolution))
 
     def source(self) -> Iterator[tuple[Frame, Placement | None]]:
-        """What will be dubbed: the frames in the order of the result, each with its face."""
+        """The source frames in the order of the result, each with its face."""
         for frame in self._shown():
             yield frame, self._faces.get(frame.index)
 
     def perform(self, pipeline: LipsyncPipeline, options: SyncOptions, output: Path, watch: Watch) -> None:
-        """Dub into the file ``output``, over an older one; ``watch`` sees every frame of the result before encoding.
+        """Dub into the file ``output``, over an older one; ``watch`` gets every frame before it is encoded.
 
         Raises as ``LipsyncPipeline.sync`` and ``media.writer.write_video`` do.
         """

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL
 from whisper.model import ModelDimensions
 
 from latentsync.diffusion.settings import SamplerSettings
-from latentsync.face.published import paste_published
+from latentsync.face.compat import paste_compat
 from latentsync.face.tracks import TargetFrame
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
@@ -25,7 +25,7 @@ from latentsync.media.audio import read_audio
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.whisper import WhisperTaps
-from latentsync.types import ArrayFrame, FaceObservation, VideoInfo
+from latentsync.types import ArrayFrame, Compat, FaceObservation, VideoInfo
 from tests.golden import fill_by_rule, golden_arrays, golden_json, relative_error, shared_file
 
 TINY = ModelDimensions(80, 1500, 384, 6, 4, 51865, 448, 384, 6, 4)
@@ -71,7 +71,7 @@ def published():
 
 def options(config, **changes):
     sampler = SamplerSettings(steps=config["steps"], guidance_scale=config["guidance_scale"])
-    return SyncOptions(sampler=replace(sampler, **changes), seed=1247, geometry="1.6", check_output=False)
+    return SyncOptions(sampler=replace(sampler, **changes), seed=1247, compat=Compat.V1_6, check_output=False)
 
 
 def test_initial_noise(published):
@@ -89,7 +89,7 @@ def test_faces_and_frames(published, interval, key, monkeypatch):
     sound = read_audio(shared_file("media/bytedance+LatentSync/assets/demo1_audio.wav"))
     start, count = config["audio"]["sample_start"], config["audio"]["sample_count"]
     pipeline = pipeline_of(models, encoder, ModelSettings(config["resolution"], config["num_frames"]))
-    listen = pipeline._listen
+    embed_audio = pipeline._embed_audio
 
     class TwoFramesLonger:  # the published code makes two frames more than the sound lasts
         def __init__(self, audio):
@@ -98,14 +98,14 @@ def test_faces_and_frames(published, interval, key, monkeypatch):
         def window(self, frame_time):
             return self.audio.window(frame_time)
 
-    monkeypatch.setattr(pipeline, "_listen", lambda *args: TwoFramesLonger(listen(*args)))
+    monkeypatch.setattr(pipeline, "_embed_audio", lambda *args: TwoFramesLonger(embed_audio(*args)))
     faces = []
 
     def paste(frame, face, *rest):
         faces.append(face)
-        return paste_published(frame, face, *rest)
+        return paste_compat(frame, face, *rest)
 
-    monkeypatch.setattr("latentsync.inference.compositing.paste_published", paste)
+    monkeypatch.setattr("latentsync.inference.compositing.paste_compat", paste)
     monkeypatch.setattr("latentsync.inference.compositing.PASTE_WORKERS", 1)  # so that faces come in order
     video = RolledFrame(picture)
     run = pipeline.sync(

@@ -9,7 +9,7 @@ import pytest
 from eval import inference_videos
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import StoppedError
-from latentsync.inference.presets import PRESETS, apply_preset, sampler_values
+from latentsync.inference.options import PRESETS, apply_preset
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.page.fair_queue import Visitor
@@ -19,18 +19,21 @@ from latentsync.page.visitors import VisitorFolders
 from scripts import inference
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_is_one_that_the_sampler_knows(preset):
-    assert SamplerSettings(**sampler_values(preset, False, steps=3)).steps == 3
+def test_what_is_asked_for_replaces_what_the_preset_says():
+    weights = WeightPaths.builtin()
+    assert apply_preset("fast", weights, steps=3)[1] == replace(PRESETS["fast"], steps=3)
+    assert apply_preset("fast", weights, guidance_scale=0.0)[1] == replace(PRESETS["fast"], guidance_scale=0.0)
+    assert apply_preset(None, weights, cache_interval=1)[1] == replace(PRESETS["builtin"], cache_interval=1)
+    assert apply_preset(None, WeightPaths.in_directory())[1] == PRESETS["exact"]
 
 
 def test_exact_is_the_plain_sampler_and_the_others_cost_less_in_turn():
-    def passes(preset):
-        settings = SamplerSettings(**PRESETS[preset])
+    def cost(preset):
+        settings = PRESETS[preset]
         return settings.steps / settings.cache_interval * (1 + settings.guided_share)
 
-    assert SamplerSettings(**PRESETS["exact"]) == SamplerSettings("ddim", 20, 1.5, 1)
-    costs = [passes(preset) for preset in ("exact", "balanced", "fast", "preview")]
+    assert PRESETS["exact"] == SamplerSettings("ddim", 20, 1.5, 1)
+    costs = [cost(preset) for preset in ("exact", "balanced", "fast", "preview")]
     assert costs == sorted(costs, reverse=True)
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from latentsync.face.align import FaceAligner
+from latentsync.face.compat import CompatMatrices, paste_compat
 from latentsync.face.mask import load_mask
-from latentsync.face.published import RELEASES, PublishedMatrices, paste_published
-from latentsync.types import ArrayFrame
+from latentsync.types import ArrayFrame, Compat
 from tests.golden import golden_arrays, shared_file
 
 
@@ -26,7 +26,7 @@ def levels(pixels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("resolution", [256, 512])
 def test_matrices_of_1_6(resolution):
     golden = golden_arrays("geometry/head")
-    matrices = PublishedMatrices(RELEASES["1.6"], resolution)
+    matrices = CompatMatrices(Compat.V1_6, resolution)
     for landmarks, expected in zip(golden["landmarks106"], golden[f"affine_head_{resolution}_smooth"], strict=True):
         matrix = matrices.next(landmarks)
         assert np.abs(matrix[:, :2] - expected[:, :2]).max() < 1e-5
@@ -35,7 +35,7 @@ def test_matrices_of_1_6(resolution):
 
 def test_matrices_of_1_0():
     golden = golden_arrays("geometry/v1")
-    matrices = PublishedMatrices(RELEASES["1.0"], 256)
+    matrices = CompatMatrices(Compat.V1_0, 256)
     for landmarks, expected in zip(golden_arrays("geometry/head")["landmarks68"], golden["affine_v1"], strict=True):
         assert np.abs(matrices.next(landmarks) - expected).max() < 1e-3
 
@@ -44,7 +44,7 @@ def test_running_offset_is_carried_and_starts_anew_with_a_new_run():
     golden = golden_arrays("geometry/head")
     plain, offset = golden["affine_head_256_nosmooth"], golden["p_bias_head_256"]
     for _ in range(2):
-        matrices = PublishedMatrices(RELEASES["1.6"], 256)
+        matrices = CompatMatrices(Compat.V1_6, 256)
         for landmarks, matrix, expected in zip(golden["landmarks106"], plain, offset, strict=True):
             assert np.abs(matrices.next(landmarks)[:, 2] - matrix[:, 2] - expected).max() < 1e-3
 
@@ -53,17 +53,17 @@ def test_running_offset_is_carried_and_starts_anew_with_a_new_run():
 @pytest.mark.parametrize(
     ("release", "resolution", "prefix", "name"),
     [
-        ("1.6", 256, "", "aligned_256_fp32"),
-        ("1.6", 512, "", "aligned_512_fp32"),
-        ("1.0", 256, "v1_", "v1_aligned_256"),
+        (Compat.V1_6, 256, "", "aligned_256_fp32"),
+        (Compat.V1_6, 512, "", "aligned_512_fp32"),
+        (Compat.V1_0, 256, "v1_", "v1_aligned_256"),
     ],
 )
 def test_crops_and_pasted_frames(release, resolution, prefix, name):
     frame = picture("input_frame")
-    landmarks = golden_arrays("geometry/head")["landmarks106" if release == "1.6" else "landmarks68"]
+    landmarks = golden_arrays("geometry/head")["landmarks106" if release is Compat.V1_6 else "landmarks68"]
     aligner = FaceAligner(resolution, release)
     color = np.array([0.5, -0.25, 0.0], dtype=np.float32)[:, None, None]
-    precision = "_fp32" if release == "1.6" else ""
+    precision = "_fp32" if release is Compat.V1_6 else ""
     for index, points in enumerate(landmarks):
         matrix = aligner.matrix(points)
         if index not in (0, 9):
@@ -71,7 +71,7 @@ def test_crops_and_pasted_frames(release, resolution, prefix, name):
         face = aligner.crop(ArrayFrame.of(frame), matrix)
         assert mean_error(levels(face.pixels), picture(f"{name}_frame{index}")) < 0.5
         canvas = np.broadcast_to(color, (3, resolution, resolution))
-        pasted = paste_published(frame, canvas, matrix, RELEASES[release])
+        pasted = paste_compat(frame, canvas, matrix, release)
         expected = picture(f"{prefix}restored_const_{resolution}{precision}_frame{index}")
         assert mean_error(pasted, expected) < 0.5
         assert np.abs(pasted.astype(int) - expected).max() <= 2
@@ -81,32 +81,36 @@ def test_crops_and_pasted_frames(release, resolution, prefix, name):
 @pytest.mark.parametrize("resolution", [256, 512])
 def test_a_face_pasted_back_unchanged(resolution):
     frame = picture("input_frame")
-    face = FaceAligner(resolution, "1.6").align(ArrayFrame.of(frame), golden_arrays("geometry/head")["landmarks106"][0])
-    pasted = paste_published(frame, face.pixels, face.matrix, RELEASES["1.6"])
+    face = FaceAligner(resolution, Compat.V1_6).align(
+        ArrayFrame.of(frame), golden_arrays("geometry/head")["landmarks106"][0]
+    )
+    pasted = paste_compat(frame, face.pixels, face.matrix, Compat.V1_6)
     assert mean_error(pasted, picture(f"restored_roundtrip_{resolution}_fp32_frame0")) < 0.5
 
 
 @pytest.mark.shared
 def test_network_pixels_and_masked_pixels():
     golden = golden_arrays("geometry/head")
-    face = FaceAligner(256, "1.6").align(ArrayFrame.of(picture("input_frame")), golden["landmarks106"][0])
+    face = FaceAligner(256, Compat.V1_6).align(ArrayFrame.of(picture("input_frame")), golden["landmarks106"][0])
     rows = golden["pixel_values_256_rows_idx"]
     assert np.abs(face.pixels[:, rows] - golden["pixel_values_256_rows"]).mean() < 0.5 / 127.5
     masked = face.pixels * load_mask("mask", 256)
     assert np.abs(masked[:, rows] - golden["masked_pixel_values_256_rows"]).mean() < 0.5 / 127.5
 
 
-@pytest.mark.parametrize("release", ["1.0", "1.5", "1.6"])
+@pytest.mark.parametrize("release", list(Compat))
 def test_pasting_beside_the_frame_changes_nothing(release):
     frame = np.full((40, 60, 3), 90, dtype=np.uint8)
     matrix = np.array([[1.0, 0, 5000], [0, 1, 5000]])
-    pasted = paste_published(frame, np.zeros((3, 256, 256), np.float32), matrix, RELEASES[release])
+    pasted = paste_compat(frame, np.zeros((3, 256, 256), np.float32), matrix, release)
     assert np.array_equal(pasted, frame)
 
 
 def test_1_5_keeps_the_matrices_of_1_0_and_resamples_otherwise():
     landmarks = golden_arrays("geometry/head")["landmarks68"]
     frame = np.random.default_rng(0).integers(0, 256, (640, 600, 3), dtype=np.uint8)
-    first, second = (FaceAligner(256, release).align(ArrayFrame.of(frame), landmarks[0]) for release in ("1.0", "1.5"))
+    first, second = (
+        FaceAligner(256, release).align(ArrayFrame.of(frame), landmarks[0]) for release in (Compat.V1_0, Compat.V1_5)
+    )
     assert np.array_equal(first.matrix, second.matrix)
     assert np.abs(first.pixels - second.pixels).mean() > 0.01

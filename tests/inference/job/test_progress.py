@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentsync.errors import StoppedError
-from latentsync.inference.control import RunControl
-from latentsync.inference.job.progress import ProgressMeter
+from latentsync.inference.job.progress import ProgressMeter, RunControl
 from tests.inference.test_pipeline import sync
 from tests.inference.world import DrawnVideo, Identity
 
@@ -14,10 +13,10 @@ from tests.inference.world import DrawnVideo, Identity
 def test_steps_of_the_network_count_as_frames_and_nothing_falls():
     heard = []
     control = RunControl(lambda *report: heard.append(report))
-    control.expect(frames=32, passes=8)
+    control.expect(frames=32, steps=8)
     control.enter("dubbing")
     for _ in range(8):
-        control.passed(1)
+        control.step_done(1)
     for done in (0, 16, 31):
         control.written(done)
     assert [done for _, done, _ in heard] == [0, 4, 8, 12, 16, 20, 24, 28, 31, 31, 31, 31]
@@ -26,9 +25,9 @@ def test_steps_of_the_network_count_as_frames_and_nothing_falls():
 
 def test_whoever_stops_is_heard_at_the_next_step():
     control = RunControl()
-    control.passed(1)
+    control.step_done(1)
     control.stop()
-    for report in (control.check, lambda: control.enter("loading"), lambda: control.passed(1)):
+    for report in (control.check, lambda: control.enter("loading"), lambda: control.step_done(1)):
         with pytest.raises(StoppedError):
             report()
 
@@ -43,7 +42,7 @@ def test_a_network_that_is_stopped_between_two_steps_ends_the_pipeline():
             for step in range(10):
                 if len(windows) == 2 and step == 5:
                     control.stop()
-                control.passed(len(given))
+                control.step_done(len(given))
             return super().__call__(given)
 
     with pytest.raises(StoppedError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from latentsync.inference.latent_memory import LatentMemory
+from latentsync.inference.latent_generator import LatentMemory
 
 
 class Encoder:

@@ -1,6 +1,6 @@
-"""The geometry of the published releases, number for number, for ``--compat``.
+"""Alignment and paste of the published releases, number for number, for ``--compat``.
 
-It differs from ours in the anchors (smoothed or rounded), in a running offset added to the translation, in two
+They differ from ours in the anchor points (smoothed or rounded), in a running offset added to the translation, in two
 resampling steps on 8-bit pixels where ours has one in floating point, and in pasting the whole rectangle back.
 The published 1.6 runs these steps in half precision on a GPU; here they are the same formulas in single precision.
 """
@@ -23,6 +23,7 @@ from latentsync.face.similarity import (
     invert,
     transform,
 )
+from latentsync.types import Compat
 
 BORDER = 127  # grey level outside the frame
 SMOOTHING_REACH = 0.3  # px per px of face width: how far a landmark must move before its past is forgotten
@@ -31,8 +32,8 @@ EDGE_DIVISOR = 20  # the soft border of the pasted rectangle is a twentieth of i
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """Where one release differs from the next."""
+class CompatGeometry:
+    """How one release aligns and pastes, where it differs from the others."""
 
     smooths_landmarks: bool  # the 68 points, over time
     rounds_points: bool  # landmarks and anchors to whole pixels
@@ -43,18 +44,18 @@ class Release:
     paste_resize: Literal["bilinear", "bicubic"]  # canvas to crop, with antialiasing
 
 
-RELEASES = {
-    "1.0": Release(True, False, 0, cv2.INTER_LINEAR, False, cv2.INTER_CUBIC, "bilinear"),
-    "1.5": Release(True, False, 0, cv2.INTER_LANCZOS4, False, cv2.INTER_LANCZOS4, "bilinear"),
-    "1.6": Release(False, True, 1, cv2.INTER_LINEAR, True, cv2.INTER_LANCZOS4, "bicubic"),
+GEOMETRIES = {
+    Compat.V1_0: CompatGeometry(True, False, 0, cv2.INTER_LINEAR, False, cv2.INTER_CUBIC, "bilinear"),
+    Compat.V1_5: CompatGeometry(True, False, 0, cv2.INTER_LANCZOS4, False, cv2.INTER_LANCZOS4, "bilinear"),
+    Compat.V1_6: CompatGeometry(False, True, 1, cv2.INTER_LINEAR, True, cv2.INTER_LANCZOS4, "bicubic"),
 }
 
 
-class PublishedMatrices:
+class CompatMatrices:
     """Landmarks of consecutive frames to matrices. Carries its state through a whole run, also over cuts."""
 
-    def __init__(self, release: Release, resolution: int) -> None:
-        self._release = release
+    def __init__(self, compat: Compat, resolution: int) -> None:
+        self._geometry = GEOMETRIES[compat]
         self._resolution = resolution
         self._landmarks: np.ndarray | None = None
         self._bias: np.ndarray | None = None
@@ -62,13 +63,13 @@ class PublishedMatrices:
     def next(self, landmarks: np.ndarray) -> np.ndarray:
         """(2, 3) float64, frame pixels to crop pixels, for the next frame's (68, 2) or (106, 2) landmarks."""
         landmarks = np.asarray(landmarks, dtype=np.float64)
-        if self._release.smooths_landmarks:
+        if self._geometry.smooths_landmarks:
             landmarks = self._smooth(landmarks)
-        if self._release.rounds_points:
+        if self._geometry.rounds_points:
             points = np.round(anchor_points(np.round(landmarks)))
         else:
             points = anchor_points(landmarks)
-        bias = _nose(TEMPLATE, self._release.ddof) - _nose(points, self._release.ddof)
+        bias = _nose(TEMPLATE, self._geometry.ddof) - _nose(points, self._geometry.ddof)
         if self._bias is not None:
             bias = BIAS_MEMORY * self._bias + (1 - BIAS_MEMORY) * bias
         self._bias = bias
@@ -85,11 +86,12 @@ class PublishedMatrices:
         return landmarks
 
 
-def crop_published(pixels: np.ndarray, matrix: np.ndarray, resolution: int, release: Release) -> np.ndarray:
+def crop_compat(pixels: np.ndarray, matrix: np.ndarray, resolution: int, compat: Compat) -> np.ndarray:
     """(R, R, 3) uint8: the frame (H, W, 3) uint8 warped to the crop, then stretched to the canvas.
 
     ``matrix`` (2, 3) maps frame to canvas pixels.
     """
+    release = GEOMETRIES[compat]
     source = pixels.astype(np.float32) if release.float_warp else pixels
     crop = cv2.warpAffine(
         source,
@@ -102,13 +104,13 @@ def crop_published(pixels: np.ndarray, matrix: np.ndarray, resolution: int, rele
     return cv2.resize(crop.astype(np.uint8), (resolution, resolution), interpolation=release.crop_resize)
 
 
-def paste_published(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray, release: Release) -> np.ndarray:
+def paste_compat(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray, compat: Compat) -> np.ndarray:
     """The frame (H, W, 3) uint8 with the whole face rectangle blended in; a new array.
 
     ``face`` (3, R, R) float32 in [-1, 1], already composed with the original outside the mask; ``matrix`` (2, 3) frame
     to canvas pixels. Values are truncated to integers, as published.
     """
-    resolution = face.shape[-1]
+    release, resolution = GEOMETRIES[compat], face.shape[-1]
     width, height = crop_size(resolution)
     to_frame = invert(compose(_canvas_to_crop(resolution), matrix))
     crop = _resize_antialiased(face.transpose(1, 2, 0), (width, height), release.paste_resize)

@@ -1,0 +1,113 @@
+"""What a run notes down while it goes on: seconds of work per stage, and the frames that pass through unchanged."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from latentsync.inference.windows import PassedFrame
+
+if TYPE_CHECKING:
+    from latentsync.inference.compositing import GeneratedFrame
+
+T = TypeVar("T")
+
+
+class StageClock:
+    """Adds up the seconds that each named stage works. Stages run side by side, so the sum can exceed the wall time."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Count the time of the block for ``stage``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            with self._lock:
+                self._seconds[stage] += elapsed
+
+    def each(self, stage: str, items: Iterable[T]) -> Iterator[T]:
+        """Pass ``items`` on, counting the time that producing each takes."""
+        iterator = iter(items)
+        try:
+            while True:
+                with self.measure(stage):
+                    try:
+                        item = next(iterator)
+                    except StopIteration:
+                        return
+                yield item
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+
+    def seconds(self) -> dict[str, float]:
+        """Stage -> seconds so far."""
+        with self._lock:
+            return dict(self._seconds)
+
+
+@dataclass(slots=True)
+class FrameRange:
+    """Frames ``first`` to ``last`` of the result (both included) that show the source unchanged, and why."""
+
+    first: int
+    last: int
+    reason: str
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """What the pipeline notes down while it runs; complete when its last frame is out."""
+
+    clock: StageClock = field(default_factory=StageClock)
+    frames: int = 0
+    passed_through: list[FrameRange] = field(default_factory=list)
+    batch_reductions: list[int] = field(default_factory=list)  # numbers of windows that did not fit into memory
+    windows_redone_in_fp32: int = 0
+
+    def noting(self, frames: Iterator[GeneratedFrame | PassedFrame]) -> Iterator[GeneratedFrame | PassedFrame]:
+        """Pass ``frames`` on and count them, with the ranges that pass through."""
+        for frame in frames:
+            if isinstance(frame, PassedFrame):
+                self._note_passed(frame.reason)
+            self.frames += 1
+            yield frame
+
+    def note_retry(self, windows: int) -> None:
+        """``windows`` windows had a fault and are generated again in full precision."""
+        self.windows_redone_in_fp32 += windows
+
+    def _note_passed(self, reason: str) -> None:
+        last = self.passed_through[-1] if self.passed_through else None
+        if last is not None and last.last == self.frames - 1 and last.reason == reason:
+            last.last = self.frames
+        else:
+            self.passed_through.append(FrameRange(self.frames, self.frames, reason))
+
+    @property
+    def frames_passed_through(self) -> int:
+        """Number of frames that show the source unchanged."""
+        return sum(span.last - span.first + 1 for span in self.passed_through)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "frames": self.frames,
+            "frames_passed_through": self.frames_passed_through,
+            "passed_through": [asdict(span) for span in self.passed_through],
+            "batch_reductions": self.batch_reductions,
+            "windows_redone_in_fp32": self.windows_redone_in_fp32,
+            "seconds_by_stage": {stage: round(seconds, 3) for stage, seconds in self.clock.seconds().items()},
+        }
