@@ -49,8 +49,6 @@ def test_a_face_half_outside_the_frame_is_grey_there():
     assert np.allclose(face.pixels[:, 100, 200:], 250 / 127.5 - 1, atol=1e-3)
 
 
-def test_unknown_names_and_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"2\.0"):
-        FaceAligner(256, "2.0")
+def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="matrix"):
         align_face(np.zeros((10, 10, 3), np.uint8), np.zeros((4, 4)), 256)

@@ -305,7 +305,7 @@ def test_outputs_that_cannot_be(media, checkpoints, tmp_path, capsys):
         (["--batch", "-1"], 3, "'-1'"),
         (["--face", "him"], 3, "'him'"),
         (["--face", "nan,1@0"], 3, "'nan,1@0'"),
-        (["--face", "201,20@0"], 3, "outside the picture, which is 200 x 200"),
+        (["--face", "201,20@0"], 3, "outside the frame, which is 200 x 200"),
         (["--face", "100,100@1.5"], 3, "the video of 1.20 s is over"),
         (["--inference_steps", "0"], 3, "0 denoising steps"),
         (["--guidance_scale", "nan"], 3, "nan"),
