@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from latentsync.atomic import write_text
 from latentsync.errors import ConfigError
@@ -37,7 +37,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             )
         config = OmegaConf.merge(base, config)
     try:
-        return OmegaConf.to_container(config, resolve=True)
+        return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {_reason(error)}.", remedy="Mend the interpolation in that file.") from error
 
@@ -51,7 +51,7 @@ def load_config(path: str | Path, schema: type[Schema], overrides: Sequence[str]
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    mapping = read_yaml(path)
+    mapping: Any = read_yaml(path)
     if not overrides:
         return build_config(mapping, schema, source=str(path))
     given = " ".join(overrides)
@@ -70,7 +70,7 @@ def build_config(mapping: Any, schema: type[Schema], source: str) -> Schema:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), mapping))
+        return cast(Schema, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), mapping)))
     except OmegaConfBaseException as error:
         raise ConfigError(
             f"{source}: {_reason(error)}.",
@@ -110,8 +110,10 @@ def _load_mapping(path: Path) -> Any:
 
 def _reason(error: BaseException) -> str:
     """What is wrong, in one line, with the key or the line of the file if the library says which."""
-    mark, key = getattr(error, "problem_mark", None), getattr(error, "full_key", None)
-    if mark is not None:
-        return f"line {mark.line + 1}: {error.problem}"
+    from yaml import MarkedYAMLError
+
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    key = getattr(error, "full_key", None)  # OmegaConf's
     text = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return f"{text} at '{key}'" if key else text

@@ -14,8 +14,8 @@ def exact_div(numerator: int, denominator: int) -> int:
     return quotient
 
 
-# Sound
-AUDIO_RATE = 16_000  # samples per second that every network here hears
+# Audio
+AUDIO_RATE = 16_000  # samples per second of every network here
 
 # Whisper features
 WHISPER_HOP = 160  # samples per log-mel frame
@@ -33,7 +33,7 @@ SYNCNET_MEL_HOP = 200  # samples per mel frame
 SYNCNET_MEL_RATE = exact_div(AUDIO_RATE, SYNCNET_MEL_HOP)  # 80 mel frames per second
 SYNCNET_MEL_BANDS = 80
 
-# Picture
+# Images
 MODEL_FPS = Fraction(25)  # frame rate that the published networks were trained at
 WINDOW_FRAMES = 16  # frames that the U-Net generates together (F)
 LATENT_DOWNSCALE = 8  # pixels per latent cell and axis

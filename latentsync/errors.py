@@ -51,7 +51,7 @@ class WeightsCorruptError(WeightsError):
 
 
 class WeightsMismatchError(WeightsError):
-    """A sound file of another network, version or resolution than the one asked for."""
+    """An undamaged file of another network, version or resolution than the one asked for."""
 
     exit_code = 13
 
@@ -69,19 +69,19 @@ class VideoError(LatentSyncError):
 
 
 class NoVideoStreamError(VideoError):
-    """The file holds no moving picture."""
+    """The file holds no video stream."""
 
     exit_code = 21
 
 
 class AudioError(LatentSyncError):
-    """The input sound cannot be opened or decoded."""
+    """The input audio cannot be opened or decoded."""
 
     exit_code = 30
 
 
 class NoAudioStreamError(AudioError):
-    """The file holds no sound track, or a track without a single sample."""
+    """The file holds no audio stream, or one without a single sample."""
 
     exit_code = 31
 
@@ -105,7 +105,7 @@ class DiskFullError(OutputError):
 
 
 class EncoderError(OutputError):
-    """The video encoder is missing or refuses the picture."""
+    """The video encoder is missing or refuses the frames."""
 
     exit_code = 52
 

@@ -36,7 +36,7 @@ class UNetData:
     mask_image_path: str = "mask.png"  # see face.mask.load_mask
     audio_sample_rate: int = AUDIO_RATE
     video_fps: int = FPS
-    audio_feat_length: list[int] = field(default_factory=lambda: [2, 2])  # video frames heard before and after
+    audio_feat_length: list[int] = field(default_factory=lambda: [2, 2])  # frames of audio before and after its own
     # not in the published files
     val_fileslist: str | None = None
     val_data_dir: str | None = None
@@ -74,9 +74,9 @@ class UNetRun:
     sync_loss_weight: float = 0.05
     perceptual_loss_weight: float = 0.1
     recon_loss_weight: float = 1.0
-    guidance_scale: float = 1.5  # of the pictures at validations
+    guidance_scale: float = 1.5  # of the frames that validations generate
     trepa_loss_weight: float = 10.0
-    inference_steps: int = 20  # of the pictures at validations
+    inference_steps: int = 20  # of the same
     trainable_modules: list[str] | None = None  # substrings of parameter names; none = all
     seed: int = 1247
     use_mixed_noise: bool = True
@@ -87,16 +87,16 @@ class UNetRun:
     max_train_epochs: int = -1  # -1 = no limit
     # not in the published files; the defaults are what the published code does
     mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
-    sharded: bool = False  # weights, gradients and optimiser shared out among the processes (FSDP)
-    compile: bool = False  # the network translated by torch.compile
+    sharded: bool = False  # weights, gradients and optimiser sharded over the processes (FSDP)
+    compile: bool = False  # the network compiled by torch.compile
     loss_levels: str = "uniform"  # see diffusion.level_weights
     kept_area_weight: float = 1.0  # of latents outside the mask's hole in the reconstruction loss
     movement_loss_weight: float = 0.0  # of the changes between frames in latent space
-    audio_dropout: float = 0.0  # share of the clips that are shown without sound, which is what guidance contrasts with
+    audio_dropout: float = 0.0  # share of the clips without audio, which guidance contrasts with (arXiv 2207.12598)
     ema_decay: float = 0.0  # of the averaged weights that are validated and exported; 0 = no average
     log_steps: int = 10
     validation_steps: int = 10_000
-    stop_if_worse: bool = False  # end a run that is worse than its start weights, see training.unet_alarm
+    stop_if_worse: bool = False  # end a run that is worse than its start weights, see training.unet.alarm
 
     def __post_init__(self) -> None:
         if isinstance(self.enable_gradient_checkpointing, str) and self.enable_gradient_checkpointing != "auto":
@@ -106,7 +106,7 @@ class UNetRun:
             )
         if self.compile and self.sharded:
             raise ConfigError(
-                "run.compile and run.sharded are both true, but a network is translated as a whole and shared out in "
+                "run.compile and run.sharded are both true, but a network is compiled as a whole and sharded by "
                 "layers.",
                 remedy="Set one of them to false.",
             )
@@ -149,13 +149,13 @@ class UNetRecipe:
 
 @dataclass
 class SyncNetNegatives:
-    """Which sounds do not fit a picture; see ``data.negatives.NegativeRule``. Published: 1, 1, 0, 0, 1."""
+    """Which audio does not fit a window of frames; see ``data.negatives.NegativeRule``. Published: 1, 1, 0, 0, 1."""
 
     min_distance: int = 5  # frames
     far_distance: int = 5  # frames, at the start of the training
     curriculum_steps: int = 0
     other_clip_share: float = 0.25
-    windows_per_clip: int = 1  # 2 or more: that many from each clip, all pictures of a batch against all its sounds
+    windows_per_clip: int = 1  # 2 or more: so many from each clip, and all frames of a batch against all its audio
 
 
 @dataclass
@@ -170,17 +170,17 @@ class TalkerData:
 
 @dataclass
 class SyncNetData:
-    """Where clips come from and what the two towers see."""
+    """Where clips come from and what the two encoders are given."""
 
     train_output_dir: str = "output/syncnet"
     num_val_samples: int = 2048
     batch_size: int = 256  # clips per device
     gradient_accumulation_steps: int = 1
     num_workers: int = 12
-    latent_space: bool = False  # whether the picture tower sees latents
+    latent_space: bool = False  # whether the visual encoder is given latents
     num_frames: int = WINDOW_FRAMES
     resolution: int = 256
-    lower_half: bool = True  # whether the picture tower sees only the lower half of the face
+    lower_half: bool = True  # whether the visual encoder is given only the lower half of the face
     audio_sample_rate: int = AUDIO_RATE
     video_fps: int = FPS
     train_fileslist: str | None = None
@@ -191,8 +191,8 @@ class SyncNetData:
     # not in the published files
     validation_share: float = 0.05  # of the sources, where no validation clips are named
     negatives: SyncNetNegatives = field(default_factory=SyncNetNegatives)
-    color_jitter: float = 0.0  # strength of other light on training pictures, see data.color_jitter
-    shuffled_sound: bool = False  # control experiment: no sound fits, accuracy must stay at one half
+    color_jitter: float = 0.0  # strength of other light on training frames, see data.color_jitter
+    shuffled_sound: bool = False  # control experiment: no audio fits, accuracy must stay at one half
     codec_path: str = "checkpoints/vae"  # of the latents, if latent_space
     cache_latents: bool = False  # encode every clip once instead of every window that is looked at
     talkers: TalkerData | None = None
@@ -211,12 +211,12 @@ class SyncNetData:
         if self.color_jitter < 0 or (self.color_jitter and self.cache_latents):
             raise ConfigError(
                 f"data.color_jitter is {self.color_jitter}.",
-                remedy="It is 0 or more, and 0 where latents are cached, since those are of the pictures as they are.",
+                remedy="It is 0 or more, and 0 where latents are cached, since those are of the frames as they are.",
             )
         if self.cache_latents and not self.latent_space:
             raise ConfigError(
                 "data.cache_latents is true, but data.latent_space is not.",
-                remedy="A network on pixels has no latents to keep; data.frame_cache_gib keeps its pictures.",
+                remedy="A network on pixels has no latents to keep; data.frame_cache_gib keeps its frames.",
             )
 
 
@@ -240,7 +240,7 @@ class SyncNetOptimizer:
     lr: float = 1e-5
     max_grad_norm: float = 1.0
     # not in the published files
-    name: str = "adamw"  # or muon, see training.optimizers
+    name: str = "adamw"  # or muon, see training.loop.optimizers
     weight_decay: float = 0.01
     lr_scheduler: str = "constant"
     lr_warmup_steps: int = 0
@@ -256,9 +256,9 @@ class SyncNetRun:
     seed: int = 42
     # not in the published files
     mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
-    compile: bool = False  # the network translated by torch.compile
+    compile: bool = False  # the network compiled by torch.compile
     log_steps: int = 10
-    # With data.negatives.windows_per_clip of 2 or more, see training.syncnet_objective:
+    # With data.negatives.windows_per_clip of 2 or more, see training.syncnet.objective:
     positive_share: float = 0.5  # of the loss
     contrastive_weight: float = 0.0  # of the contrastive loss at the first step
     contrastive_steps: int = 0  # in which that weight sinks to 0
@@ -316,5 +316,5 @@ def _require_rates(audio_sample_rate: int, video_fps: int) -> None:
     if (audio_sample_rate, video_fps) != (AUDIO_RATE, FPS):
         raise ConfigError(
             f"data.audio_sample_rate is {audio_sample_rate} and data.video_fps {video_fps}.",
-            remedy=f"Every network here hears {AUDIO_RATE} samples a second and sees {FPS} frames.",
+            remedy=f"Every network here takes {AUDIO_RATE} audio samples and {FPS} frames a second.",
         )

@@ -14,7 +14,6 @@ from filelock import FileLock, Timeout
 
 from latentsync.checkpoint.card import write_sidecar
 from latentsync.checkpoint.files import inspect_file, sha256_file
-from latentsync.checkpoint.hub import address, locate
 from latentsync.checkpoint.inventory import (
     JSON_ONLY,
     Standing,
@@ -26,7 +25,7 @@ from latentsync.checkpoint.inventory import (
     size_text,
 )
 from latentsync.checkpoint.registry import HubFile, KnownFile, WebFile
-from latentsync.checkpoint.transfer import RemoteFile, fetch
+from latentsync.checkpoint.transfer import RemoteFile, address, fetch, locate
 from latentsync.errors import DiskFullError, DownloadError, WeightsError, WeightsMismatchError
 
 LOCK_NAME = ".download.lock"

@@ -21,7 +21,7 @@ READ_BLOCK = 1 << 20  # bytes per read while hashing
 FINGERPRINT_ENDS = 1 << 20  # bytes at either end that go into a fingerprint
 
 FETCH_AGAIN = (
-    "Fetch it again with `python -m scripts.download_checkpoints`, or bring in a sound copy with its --import option."
+    "Fetch it again with `python -m scripts.download_checkpoints`, or bring in a good copy with its --import option."
 )
 
 

@@ -1,4 +1,4 @@
-"""Bring hand-copied weight files into a checkpoint folder: recognise by name and content, check, copy; never move."""
+"""Import hand-copied weight files into a checkpoint folder: recognise by name and content, check, copy; never move."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def import_files(source: Path, folder: Path, release: Release | None, say: Say =
     if not source.exists():
         raise WeightsMissingError(f"There is no {source}.", remedy="Name the file or folder that was copied here.")
     known_files = _that_may_be_meant(release)
-    found = {}
+    found: dict[str, tuple[KnownFile, Path]] = {}
     for path in _candidates(source):
         known = _by_name(path, known_files) or (_by_content(path, known_files) if path == source else None)
         if known is None:
@@ -54,7 +54,7 @@ def import_files(source: Path, folder: Path, release: Release | None, say: Say =
             remedy="`--list` names the known ones; a U-Net, a sync network or a Whisper file may have any name if it "
             "is given by itself.",
         )
-    return [_bring_in(known, path, folder, release, say) for known, path in found.values()]
+    return [_import_file(known, path, folder, release, say) for known, path in found.values()]
 
 
 def _that_may_be_meant(release: Release | None) -> list[KnownFile]:
@@ -112,8 +112,8 @@ def _network_of(table: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _bring_in(known: KnownFile, path: Path, folder: Path, release: Release | None, say: Say) -> Path:
-    """Copy one file; a sound one that is there already stays, and only gets its card."""
+def _import_file(known: KnownFile, path: Path, folder: Path, release: Release | None, say: Say) -> Path:
+    """Copy one file; the same file, if it is there already and whole, only gets its card."""
     inspect_file(path, accept=JSON_ONLY if path.suffix == ".json" else None)
     digest = sha256_file(path)
     require_content(path, known, digest)

@@ -90,7 +90,7 @@ def refuse_extras(path: Path, extras: list[str], network: str) -> None:
 
 
 def mismatch(path: Path, cause: str) -> WeightsMismatchError:
-    """The error for a sound file of another network."""
+    """The error for an undamaged file of another network."""
     return WeightsMismatchError(
         f"The weight file {path} {cause}.",
         remedy="Check that the file and the configuration belong to the same network and release "

@@ -1,13 +1,16 @@
-"""Bring one address to one file, however often the line is cut: HTTP with ranges, on the standard library.
+"""Where a weight file can be fetched, on the Hugging Face hub or elsewhere, and bringing it here however often the
+connection breaks.
 
-The hub's own client throws a half-loaded file away when its process ends, which for 5 GB is a lost evening; so the
-library is asked where a file lies and what its checksum is, and the bytes come through here. Proxies are taken from
-the environment (``HTTPS_PROXY`` and so on).
+The hub's own client throws a half-loaded file away when its process ends, which for 5 GB is a lost evening. So the
+client is asked only where a file lies and what its checksum is, and the bytes come by HTTP with ranges, on the standard
+library. Proxies are taken from the environment (``HTTPS_PROXY`` and so on), a mirror of the hub from ``HF_ENDPOINT``.
 """
 
 from __future__ import annotations
 
 import http.client
+import os
+import re
 import ssl
 import time
 import urllib.error
@@ -16,19 +19,26 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from tqdm import tqdm
 
+from latentsync.checkpoint.registry import HubFile, WebFile
 from latentsync.errors import DownloadError
 
 BLOCK = 1 << 20  # bytes per read
-TIMEOUT = 30.0  # seconds without a byte before the line counts as cut
+TIMEOUT = 30.0  # seconds without a byte before the connection counts as broken
 ATTEMPTS = 5  # in a row without a new byte
 PAUSE = 1.0  # seconds before the second attempt; doubles with each further one
 LONGEST_PAUSE = 60.0  # seconds; a server that asks for more is reported instead
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})  # HTTP states worth another attempt
 CUT = (http.client.HTTPException, urllib.error.URLError, ssl.SSLError, TimeoutError, ConnectionError)
+
+# The library's transport errors come from the HTTP client that it happens to use, as this base class does.
+CLIENT_ERROR = cast(type[Exception], HfHubHTTPError.__bases__[0])
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 REMEDIES = {
     401: "Log in with `hf auth login` or set HF_TOKEN, accept the licence on the page of the repository, or copy the "
@@ -68,7 +78,7 @@ def explain(status: int, url: str) -> DownloadError:
 
 
 def offline(url: str, error: BaseException) -> DownloadError:
-    """The error for a line that cannot be opened or breaks for good."""
+    """The error for a connection that cannot be opened or breaks for good."""
     reason = getattr(error, "reason", None) or error
     return DownloadError(f"{_shown(url)} cannot be reached ({reason}).", remedy=OFFLINE_REMEDY)
 
@@ -87,10 +97,48 @@ def probe(url: str) -> RemoteFile:
         raise offline(url, error) from error
 
 
+def locate(source: HubFile | WebFile, revision: str = "main") -> RemoteFile:
+    """Where ``source`` lies. ``revision`` is a branch, tag or commit of a hub repository.
+
+    Raises ``DownloadError`` if the server refuses, does not know the file, or cannot be reached.
+    """
+    if isinstance(source, WebFile):
+        return probe(source.url)
+    endpoint = os.environ.get("HF_ENDPOINT") or None
+    url = hf_hub_url(source.repository, source.path, revision=revision, endpoint=endpoint)
+    try:
+        found = get_hf_file_metadata(url)
+    except RevisionNotFoundError as error:
+        raise DownloadError(
+            f"{source.repository} has no revision {revision!r}.",
+            remedy="Name one that its page lists, or leave it out.",
+        ) from error
+    except HfHubHTTPError as error:
+        raise explain(error.response.status_code, url) from error
+    except (CLIENT_ERROR, OSError) as error:
+        raise offline(url, error) from error
+    token = get_token()
+    own_host = urllib.parse.urlsplit(found.location).netloc == urllib.parse.urlsplit(url).netloc
+    return RemoteFile(
+        url=found.location,
+        size=found.size,
+        sha256=found.etag if SHA256.fullmatch(found.etag or "") else None,
+        revision=found.commit_hash,
+        headers={"Authorization": f"Bearer {token}"} if token and own_host else {},
+    )
+
+
+def address(source: HubFile | WebFile, remote: RemoteFile) -> str:
+    """What a card calls the source: the repository and file at the commit that it was fetched from, or the address."""
+    if isinstance(source, WebFile):
+        return source.url
+    return f"{source.repository}/{source.path}@{remote.revision or 'unknown'}"
+
+
 def fetch(remote: RemoteFile, partial: Path, label: str) -> None:
     """Bring ``remote`` to ``partial``, going on from the bytes that are there; ``label`` names the progress bar.
 
-    The file is complete when this returns; its content is not judged. Raises ``DownloadError`` and leaves what has
+    The file is complete when this returns; its content is not checked. Raises ``DownloadError`` and leaves what has
     arrived for the next time.
     """
     left = ATTEMPTS
@@ -100,7 +148,7 @@ def fetch(remote: RemoteFile, partial: Path, label: str) -> None:
             try:
                 if _receive(remote, stream, progress):
                     return
-                failure: BaseException = ConnectionError(f"the line was cut after {stream.tell():,} bytes")
+                failure: BaseException = ConnectionError(f"the connection broke after {stream.tell():,} bytes")
             except urllib.error.HTTPError as error:
                 if error.code not in TRANSIENT:
                     raise explain(error.code, remote.url) from error

@@ -39,7 +39,7 @@ class SyncNetDataset(ClipDataset[SyncSample]):
     """One window of a clip, whose sound fits in half of the samples; every clip changes sides from visit to visit.
 
     If the rule asks for several windows per clip, all of them come with the sound that fits: the others' sounds are
-    then the negatives (``training.syncnet_objective.all_pairs_loss``).
+    then the negatives (``training.syncnet.objective.all_pairs_loss``).
 
     ``shuffled_sound`` is the control experiment: every sound comes from a random place of another clip, whatever the
     label says, so nothing can be learnt. ``color_jitter`` is the strength of ``jitter_colors``, drawn for every window;

@@ -12,13 +12,13 @@ from pathlib import Path
 from latentsync.checkpoint.files import sha256_file
 from latentsync.errors import ConfigError
 from latentsync.face.detections_file import VERSION, Detections, read_detections
-from latentsync.runtime.cache_folder import cache_folder
+from latentsync.runtime.cache_folder import faces_folder
 
 
 def cache_path(video: Path, detector_name: str, folder: Path | None = None) -> Path:
     """The file for this video, known by the SHA-256 of its whole content (about a second for 2 GB), and detector."""
     key = hashlib.sha256(f"{sha256_file(video)} {detector_name} {VERSION}".encode()).hexdigest()
-    return (folder or cache_folder()) / "faces" / f"{key}.npz"
+    return faces_folder(folder) / f"{key}.npz"
 
 
 def read_cache(path: Path) -> tuple[Detections, str]:

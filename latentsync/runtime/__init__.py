@@ -1,1 +1,1 @@
-"""What the process as a whole is told: the C library's heap, compiled networks, the cache folder."""
+"""Settings of the whole process: the C library's heap, compiled networks, the cache folder."""

@@ -1,8 +1,8 @@
-"""Networks translated for the machine by torch.compile: norms, activations and gates in one pass over memory each.
+"""Networks compiled for the machine by torch.compile: norms, activations and gates in one pass over memory each.
 
 The first windows take minutes instead of seconds, once per network, shape and machine: the result is kept in the
-user's cache. Worth it on a GPU and for long films. On a processor the translation of the small built-in U-Net alone
-takes longer than the sample's dub.
+user's cache. Worth it on a GPU and for long videos. On a CPU compiling the small built-in U-Net alone takes longer than
+the sample's dub.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from latentsync.errors import ConfigError
-from latentsync.runtime.cache_folder import cache_folder
+from latentsync.runtime.cache_folder import compiled_folder
 
 COMPILERS = ("c++", "g++", "clang++")
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -40,8 +40,8 @@ def require_compiler(device_type: str, asked_by: str = "--compile") -> None:
 
 
 def compile_in_place(network: nn.Module) -> None:
-    """Have ``network`` translated when it is first used; it keeps the names of its weights. What is translated is kept
-    in the user's cache, unless ``TORCHINDUCTOR_CACHE_DIR`` names another place."""
-    os.environ.setdefault(CACHE_VARIABLE, str(cache_folder() / "compiled"))
+    """Have ``network`` compiled when it is first used; it keeps the names of its weights. The result is kept in the
+    user's cache, unless ``TORCHINDUCTOR_CACHE_DIR`` names another place."""
+    os.environ.setdefault(CACHE_VARIABLE, str(compiled_folder()))
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
-    network.compile(dynamic=False)  # few sizes, and fixed ones are translated quicker and run so
+    network.compile(dynamic=False)  # few sizes, and fixed ones compile and run quicker

@@ -72,7 +72,7 @@ def test_a_server_in_passing_trouble(mirror: Mirror, tmp_path: Path) -> None:
 def test_a_line_without_a_byte_gives_up_and_keeps_what_came(mirror: Mirror, tmp_path: Path) -> None:
     mirror.files["/a"] = Served(CONTENT, cut_after=0)
     (tmp_path / "a.part").write_bytes(CONTENT[:1000])
-    with pytest.raises(DownloadError, match="cannot be reached .*cut after 1,000 bytes") as error:
+    with pytest.raises(DownloadError, match="cannot be reached .*broke after 1,000 bytes") as error:
         fetch(probe(f"{mirror.url}/a"), tmp_path / "a.part", "a")
     assert "--import" in error.value.remedy
     assert len(mirror.gets("/a")) == ATTEMPTS
