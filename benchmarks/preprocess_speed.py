@@ -2,10 +2,10 @@
 and encoding for itself, the detector looking at every frame, in step 5 and again in step 6.
 
 Both ways use the same decoder, encoder, detector (loaded before) and alignment in one thread, and CPU seconds are
-counted, so other work on the machine matters little. Also says how far apart the aligned pictures of the two ways are.
+counted, so other work on the machine matters little. Also says how far apart the aligned frames of the two ways are.
 One line of JSON:
 
-    python -m benchmarks.preprocess_speed --input FILMS --weights checkpoints/auxiliary --min_side 120
+    python -m benchmarks.preprocess_speed --input VIDEOS --weights checkpoints/auxiliary --min_side 120
 """
 
 from __future__ import annotations
@@ -30,10 +30,15 @@ from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.preprocess.engine.runner import preprocess
 from latentsync.preprocess.settings import EngineSettings, FaceSettings, PreprocessSettings
-from latentsync.preprocess.steps.faces import FaceCount, follow, look_at, looks
-from latentsync.preprocess.steps.networks import LoadedTools
-from latentsync.preprocess.steps.shots import mark_shots
+from latentsync.preprocess.steps.networks import LoadedNetworks
 from latentsync.preprocess.steps.step2_resampled import resampled_info
+from latentsync.preprocess.steps.step3_4_cut import mark_shots
+from latentsync.preprocess.steps.step5_high_resolution import (
+    FaceCount,
+    detect_faces,
+    detection_frames,
+    track_one_shot,
+)
 from latentsync.preprocess.steps.step6_affine_transformed import aligned_frames, square_info
 from latentsync.types import ArrayFrame
 
@@ -42,7 +47,7 @@ LAST = EncodingOptions("h264", 13, "fast", repeatable=True)
 
 
 def plainly(path: Path, settings: PreprocessSettings, detector: FaceDetector, folder: Path) -> int:
-    """Frames of aligned clips made of one film."""
+    """Frames of aligned clips made of one video."""
     whole = folder / "resampled.mp4"
     video = VideoFile(path)
     info = resampled_info(video.info, round(video.info.duration * MODEL_FPS))
@@ -89,7 +94,7 @@ def _align(segment: Path, settings: PreprocessSettings, detector: FaceDetector, 
 
 
 def alignment_difference(segments: Iterable[Path], settings: PreprocessSettings, detector: FaceDetector) -> float:
-    """Mean distance in pixels of the aligned picture between the corners when every frame is looked at and when every
+    """Mean distance in pixels of the aligned frame between the corners when every frame is looked at and when every
     ``stride``-th one is."""
     side, distances = settings.alignment.resolution, []
     corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]], dtype=np.float64)
@@ -98,9 +103,10 @@ def alignment_difference(segments: Iterable[Path], settings: PreprocessSettings,
         for stride in (1, settings.faces.stride):
             video = VideoFile(path)
             n_frames = video.info.n_frames
-            found = look_at(video.frames(only=looks(n_frames, stride)), n_frames, detector, FaceCount(0))
+            looked_at = video.frames(only=detection_frames(n_frames, stride))
+            found = detect_faces(looked_at, n_frames, detector, FaceCount(0))
             aligner = FaceAligner(side)
-            faces = FaceSelector().select(follow(video.frames(), found, detector, stride))
+            faces = FaceSelector().select(track_one_shot(video.frames(), found, detector, stride))
             matrices.append([np.vstack([aligner.matrix(each.face.landmarks), [0, 0, 1]]) for each in faces])
         for one, other in zip(*matrices, strict=True):
             moved = corners @ (other @ np.linalg.inv(one)).T
@@ -118,24 +124,24 @@ def measure(source: Path, weights: Path, min_side: int) -> dict:
         faces=FaceSettings(min_side=min_side),
         engine=EngineSettings(workers=0),
     )
-    tools = LoadedTools(settings, "cpu")
-    detector = tools.detector
-    films = sorted(path for path in source.iterdir() if path.suffix == ".mp4")
+    networks = LoadedNetworks(settings, "cpu")
+    detector = networks.detector
+    videos = sorted(path for path in source.iterdir() if path.suffix == ".mp4")
     with tempfile.TemporaryDirectory() as scratch, single_threaded():
         started, frames = time.process_time(), 0
-        for number, film in enumerate(films):
+        for number, path in enumerate(videos):
             folder = Path(scratch) / str(number)
             folder.mkdir()
-            frames += plainly(film, settings, detector, folder)
+            frames += plainly(path, settings, detector, folder)
         plain = time.process_time() - started
         started = time.process_time()
         output = Path(scratch) / "output"
         changed = PreprocessSettings(**{**vars(settings), "output_dir": str(output)})
-        accounts = preprocess(changed, lambda _, device: tools)
+        accounts = preprocess(changed, lambda _, device: networks)
         ours = time.process_time() - started
         apart = alignment_difference(sorted((output / "segmented").rglob("*.mp4")), settings, detector)
     return {
-        "films": len(films),
+        "videos": len(videos),
         "frames_plainly": frames,
         "frames": round(accounts[-1].kept_seconds * float(MODEL_FPS)),
         "cpu_seconds_plainly": round(plain, 2),
@@ -147,7 +153,7 @@ def measure(source: Path, weights: Path, min_side: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", type=Path, required=True, help="a folder of films (.mp4)")
+    parser.add_argument("--input", type=Path, required=True, help="a folder of videos (.mp4)")
     parser.add_argument("--weights", type=Path, default=Path("checkpoints/auxiliary"))
     parser.add_argument("--min_side", type=int, default=256)
     options = parser.parse_args()

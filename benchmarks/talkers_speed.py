@@ -1,4 +1,4 @@
-"""How fast talkers are drawn on one core, sound included: ``python benchmarks/talkers_speed.py --size 256``."""
+"""How fast talkers are drawn on one core, audio included: ``python benchmarks/talkers_speed.py --size 256``."""
 
 from __future__ import annotations
 

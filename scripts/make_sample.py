@@ -1,4 +1,4 @@
-"""Make the sample of this repository: a film of a synthetic talker, its faces, and what somebody else says.
+"""Make the sample of this repository: a video of a synthetic talker, its faces, and what somebody else says.
 
 python -m scripts.make_sample assets
 """
@@ -19,7 +19,7 @@ from latentsync.errors import LatentSyncError
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
 
-SEED = 11  # as for scripts.make_talkers: clip 0 gives the film, clip 1 the sound
+SEED = 11  # as for scripts.make_talkers: clip 0 gives the video, clip 1 the audio
 SECONDS = 10.0
 SIDE = 512  # pixels
 CRF = 20
@@ -28,12 +28,12 @@ CRF = 20
 def make_sample(folder: Path) -> None:
     """Write sample_video.mp4, sample_faces.npz and sample_audio.wav into ``folder``."""
     with TemporaryDirectory(prefix="sample_") as scratch:
-        film = write_talker(Path(scratch), 0, SEED, "plain", SECONDS, (SIDE, SIDE), Fraction(25), CRF)
+        talker = write_talker(Path(scratch), 0, SEED, "plain", SECONDS, (SIDE, SIDE), Fraction(25), CRF)
         written = next(Path(scratch).glob("*.mp4"))
         (folder / "sample_video.mp4").write_bytes(written.read_bytes())
     seeds = np.random.SeedSequence([SEED, 1]).generate_state(3)
     write_wav(folder / "sample_audio.wav", make_talker(*map(int, seeds), seconds=SECONDS).waveform)
-    write_detections(folder / "sample_faces.npz", true_faces(film))
+    write_detections(folder / "sample_faces.npz", true_faces(talker))
 
 
 def true_faces(clip: TalkerClip) -> dict[int, list[Detection]]:

@@ -2,8 +2,8 @@
 
     python -m scripts.make_talkers --out DIR --count N --seed S
 
-For each clip NAME.mp4 (H.264 and sound) and NAME.npz (``latentsync.data.talkers.files`` lists the arrays); a picture of
-the first 48, contact_sheet.png.
+For each clip NAME.mp4 (H.264 and audio) and NAME.npz (``latentsync.data.talkers.files`` lists the arrays); stills of
+the first 48 in contact_sheet.png.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument(
         "--case", default="plain", choices=[*CASES, "mixed"], help="a hard case; mixed takes one after the other"
     )
-    parser.add_argument("--crf", type=int, default=14, help="quality of the pictures, 0 best to 51")
+    parser.add_argument("--crf", type=int, default=14, help="quality of the video, 0 best to 51")
     arguments = parser.parse_args()
     try:
         make(arguments)

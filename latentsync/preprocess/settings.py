@@ -26,7 +26,7 @@ class EncodingSettings:
 
 @dataclass(frozen=True)
 class ShotSettings:
-    """PySceneDetect's adaptive detector: a cut changes the picture ``threshold`` times as much as the changes within
+    """PySceneDetect's adaptive detector: a cut changes the image ``threshold`` times as much as the changes within
     ``window`` frames on either side do on average, and by at least ``min_change`` (mean of hue, saturation and
     brightness, 0 to 255). Cuts are at least ``min_frames`` apart.
     """
@@ -50,7 +50,7 @@ class FaceSettings:
 
 @dataclass(frozen=True)
 class AlignmentSettings:
-    """``resolution``: side of the aligned picture, pixels."""
+    """``resolution``: side of the aligned frames, pixels."""
 
     resolution: int = 256
     encoding: EncodingSettings = field(default_factory=lambda: EncodingSettings(crf=13, preset="fast"))
@@ -59,7 +59,7 @@ class AlignmentSettings:
 @dataclass(frozen=True)
 class SyncSettings:
     """``scorer``: "syncnet_v2" (published files) or the path of a sync network of ours, whose confidences are cosines
-    (0 to 2) instead of distances. ``max_silence``: share of a clip below -60 dBFS above which it is not judged.
+    (0 to 2) instead of distances. ``max_silence``: share of a clip below -60 dBFS above which it is not scored.
     """
 
     scorer: str = PUBLISHED_SYNC

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from latentsync.preprocess.engine.runner import preprocess
-from tests.preprocess.world import DrawnTools, small_settings
+from tests.preprocess.world import DrawnNetworks, small_settings
 
 
 def main(raw: str, output: str, kills: str, longest: str) -> None:
@@ -21,12 +21,12 @@ def main(raw: str, output: str, kills: str, longest: str) -> None:
     for _ in range(int(kills)):
         child = os.fork()  # this process has a single thread, and every child of it starts without loading anything
         if child == 0:
-            preprocess(small_settings(Path(raw), Path(output)), DrawnTools)
+            preprocess(small_settings(Path(raw), Path(output)), DrawnNetworks)
             os._exit(0)
         time.sleep(moments.uniform(0, float(longest)))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    preprocess(small_settings(Path(raw), Path(output)), DrawnTools)
+    preprocess(small_settings(Path(raw), Path(output)), DrawnNetworks)
 
 
 if __name__ == "__main__":

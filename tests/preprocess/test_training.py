@@ -13,7 +13,7 @@ from latentsync.training.loop.trainer import Outcome
 from latentsync.training.syncnet.run import train_syncnet
 from latentsync.training.unet.run import train_unet
 from scripts.data import main
-from tests.preprocess.world import DrawnTools, draw_talk, preprocess, small_settings
+from tests.preprocess.world import DrawnNetworks, draw_talk, preprocess, small_settings
 from tests.training.tiny import tiny_recipe
 from tests.training.tiny_unet import ROOT, write_networks
 
@@ -24,7 +24,7 @@ def manifest(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for seed in range(3):
         draw_talk(folder / "raw" / f"{seed}.mp4", 4.4, seed=seed, offset=seed)
-    preprocess(small_settings(folder / "raw", segment_seconds=2.0), DrawnTools)
+    preprocess(small_settings(folder / "raw", segment_seconds=2.0), DrawnNetworks)
     assert main(["make_manifest", str(folder), "--validation_share", "0.3"]) == 0
     return folder / "clips.jsonl"
 

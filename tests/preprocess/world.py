@@ -17,8 +17,12 @@ import numpy as np
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import WeightsError
 from latentsync.face.detector import Detection
-from latentsync.preprocess.audit.account import StepAccount
+from latentsync.preprocess.clip_record import ClipRecord, ManifestRow
 from latentsync.preprocess.engine import runner
+from latentsync.preprocess.engine.account import StepAccount
+from latentsync.preprocess.engine.layout import Layout
+from latentsync.preprocess.engine.recordings import read_recordings
+from latentsync.preprocess.engine.records import file_records
 from latentsync.preprocess.settings import (
     AlignmentSettings,
     EngineSettings,
@@ -26,10 +30,12 @@ from latentsync.preprocess.settings import (
     PreprocessSettings,
     SyncSettings,
 )
+from latentsync.preprocess.steps.sequence import steps_of
 from latentsync.types import Frame, SyncScore
 from tests.face.drawn import detection, placed
 from tests.media.synthetic import write_clip
 
+SOURCE = "ab" * 16  # hash of a recording
 WIDTH, HEIGHT = 128, 96
 FACE_WIDTH = 48.0  # pixels
 PATCH = slice(52, 84), slice(44, 84)  # rows and columns of the mouth
@@ -117,8 +123,8 @@ def envelope_score(frames: Sequence[np.ndarray], waveform: np.ndarray) -> SyncSc
     return SyncScore(float(fits[best] - np.median(fits)), -shifts[best], float(1 - fits[best]))
 
 
-class DrawnTools:
-    """All judges of this world; pictures are always good. Made by name, so that other processes can make them too."""
+class DrawnNetworks:
+    """The networks of this world; images are always good. Made by name, so that other processes can make them too."""
 
     def __init__(self, settings: PreprocessSettings, device: str) -> None:
         self.detector = DrawnDetector()
@@ -143,12 +149,12 @@ def small_settings(raw: Path, output: Path | None = None, **changes) -> Preproce
     return PreprocessSettings(**{**values, **changes})
 
 
-def preprocess(settings: PreprocessSettings, make_tools: runner.MakeTools = DrawnTools) -> list[StepAccount]:
+def preprocess(settings: PreprocessSettings, make_networks: runner.MakeNetworks = DrawnNetworks) -> list[StepAccount]:
     """A run, whose input has to stay as it is whatever becomes of the run."""
     raw = Path(settings.input_dir)
     before = tree_hash(raw)
     try:
-        return runner.preprocess(settings, make_tools)
+        return runner.preprocess(settings, make_networks)
     finally:
         assert tree_hash(raw) == before, "the input was changed"
 
@@ -169,3 +175,32 @@ def contents(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below ``folder``, by relative name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def rows_of(output: Path, raw: Path) -> list[ManifestRow]:
+    """All rows of the manifest."""
+    layout = Layout.of(raw, output)
+    return [row for _, journal in read_recordings(layout) for row in journal.rows.values()]
+
+
+def reasons_of(output: Path, raw: Path) -> dict[str, str]:
+    """Kind of reason by input file; of the first clip that was dropped, "" if none was."""
+    layout = Layout.of(raw, output)
+    found = {record.name: record.reason.partition(":")[0] for record in file_records(layout)}
+    for record, journal in read_recordings(layout):
+        found[record.name] = next((row.kind for row in journal.rows.values() if row.reason), "")
+    return found
+
+
+def require_agreement(output: Path, raw: Path) -> None:
+    """The directories of the steps hold what the manifest says, and nothing else."""
+    rows = rows_of(output, raw)
+    for step in steps_of(small_settings(raw)):
+        said = {clip.name for row in rows if row.step == step.name for clip in row.made}
+        assert set(contents(output / step.name)) == said, step.name
+
+
+def manifest_row(start: int = 0, scratch: str = "s", reason: str = "", made: bool = True) -> ManifestRow:
+    """A row of the recording ``SOURCE``."""
+    clip = ClipRecord(SOURCE, f"视频 'x'\u2028\x85_{start}.mp4", start, 25, (3, 9))
+    return ManifestRow("shot", "digest", clip, (clip,) if made else (), reason, {"offset": -2}, 0.5, "here", scratch)

@@ -8,13 +8,13 @@ from html import escape
 import cv2
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from latentsync.errors import LatentSyncError
 from latentsync.html_page import document, photograph, plot
 from latentsync.media.video import VideoFile
-from latentsync.preprocess.audit.account import StepAccount
-from latentsync.preprocess.audit.histogram import Histogram
-from latentsync.preprocess.audit.summary import Audit, Example
+from latentsync.preprocess.audit.summary import Audit, AuditExample, Histogram
+from latentsync.preprocess.engine.account import StepAccount
 
 _EXAMPLE_WIDTH = 240  # pixels
 
@@ -22,7 +22,7 @@ _STYLE = "tr.lost td { color: #a33; border-bottom-color: #f2e4e4; font-size: 90%
 
 
 def audit_page(audit: Audit, title: str) -> str:
-    """HTML with the plots and example pictures inside."""
+    """HTML with the plots and example images inside."""
     parts = [
         f"<h1>{escape(title)}</h1>",
         '<div class="verdict">' + "".join(f"<p>{escape(line)}</p>" for line in audit.verdict) + "</div>",
@@ -76,19 +76,20 @@ def _plot(histogram: Histogram) -> str:
     bars = range(len(histogram.counts))
     axes.bar(bars, histogram.counts, width=0.9, color="#4477aa")
     every = max(1, len(bars) // 8)
+    marks: dict[float, float]  # value by place on the axis
     if all(edge % 1 == 0.5 for edge in histogram.edges):  # a bar for each whole number
         marks = {place: histogram.edges[place] + 0.5 for place in bars}
     else:
         marks = {place - 0.5: edge for place, edge in enumerate(histogram.edges)}  # between the bars
     axes.set_xticks(list(marks)[::every], [f"{value:g}" for value in marks.values()][::every], fontsize=8)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.set_title(f"{histogram.title} (n = {histogram.n}, mean {histogram.mean:.3g})", fontsize=9)
     axes.set_xlabel(histogram.unit, fontsize=8)
     axes.tick_params(axis="y", labelsize=8)
     return plot(figure, histogram.title)
 
 
-def _examples(examples: Sequence[Example]) -> list[str]:
+def _examples(examples: Sequence[AuditExample]) -> list[str]:
     parts, heading = [], None
     for example in examples:
         kind = (example.step, example.reason.partition(":")[0])
@@ -96,12 +97,12 @@ def _examples(examples: Sequence[Example]) -> list[str]:
             parts.append(("</div>" if heading else "") + f'<h3>{escape(": ".join(kind))}</h3><div class="examples">')
             heading = kind
         caption = f"<figcaption>{escape(example.name)}<br>{escape(example.reason)}</figcaption>"
-        parts.append(f"<figure>{_picture(example)}{caption}</figure>")
+        parts.append(f"<figure>{_image(example)}{caption}</figure>")
     return [*parts, "</div>"] if parts else ["<p>Nothing was dropped.</p>"]
 
 
-def _picture(example: Example) -> str:
-    """A frame from the middle; words where there is none, nothing where the reason says why."""
+def _image(example: AuditExample) -> str:
+    """A frame from the middle; a sentence where there is none, nothing where the reason says why."""
     if example.reason.startswith("unreadable"):
         return ""
     if not example.file.is_file():  # opening a pipe would wait for ever

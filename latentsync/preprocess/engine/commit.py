@@ -2,24 +2,48 @@
 
 A step writes into a scratch folder of its own. Once its result is laid down there (``row.json``) it counts: files are
 moved into place and the row into the journal, now or by the next run. A scratch folder without it is thrown away.
+Locks see to it that one run at a time does so, and none while workers of a killed run are still busy.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from latentsync.atomic import flush, link_or_copy, write_text
 from latentsync.errors import DiskFullError, OutputError
-from latentsync.preprocess.clip import Made, Row
+from latentsync.preprocess.clip_record import MadeClip, ManifestRow
 from latentsync.preprocess.engine.layout import Layout
 from latentsync.preprocess.engine.records import append_row, key_of, read_journal
 
 _RESULT = "row.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_WAIT_SECONDS = 60.0  # for workers of an earlier run
+
+
+@contextmanager
+def exclusive_run(folder: Path) -> Iterator[None]:
+    """The only run on the manifest ``folder``. Raises ``OutputError`` if there is another, or its workers do not end.
+    """
+    with (folder / "run.lock").open("w") as run:
+        _lock(run, 0.0, f"Another run is at work on {folder.parent}.")
+        with (folder / "workers.lock").open("w") as workers:
+            _lock(workers, _WAIT_SECONDS, f"Workers of an earlier run are still at work on {folder.parent}.")
+        yield
+
+
+def hold_worker_lock(folder: Path) -> IO[str]:
+    """Let later runs wait for this process; the lock lasts as long as the file that is returned is open."""
+    stream = (folder / "workers.lock").open("w")
+    fcntl.flock(stream, fcntl.LOCK_SH)
+    return stream
 
 
 def no_room(error: OSError) -> bool:
@@ -36,7 +60,7 @@ def output_error(folder: Path, error: OSError) -> OutputError:
     return OutputError(f"Results cannot be written to {folder}: {error}.", remedy=remedy)
 
 
-def commit(layout: Layout, row: Row, made: Sequence[Made], given: Path) -> None:
+def commit(layout: Layout, row: ManifestRow, made: Sequence[MadeClip], given: Path) -> None:
     """Put the files of ``made`` into the step's directory and ``row`` into the journal; ``given`` was the input."""
     folder = layout.scratch / row.scratch
     files = [each.file.name if each.file is not None else None for each in made]
@@ -62,10 +86,10 @@ def recover(layout: Layout) -> None:
         shutil.rmtree(folder)
 
 
-def _put_in_place(layout: Layout, folder: Path) -> Row:
+def _put_in_place(layout: Layout, folder: Path) -> ManifestRow:
     """Move the files of a completed result to where they belong, as far as they are not there yet; returns the row."""
     result = json.loads((folder / _RESULT).read_text("utf-8"))
-    row = Row.from_json(result["row"])
+    row = ManifestRow.from_json(result["row"])
     for clip, name in zip(row.made, result["files"], strict=True):
         target = layout.file(row.step, clip)
         if name is None:
@@ -74,3 +98,16 @@ def _put_in_place(layout: Layout, folder: Path) -> Row:
             target.parent.mkdir(parents=True, exist_ok=True)
             (folder / name).replace(target)
     return row
+
+
+def _lock(stream: IO[str], seconds: float, message: str) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise OutputError(message, remedy="Wait for it, end it, or name another output_dir.") from error
+            time.sleep(0.1)
+        else:
+            return

@@ -10,20 +10,19 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from latentsync.preprocess.clip import Clip, Row
+from latentsync.preprocess.clip_record import ClipRecord, ManifestRow
 from latentsync.preprocess.engine.layout import Layout
 from latentsync.preprocess.engine.recordings import is_open_to_use, open_recording
 from latentsync.preprocess.engine.records import FileRecord, Journal, RowKey
-from latentsync.preprocess.engine.worker import ClipTask, FileTask, Task
+from latentsync.preprocess.engine.worker import ClipTask, FileTask, WorkerTask
 from latentsync.preprocess.steps.sequence import Step
 
 
 @dataclass
 class _Recording:
     journal: Journal
-    rows: dict[RowKey, Row]
+    rows: dict[RowKey, ManifestRow]
     record: FileRecord
     open_tasks: int = 0
 
@@ -54,7 +53,7 @@ class Flow:
     _examined: deque[_Examination] = field(default_factory=deque)
     _recordings: dict[str, _Recording] = field(default_factory=dict)
 
-    def next(self, pool: str) -> Task | None:
+    def next(self, pool: str) -> WorkerTask | None:
         """A task for a worker of ``pool``; None if there is none at present."""
         if self._ready.get(pool):
             return heapq.heappop(self._ready[pool])[-1]
@@ -66,18 +65,19 @@ class Flow:
         self._examined.append(_Examination(FileTask(name)))
         return self._examined[-1].task
 
-    def done(self, task: Task, record: FileRecord | Row) -> None:
-        """A task of ``next`` is finished."""
-        if isinstance(task, FileTask):
-            next(each for each in self._examined if each.task == task).record = record
-            self._open_examined()
-            return
+    def file_done(self, task: FileTask, record: FileRecord) -> None:
+        """A file of ``next`` has been examined."""
+        next(each for each in self._examined if each.task == task).record = record
+        self._open_examined()
+
+    def clip_done(self, task: ClipTask, row: ManifestRow) -> None:
+        """A step of ``next`` on a clip is finished."""
         recording = self._recordings[task.clip.source]
-        for clip in record.made:
+        for clip in row.made:
             self._advance(recording, clip, task.step + 1)
         self._close_task(recording)
 
-    def give_up(self, task: Task) -> None:
+    def give_up(self, task: WorkerTask) -> None:
         """A task of ``next`` cannot be finished in this run."""
         if isinstance(task, FileTask):
             self._examined = deque(each for each in self._examined if each.task != task)
@@ -87,8 +87,9 @@ class Flow:
 
     def _open_examined(self) -> None:
         """In the order of the input, so that of two equal files always the same one counts."""
-        while self._examined and self._examined[0].record is not None:
-            record, journal = self._examined.popleft().record, None
+        while self._examined and (record := self._examined[0].record) is not None:
+            self._examined.popleft()
+            journal = None
             if is_open_to_use(record):
                 record, journal = open_recording(self.layout, record, self.all_steps)
             if journal is None:
@@ -97,10 +98,10 @@ class Flow:
             recording = _Recording(journal, dict(journal.rows), record)
             self._recordings[journal.source] = recording
             recording.open_tasks += 1  # keeps it open while its rows are gone through
-            self._advance(recording, Clip(journal.source, journal.name), 0)
+            self._advance(recording, ClipRecord(journal.source, journal.name), 0)
             self._close_task(recording)
 
-    def _advance(self, recording: _Recording, clip: Clip, index: int) -> None:
+    def _advance(self, recording: _Recording, clip: ClipRecord, index: int) -> None:
         """Bring a clip to the first step that has not been done."""
         if index == len(self.steps):
             return
@@ -117,7 +118,7 @@ class Flow:
         self._count += 1
         recording.open_tasks += 1
 
-    def _still_holds(self, rows: Mapping[RowKey, Row], row: Row, index: int) -> bool:
+    def _still_holds(self, rows: Mapping[RowKey, ManifestRow], row: ManifestRow, index: int) -> bool:
         """Whether nothing of a row need be done again: files that later steps have used may have been removed."""
         for clip in row.made:
             following = rows.get(_key(self.steps[index + 1], clip)) if index + 1 < len(self.steps) else None
@@ -133,18 +134,5 @@ class Flow:
             self.closed(recording.record)
 
 
-def _key(step: Step, clip: Clip) -> RowKey:
+def _key(step: Step, clip: ClipRecord) -> RowKey:
     return step.name, step.settings, clip.start, clip.frames
-
-
-def input_files(folder: Path) -> Iterator[str]:
-    """Names of all files below ``folder``, relative to it, folder by folder in a fixed order; of a folder that may not
-    be listed, and of a link to a folder, which is not followed, its own name."""
-    entries = sorted(folder.iterdir(), key=lambda path: path.name)
-    yield from (path.name for path in entries if path.is_symlink() or not path.is_dir())
-    for path in entries:
-        if path.is_dir() and not path.is_symlink():
-            try:
-                yield from (f"{path.name}/{name}" for name in input_files(path))
-            except PermissionError:
-                yield path.name

@@ -10,11 +10,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from latentsync.errors import ConfigError
-from latentsync.preprocess.clip import Clip
+from latentsync.preprocess.clip_record import ClipRecord
 
 SETTINGS_FILE = "settings.yaml"  # in the manifest folder: of the last run
 _LONGEST_STEM = 150  # bytes of a recording's name that its clips keep; file systems allow 255 in all
@@ -48,7 +49,7 @@ class Layout:
     def scratch(self) -> Path:
         return self.manifest / "scratch"
 
-    def file(self, step: str, clip: Clip) -> Path:
+    def file(self, step: str, clip: ClipRecord) -> Path:
         """The file of a clip that ``step`` let through."""
         return self.output_dir / step / clip.name
 
@@ -61,9 +62,22 @@ class Layout:
         """The rows of all clips of a recording."""
         return self.manifest / "clips" / source[:2] / f"{source}.jsonl"
 
-    def faces(self, clip: Clip) -> Path:
+    def faces(self, clip: ClipRecord) -> Path:
         """The faces found in a clip."""
         return self.manifest / "faces" / clip.source[:2] / clip.source / f"{clip.start}_{clip.frames}.npz"
+
+
+def input_files(folder: Path) -> Iterator[str]:
+    """Names of all files below ``folder``, relative to it, folder by folder in a fixed order; of a folder that may not
+    be listed, and of a link to a folder, which is not followed, its own name."""
+    entries = sorted(folder.iterdir(), key=lambda path: path.name)
+    yield from (path.name for path in entries if path.is_symlink() or not path.is_dir())
+    for path in entries:
+        if path.is_dir() and not path.is_symlink():
+            try:
+                yield from (f"{path.name}/{name}" for name in input_files(path))
+            except PermissionError:
+                yield path.name
 
 
 def as_text(name: str) -> str:
@@ -77,8 +91,3 @@ def recording_name(file: str, source: str) -> str:
     path = PurePosixPath(file)
     stem = path.stem.encode("utf-8", "surrogateescape")[:_LONGEST_STEM].decode("utf-8", "ignore")
     return str(PurePosixPath(as_text(str(path.parent))) / f"{stem}-{source[:8]}.mp4")
-
-
-def numbered(name: str, mark: str) -> str:
-    """``name`` with ``mark`` before its suffix."""
-    return f"{name.removesuffix('.mp4')}{mark}.mp4"

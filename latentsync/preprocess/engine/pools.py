@@ -5,6 +5,7 @@ At most one task per worker is under way, so nothing piles up behind a slow stag
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections import Counter
@@ -15,8 +16,8 @@ from typing import Any, Protocol
 
 from latentsync.errors import ConfigError, DeviceError
 from latentsync.media.threads import single_threaded
-from latentsync.preprocess.engine.run_lock import hold_as_worker
-from latentsync.preprocess.engine.worker import Result, Task, Worker
+from latentsync.preprocess.engine.commit import hold_worker_lock
+from latentsync.preprocess.engine.worker import TaskResult, Worker, WorkerTask
 
 CPU, GPU = "cpu", "gpu"  # pools; also what kind of device their networks run on
 
@@ -38,11 +39,11 @@ class Pools(Protocol):
         """Whether a worker of ``pool`` has nothing to do."""
         ...
 
-    def submit(self, pool: str, task: Task) -> None:
+    def submit(self, pool: str, task: WorkerTask) -> None:
         """Give a task to a worker of a pool that has room."""
         ...
 
-    def wait(self) -> tuple[Task, Result] | None:
+    def wait(self) -> tuple[WorkerTask, TaskResult] | None:
         """The next task to be finished; None if none is under way."""
         ...
 
@@ -56,16 +57,16 @@ class LocalPool:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._finished: tuple[Task, Result] | None = None
+        self._finished: tuple[WorkerTask, TaskResult] | None = None
 
     def has_room(self, pool: str) -> bool:
         return self._finished is None
 
-    def submit(self, pool: str, task: Task) -> None:
+    def submit(self, pool: str, task: WorkerTask) -> None:
         with single_threaded():
             self._finished = task, self._worker.work(task)
 
-    def wait(self) -> tuple[Task, Result] | None:
+    def wait(self) -> tuple[WorkerTask, TaskResult] | None:
         finished, self._finished = self._finished, None
         return finished
 
@@ -77,14 +78,14 @@ class LocalPool:
 class _Running:
     pool: str
     actor: Any
-    task: Task
+    task: WorkerTask
 
 
 class RayPools:
     """Ray actors; ``sizes`` by pool. A worker whose process dies is replaced, and its task tried once more.
 
-    If that dies too, the task is to blame (``Result.crash``), unless Ray ended it because the machine was short of
-    memory: that need not be the clip's fault, so it counts as not done (``Result.trace``).
+    If that dies too, the task is to blame (``TaskResult.crash``), unless Ray ended it because the machine was short of
+    memory: that need not be the clip's fault, so it counts as not done (``TaskResult.trace``).
     """
 
     def __init__(
@@ -94,23 +95,26 @@ class RayPools:
 
         self._ray = ray
         self._make = make_worker, lock_folder
-        self._shares = {CPU: {"num_cpus": 1}, GPU: {"num_cpus": 0, "num_gpus": 1 / workers_per_gpu}}
+        self._shares: dict[str, dict[str, float]] = {
+            CPU: {"num_cpus": 1},
+            GPU: {"num_cpus": 0, "num_gpus": 1 / workers_per_gpu},
+        }
         self._actor_class = ray.remote(_Actor)
         errors = ray.exceptions
         self._no_memory = errors.OutOfMemoryError  # for Ray no kind of RayActorError
         self._death = (errors.RayActorError, errors.NodeDiedError, errors.OutOfMemoryError)
         self._idle = {pool: [self._start(pool) for _ in range(size)] for pool, size in sizes.items()}
         self._running: dict[Any, _Running] = {}
-        self._deaths: Counter[Task] = Counter()
+        self._deaths: Counter[WorkerTask] = Counter()
 
     def has_room(self, pool: str) -> bool:
         return bool(self._idle.get(pool))
 
-    def submit(self, pool: str, task: Task) -> None:
+    def submit(self, pool: str, task: WorkerTask) -> None:
         actor = self._idle[pool].pop()
         self._running[actor.work.remote(task)] = _Running(pool, actor, task)
 
-    def wait(self) -> tuple[Task, Result] | None:
+    def wait(self) -> tuple[WorkerTask, TaskResult] | None:
         while self._running:
             (reference,), _ = self._ray.wait(list(self._running), num_returns=1)
             running = self._running.pop(reference)
@@ -123,7 +127,7 @@ class RayPools:
                     self.submit(running.pool, running.task)
                     continue
                 cause = str(error).strip().splitlines()[0]
-                result = Result(trace=cause) if isinstance(error, self._no_memory) else Result(crash=cause)
+                result = TaskResult(trace=cause) if isinstance(error, self._no_memory) else TaskResult(crash=cause)
             else:
                 self._idle[running.pool].append(running.actor)
             self._deaths.pop(running.task, None)
@@ -141,12 +145,12 @@ class _Actor:
     """A worker in a process of Ray's."""
 
     def __init__(self, make_worker: MakeWorker, lock_folder: Path, pool: str) -> None:
-        self._lock = hold_as_worker(lock_folder)
+        self._lock = hold_worker_lock(lock_folder)
         self._threads = single_threaded()
         self._threads.__enter__()
         self._worker = make_worker(pool)
 
-    def work(self, task: Task) -> Result:
+    def work(self, task: WorkerTask) -> TaskResult:
         return self._worker.work(task)
 
 
@@ -166,7 +170,7 @@ def connect(address: str | None, workers: int) -> dict[str, int]:
                 num_cpus=workers,
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
             )
         except Exception as error:  # noqa: BLE001  Ray gives its processes 30 s, and has no error of its own for it
             ray.shutdown()
@@ -186,7 +190,7 @@ def _join(ray: Any, address: str) -> None:
         host, _, port = address.removeprefix("ray://").rpartition(":")
         if host and port.isdigit():  # else Ray tries for ten minutes whether anybody is there
             socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
-        ray.init(address, logging_level="ERROR")
+        ray.init(address, logging_level=logging.ERROR)
     except (OSError, ValueError, refused) as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ConfigError(f"There is no Ray cluster to work on at {address}: {cause}.", remedy=_START) from error

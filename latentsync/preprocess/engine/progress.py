@@ -7,16 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentsync.preprocess.clip import Row
-from latentsync.preprocess.engine.flow import input_files
+from latentsync.preprocess.clip_record import ManifestRow
+from latentsync.preprocess.engine.layout import input_files
 from latentsync.preprocess.engine.records import FileRecord
 
 _INTERVAL = 10.0  # seconds between two lines
-_ENOUGH_FILES = 20  # after which the time left can be told
+_ENOUGH_FILES = 20  # after which the time left can be estimated
 _ENOUGH_SHARE = 0.05  # of the bytes, for runs of fewer files
 
 
-def size_of(folder: Path) -> tuple[int, int]:
+def input_size(folder: Path) -> tuple[int, int]:
     """Number of files below ``folder``, and their bytes."""
     count = n_bytes = 0
     for name in input_files(folder):
@@ -27,8 +27,8 @@ def size_of(folder: Path) -> tuple[int, int]:
 
 
 @dataclass
-class Progress:
-    """``say`` is called with a line every ten seconds at most. The time left is judged by the bytes of the input."""
+class RunProgress:
+    """``say`` is called with a line every ten seconds at most. The time left is estimated by the bytes of the input."""
 
     files: int
     n_bytes: int
@@ -42,7 +42,7 @@ class Progress:
     _started: float = field(default_factory=time.monotonic)
     _said: float = field(default_factory=time.monotonic)
 
-    def row(self, row: Row) -> None:
+    def row(self, row: ManifestRow) -> None:
         """A step on a clip is done."""
         self._rows += 1
         self._dropped += bool(row.reason)

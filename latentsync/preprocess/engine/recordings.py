@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from latentsync.preprocess.clip import Clip, Row
+from latentsync.preprocess.clip_record import ClipRecord, ManifestRow
 from latentsync.preprocess.engine.layout import Layout, recording_name
 from latentsync.preprocess.engine.records import (
     FileRecord,
@@ -73,10 +73,10 @@ def read_recordings(layout: Layout) -> Iterator[tuple[FileRecord, Journal]]:
             yield record, journal
 
 
-def rows_in_order(journal: Journal, steps: Sequence[Step]) -> Iterator[tuple[int, Row]]:
+def rows_in_order(journal: Journal, steps: Sequence[Step]) -> Iterator[tuple[int, ManifestRow]]:
     """The number of the step and its row, for every clip that the recording has come to under these settings."""
 
-    def below(clip: Clip, index: int) -> Iterator[tuple[int, Row]]:
+    def below(clip: ClipRecord, index: int) -> Iterator[tuple[int, ManifestRow]]:
         if index == len(steps):
             return
         row = journal.rows.get((steps[index].name, steps[index].settings, clip.start, clip.frames))
@@ -85,7 +85,7 @@ def rows_in_order(journal: Journal, steps: Sequence[Step]) -> Iterator[tuple[int
             for made in row.made:
                 yield from below(made, index + 1)
 
-    yield from below(Clip(journal.source, journal.name), 0)
+    yield from below(ClipRecord(journal.source, journal.name), 0)
 
 
 def _is_there(layout: Layout, name: str, content: str) -> bool:

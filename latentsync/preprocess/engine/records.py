@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.atomic import write_text
-from latentsync.preprocess.clip import Row
+from latentsync.preprocess.clip_record import ManifestRow
 from latentsync.preprocess.engine.layout import Layout
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _READ = {"encoding": "utf-8", "errors": "surrogateescape"}
 _UNENCODABLE = "backslashreplace"  # file names may be any bytes: JSON's escapes for those
@@ -29,9 +29,9 @@ RowKey = tuple[str, str, int, int]  # step, settings, first frame, number of fra
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """Step 1 on one input file. ``content`` is its hash, "" if it could not be read; ``reason`` as in ``Row``.
+    """Step 1 on one input file. ``content`` is its hash, "" if it could not be read; ``reason`` as in ``ManifestRow``.
 
-    ``n_bytes`` and ``modified`` (ns) tell whether it has changed since. ``duration`` of its pictures in seconds.
+    ``n_bytes`` and ``modified`` (ns) tell whether it has changed since. ``duration`` of its video in seconds.
     """
 
     name: str
@@ -53,10 +53,10 @@ class Journal:
     source: str
     file: str
     name: str
-    rows: Mapping[RowKey, Row]
+    rows: Mapping[RowKey, ManifestRow]
 
 
-def key_of(row: Row) -> RowKey:
+def key_of(row: ManifestRow) -> RowKey:
     """What a row is about: of two rows with one key the later counts."""
     return row.step, row.settings, row.clip.start, row.clip.frames
 
@@ -86,18 +86,18 @@ def read_journal(layout: Layout, source: str) -> Journal | None:
     if not path.is_file():
         return None
     head: Mapping[str, str] | None = None
-    rows: dict[RowKey, Row] = {}
+    rows: dict[RowKey, ManifestRow] = {}
     for line in path.read_text(**_READ).split("\n"):  # splitlines() would also split at U+2028 in a name
         try:
             values = json.loads(line)
             if "file" in values:
                 head = values
             else:
-                row = Row.from_json(values)
+                row = ManifestRow.from_json(values)
                 rows[key_of(row)] = row
         except (ValueError, KeyError, TypeError):
             if line.strip():
-                log.warning("%s has a torn line; what it said is found out again.", path)
+                logger.warning("%s has a torn line; what it said is found out again.", path)
     return Journal(source, head["file"], head["name"], rows) if head is not None else None
 
 
@@ -116,7 +116,7 @@ def write_journal(layout: Layout, journal: Journal) -> None:
     write_text(layout.journal(journal.source), "\n".join(lines) + "\n", errors=_UNENCODABLE, durable=True)
 
 
-def append_row(layout: Layout, row: Row) -> None:
+def append_row(layout: Layout, row: ManifestRow) -> None:
     """Add a row; it is on the disk when this returns. Processes may append to one journal at the same time."""
     line = (json.dumps(row.to_json(), ensure_ascii=False) + "\n").encode("utf-8", _UNENCODABLE)
     with layout.journal(row.clip.source).open("r+b") as stream:
@@ -136,5 +136,5 @@ def _parse_file_record(path: Path) -> FileRecord | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):
-        log.warning("%s is damaged; what it said is found out again.", path)
+        logger.warning("%s is damaged; what it said is found out again.", path)
         return None

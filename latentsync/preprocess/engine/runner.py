@@ -15,23 +15,22 @@ from latentsync.atomic import write_text
 from latentsync.config import save_config
 from latentsync.errors import DataError, DeviceError, WeightsError, WeightsMissingError
 from latentsync.face.detector_choice import choose_detector
-from latentsync.preprocess.audit.account import StepAccount, account_table, take_account
-from latentsync.preprocess.clip import Row
-from latentsync.preprocess.engine.commit import output_error, recover
-from latentsync.preprocess.engine.flow import Flow, input_files
-from latentsync.preprocess.engine.layout import SETTINGS_FILE, Layout
+from latentsync.preprocess.clip_record import ManifestRow
+from latentsync.preprocess.engine.account import StepAccount, account_by_step, account_table
+from latentsync.preprocess.engine.commit import exclusive_run, output_error, recover
+from latentsync.preprocess.engine.flow import Flow
+from latentsync.preprocess.engine.layout import SETTINGS_FILE, Layout, input_files
 from latentsync.preprocess.engine.pools import CPU, GPU, LocalPool, Pools, RayPools, connect
-from latentsync.preprocess.engine.progress import Progress, size_of
+from latentsync.preprocess.engine.progress import RunProgress, input_size
 from latentsync.preprocess.engine.records import FileRecord
-from latentsync.preprocess.engine.run_lock import alone
-from latentsync.preprocess.engine.worker import Result, Task, Worker
+from latentsync.preprocess.engine.worker import ClipTask, FileTask, TaskResult, Worker, WorkerTask
 from latentsync.preprocess.settings import PUBLISHED_SYNC, PreprocessSettings, check_settings
-from latentsync.preprocess.steps.networks import LoadedTools, Tools
+from latentsync.preprocess.steps.networks import LoadedNetworks, StepNetworks
 from latentsync.preprocess.steps.sequence import Step, steps_of, wanted_steps
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-MakeTools = Callable[[PreprocessSettings, str], Tools]  # from the device of a pool, "cpu" or "cuda"
+MakeNetworks = Callable[[PreprocessSettings, str], StepNetworks]  # from the device of a pool, "cpu" or "cuda"
 
 _SHOWN_FAILURES = 3
 
@@ -42,10 +41,9 @@ class _Failures:
 
     found: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, task: Task, trace: str) -> None:
-        name = _name(task)
-        log.error("%s could not be processed; the run goes on.\n%s", name, trace)
-        self.found.append((name, trace.strip().splitlines()[-1]))
+    def add(self, task: WorkerTask, trace: str) -> None:
+        logger.error("%s could not be processed; the run goes on.\n%s", task.name, trace)
+        self.found.append((task.name, trace.strip().splitlines()[-1]))
 
     def check(self) -> None:
         if self.found:
@@ -56,7 +54,7 @@ class _Failures:
             )
 
 
-def preprocess(settings: PreprocessSettings, make_tools: MakeTools = LoadedTools) -> list[StepAccount]:
+def preprocess(settings: PreprocessSettings, make_networks: MakeNetworks = LoadedNetworks) -> list[StepAccount]:
     """Run the steps over ``input_dir`` as far as they are not done yet, and say what became of every hour.
 
     The input is only read. Raises ``ConfigError``; ``WeightsError`` if a step lacks its network, after the steps before
@@ -66,26 +64,25 @@ def preprocess(settings: PreprocessSettings, make_tools: MakeTools = LoadedTools
     check_settings(settings)
     layout = Layout.of(settings.input_dir, settings.output_dir)
     settings = _with_whole_paths(settings, layout)
-    steps, lack = _runnable(settings, make_tools(settings, CPU))
+    steps, unavailable = _runnable(settings, make_networks(settings, CPU))
     failures = _Failures()
     try:
         for folder in (layout.scratch, *(layout.output_dir / step.name for step in steps)):
             folder.mkdir(parents=True, exist_ok=True)
-        with alone(layout.manifest):
+        with exclusive_run(layout.manifest):
             recover(layout)
             save_config(settings, layout.manifest / SETTINGS_FILE)
-            _run(settings, layout, steps, make_tools, failures)
-            accounts = take_account(layout, steps)
+            _run(settings, layout, steps, make_networks, failures)
+            accounts = account_by_step(layout, steps)
         table = account_table(accounts)
         write_text(layout.manifest / "account.txt", table + "\n", errors="backslashreplace")  # names may be any bytes
     except OSError as error:
         raise output_error(layout.output_dir, error) from error
-    log.info("%s", table)
+    logger.info("%s", table)
     failures.check()
-    if lack is not None:
-        raise type(lack)(
-            f"{lack.message} Everything before is done: {layout.output_dir / steps[-1].name}.", remedy=lack.remedy
-        )
+    if unavailable is not None:
+        done = layout.output_dir / steps[-1].name
+        raise type(unavailable)(f"{unavailable.message} Everything before is done: {done}.", remedy=unavailable.remedy)
     if not accounts[-1].kept_clips:
         raise DataError(
             f"Not one clip of {accounts[0].clips} files is left.\n{table}",
@@ -108,48 +105,52 @@ def _with_whole_paths(settings: PreprocessSettings, layout: Layout) -> Preproces
     )
 
 
-def _runnable(settings: PreprocessSettings, tools: Tools) -> tuple[tuple[Step, ...], WeightsError | None]:
+def _runnable(settings: PreprocessSettings, networks: StepNetworks) -> tuple[tuple[Step, ...], WeightsError | None]:
     """The steps up to the first one whose network cannot be had, and why."""
-    wanted, missing = wanted_steps(settings), tools.missing()
+    wanted, missing = wanted_steps(settings), networks.missing()
     for number, step in enumerate(wanted):
-        if step.tool in missing:
-            lacking = [each for each in wanted if each.tool in missing]
-            parts = {f"{each.name}: {missing[each.tool].message}" for each in lacking}
-            lack = WeightsMissingError(
-                f"These steps cannot run. {' '.join(sorted(parts))}", remedy=missing[step.tool].remedy
+        if step.network in missing:
+            lacking = [each for each in wanted if each.network in missing]
+            parts = {f"{each.name}: {missing[each.network].message}" for each in lacking}
+            unavailable = WeightsMissingError(
+                f"These steps cannot run. {' '.join(sorted(parts))}", remedy=missing[step.network].remedy
             )
-            log.warning("%s", lack)
-            return wanted[:number], lack
+            logger.warning("%s", unavailable)
+            return wanted[:number], unavailable
     return wanted, None
 
 
 def _run(
-    settings: PreprocessSettings, layout: Layout, steps: Sequence[Step], make_tools: MakeTools, failures: _Failures
+    settings: PreprocessSettings,
+    layout: Layout,
+    steps: Sequence[Step],
+    make_networks: MakeNetworks,
+    failures: _Failures,
 ) -> None:
-    files, n_bytes = size_of(layout.input_dir)
-    log.info("%d files, %.2f GB, in %s; results in %s.", files, n_bytes / 1e9, layout.input_dir, layout.output_dir)
-    progress = Progress(files, n_bytes, steps[-1].name, lambda line: log.info("%s", line))
-    pools, sizes = _pools(settings, layout, partial(_make_worker, layout, settings, make_tools))
-    on_gpu = _gpu_tools(settings, steps) if sizes.get(GPU) else set()
+    files, n_bytes = input_size(layout.input_dir)
+    logger.info("%d files, %.2f GB, in %s; results in %s.", files, n_bytes / 1e9, layout.input_dir, layout.output_dir)
+    progress = RunProgress(files, n_bytes, steps[-1].name, lambda line: logger.info("%s", line))
+    pools, sizes = _pools(settings, layout, partial(_make_worker, layout, settings, make_networks))
+    on_gpu: set[str] = _gpu_networks(settings, steps) if sizes.get(GPU) else set()
     flow = Flow(
         layout=layout,
         steps=steps,
         all_steps=steps_of(settings),
         names=input_files(layout.input_dir),
-        pool_of=lambda step: GPU if step is not None and step.tool in on_gpu else CPU,
+        pool_of=lambda step: GPU if step is not None and step.network in on_gpu else CPU,
         most_open=2 * sum(sizes.values()) + 2,
         closed=progress.closed,
     )
     try:
-        _drive(flow, pools, list(sizes), progress, failures, _make_worker(layout, settings, make_tools, CPU))
+        _drive(flow, pools, list(sizes), progress, failures, _make_worker(layout, settings, make_networks, CPU))
     finally:
         pools.close()
 
 
 def _drive(
-    flow: Flow, pools: Pools, names: Sequence[str], progress: Progress, failures: _Failures, clerk: Worker
+    flow: Flow, pools: Pools, names: Sequence[str], progress: RunProgress, failures: _Failures, recorder: Worker
 ) -> None:
-    """Keep every worker busy until nothing is left; ``clerk`` writes down what cannot be done."""
+    """Keep every worker busy until nothing is left; ``recorder`` writes down what cannot be done."""
     while True:
         for pool in names:
             while pools.has_room(pool) and (task := flow.next(pool)) is not None:
@@ -158,30 +159,33 @@ def _drive(
         if finished is None:
             return
         task, result = finished
-        record = _checked(task, result, failures, clerk)
-        if record is None:
-            flow.give_up(task)
-            continue
-        if isinstance(record, Row):
+        record = _checked(task, result, failures, recorder)
+        if isinstance(task, FileTask) and isinstance(record, FileRecord):
+            flow.file_done(task, record)
+        elif isinstance(task, ClipTask) and isinstance(record, ManifestRow):
             progress.row(record)
-        flow.done(task, record)
+            flow.clip_done(task, record)
+        else:
+            flow.give_up(task)
 
 
-def _checked(task: Task, result: Result, failures: _Failures, clerk: Worker) -> FileRecord | Row | None:
+def _checked(
+    task: WorkerTask, result: TaskResult, failures: _Failures, recorder: Worker
+) -> FileRecord | ManifestRow | None:
     """The record of a task; None if it could not be done. Raises the error that ends the run."""
     if result.error is not None:
         raise result.error
     if result.crash:
-        log.error("%s takes its worker down: %s", _name(task), result.crash)
-        return clerk.refuse(task, "crash: it takes down every worker that opens it")
+        logger.error("%s takes its worker down: %s", task.name, result.crash)
+        return recorder.refuse(task, "crash: it takes down every worker that opens it")
     if result.trace:
         failures.add(task, result.trace)
         return None
     return result.record
 
 
-def _make_worker(layout: Layout, settings: PreprocessSettings, make_tools: MakeTools, pool: str) -> Worker:
-    return Worker(layout, settings, make_tools(settings, "cuda" if pool == GPU else "cpu"))
+def _make_worker(layout: Layout, settings: PreprocessSettings, make_networks: MakeNetworks, pool: str) -> Worker:
+    return Worker(layout, settings, make_networks(settings, "cuda" if pool == GPU else "cpu"))
 
 
 def _pools(
@@ -198,18 +202,14 @@ def _pools(
     sizes = {CPU: min(engine.workers or there[CPU], there[CPU])}
     if settings.device != "cpu" and there[GPU]:
         sizes[GPU] = there[GPU] * engine.workers_per_gpu
-    log.info("Workers: %s.", ", ".join(f"{count} on {pool.upper()}s" for pool, count in sizes.items()))
+    logger.info("Workers: %s.", ", ".join(f"{count} on {pool.upper()}s" for pool, count in sizes.items()))
     return RayPools(sizes, engine.workers_per_gpu, make_worker, layout.manifest), sizes
 
 
-def _gpu_tools(settings: PreprocessSettings, steps: Sequence[Step]) -> set[str]:
+def _gpu_networks(settings: PreprocessSettings, steps: Sequence[Step]) -> set[str]:
     """The networks of ``steps`` that run on a GPU where there is one."""
-    tools = {step.tool for step in steps} - {""}
-    if "detector" in tools:
+    networks = {step.network for step in steps} - {""}
+    if "detector" in networks:
         name = choose_detector(settings.faces.detector, settings.weights, "cuda")
-        tools -= {"detector"} if name == "yunet" else set()
-    return tools
-
-
-def _name(task: Task) -> str:
-    return getattr(task, "name", None) or task.clip.name
+        networks -= {"detector"} if name == "yunet" else set()
+    return networks

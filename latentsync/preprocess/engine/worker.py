@@ -12,13 +12,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from latentsync.errors import AudioError, DataError, LatentSyncError, NoFaceError, VideoError
-from latentsync.preprocess.clip import Clip, Job, Made, Outcome, Row
+from latentsync.preprocess.clip_record import ClipRecord, MadeClip, ManifestRow, StepInput, StepResult
 from latentsync.preprocess.engine.commit import commit, no_room, output_error
 from latentsync.preprocess.engine.layout import Layout
 from latentsync.preprocess.engine.records import FileRecord, read_file_record, write_file_record
 from latentsync.preprocess.settings import PreprocessSettings
 from latentsync.preprocess.steps import step1_readable
-from latentsync.preprocess.steps.networks import Tools
+from latentsync.preprocess.steps.networks import StepNetworks
 from latentsync.preprocess.steps.sequence import Step, readable_digest, steps_of
 
 
@@ -34,58 +34,63 @@ class ClipTask:
     """Step number ``step`` (of ``steps_of``) on a clip, whose file is ``given``."""
 
     step: int
-    clip: Clip
+    clip: ClipRecord
     given: Path
 
+    @property
+    def name(self) -> str:
+        """Of the clip."""
+        return self.clip.name
 
-Task = FileTask | ClipTask
+
+WorkerTask = FileTask | ClipTask
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What came of a task: a record or row; or an ``error`` that ends the run; or the ``trace`` of a bug on this clip;
-    or a ``crash`` of the whole process on it."""
+class TaskResult:
+    """What came of a task: a record or row; or an ``error`` that ends the run; or the traceback (``trace``) of a bug on
+    this clip; or a ``crash`` of the whole process on it."""
 
-    record: FileRecord | Row | None = None
+    record: FileRecord | ManifestRow | None = None
     error: LatentSyncError | None = None
     trace: str = ""
     crash: str = ""
 
 
 class Worker:
-    """``tools`` load their networks when first needed."""
+    """``networks`` are loaded when first needed."""
 
-    def __init__(self, layout: Layout, settings: PreprocessSettings, tools: Tools) -> None:
-        self._layout, self._settings, self._tools = layout, settings, tools
+    def __init__(self, layout: Layout, settings: PreprocessSettings, networks: StepNetworks) -> None:
+        self._layout, self._settings, self._networks = layout, settings, networks
         self._steps = steps_of(settings)
 
-    def work(self, task: Task) -> Result:
+    def work(self, task: WorkerTask) -> TaskResult:
         """Do it and keep the result; never raises."""
         try:
-            return Result(self._examine(task.name) if isinstance(task, FileTask) else self._run(task))
+            return TaskResult(self._examine(task.name) if isinstance(task, FileTask) else self._run(task))
         except LatentSyncError as error:
-            return Result(error=error)
+            return TaskResult(error=error)
         except OSError as error:
             if no_room(error):
-                return Result(error=output_error(self._layout.output_dir, error))
-            return Result(trace=traceback.format_exc())
+                return TaskResult(error=output_error(self._layout.output_dir, error))
+            return TaskResult(trace=traceback.format_exc())
         except Exception:  # noqa: BLE001  reported at the end of the run, which goes on with the other clips
-            return Result(trace=traceback.format_exc())
+            return TaskResult(trace=traceback.format_exc())
 
-    def refuse(self, task: Task, reason: str) -> FileRecord | Row:
+    def refuse(self, task: WorkerTask, reason: str) -> FileRecord | ManifestRow:
         """Keep that a task cannot be done at all."""
         if isinstance(task, FileTask):
-            return self._keep_file(task.name, Outcome(reason=reason), (self._layout.input_dir / task.name).stat())
-        return self._keep_row(self._steps[task.step], task, Outcome(reason=reason), 0.0, self._new_scratch())
+            return self._keep_file(task.name, StepResult(reason=reason), (self._layout.input_dir / task.name).stat())
+        return self._keep_row(self._steps[task.step], task, StepResult(reason=reason), 0.0, self._new_scratch())
 
     def _examine(self, name: str) -> FileRecord:
         path = self._layout.input_dir / name
         try:
             stat = path.stat()
         except OSError as error:
-            return self._keep_file(name, Outcome(reason=f"unreadable: {error.strerror}"))
+            return self._keep_file(name, StepResult(reason=f"unreadable: {error.strerror}"))
         if not path.is_file():
-            return self._keep_file(name, Outcome(reason=f"unreadable: {_what_it_is(path)}"))
+            return self._keep_file(name, StepResult(reason=f"unreadable: {_what_it_is(path)}"))
         known = read_file_record(self._layout, name)
         if known is not None and (known.n_bytes, known.modified) != (stat.st_size, stat.st_mtime_ns):
             known = None
@@ -94,39 +99,39 @@ class Worker:
         started, content, duration = time.perf_counter(), "", 0.0
         try:
             content = known.content if known is not None and known.content else step1_readable.content_of(path)
-            duration, outcome = step1_readable.run(path, self._settings)
+            duration, result = step1_readable.run(path, self._settings)
         except OSError as error:
-            outcome = Outcome(reason=f"unreadable: {error.strerror}")
-        return self._keep_file(name, outcome, stat, content, duration, time.perf_counter() - started)
+            result = StepResult(reason=f"unreadable: {error.strerror}")
+        return self._keep_file(name, result, stat, content, duration, time.perf_counter() - started)
 
-    def _run(self, task: ClipTask) -> Row:
+    def _run(self, task: ClipTask) -> ManifestRow:
         step, scratch = self._steps[task.step], self._new_scratch()
         started = time.perf_counter()
-        job = Job(task.clip, task.given, self._layout.scratch / scratch, self._layout.faces(task.clip))
+        job = StepInput(task.clip, task.given, self._layout.scratch / scratch, self._layout.faces(task.clip))
         try:
-            outcome = step.run(job, self._settings, self._tools)
+            result = step.run(job, self._settings, self._networks)
         except (VideoError, AudioError, NoFaceError, DataError) as error:
-            outcome = Outcome(reason=_reason(error))
+            result = StepResult(reason=_reason(error))
         except BaseException:
             shutil.rmtree(job.scratch, ignore_errors=True)
             raise
-        return self._keep_row(step, task, outcome, time.perf_counter() - started, scratch)
+        return self._keep_row(step, task, result, time.perf_counter() - started, scratch)
 
     def _new_scratch(self) -> str:
         name = uuid4().hex
         (self._layout.scratch / name).mkdir()
         return name
 
-    def _keep_row(self, step: Step, task: ClipTask, outcome: Outcome, seconds: float, scratch: str) -> Row:
-        made: tuple[Made, ...] = () if outcome.reason else outcome.made
+    def _keep_row(self, step: Step, task: ClipTask, result: StepResult, seconds: float, scratch: str) -> ManifestRow:
+        made: tuple[MadeClip, ...] = () if result.reason else result.made
         clips = tuple(each.clip for each in made)
-        row = Row(
+        row = ManifestRow(
             step=step.name,
             settings=step.settings,
             clip=task.clip,
             made=clips,
-            reason=outcome.reason,
-            figures=outcome.figures,
+            reason=result.reason,
+            figures=result.figures,
             seconds=round(seconds, 3),
             host=platform.node(),
             scratch=scratch,
@@ -137,7 +142,7 @@ class Worker:
     def _keep_file(
         self,
         name: str,
-        outcome: Outcome,
+        result: StepResult,
         stat: os.stat_result | None = None,
         content: str = "",
         duration: float = 0.0,
@@ -150,8 +155,8 @@ class Worker:
             settings=readable_digest(self._settings),
             content=content,
             duration=duration,
-            reason=outcome.reason,
-            figures=outcome.figures,
+            reason=result.reason,
+            figures=result.figures,
             seconds=round(seconds, 3),
             host=platform.node(),
         )

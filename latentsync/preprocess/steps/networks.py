@@ -1,6 +1,6 @@
-"""The networks that a worker uses, each loaded when first asked for and then kept.
+"""The networks that the steps use, each loaded when first asked for and then kept.
 
-So is the code of the judges: importing it takes longer than most clips do.
+So is the code of the scorers: importing it takes longer than most clips do.
 """
 
 from __future__ import annotations
@@ -20,19 +20,30 @@ from latentsync.preprocess.steps.scorers import QualityScorer, SyncScorer
 _DOWNLOAD = "python -m scripts.download_checkpoints --for data"
 
 
-class Tools(Protocol):
-    """What the steps are given. Tests put stubs here."""
+class StepNetworks(Protocol):
+    """What the steps are given; tests give them stand-ins."""
 
-    detector: FaceDetector
-    sync_scorer: SyncScorer
-    quality_scorer: QualityScorer
+    @property
+    def detector(self) -> FaceDetector:
+        """Of steps 5 and 6."""
+        ...
+
+    @property
+    def sync_scorer(self) -> SyncScorer:
+        """Of step 7."""
+        ...
+
+    @property
+    def quality_scorer(self) -> QualityScorer:
+        """Of step 8."""
+        ...
 
     def missing(self) -> dict[str, WeightsError]:
-        """By attribute: why it cannot be had. Nothing is loaded to find out."""
+        """By attribute: why that network cannot be loaded. Nothing is loaded to find out."""
         ...
 
 
-class LoadedTools:
+class LoadedNetworks:
     """Networks from the files that the settings name, on ``device``."""
 
     def __init__(self, settings: PreprocessSettings, device: str) -> None:
@@ -60,7 +71,7 @@ class LoadedTools:
         return PublishedQualityScorer(self._weights, self._device)
 
     def missing(self) -> dict[str, WeightsError]:
-        """See ``Tools``."""
+        """See ``StepNetworks``."""
         own = self._settings.sync.scorer != PUBLISHED_SYNC
         published = [self._weights / S3FD_FILE, self._weights / SYNCNET_V2_FILE]
         sync_files = [Path(self._settings.sync.scorer)] if own else published

@@ -6,47 +6,46 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from latentsync.errors import ConfigError
-from latentsync.preprocess.clip import Job, Outcome
-from latentsync.preprocess.settings import PreprocessSettings
+from latentsync.preprocess.clip_record import StepInput, StepResult
+from latentsync.preprocess.settings import FINAL_STEP, PreprocessSettings
 from latentsync.preprocess.steps import (
     step1_readable,
     step2_resampled,
-    step3_shot,
-    step4_segmented,
+    step3_4_cut,
     step5_high_resolution,
     step6_affine_transformed,
-    step7_av_synced,
-    step8_high_visual_quality,
+    step7_8_scored,
 )
-from latentsync.preprocess.steps.networks import Tools
+from latentsync.preprocess.steps.networks import StepNetworks
 
 READABLE = "readable"  # step 1, which has no directory of its own
+
+RunStep = Callable[[StepInput, PreprocessSettings, StepNetworks], StepResult]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """``name`` is that of its directory. ``settings`` is a hash of all that decides its result, earlier steps included.
 
-    ``tool`` names the network that it needs (an attribute of ``Tools``), "" if none.
+    ``network`` is what it needs (an attribute of ``StepNetworks``), "" if nothing.
     """
 
     name: str
     settings: str
-    tool: str
-    run: Callable[[Job, PreprocessSettings, Tools], Outcome]
+    network: str
+    run: RunStep
 
 
 def steps_of(settings: PreprocessSettings) -> tuple[Step, ...]:
     """Steps 2 to 8."""
     steps = []
     digest = ""  # not that of step 1: its thresholds decide which files come here, not what becomes of them
-    for name, module, values, tool in _table(settings):
-        digest = _digest(digest, name, module.VERSION, values)
-        steps.append(Step(name, digest, tool, module.run))
+    for each in _table(settings):
+        digest = _digest(digest, each.name, each.version, each.values)
+        steps.append(Step(each.name, digest, each.network, each.run))
     return tuple(steps)
 
 
@@ -65,20 +64,31 @@ def readable_digest(settings: PreprocessSettings) -> str:
     return _digest("", READABLE, step1_readable.VERSION, (settings.segment_seconds, settings.faces.min_side))
 
 
-def _table(s: PreprocessSettings) -> tuple[tuple[str, ModuleType, Any, str], ...]:
-    """Name of the directory, module, settings of its own, network."""
+class _Entry(NamedTuple):
+    """A step as it stands in the table; ``values`` are the settings that are its own."""
+
+    name: str
+    version: int
+    run: RunStep
+    values: tuple[Any, ...]
+    network: str = ""
+
+
+def _table(s: PreprocessSettings) -> tuple[_Entry, ...]:
+    aligned, cut, scored = step6_affine_transformed, step3_4_cut, step7_8_scored
+    sync_name = f"av_synced_{s.sync.min_confidence:g}"
     return (
-        ("resampled", step2_resampled, (s.encoding, s.shots, s.segment_frames), ""),
-        ("shot", step3_shot, (), ""),
-        ("segmented", step4_segmented, (s.segment_frames,), ""),
-        ("high_resolution", step5_high_resolution, (s.faces,), "detector"),
-        ("affine_transformed", step6_affine_transformed, (s.alignment,), "detector"),
-        (f"av_synced_{s.sync.min_confidence:g}", step7_av_synced, (s.sync,), "sync_scorer"),
-        ("high_visual_quality", step8_high_visual_quality, (s.min_quality,), "quality_scorer"),
+        _Entry("resampled", step2_resampled.VERSION, step2_resampled.run, (s.encoding, s.shots, s.segment_frames)),
+        _Entry("shot", cut.SHOT_VERSION, cut.cut_into_shots, ()),
+        _Entry("segmented", cut.SEGMENT_VERSION, cut.cut_into_segments, (s.segment_frames,)),
+        _Entry("high_resolution", step5_high_resolution.VERSION, step5_high_resolution.run, (s.faces,), "detector"),
+        _Entry("affine_transformed", aligned.VERSION, aligned.run, (s.alignment,), "detector"),
+        _Entry(sync_name, scored.SYNC_VERSION, scored.score_sync, (s.sync,), "sync_scorer"),
+        _Entry(FINAL_STEP, scored.QUALITY_VERSION, scored.score_quality, (s.min_quality,), "quality_scorer"),
     )
 
 
 def _digest(before: str, name: str, version: int, values: tuple[Any, ...]) -> str:
-    plain = [asdict(each) if is_dataclass(each) else each for each in values]
+    plain = [asdict(each) if is_dataclass(each) and not isinstance(each, type) else each for each in values]
     text = json.dumps([before, name, version, plain], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Step 1: which input files are videos with sound that clips can come from. Nothing is decoded but the first frame."""
+"""Step 1: which input files are videos with audio that clips can come from. Nothing is decoded but the first frame."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from latentsync.errors import LatentSyncError
 from latentsync.media.container import IMAGE_SUFFIXES
 from latentsync.media.probe import probe_video
-from latentsync.preprocess.clip import Outcome
+from latentsync.preprocess.clip_record import StepResult
 from latentsync.preprocess.settings import PreprocessSettings
 from latentsync.types import VideoInfo
 
@@ -21,14 +21,14 @@ def content_of(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def run(path: Path, settings: PreprocessSettings) -> tuple[float, Outcome]:
-    """Length of the pictures in seconds, and whether the file can be used."""
+def run(path: Path, settings: PreprocessSettings) -> tuple[float, StepResult]:
+    """Length of the video in seconds, and whether the file can be used."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return 0.0, Outcome(reason="no video: a picture")
+        return 0.0, StepResult(reason="no video: a picture")
     try:
         info = probe_video(path)
     except LatentSyncError as error:
-        return 0.0, Outcome(reason=f"unreadable: {error.message}")
+        return 0.0, StepResult(reason=f"unreadable: {error.message}")
     seconds = float(info.duration)
     figures = {
         "width": info.width,
@@ -39,7 +39,7 @@ def run(path: Path, settings: PreprocessSettings) -> tuple[float, Outcome]:
         "codec": info.codec,
         "audio": [f"{track.codec} {track.sample_rate} Hz {track.channels} ch" for track in info.audio],
     }
-    return seconds, Outcome(reason=_unusable(info, settings), figures=figures)
+    return seconds, StepResult(reason=_unusable(info, settings), figures=figures)
 
 
 def _unusable(info: VideoInfo, settings: PreprocessSettings) -> str:

@@ -1,8 +1,8 @@
-"""Step 2: 25 frames/s and one channel of sound at 16 kHz. The pictures are decoded here once for three steps.
+"""Step 2: 25 frames/s and one channel of audio at 16 kHz. The source is decoded here once for three steps.
 
-While they pass, shots are found (step 3's knowledge), and key frames are put where steps 3 and 4 will cut: so those
-copy pictures instead of encoding them, and cut to the frame all the same. This is the first of two lossy generations of
-the pictures; the sound has none.
+While its frames pass, shots are found, and key frames are put where steps 3 and 4 will cut: so those copy packets
+instead of encoding frames, and cut to the frame all the same. This is the first of two lossy encodings of the video;
+the audio has none.
 """
 
 from __future__ import annotations
@@ -11,38 +11,38 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from latentsync.audio.voice_activity import SAMPLES_PER_FRAME, is_audible
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.media.audio import audio_blocks, audio_start
 from latentsync.media.cutting import AudioReader, write_flac
 from latentsync.media.rate import at_rate
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.preprocess.clip import Job, Made, Outcome
+from latentsync.preprocess.clip_record import MadeClip, StepInput, StepResult
 from latentsync.preprocess.settings import PreprocessSettings
-from latentsync.preprocess.steps.networks import Tools
-from latentsync.preprocess.steps.shots import mark_shots
-from latentsync.preprocess.steps.silence import is_loud
+from latentsync.preprocess.steps.networks import StepNetworks
+from latentsync.preprocess.steps.step3_4_cut import mark_shots
 from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 VERSION = 1
 
-_SAMPLES_PER_FRAME = int(AUDIO_RATE / MODEL_FPS)
-_BLOCK = 25 * _SAMPLES_PER_FRAME  # samples of sound that are handled at a time
+_BLOCK = 25 * SAMPLES_PER_FRAME  # samples that are handled at a time
 
 
-def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
+def run(job: StepInput, settings: PreprocessSettings, networks: StepNetworks) -> StepResult:
     """Errors of the input (``VideoError``, ``AudioError``) pass through."""
     video = VideoFile(job.file)
     n_frames = round(video.info.duration * MODEL_FPS)
-    sound = job.scratch / "sound.flac"
-    loudness = _write_sound(video, sound, n_frames * _SAMPLES_PER_FRAME)
-    figures = {"silence": round(1 - loudness, 4)}
-    if loudness == 0:
-        return Outcome(reason="silent: no sound above -60 dBFS in the whole recording", figures=figures)
+    audio = job.scratch / "audio.flac"
+    audible = _write_audio(video, audio, n_frames * SAMPLES_PER_FRAME)
+    figures: dict[str, Any] = {"silence": round(1 - audible, 4)}
+    if audible == 0:
+        return StepResult(reason="silent: no sound above -60 dBFS in the whole recording", figures=figures)
     info = resampled_info(video.info, n_frames)
     cuts: list[int] = []
     keys: set[int] = set()
@@ -50,10 +50,10 @@ def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
     encoding = EncodingOptions("h264", settings.encoding.crf, settings.encoding.preset, repeatable=True)
     target = job.scratch / "resampled.mp4"
     marked = _with_keys(mark_shots(frames, settings.shots), settings.segment_frames, cuts, keys)
-    write_video(target, marked, info, encoding, sound, key_frames=keys)
-    sound.unlink()
+    write_video(target, marked, info, encoding, audio, key_frames=keys)
+    audio.unlink()
     made = replace(job.clip, frames=n_frames, cuts=tuple(cuts))
-    return Outcome((Made(made, target),), figures=figures | {"shots": len(cuts) + 1, "notes": video.notes})
+    return StepResult((MadeClip(made, target),), figures=figures | {"shots": len(cuts) + 1, "notes": video.notes})
 
 
 def _with_keys(
@@ -70,27 +70,27 @@ def _with_keys(
         yield frame
 
 
-def _write_sound(video: VideoFile, target: Path, n_samples: int) -> float:
-    """Write the sound that belongs to the pictures, silence where there is none; returns the share that is loud."""
+def _write_audio(video: VideoFile, target: Path, n_samples: int) -> float:
+    """Write the audio of the frames, silence where there is none; returns the share that is not silent."""
     source = video.info.path
-    delay = round((audio_start(source) - video.start) * AUDIO_RATE)  # samples by which the sound begins later
+    delay = round((audio_start(source) - video.start) * AUDIO_RATE)  # samples by which the audio begins later
     reader = AudioReader(audio_blocks(source))
     reader.skip(-delay)
-    loud = total = 0
+    audible = total = 0
 
     def blocks() -> Iterator[np.ndarray]:
-        nonlocal loud, total
+        nonlocal audible, total
         silence = min(max(delay, 0), n_samples)
         for start in range(0, n_samples, _BLOCK):
             count = min(_BLOCK, n_samples - start)
             before = min(count, max(0, silence - start))
             block = np.concatenate([np.zeros(before, np.int16), reader.read(count - before)])
-            found = is_loud(block)
-            loud, total = loud + int(found.sum()), total + len(found)
+            found = is_audible(block)
+            audible, total = audible + int(found.sum()), total + len(found)
             yield block
 
     write_flac(target, blocks())
-    return loud / total
+    return audible / total
 
 
 def resampled_info(info: VideoInfo, n_frames: int) -> VideoInfo:

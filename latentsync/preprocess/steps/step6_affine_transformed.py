@@ -1,4 +1,4 @@
-"""Step 6: the face brought into the square that the networks see. The pictures' second and last lossy generation."""
+"""Step 6: the face brought into the square that the networks are given. The video's second and last lossy encoding."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from latentsync.face.selection import FaceSelector, TargetFrame
 from latentsync.levels import to_image
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
-from latentsync.preprocess.clip import Job, Made, Outcome
+from latentsync.preprocess.clip_record import MadeClip, StepInput, StepResult
 from latentsync.preprocess.settings import PreprocessSettings
-from latentsync.preprocess.steps.faces import follow
-from latentsync.preprocess.steps.networks import Tools
+from latentsync.preprocess.steps.networks import StepNetworks
+from latentsync.preprocess.steps.step5_high_resolution import track_one_shot
 from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 VERSION = 2
 
 
-def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
+def run(job: StepInput, settings: PreprocessSettings, networks: StepNetworks) -> StepResult:
     """Raises ``NoFaceError`` if the face gets lost on the way."""
     side, encoding = settings.alignment.resolution, settings.alignment.encoding
     found = read_detections(job.faces) if job.faces.is_file() else {}
@@ -31,12 +31,12 @@ def run(job: Job, settings: PreprocessSettings, tools: Tools) -> Outcome:
     target = job.scratch / "aligned.mp4"
     options = EncodingOptions("h264", encoding.crf, encoding.preset, repeatable=True)
     with closing(video.frames()) as frames:
-        tracked = follow(frames, found, tools.detector, settings.faces.stride)
+        tracked = track_one_shot(frames, found, networks.detector, settings.faces.stride)
         faces = FaceSelector().select(tracked)
         aligned = aligned_frames(faces, side)
         info = square_info(video.info, side, job.clip.frames)
         write_video(target, aligned, info, options, job.file)
-    return Outcome((Made(job.clip, target),), figures={"resolution": side})
+    return StepResult((MadeClip(job.clip, target),), figures={"resolution": side})
 
 
 def aligned_frames(faces: Iterable[TargetFrame], side: int) -> Iterator[Frame]:

@@ -1,71 +1,20 @@
-"""What is said of a result, and the manifest that training takes."""
+"""What is said of a result: numbers, a page, a verdict."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from fractions import Fraction
 
 import pytest
 
 from latentsync.data.clip_reader import FrameReader
-from latentsync.data.manifest import read_manifest, usable_clips
+from latentsync.data.manifest import read_manifest
 from latentsync.errors import DataError
-from latentsync.preprocess.audit.account import StepAccount
-from latentsync.preprocess.audit.histogram import Histogram, even_edges
-from latentsync.preprocess.audit.verdict import verdict
-from latentsync.preprocess.clip import Clip, Row
-from latentsync.preprocess.engine.progress import Progress
-from latentsync.preprocess.engine.records import FileRecord
+from latentsync.preprocess.audit.summary import Histogram, even_edges, verdict
+from latentsync.preprocess.engine.account import StepAccount
 from scripts.data import main
-from tests.preprocess.world import DrawnTools, contents, draw_talk, preprocess, small_settings
-
-
-@pytest.fixture(scope="module")
-def result(tmp_path_factory):
-    """A result of three recordings by two speakers, one of whom is dropped, and a file of words."""
-    folder = tmp_path_factory.mktemp("result")
-    raw = folder / "raw"
-    draw_talk(raw / "Ann" / "a.mp4", 2.4)
-    draw_talk(raw / "Bob" / "b.mp4", 3.4, seed=1, offset=3)
-    draw_talk(raw / "Bob" / "<none>.mp4", 2.0, seed=2, faces=0)
-    (raw / "words.txt").write_text("words")
-    draw_talk(raw / "Bob" / "short.mp4", 0.6, seed=3)
-    preprocess(small_settings(raw), DrawnTools)
-    return folder
-
-
-def test_the_manifest_is_what_training_takes(result, tmp_path, capsys):
-    target = result / "clips.jsonl"
-    assert main(["make_manifest", str(result), "--validation_share", "0.4", "--speakers", "folder"]) == 0
-    clips = usable_clips(read_manifest(target), 25, Fraction(25)).clips
-    assert {clip.path.name for clip in clips} == {
-        name.split("/")[-1] for name in contents(result / "high_visual_quality")
-    }
-    assert {clip.split for clip in clips} == {"train", "val"}
-    sides = {split: {clip.source for clip in clips if clip.split == split} for split in ("train", "val")}
-    assert not sides["train"] & sides["val"]
-    assert {clip.speaker for clip in clips} == {"Ann", "Bob"}
-    for clip in clips:
-        assert FrameReader()(clip, 0, clip.frames).shape == (clip.frames, 96, 96, 3)
-    assert "training clips" in capsys.readouterr().out
-
-
-def test_copies_of_validation_clips_are_no_training_clips(tmp_path, capsys):
-    """Two files of other bytes and the same pictures and sound end on one side, whichever that is."""
-    raw = tmp_path / "raw"
-    for seed in range(2):
-        draw_talk(raw / f"{seed}.mp4", 1.4, seed=seed)
-        (raw / f"{seed} again.mp4").write_bytes((raw / f"{seed}.mp4").read_bytes() + b"\0")
-    preprocess(small_settings(raw), DrawnTools)
-    assert main(["make_manifest", str(tmp_path), "--validation_share", "0.25"]) == 0
-    assert "2 training clips, 1 validation clips. 1 more are copies" in capsys.readouterr().out
-
-
-def test_clips_before_alignment_are_no_training_clips(result, capsys):
-    assert main(["make_manifest", str(result), "--step", "segmented"]) == DataError.exit_code
-    assert "not aligned" in capsys.readouterr().err
+from tests.preprocess.world import DrawnNetworks, draw_talk, preprocess, small_settings
 
 
 def test_an_audit_is_a_page_of_its_own_and_json(result, capsys):
@@ -95,7 +44,7 @@ def test_names_may_be_any_bytes(tmp_path, capsys):
     for number, folder in enumerate((b"caf\xe9", b"b")):
         draw_talk(raw / os.fsdecode(folder) / f"{number}.mp4", 1.4, seed=number)
     draw_talk(raw / os.fsdecode(b"gar\xe7on.mp4"), 0.6)
-    preprocess(small_settings(raw), DrawnTools)
+    preprocess(small_settings(raw), DrawnNetworks)
     assert "gar\\udce7on.mp4" in (tmp_path / "manifest" / "account.txt").read_text("utf-8")
     assert main(["audit", str(tmp_path)]) == 0
     assert "gar\\udce7on.mp4" in (tmp_path / "manifest" / "audit.html").read_text("utf-8")
@@ -160,19 +109,3 @@ def test_a_histogram_counts_everything_once():
     assert histogram.n == 5
     assert histogram.mean == pytest.approx(3.99 / 5)
     assert Histogram("", "", [0, 1]).mean is None
-
-
-def test_the_time_left_is_told_after_the_first_files(monkeypatch):
-    said, now = [], [0.0]
-    monkeypatch.setattr("latentsync.preprocess.engine.progress.time.monotonic", lambda: now[0])
-    progress = Progress(100, 10_000, "last", said.append, _started=0.0, _said=0.0)
-    for number in range(1, 26):
-        now[0] = number * 4.0
-        progress.closed(FileRecord(str(number), 100, 0, "", "", 1.0, "", {}, 0.0, ""))
-        assert (progress.time_left() is None) == (number < 5)
-    assert progress.time_left() == pytest.approx(300.0)
-    clip = Clip("s", "n", 0, 25)
-    now[0] = 111.0
-    progress.row(Row("last", "", clip, (clip,), "", {}, 0.1, "", ""))
-    assert said[-1].startswith("25 of 100 files; 1 steps on clips, 0 clips dropped, 1 finished; about 6 min left")
-    assert len(said) < 12

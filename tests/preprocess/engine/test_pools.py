@@ -11,7 +11,7 @@ import pytest
 
 from latentsync.errors import ConfigError, DeviceError
 from latentsync.preprocess.engine.pools import CPU, RayPools, connect
-from latentsync.preprocess.engine.worker import FileTask, Result
+from latentsync.preprocess.engine.worker import FileTask, TaskResult
 
 
 class ActorError(Exception):
@@ -31,7 +31,7 @@ class PlayedRay:
 
     exceptions = SimpleNamespace(RayActorError=ActorError, NodeDiedError=NodeError, OutOfMemoryError=MemoryLackError)
 
-    def __init__(self, *ends: Result | Exception) -> None:
+    def __init__(self, *ends: TaskResult | Exception) -> None:
         self.ends, self.started = list(ends), 0
 
     def remote(self, actor_class: type) -> SimpleNamespace:
@@ -45,14 +45,14 @@ class PlayedRay:
     def wait(references: list[object], num_returns: int) -> tuple[list[object], list[object]]:
         return references[:1], references[1:]
 
-    def get(self, reference: object) -> Result:
+    def get(self, reference: object) -> TaskResult:
         end = self.ends.pop(0)
         if isinstance(end, Exception):
             raise end
         return end
 
 
-def outcome(monkeypatch: pytest.MonkeyPatch, *ends: Result | Exception) -> tuple[Result, int]:
+def outcome(monkeypatch: pytest.MonkeyPatch, *ends: TaskResult | Exception) -> tuple[TaskResult, int]:
     """What a pool of one worker says of one task, and how many workers were started for it."""
     ray = PlayedRay(*ends)
     monkeypatch.setitem(sys.modules, "ray", ray)
@@ -111,7 +111,7 @@ def test_an_address_where_nobody_listens_is_named_at_once(monkeypatch):
         assert f"at {address}: [Errno" in refusal(monkeypatch, address, None)
 
 
-DONE = Result(trace="done")
+DONE = TaskResult(trace="done")
 
 
 @pytest.mark.parametrize("error", [ActorError, NodeError, MemoryLackError])
@@ -120,8 +120,9 @@ def test_a_worker_that_dies_once_is_replaced(monkeypatch, error):
 
 
 def test_a_task_that_kills_two_workers_is_to_blame(monkeypatch):
-    assert outcome(monkeypatch, ActorError("one"), ActorError("two\nmore")) == (Result(crash="two"), 3)
+    assert outcome(monkeypatch, ActorError("one"), ActorError("two\nmore")) == (TaskResult(crash="two"), 3)
 
 
 def test_a_lack_of_memory_is_tried_again_by_the_next_run(monkeypatch):
-    assert outcome(monkeypatch, MemoryLackError("one"), MemoryLackError("no memory")) == (Result(trace="no memory"), 3)
+    found = outcome(monkeypatch, MemoryLackError("one"), MemoryLackError("no memory"))
+    assert found == (TaskResult(trace="no memory"), 3)

@@ -14,15 +14,14 @@ import pytest
 
 from latentsync.preprocess.settings import EngineSettings
 from latentsync.preprocess.steps.sequence import steps_of
-from tests.preprocess.test_run import reasons_of
-from tests.preprocess.world import DrawnTools, contents, draw_talk, preprocess, small_settings, tree_hash
+from tests.preprocess.world import DrawnNetworks, contents, draw_talk, preprocess, reasons_of, small_settings, tree_hash
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 
 
-class CrashingTools(DrawnTools):
+class CrashingNetworks(DrawnNetworks):
     """Dies with its process on pictures of two faces."""
 
     def __init__(self, settings, device):
@@ -47,7 +46,7 @@ def raw(tmp_path) -> Path:
 
 @pytest.fixture
 def calm(tmp_path, raw) -> Path:
-    preprocess(small_settings(raw, tmp_path / "calm"), DrawnTools)
+    preprocess(small_settings(raw, tmp_path / "calm"), DrawnNetworks)
     return tmp_path / "calm"
 
 
@@ -57,13 +56,13 @@ def require_equal(one: Path, other: Path) -> None:
 
 
 def test_two_workers_give_what_one_process_gives(tmp_path, raw, calm):
-    preprocess(small_settings(raw, tmp_path / "two", engine=EngineSettings(workers=2)), DrawnTools)
+    preprocess(small_settings(raw, tmp_path / "two", engine=EngineSettings(workers=2)), DrawnNetworks)
     require_equal(tmp_path / "two", calm)
 
 
 def test_a_clip_that_crashes_its_worker_costs_that_clip_only(tmp_path, raw):
     draw_talk(raw / "two faces.mp4", 1.4, seed=9, faces=2)
-    preprocess(small_settings(raw, tmp_path / "out", engine=EngineSettings(workers=2)), CrashingTools)
+    preprocess(small_settings(raw, tmp_path / "out", engine=EngineSettings(workers=2)), CrashingNetworks)
     reasons = reasons_of(tmp_path / "out", raw)
     assert reasons.pop("two faces.mp4") == "crash"
     assert set(reasons.values()) == {""}
@@ -78,7 +77,7 @@ def test_two_nodes_give_the_same(tmp_path, raw, calm):
     try:
         cluster.add_node(num_cpus=1)
         engine = EngineSettings(ray_address=cluster.address)
-        preprocess(small_settings(raw, tmp_path / "nodes", engine=engine), DrawnTools)
+        preprocess(small_settings(raw, tmp_path / "nodes", engine=engine), DrawnNetworks)
     finally:
         cluster.shutdown()
     require_equal(tmp_path / "nodes", calm)
@@ -89,9 +88,9 @@ def test_a_killed_run_goes_on(tmp_path, raw, calm):
         "from pathlib import Path\n"
         "from latentsync.preprocess.engine.runner import preprocess\n"
         "from latentsync.preprocess.settings import EngineSettings\n"
-        "from tests.preprocess.world import DrawnTools, small_settings\n"
+        "from tests.preprocess.world import DrawnNetworks, small_settings\n"
         f"preprocess(small_settings(Path({str(raw)!r}), Path({str(tmp_path / 'killed')!r}),"
-        " engine=EngineSettings(workers=2)), DrawnTools)\n"
+        " engine=EngineSettings(workers=2)), DrawnNetworks)\n"
     )
     moments, before = random.Random(3), tree_hash(raw)
     for _ in range(2):
@@ -105,5 +104,5 @@ def test_a_killed_run_goes_on(tmp_path, raw, calm):
         process.kill()
         process.wait()
     assert tree_hash(raw) == before
-    preprocess(small_settings(raw, tmp_path / "killed"), DrawnTools)
+    preprocess(small_settings(raw, tmp_path / "killed"), DrawnNetworks)
     require_equal(tmp_path / "killed", calm)

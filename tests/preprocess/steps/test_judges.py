@@ -13,11 +13,10 @@ from latentsync.errors import DataError
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.metrics import published_sync
-from latentsync.preprocess.clip import Clip, Job
-from latentsync.preprocess.steps import step7_av_synced, step8_high_visual_quality
+from latentsync.preprocess.clip_record import ClipRecord, StepInput
 from latentsync.preprocess.steps.own_sync_scorer import OwnSyncScorer
 from latentsync.preprocess.steps.published_scorers import PublishedSyncScorer
-from latentsync.preprocess.steps.step7_av_synced import shifted
+from latentsync.preprocess.steps.step7_8_scored import score_quality, score_sync, shifted
 from latentsync.types import SyncScore
 from tests.data.clips import talking_square
 from tests.metrics.sync_networks import write_whole_face
@@ -26,13 +25,13 @@ from tests.preprocess.world import draw_talk, envelope_score, small_settings
 BUILTIN = Path(__file__).parents[3] / "checkpoints" / "builtin" / "syncnet.safetensors"
 
 
-def job(tmp_path, **drawn) -> Job:
+def job(tmp_path, **drawn) -> StepInput:
     path = draw_talk(tmp_path / "clip.mp4", 2.0, sound_codec="flac", **drawn)
     (tmp_path / "scratch").mkdir()
-    return Job(Clip("0" * 32, "clip.mp4", 0, 50), path, tmp_path / "scratch", tmp_path / "faces.npz")
+    return StepInput(ClipRecord("0" * 32, "clip.mp4", 0, 50), path, tmp_path / "scratch", tmp_path / "faces.npz")
 
 
-def tools(score=None, quality=60.0) -> SimpleNamespace:
+def networks(score=None, quality=60.0) -> SimpleNamespace:
     judge = (lambda frames, sound: score) if score is not None else envelope_score
     return SimpleNamespace(sync_scorer=judge, quality_scorer=lambda frames: quality)
 
@@ -40,9 +39,9 @@ def tools(score=None, quality=60.0) -> SimpleNamespace:
 @pytest.mark.parametrize("offset", range(-6, 7))
 def test_offsets_are_found_and_put_right_to_the_frame(tmp_path, offset):
     work = job(tmp_path, seed=offset + 10, offset=offset)
-    outcome = step7_av_synced.run(work, small_settings(tmp_path), tools())
-    assert outcome.figures["offset"] == offset
-    (made,) = outcome.made
+    result = score_sync(work, small_settings(tmp_path), networks())
+    assert result.figures["offset"] == offset
+    (made,) = result.made
     assert (made.file is None) == (offset == 0)
     if offset:
         before, after = read_audio(work.file), read_audio(made.file)
@@ -63,15 +62,15 @@ def test_offsets_are_found_and_put_right_to_the_frame(tmp_path, offset):
     ],
 )
 def test_what_does_not_fit_is_dropped(tmp_path, score, kind):
-    outcome = step7_av_synced.run(job(tmp_path), small_settings(tmp_path), tools(score))
-    assert outcome.reason.partition(":")[0] == kind
-    assert not outcome.made
+    result = score_sync(job(tmp_path), small_settings(tmp_path), networks(score))
+    assert result.reason.partition(":")[0] == kind
+    assert not result.made
 
 
 def test_a_silent_clip_is_not_judged(tmp_path):
     work = job(tmp_path, silent=True)
-    outcome = step7_av_synced.run(work, small_settings(tmp_path), SimpleNamespace(sync_scorer=None))
-    assert outcome.reason.startswith("silent")
+    result = score_sync(work, small_settings(tmp_path), SimpleNamespace(sync_scorer=None))
+    assert result.reason.startswith("silent")
 
 
 def test_shifting_there_and_back_keeps_the_middle():
@@ -86,8 +85,8 @@ def test_shifting_there_and_back_keeps_the_middle():
 def test_quality_is_judged_by_three_frames(tmp_path, quality, kept):
     seen = []
     judge = SimpleNamespace(quality_scorer=lambda frames: seen.append(len(frames)) or quality)
-    outcome = step8_high_visual_quality.run(job(tmp_path), small_settings(tmp_path), judge)
-    assert (bool(outcome.made), seen) == (kept, [3])
+    result = score_quality(job(tmp_path), small_settings(tmp_path), judge)
+    assert (bool(result.made), seen) == (kept, [3])
 
 
 def test_the_published_score_is_wired_to_tracks_and_their_sound(monkeypatch):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from latentsync.media.audio import read_audio
 from latentsync.media.rate import at_rate
 from latentsync.media.video import VideoFile
-from latentsync.preprocess.clip import Clip, Job
+from latentsync.preprocess.clip_record import ClipRecord, StepInput
 from latentsync.preprocess.steps import step2_resampled
 from latentsync.types import ArrayFrame
 from tests.media.synthetic import read_number, tone, write_clip
@@ -41,7 +41,7 @@ def test_a_source_of_that_rate_passes_unchanged():
 
 def run(path: Path, folder: Path):
     folder.mkdir()
-    job = Job(Clip("0" * 32, "clip.mp4"), path, folder, folder / "faces.npz")
+    job = StepInput(ClipRecord("0" * 32, "clip.mp4"), path, folder, folder / "faces.npz")
     return step2_resampled.run(job, small_settings(path.parent), None)
 
 
@@ -49,10 +49,10 @@ def run(path: Path, folder: Path):
 def test_rate_length_and_sound(tmp_path, fps, seconds):
     n_source = round(fps * seconds)
     path = write_clip(tmp_path / "a.mp4", n_source, fps=fps, sound=tone(seconds, 44_100, 2), sound_rate=44_100)
-    outcome = run(path, tmp_path / "out")
-    video = VideoFile(outcome.made[0].file)
+    result = run(path, tmp_path / "out")
+    video = VideoFile(result.made[0].file)
     assert (video.info.fps, video.info.n_frames) == (25, round(n_source / Fraction(fps) * 25))
-    assert len(read_audio(outcome.made[0].file)) == 640 * video.info.n_frames
+    assert len(read_audio(result.made[0].file)) == 640 * video.info.n_frames
     shown = [read_number(frame.pixels) for frame in video.frames()]
     assert all(abs(number / fps - index / 25) <= Fraction(1, 2) / fps for index, number in enumerate(shown))
 
@@ -87,7 +87,7 @@ def test_pixels_become_square(tmp_path):
 
 def test_key_frames_lie_where_pieces_begin(tmp_path):
     path = draw_talk(tmp_path / "a.mp4", 4.0, cuts=(40,))
-    outcome = run(path, tmp_path / "out")
-    assert outcome.made[0].clip.cuts == (40,)
-    keys = VideoFile(outcome.made[0].file)._clip.timeline.keys
+    result = run(path, tmp_path / "out")
+    assert result.made[0].clip.cuts == (40,)
+    keys = VideoFile(result.made[0].file)._clip.timeline.keys
     assert {0, 25, 40, 65, 90} <= set(keys.tolist())

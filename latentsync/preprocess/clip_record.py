@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from latentsync.constants import MODEL_FPS
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class ClipRecord:
     """``frames`` frames of a recording, counted at 25 per second, from frame ``start`` of it on.
 
     ``source`` is the hash of the recording's whole file: with the range it says which clip this is. ``name`` is where
@@ -30,40 +30,45 @@ class Clip:
         """Length in time."""
         return float(self.frames / MODEL_FPS)
 
+    def part(self, start: int, stop: int, mark: str) -> ClipRecord:
+        """Frames ``start`` to ``stop - 1`` of this clip as a clip of its own, with ``mark`` at the end of its name."""
+        name = f"{self.name.removesuffix('.mp4')}{mark}.mp4"
+        return replace(self, name=name, start=self.start + start, frames=stop - start, cuts=())
+
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class StepInput:
     """What a step works on: ``file`` is read, new files go into the empty folder ``scratch``.
 
     ``faces`` is where the faces found in the clip are kept for the next step.
     """
 
-    clip: Clip
+    clip: ClipRecord
     file: Path
     scratch: Path
     faces: Path
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeClip:
     """A clip that a step lets through. ``file``: the new file in the scratch folder; None: the input as it is."""
 
-    clip: Clip
+    clip: ClipRecord
     file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StepResult:
     """``reason`` is empty if the clip was kept, else "kind: details". ``figures`` are what was measured, as JSON."""
 
-    made: tuple[Made, ...] = ()
+    made: tuple[MadeClip, ...] = ()
     reason: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What is kept of one step on one clip. ``settings`` says under which settings of this and all earlier steps.
+class ManifestRow:
+    """What is kept of one step on one clip. ``settings`` is a hash of the settings of this and all earlier steps.
 
     ``scratch`` names the folder that the files were made in, a name that is never used twice: two rows with one
     ``scratch`` are one piece of work. ``seconds`` of work, on ``host``.
@@ -71,8 +76,8 @@ class Row:
 
     step: str
     settings: str
-    clip: Clip
-    made: tuple[Clip, ...]
+    clip: ClipRecord
+    made: tuple[ClipRecord, ...]
     reason: str
     figures: Mapping[str, Any]
     seconds: float
@@ -80,12 +85,8 @@ class Row:
     scratch: str
 
     @property
-    def kept(self) -> bool:
-        return not self.reason
-
-    @property
     def kind(self) -> str:
-        """Of the reason, without details."""
+        """The reason without its details."""
         return self.reason.partition(":")[0]
 
     def to_json(self) -> dict[str, Any]:
@@ -93,11 +94,11 @@ class Row:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Row:
+    def from_json(cls, values: Mapping[str, Any]) -> ManifestRow:
         """From what ``to_json`` gave. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
         clip, made = _clip(values["clip"]), tuple(_clip(each) for each in values["made"])
         return cls(**{**values, "clip": clip, "made": made})
 
 
-def _clip(values: Mapping[str, Any]) -> Clip:
-    return Clip(**{**values, "cuts": tuple(values["cuts"])})
+def _clip(values: Mapping[str, Any]) -> ClipRecord:
+    return ClipRecord(**{**values, "cuts": tuple(values["cuts"])})

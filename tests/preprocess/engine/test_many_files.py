@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.media.synthetic import tone, write_clip, write_wav
-from tests.preprocess.test_run import reasons_of, require_agreement
-from tests.preprocess.world import DrawnTools, draw_talk, preprocess, small_settings
+from tests.preprocess.world import DrawnNetworks, draw_talk, preprocess, reasons_of, require_agreement, small_settings
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GROWTH = 24 * 2**20  # bytes that the peak of 48 files may lie above that of 12: the size of the interpreter's own noise
 
 
@@ -52,7 +51,7 @@ def test_two_hundred_files_are_all_accounted_for(tmp_path):
     raw = tmp_path / "raw"
     expected = fill(raw)
     assert expected.total() == 200
-    preprocess(small_settings(raw), DrawnTools)
+    preprocess(small_settings(raw), DrawnNetworks)
     assert Counter(reasons_of(tmp_path, raw).values()) == expected
     require_agreement(tmp_path, raw)
 
@@ -61,8 +60,8 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from tests.preprocess.world import DrawnTools, preprocess, small_settings\n"
-        "preprocess(small_settings(Path(sys.argv[1]), Path(sys.argv[2])), DrawnTools)\n"
+        "from tests.preprocess.world import DrawnNetworks, preprocess, small_settings\n"
+        "preprocess(small_settings(Path(sys.argv[1]), Path(sys.argv[2])), DrawnNetworks)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
     peaks = []

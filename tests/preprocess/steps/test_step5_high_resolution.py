@@ -3,15 +3,20 @@ from __future__ import annotations
 import numpy as np
 
 from latentsync.face.selection import FaceSelector
-from latentsync.preprocess.steps.faces import FaceCount, follow, look_at, looks
+from latentsync.preprocess.steps.step5_high_resolution import (
+    FaceCount,
+    detect_faces,
+    detection_frames,
+    track_one_shot,
+)
 from tests.face.drawn import TruthfulDetector, blank_frames, detection, placed
 
 
 def looked(faces, n_frames=40, stride=3, min_side=100):
     detector, count = TruthfulDetector(faces), FaceCount(min_side)
-    wanted = looks(n_frames, stride)
+    wanted = detection_frames(n_frames, stride)
     frames = (frame for frame in blank_frames(n_frames) if frame.index in wanted)
-    found = look_at(frames, n_frames, detector, count)
+    found = detect_faces(frames, n_frames, detector, count)
     return detector, count, found
 
 
@@ -30,7 +35,7 @@ def test_every_third_frame_and_the_last_are_looked_at():
 
 def test_what_lies_between_is_filled_in():
     detector, _, found = looked(one)
-    tracked = list(follow(blank_frames(40), found, detector, 3))
+    tracked = list(track_one_shot(blank_frames(40), found, detector, 3))
     assert len(detector.asked) == 14, "following looks again"
     for item in tracked:
         (face,) = item.faces
@@ -58,12 +63,12 @@ def test_single_slips_of_the_detector_are_forgiven():
 
 def test_a_forgiven_miss_is_filled_in():
     detector, _, found = looked(lambda number: [] if number == 9 else one(number))
-    assert all(len(item.faces) == 1 for item in follow(blank_frames(40), found, detector, 3))
+    assert all(len(item.faces) == 1 for item in track_one_shot(blank_frames(40), found, detector, 3))
 
 
 def test_a_face_that_jumps_within_a_shot_is_lost():
     detector, count, found = looked(lambda number: one(number + 400 * (number >= 20)))
     assert count.reason == ""
-    targets = list(FaceSelector().select(follow(blank_frames(40), found, detector, 3)))
+    targets = list(FaceSelector().select(track_one_shot(blank_frames(40), found, detector, 3)))
     assert any(target.face is None for target in targets)
     assert {target.shot for target in targets} == {0}

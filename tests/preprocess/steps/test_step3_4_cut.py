@@ -7,7 +7,7 @@ import pytest
 
 from latentsync.data.talkers.clip import TalkerOptions, make_talker
 from latentsync.preprocess.settings import ShotSettings
-from latentsync.preprocess.steps.shots import mark_shots
+from latentsync.preprocess.steps.step3_4_cut import mark_shots
 from latentsync.types import ArrayFrame
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from latentsync.constants import MODEL_FPS
-from latentsync.preprocess.clip import Row
+from latentsync.preprocess.clip_record import ManifestRow
 from latentsync.preprocess.engine.layout import Layout
 from latentsync.preprocess.engine.recordings import rows_in_order
 from latentsync.preprocess.engine.records import FileRecord, file_records, read_journal
@@ -16,7 +16,7 @@ EXAMPLES = 3  # names that are kept of each reason
 
 
 @dataclass
-class Lost:
+class LossByReason:
     """What one reason has cost. ``examples`` are names with the whole reason."""
 
     clips: int = 0
@@ -34,7 +34,7 @@ class StepAccount:
     kept_clips: int = 0
     kept_seconds: float = 0.0
     work: float = 0.0
-    lost: dict[str, Lost] = field(default_factory=dict)
+    lost: dict[str, LossByReason] = field(default_factory=dict)
 
     def add(self, name: str, seconds: float, kept: tuple[int, float], reason: str, work: float) -> None:
         """One clip; ``kept`` is the number of clips that were made of it and their seconds."""
@@ -44,14 +44,14 @@ class StepAccount:
         self.kept_seconds += kept[1]
         self.work += work
         if reason:
-            lost = self.lost.setdefault(reason.partition(":")[0], Lost())
+            lost = self.lost.setdefault(reason.partition(":")[0], LossByReason())
             lost.clips += 1
             lost.seconds += seconds
             if len(lost.examples) < EXAMPLES:
                 lost.examples.append((name, reason))
 
 
-def take_account(layout: Layout, steps: Sequence[Step]) -> list[StepAccount]:
+def account_by_step(layout: Layout, steps: Sequence[Step]) -> list[StepAccount]:
     """One account for each of the eight steps (or as many as ``steps`` has), for all files in the manifest."""
     accounts = [StepAccount(READABLE), *(StepAccount(step.name) for step in steps)]
     for record in file_records(layout):
@@ -83,9 +83,9 @@ def account_table(accounts: Sequence[StepAccount]) -> str:
     return "\n".join(lines)
 
 
-def _seconds(row: Row, record: FileRecord) -> float:
+def _seconds(row: ManifestRow, record: FileRecord) -> float:
     return row.clip.seconds or record.duration  # a recording's frames are counted by step 2
 
 
-def _kept(row: Row) -> tuple[int, float]:
+def _kept(row: ManifestRow) -> tuple[int, float]:
     return len(row.made), float(sum(clip.frames for clip in row.made) / MODEL_FPS)
