@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from latentsync.checkpoint.files import inspect_file
 from latentsync.checkpoint.registry import HYPERIQA_FILE, S3FD_FILE, SYNCNET_V2_FILE
@@ -15,7 +15,9 @@ from latentsync.errors import WeightsError, WeightsMissingError
 from latentsync.face.detector import FaceDetector
 from latentsync.face.detector_choice import choose_detector, load_detector
 from latentsync.preprocess.settings import PUBLISHED_SYNC, PreprocessSettings
-from latentsync.preprocess.steps.scorers import QualityScorer, SyncScorer
+
+if TYPE_CHECKING:
+    from latentsync.preprocess.steps.scorers import QualityScorer, SyncScorer
 
 _DOWNLOAD = "python -m scripts.download_checkpoints --for data"
 
@@ -57,16 +59,16 @@ class LoadedNetworks:
     @cached_property
     def sync_scorer(self) -> SyncScorer:
         if self._settings.sync.scorer == PUBLISHED_SYNC:
-            from latentsync.preprocess.steps.published_scorers import PublishedSyncScorer
+            from latentsync.preprocess.steps.scorers import PublishedSyncScorer
 
             return PublishedSyncScorer(self._weights, self._device)
-        from latentsync.preprocess.steps.own_sync_scorer import OwnSyncScorer
+        from latentsync.preprocess.steps.scorers import OwnSyncScorer
 
         return OwnSyncScorer(Path(self._settings.sync.scorer), self._device)
 
     @cached_property
     def quality_scorer(self) -> QualityScorer:
-        from latentsync.preprocess.steps.published_scorers import PublishedQualityScorer
+        from latentsync.preprocess.steps.scorers import PublishedQualityScorer
 
         return PublishedQualityScorer(self._weights, self._device)
 
