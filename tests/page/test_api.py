@@ -19,7 +19,7 @@ from tests.media.synthetic import tone, write_clip, write_wav
 from tests.media.test_limits import gif_bomb, huge_frames, huge_png, playlist, ten_hours, web_page
 from tests.page.stage import SECOND_CHECKPOINT, STEPS, StageNetworks, green_people, stage, wait_until
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE_DOC = Path(__file__).parents[2] / "docs" / "page.md"
 TIMEOUT = 120  # s; the machine may be busy
 
 
@@ -71,7 +71,7 @@ def test_the_api_is_what_the_readme_says(client):
 
 
 def test_the_example_of_the_readme_runs_as_it_is(served, example, tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(from gradio_client.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = re.findall(r"```python\n(from gradio_client.*?)```", PAGE_DOC.read_text(encoding="utf-8"), re.DOTALL)
     assert code.count("http://127.0.0.1:7860") == 1
     (tmp_path / "in.mp4").write_bytes(example.video.read_bytes())
     (tmp_path / "speech.wav").write_bytes(example.audio.read_bytes())
