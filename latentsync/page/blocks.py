@@ -14,7 +14,7 @@ from gradio.components import Component
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.page import wording
 from latentsync.page.faults import FaultLog
-from latentsync.page.request import uploaded_file
+from latentsync.page.request import CALLS, FILES, FieldError, uploaded_file
 
 LONGEST_TEXT = 20_000  # characters of a value that is no file: what the page itself shows in one component
 _FILE = {"_type": "gradio.FileData"}
@@ -24,12 +24,12 @@ class PageBlocks(gr.Blocks):
     """Blocks whose functions are called with plain values and with files that were uploaded here, nothing else.
 
     Whatever goes wrong in a call ends as ``gr.Error`` with one sentence, which Gradio passes on to programs as well.
-    ``fields``: the names in ``request.LABELS`` of components that take files.
+    ``fields``: what components are in ``request.LABELS``; files come for ``request.FILES`` only.
     """
 
     def __init__(self, faults: FaultLog, **settings: Any) -> None:
         super().__init__(**settings)
-        self._faults = faults
+        self.faults = faults
         self.fields: dict[Component, str] = {}
 
     async def process_api(self, *values: Any, **settings: Any) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class PageBlocks(gr.Blocks):
             error.print_exception = False
             raise
         except Exception as error:  # noqa: BLE001  the page lives on, and says so
-            raise said(self._faults.sentence(error)) from error
+            raise said(self.faults.sentence(error)) from error
 
     async def preprocess_data(
         self, block_fn: Any, inputs: Sequence[Any], state: Any, explicit_call: bool = False
@@ -49,7 +49,7 @@ class PageBlocks(gr.Blocks):
         try:
             checked = self._checked(block_fn, inputs)
         except LatentSyncError as error:
-            raise said(self._faults.sentence(error)) from error
+            raise said(self.faults.sentence(error)) from error
         try:
             return await super().preprocess_data(block_fn, checked, state, explicit_call)
         except Exception as error:  # noqa: BLE001  its own words name classes and paths
@@ -60,28 +60,25 @@ class PageBlocks(gr.Blocks):
         if block_fn.fn is None:
             raise ConfigError(wording.NOT_UNDERSTOOD)
         if len(inputs) != len(components):
-            raise ConfigError(f"{len(inputs)} values were given where {len(components)} are needed.")
+            names = ", ".join(CALLS.get(str(block_fn.api_name), ()))
+            raise ConfigError(f"{len(inputs)} of {len(components)} values came{names and f'; they are {names}'}.")
         return [self._checked_value(component, value) for component, value in zip(components, inputs, strict=True)]
 
     def _checked_value(self, component: Component, value: Any) -> Any:
         if component.stateful:
             return None  # Gradio has it, whatever a caller says
-        field = self.fields.get(component)
-        if value is None or (field is not None and value == ""):
+        field = self.fields.get(component, "")
+        if value is None or (field in FILES and value == ""):
             return None
-        if field is not None:
+        if field in FILES:
             folder = Path(processing_utils.get_upload_folder())
             return {"path": str(uploaded_file(field, value, folder)), "meta": _FILE}
         if isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= LONGEST_TEXT):
             return value
-        raise self._refusal(component, value)
-
-    def _refusal(self, component: Component, value: Any) -> ConfigError:
-        label = getattr(component, "label", None)
-        if label is None:
-            return ConfigError(wording.NOT_UNDERSTOOD)
-        what = {str: "so long a text", list: "a list"}.get(type(value), "an object")
-        return ConfigError(f"{label}: {what} is not possible.")
+        if field:
+            what = {str: "so long a text", list: "a list"}.get(type(value), "an object")
+            raise FieldError(field, f"{what} is not possible.")
+        raise ConfigError(wording.NOT_UNDERSTOOD)
 
 
 def said(sentence: str) -> gr.Error:

@@ -19,7 +19,7 @@ from latentsync.page.fair_queue import RepeatedError, Visitor, Waiting
 from latentsync.page.faults import FaultLog
 from latentsync.page.jobs import JobQueue, JobResult
 from latentsync.page.request import DUB_FIELDS, PREVIEW_FIELDS, JobRequest, chosen, uploaded_file
-from latentsync.page.visitors import VisitorFolders
+from latentsync.page.visitors import VisitorFolders, visitor_of
 
 LARGEST_FACE = ("The largest face", LARGEST)
 
@@ -170,8 +170,7 @@ class Handlers:
 
 
 def _visitor(request: gr.Request) -> Visitor:
-    address = request.client.host if request.client else ""
-    return Visitor(request.username or address, request.session_hash or "")
+    return Visitor(visitor_of(request.request.scope), request.session_hash or "")
 
 
 def _nobody() -> tuple[gr.Gallery, gr.Dropdown, list[str]]:

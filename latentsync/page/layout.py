@@ -25,8 +25,10 @@ from latentsync.page.visitors import CLEANING_INTERVAL, VisitorFolders
 
 EVENTS_WAITING = 64  # that Gradio holds before it looks at them; jobs wait in the queue of ``JobQueue`` instead
 
+EVENTS_KEPT = 100  # that Gradio remembers for statistics, which nobody sees
 
-def build_page(jobs: JobQueue, folders: VisitorFolders, keep_seconds: int, preset: str | None = None) -> gr.Blocks:
+
+def build_page(jobs: JobQueue, folders: VisitorFolders, keep_seconds: int, preset: str | None = None) -> PageBlocks:
     """The page over ``jobs``, not yet served. Files are kept for ``keep_seconds``."""
     return Page(jobs, folders, keep_seconds, preset).blocks
 
@@ -54,8 +56,8 @@ class Page:
                     self._actions()
             self._results()
             self._connect()
-        self.blocks.fields = {self.video: "video", self.audio: "audio", self.audio_source: "audio"}
         self.blocks.queue(max_size=EVENTS_WAITING, default_concurrency_limit=4)
+        self.blocks._queue.ANALYTICS_MAX_EVENTS = EVENTS_KEPT  # all are counted again after each
 
     def _head(self, keep_seconds: int) -> None:
         gr.Markdown("# LatentSync\nGive a video another sound: the mouth follows it, the rest stays.", elem_id="title")
@@ -249,6 +251,7 @@ class Page:
             "quality": self.quality,
             "face": self.face,
         }
+        self.blocks.fields = {component: name for name, component in inputs.items()} | {self.audio_source: "audio"}
         whole, second = [inputs[name] for name in DUB_FIELDS], [inputs[name] for name in PREVIEW_FIELDS]
         results = [self.result, self.words, self.figures]
         visible = {

@@ -13,10 +13,9 @@ _KEPT_END = 20  # of them, at its end: the ending is what a name is known by
 _NAMELESS = "a file"
 
 # What is in front of the name in an absolute path. Where the path begins, no word, address or other path goes on.
-_PART = r"[\\/][^\s\\/'\"]+"
 _HOMES = "|".join(re.escape(home) for home in {str(Path.home()), str(Path.cwd()), tempfile.gettempdir()} - {"/"})
 _FOLDERS = re.compile(
-    rf"(?<![\w:/.~-])(?:(?:{_HOMES})(?:{_PART})*|(?:[A-Za-z]:)?(?:{_PART})+|[A-Za-z]:)[\\/](?=[^\s\\/])"
+    rf"(?<![\w:/.~-])(?:(?:{_HOMES})(?:/[^\s/'\"]+)*/|(?:/[^\s/'\"]+)+/|[A-Za-z]:[\\/](?:[^\s\\/'\"]+[\\/])*)(?=[^\s/])"
 )
 # Within a line; the first of one stands behind words of ours wherever this is used.
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=\w)@(?=\w)|:(?=//)|(?<=\bwww)\.", re.I)

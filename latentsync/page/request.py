@@ -34,6 +34,8 @@ LABELS: Mapping[str, str] = {
 }
 PREVIEW_FIELDS = tuple(LABELS)
 DUB_FIELDS = tuple(name for name in LABELS if name != "moment")
+CALLS: Mapping[str, tuple[str, ...]] = {"dub": DUB_FIELDS, "preview": PREVIEW_FIELDS}  # of the API, with their fields
+FILES = ("video", "audio")  # fields that take a file
 
 _LONGEST_TEXT = 200  # characters of a choice
 _SHOWN = 40  # characters of a wrong value that are said
@@ -73,7 +75,7 @@ class JobRequest:
         A field that is empty (null or "") has its default, the first of ``checkpoints`` for the models. Files are as
         Gradio has them, or paths. Raises ``FieldError`` for the first value that cannot be.
         """
-        if any(_is_empty(values.get(name)) for name in ("video", "audio")):
+        if any(_is_empty(values.get(name)) for name in FILES):
             raise ConfigError("A video and a sound are needed.", remedy="Upload both, or take the example.")
         return cls(
             video=uploaded_file("video", values["video"]),

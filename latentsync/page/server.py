@@ -15,7 +15,6 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from latentsync.errors import ServerError
-from latentsync.page.faults import FaultLog
 from latentsync.page.jobs import JobQueue
 from latentsync.page.listener import bind, listening
 from latentsync.page.login import Accounts, Login, user_of
@@ -26,7 +25,7 @@ from latentsync.page.storage import Storage, StorageLimits, UploadLimits
 from latentsync.page.visitors import VisitorFolders
 
 if TYPE_CHECKING:
-    from gradio import Blocks
+    from latentsync.page.blocks import PageBlocks
 
 KEEP_SECONDS = 24 * 3600  # that files of visitors are kept
 
@@ -95,7 +94,7 @@ def who_can_reach(settings: ServerSettings, address: str) -> str:
     return f" {who} is asked for a name and a password, which only a proxy with TLS in front keeps secret."
 
 
-def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None, login: bool) -> tuple[Blocks, ASGIApp]:
+def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None, login: bool) -> tuple[PageBlocks, ASGIApp]:
     """The page's components, and an application that serves them and everything else that Gradio has.
 
     ``login``: it stands behind one, and learns from it who somebody is.
@@ -133,7 +132,7 @@ def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None, login: bo
 
 def guard(
     app: ASGIApp,
-    blocks: Blocks,
+    blocks: PageBlocks,
     storage: Storage,
     hosts: TrustedHosts,
     accounts: Accounts | None,
@@ -141,12 +140,14 @@ def guard(
     most: int,
 ) -> ASGIApp:
     """``app`` behind everything that a request has to pass; an upload has ``most`` bytes."""
+    from latentsync.page.calls import Calls
     from latentsync.page.upload_guard import NoForeignFiles
     from latentsync.page.uploads import Uploads
 
     functions = blocks.fns.values()
     names = [each.api_name for each in functions if each.api_name and each.api_visibility == "public"]
-    app = Uploads(Understood(app, FaultLog()), storage, limits, most, blocks.upload_file_set.add)
+    app = Calls(Understood(app, blocks.faults), blocks)
+    app = Uploads(app, storage, limits, most, blocks.upload_file_set.add)
     app = OpenRoutes(NoForeignFiles(app), names)
     if accounts is not None:
         app = Login(app, accounts)
@@ -167,7 +168,7 @@ def _gradio_folder(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _shared(blocks: Blocks, hosts: TrustedHosts, host: str, port: int) -> Iterator[str]:
+def _shared(blocks: PageBlocks, hosts: TrustedHosts, host: str, port: int) -> Iterator[str]:
     """The page's public address through Gradio's servers, while the block runs."""
     import httpx
     from gradio import networking, tunneling

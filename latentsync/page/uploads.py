@@ -96,9 +96,7 @@ class Uploads:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _write(
-        self, scope: Scope, pieces: AsyncIterator[bytes], folder: Path, progress: _Progress
-    ) -> list[str]:
+    async def _write(self, scope: Scope, pieces: AsyncIterator[bytes], folder: Path, progress: _Progress) -> list[str]:
         account = await asyncio.to_thread(self._storage.begin, visitor_of(scope))
         try:
             content_type = Headers(scope=scope).get("content-type", "")

@@ -1,0 +1,133 @@
+"""Calls of a page over HTTP as a program makes them that was not written for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from hypothesis import strategies as st
+
+from tests.page.anything import any_value
+
+FILE = {"_type": "gradio.FileData"}
+CHOICES = ["built-in models", "builtin", 0, 0, 0, "pingpong", "as the source", "largest"]
+TIMEOUT = 120.0  # s; the machine may be busy
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``data``: what a call gave, or None; ``sentence``: what went wrong, or ''."""
+
+    status: int
+    data: Any = None
+    sentence: str = ""
+
+
+class Caller:
+    """One program, which has uploaded a video and its audio."""
+
+    def __init__(self, address: str, video: Path, audio: Path) -> None:
+        self._client = httpx.Client(base_url=address, timeout=TIMEOUT)
+        self.video, self.audio = self.upload(video), self.upload(audio)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def upload(self, path: Path, name: str = "") -> dict[str, Any]:
+        files = {"files": (name or path.name, path.read_bytes())}
+        (place,) = self._client.post("gradio_api/upload", files=files).raise_for_status().json()
+        return {"path": place, "meta": FILE}
+
+    def post(self, route: str, body: bytes, content_type: str = "application/json") -> httpx.Response:
+        return self._client.post(f"gradio_api/{route}", content=body, headers={"content-type": content_type})
+
+    def function(self, elem_id: str, event: str = "click") -> int:
+        """The number of what a component of the page calls."""
+        config = self._client.get("config").json()
+        (component,) = [each["id"] for each in config["components"] if each["props"].get("elem_id") == elem_id]
+        found = [each["id"] for each in config["dependencies"] if [component, event] in each["targets"]]
+        return found[0]
+
+    def call(self, route: str, body: bytes) -> Answer:
+        """What comes of a post: of its stream too, if it has one."""
+        posted = self.post(route, body)
+        if posted.status_code != 200:
+            is_json = posted.headers["content-type"] == "application/json"
+            return Answer(posted.status_code, sentence=posted.json()["detail"] if is_json else posted.text)
+        if "event_id" not in posted.json():
+            return Answer(200, posted.json())
+        event = posted.json()["event_id"]
+        if route == "queue/join":
+            return self.completed(json.loads(body)["session_hash"], event)
+        *_, last = self._events(f"gradio_api/{route}/{event}")
+        value = json.loads(last.partition("data: ")[2])
+        if last.startswith("event: error"):
+            return Answer(200, sentence=value["error"])
+        return Answer(200, value)
+
+    def completed(self, session: str, event: str) -> Answer:
+        """The end of an event in the stream of a session."""
+        for text in self._events(f"gradio_api/queue/data?session_hash={session}"):
+            message = json.loads(text.removeprefix("data: "))
+            if message["msg"] == "process_completed" and message["event_id"] == event:
+                output = message["output"]
+                return Answer(200, output["data"]) if message["success"] else Answer(200, sentence=output["error"])
+        raise AssertionError("the stream ended without the event")
+
+    def _events(self, address: str) -> list[str]:
+        return [text for text in self._client.get(address).text.split("\n\n") if "data: " in text]
+
+
+def any_call(caller: Caller, functions: int) -> st.SearchStrategy[tuple[str, bytes]]:
+    """(route, body) of calls from right to hostile; those that are right take their time, and are rare."""
+    names = {"dub": [], "preview": [0.5]}
+    values = st.one_of(st.sampled_from([*CHOICES, None, caller.video, caller.audio]), any_value())
+
+    def data(name: str) -> st.SearchStrategy[list[Any]]:
+        right = [caller.video, caller.audio, *names[name], *CHOICES]
+        changed = st.tuples(st.integers(0, len(right) - 1), any_value())
+        nearly = st.lists(changed, min_size=1, max_size=3).map(
+            lambda changes: [dict(changes).get(index, value) for index, value in enumerate(right)]
+        )
+        return st.one_of(nearly, nearly, st.lists(values, max_size=12))
+
+    sessions = st.one_of(st.none(), st.text("abc123", min_size=1, max_size=9), any_value())
+    named = st.sampled_from(list(names)).flatmap(
+        lambda name: st.fixed_dictionaries(
+            {"data": st.one_of(data(name), data(name), data(name), any_value())}, optional={"session_hash": sessions}
+        ).map(lambda body: (f"call/{name}", body))
+    )
+    by_name = st.tuples(
+        st.sampled_from(["call/v2/dub", "call/v2/preview", "call/nothing", "call/v2/nothing"]),
+        st.dictionaries(
+            st.one_of(st.sampled_from(["video", "steps", "face", "seed", "data"]), st.text(max_size=9)), values
+        ),
+    )
+    joined = st.tuples(
+        st.just("queue/join"),
+        st.fixed_dictionaries(
+            {
+                "data": st.one_of(
+                    st.lists(values, max_size=3), st.lists(values, min_size=10, max_size=11), any_value()
+                ),
+                "fn_index": st.one_of(st.integers(0, functions - 1), st.integers(0, functions - 1), any_value()),
+                "session_hash": st.text("abc123", min_size=1, max_size=9).map(lambda name: f"joined{name}"),
+            },
+            optional={"event_data": any_value(), "trigger_id": any_value(), "batched": st.booleans()},
+        ),
+    )
+    ended = st.tuples(
+        st.sampled_from(["cancel", "reset"]),
+        st.dictionaries(st.sampled_from(["session_hash", "fn_index", "event_id"]), any_value()),
+    )
+    shaped = st.one_of(named, named, named, by_name, joined, joined, ended).map(
+        lambda call: (call[0], json.dumps(call[1]).encode())
+    )
+    raw = st.tuples(
+        st.sampled_from(["call/dub", "queue/join", "cancel"]),
+        st.one_of(st.binary(max_size=50), st.integers(1, 3000).map(lambda depth: b"[" * depth + b"]" * depth)),
+    )
+    return st.one_of(shaped, shaped, shaped, shaped, shaped, raw)
