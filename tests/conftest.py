@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2  # noqa: F401  must come before decord: the other order breaks OpenCV's PNG reading (zlib symbols clash)
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 # Files that take a minute and more, the longest first: begun last, one would keep a process busy while others wait.
 LONG_FILES = (
@@ -32,7 +30,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Of several processes that run tests, each gets its share of the cores, and so do the programs that it starts."""
+    """No test of Hypothesis fails because the machine is slow. Of several processes that run tests, each gets its share
+    of the cores, and so do the programs that it starts."""
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
     if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
         threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
         torch.set_num_threads(threads)
@@ -52,25 +53,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, reason in reasons.items():
             if marker in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=reason))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Of several processes that run tests (pytest-xdist), the others wait while one runs a test marked ``alone``."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return (yield)
-    with _turn(alone="alone" in item.keywords):
-        return (yield)
-
-
-@contextmanager
-def _turn(*, alone: bool) -> Iterator[None]:
-    """Hold a lock that all tests share, or have it alone. Who waits for it keeps the queue, so that nobody overtakes.
-
-    Files of the suite are locked, which leaves nothing behind.
-    """
-    with Path(__file__).open() as queue, Path(__file__).with_name("golden.py").open() as turn:
-        fcntl.flock(queue, fcntl.LOCK_EX)
-        fcntl.flock(turn, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(queue, fcntl.LOCK_UN)
-        yield

@@ -6,7 +6,7 @@ def test_processes_and_the_first_frame_are_timed(monkeypatch, capsys):
     arguments = ["--rounds", "1", "--only", "import,help", "--model", "tiny", "--presets", "preview"]
     found = run_benchmark(startup, arguments, monkeypatch, capsys)
     assert [row["what"] for row in found["rows"]] == ["import", "help"]
-    assert all(0 < row["processor_seconds"] < 30 and row["seconds"] > 0 for row in found["rows"])
+    assert all(row["processor_seconds"] > 0 and row["seconds"] > 0 for row in found["rows"])
     assert found["first_frame_seconds"]["preview"] > 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import pytest
 import torch
 
 from latentsync.data.array_cache import ArrayCache
@@ -48,7 +47,6 @@ def test_other_settings_make_other_clips(tmp_path):
     assert not {clip.content for clip in changed} & {clip.content for clip in first}
 
 
-@pytest.mark.timeout(120)
 def test_several_processes_draw_the_same_clips_and_leave_the_threads_of_this_one_alone(tmp_path):
     """Also where OpenCV has threads already: a forked process has none of them."""
     few = TalkerCrops(train_clips=3, validation_clips=1, seconds=0.4, resolution=32, seed=5)

@@ -6,7 +6,6 @@ landmarks up, also after the video went through an encoder.
 
 from __future__ import annotations
 
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -165,15 +164,3 @@ class ColorShift(Identity):
         faces = (super().__call__(windows) + 1) * 127.5
         shifted = faces * 0.9 + np.array([8, -5, 6], np.float32)[:, None, None]
         return np.clip(shifted, 0, 255) / 127.5 - 1
-
-
-class Slow(Identity):
-    """Takes ``seconds`` for each window, without holding the interpreter."""
-
-    def __init__(self, seconds):
-        super().__init__()
-        self.seconds = seconds
-
-    def __call__(self, windows):
-        time.sleep(self.seconds * len(windows))
-        return super().__call__(windows)

