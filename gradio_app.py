@@ -119,9 +119,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    for name in ("SIGTERM", "SIGHUP"):  # an end that is asked for politely is cleaned up after like Ctrl-C
+def end_politely() -> None:
+    """Have what asks a program to end (of a service, a terminal that closes) be cleaned up after like Ctrl-C."""
+    for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # by nohup, say
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup
             signal.signal(number, signal.default_int_handler)
+
+
+if __name__ == "__main__":
+    end_politely()
     exit_process(main())

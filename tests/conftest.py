@@ -22,6 +22,8 @@ LONG_FILES = (
     "training/unet/test_memory.py",
     "preprocess/test_training.py",
     "page/test_app.py",
+    "page/test_endings.py",
+    "page/test_uploads.py",
 )
 
 

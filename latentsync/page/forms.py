@@ -147,5 +147,5 @@ def safe_name(name: bytes) -> str:
         text = name.decode()
     except UnicodeDecodeError:
         text = name.decode("latin-1")
-    text = strip_invalid_filename_characters(text.replace("\\", "/").rpartition("/")[2])
-    return text.lstrip(".") or "upload"
+    text = "".join(letter for letter in text.replace("\\", "/").rpartition("/")[2] if letter.isprintable())
+    return strip_invalid_filename_characters(text).lstrip(".") or "upload"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 import threading
@@ -21,7 +22,7 @@ from latentsync.page.origins import is_everywhere
 FIRST_PORT, PORTS_TRIED = 7860, 100
 HEAD_SECONDS = 20.0  # from the beginning of a connection, or the end of an answer, to the end of a request's head
 MOST_CONNECTIONS = 500  # further ones are answered with 503; a page that is open holds two
-END_SECONDS = 5  # that answers under way have when the server ends
+END_SECONDS = 5  # for what answers to notice that the server ends
 
 
 class ImpatientProtocol(H11Protocol):
@@ -53,6 +54,11 @@ class ImpatientProtocol(H11Protocol):
         """There is nothing to wait for."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Take the connection from who is still answering: streams and uploads would go on for hours."""
+        super().shutdown()
+        self.transport.close()
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -113,12 +119,13 @@ def _listen(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.so
 @contextmanager
 def listening(app: ASGIApp, sock: socket.socket) -> Iterator[None]:
     """Answer requests by ``app`` in a thread of its own while the block runs."""
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what clients send wrong is no news
     config = uvicorn.Config(
         app,
         http=ImpatientProtocol,
         ws="none",
         lifespan="on",
-        log_level="error",  # what clients send wrong is no news
+        log_level="error",
         server_header=False,
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=END_SECONDS,

@@ -44,11 +44,11 @@ def test_folders_that_have_long_been_empty_are_removed(folders, tmp_path):
     used, empty, full, fresh = folders.new_job("a"), tmp_path / "hash", tmp_path / "full", tmp_path / "fresh"
     for folder in (empty, full, fresh):
         folder.mkdir()
-    (full / "film.mp4").touch()
+    (full / "video.mp4").touch()
     for folder in (used.parent, empty, full, tmp_path / "incoming"):
         age(folder, EMPTY_SECONDS + 1)
     folders.clean()
-    assert not empty.exists() and used.exists() and fresh.exists() and (full / "film.mp4").exists()
+    assert not empty.exists() and used.exists() and fresh.exists() and (full / "video.mp4").exists()
     assert (tmp_path / "incoming").exists()  # uploads begin there at any time
 
 
