@@ -191,7 +191,7 @@ class SyncNetData:
     # not in the published files
     validation_share: float = 0.05  # of the sources, where no validation clips are named
     negatives: SyncNetNegatives = field(default_factory=SyncNetNegatives)
-    color_jitter: float = 0.0  # strength of other light on training frames, see data.color_jitter
+    color_jitter: float = 0.0  # strength of other light on training frames, see data.syncnet_dataset.jitter_colors
     shuffled_sound: bool = False  # control experiment: no audio fits, accuracy must stay at one half
     codec_path: str = "checkpoints/vae"  # of the latents, if latent_space
     cache_latents: bool = False  # encode every clip once instead of every window that is looked at

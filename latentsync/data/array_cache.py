@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from latentsync.atomic import atomic_file
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class ArrayCache:
@@ -22,7 +23,7 @@ class ArrayCache:
 
     def __init__(self, folder: Path, *, mapped: bool = False) -> None:
         self._folder = folder
-        self._mode = "r" if mapped else None
+        self._mode: Literal["r"] | None = "r" if mapped else None
 
     def get(self, content: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """The array of the clip with that content hash; ``compute`` is called if it is not there."""
@@ -31,7 +32,7 @@ class ArrayCache:
             try:
                 return np.load(path, mmap_mode=self._mode, allow_pickle=False)
             except (ValueError, EOFError, OSError) as error:
-                log.warning("Cached array %s is damaged (%s); computing it again.", path, error)
+                logger.warning("Cached array %s is damaged (%s); computing it again.", path, error)
         array = compute()
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, array, allow_pickle=False)

@@ -1,14 +1,15 @@
 """What both datasets share: samples that depend on nothing but (seed, epoch, index), and bad clips that are replaced.
 
 A bad clip is replaced inside the dataset, by a clip that the same three numbers choose. So every process of a
-distributed run does the same number of steps, and a run that is repeated or resumed sees the same samples.
+distributed run does the same number of steps, and a run that is repeated or resumed gets the same samples.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -21,7 +22,8 @@ Sample = TypeVar("Sample")
 MAX_ATTEMPTS = 10  # clips tried for one sample; with a tenth of all clips bad, one sample in 10^10 uses them up
 
 
-class SampleKey(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class SampleKey:
     """Which sample: its place ``index`` in the data set, how often that place came before, and the training step."""
 
     epoch: int
@@ -29,7 +31,7 @@ class SampleKey(NamedTuple):
     step: int = 0
 
 
-class BadClip(Exception):  # noqa: N818  a message from the reading code to the replacing code, never seen by a caller
+class BadClip(Exception):  # noqa: N818  from the reading code to the replacing code; no caller gets it
     """This clip cannot give a sample."""
 
     def __init__(self, clip: Clip, reason: str) -> None:
@@ -53,9 +55,10 @@ class ClipDataset(Dataset, ABC, Generic[Sample]):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: SampleKey | tuple[int, int, int] | int) -> Sample:
+    def __getitem__(self, key: SampleKey | int) -> Sample:
         """Raises ``DataError`` with all reasons after ``MAX_ATTEMPTS`` bad clips in a row, ``IndexError`` below 0."""
-        key = SampleKey(0, key) if isinstance(key, (int, np.integer)) else SampleKey(*key)
+        if not isinstance(key, SampleKey):
+            key = SampleKey(0, key)
         if key.index < 0:
             raise IndexError(key.index)
         faults: list[ClipFault] = []

@@ -1,18 +1,26 @@
-"""Random access to the pictures and the sound of training clips."""
+"""Random access to the frames and the audio of training clips."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from latentsync.audio.mel import syncnet_mel
+from latentsync.constants import AUDIO_RATE
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.manifest import Clip
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.media.audio import read_audio
+from latentsync.types import AudioFeatures
+
+if TYPE_CHECKING:
+    from latentsync.features import AudioEncoder
 
 # Loudest band of a mel frame below which the frame counts as silent; that of white noise at -60 dBFS (measured).
 SILENT_MEL = -2.0
@@ -81,23 +89,44 @@ class MelReader:
         self._cache = cache
 
     def __call__(self, clip: Clip) -> np.ndarray:
-        """Raises ``DataError`` if the sound cannot be read or is silent from end to end."""
-        mel = self._cache.get(clip.content, lambda: self._compute(clip))
+        """Raises ``DataError`` if the audio cannot be read or is silent from end to end."""
+        mel = self._cache.get(clip.content, lambda: _of_audio(clip, syncnet_mel))
         if silent_share(mel) == 1.0:
             raise DataError("silent: no sound above -60 dBFS in the whole clip")
         return mel
 
-    @staticmethod
-    def _compute(clip: Clip) -> np.ndarray:
-        try:
-            return syncnet_mel(read_audio(clip.path))
-        except LatentSyncError as error:
-            raise DataError(f"unreadable sound: {error.message}") from error
+
+class AudioFeatureReader:
+    """Features of a clip's whole audio, kept in ``cache`` as float16 (the precision that the published code trains on).
+
+    ``cache`` belongs to one encoder: name its folder after the encoder's weights. Worker processes compute on the
+    encoder's device, so fill the cache first (call this once per clip) where that is a GPU.
+    """
+
+    def __init__(self, encoder: AudioEncoder, cache: ArrayCache) -> None:
+        self._encoder = encoder
+        self._cache = cache
+
+    def __call__(self, clip: Clip) -> AudioFeatures:
+        """Raises ``DataError`` if the audio cannot be read or is too short for a single encoder position."""
+        states = self._cache.get(clip.content, lambda: self._compute(clip))
+        return AudioFeatures(states.astype(np.float32), Fraction(clip.audio_seconds).limit_denominator(AUDIO_RATE))
+
+    def _compute(self, clip: Clip) -> np.ndarray:
+        return _of_audio(clip, lambda waveform: self._encoder.encode(waveform).states).astype(np.float16)
 
 
 def silent_share(mel: np.ndarray) -> float:
     """Share of the frames of a mel spectrogram (80, T) that are silent."""
     return float((mel.max(axis=0) < SILENT_MEL).mean())
+
+
+def _of_audio(clip: Clip, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """What ``compute`` gives for the waveform of a clip. Raises ``DataError`` if there is none."""
+    try:
+        return compute(read_audio(clip.path))
+    except LatentSyncError as error:
+        raise DataError(f"unreadable sound: {error.message}") from error
 
 
 def _first_line(error: Exception) -> str:

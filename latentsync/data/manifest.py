@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from latentsync.atomic import write_text
 from latentsync.errors import DataError
@@ -23,12 +25,13 @@ TRAIN, VALIDATION = "train", "val"  # values of ``split``
 MANIFEST_SUFFIX = ".jsonl"
 
 _BLOCK = 1 << 16  # bytes at the start, middle and end of a file that go into its content hash
+_COLUMNS = {"audio_seconds": "sound_seconds"}  # fields that have another name in files
 _SEGMENT_SUFFIX = re.compile(r"(_shot_?\d+|_\d{3,})+$")  # what cutting a video into shots and segments adds to its name
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A video file with sound. ``source`` is the recording that it was cut from: the unit of the validation split."""
+    """A video file with audio. ``source`` is the recording that it was cut from: the unit of the validation split."""
 
     path: Path
     content: str  # hexadecimal content hash
@@ -36,14 +39,14 @@ class Clip:
     fps: Fraction
     width: int
     height: int
-    sound_seconds: float
+    audio_seconds: float  # ``sound_seconds`` in files
     split: str = ""
     speaker: str = ""
     source: str = ""
 
     @property
     def seconds(self) -> float:
-        """Length of the pictures."""
+        """Length of the video."""
         return float(self.frames / self.fps)
 
 
@@ -78,7 +81,7 @@ def read_manifest(path: Path) -> Manifest:
         if not line.strip():
             continue
         try:
-            clip = _from_row(json.loads(line), path.parent)
+            clip = clip_from_row(json.loads(line), path.parent)
         except (ValueError, TypeError, KeyError, ZeroDivisionError) as error:
             raise DataError(
                 f"Line {number} of the manifest {path} does not describe a clip: {error!r}.",
@@ -123,7 +126,9 @@ def usable_clips(manifest: Manifest, min_frames: int, fps: Fraction) -> Manifest
 
     Raises ``DataError`` with a table of the reasons if nothing is left.
     """
-    clips, faults, seen = [], list(manifest.faults), {}
+    clips: list[Clip] = []
+    faults = list(manifest.faults)
+    seen: dict[str, Path] = {}
     for clip in manifest.clips:
         reason = _unusable(clip, min_frames, fps)
         if reason is None and clip.content in seen:
@@ -162,8 +167,8 @@ def _unusable(clip: Clip, min_frames: int, fps: Fraction) -> str | None:
         return f"wrong frame rate: {float(clip.fps):.6g} frames/s where {float(fps):g} are needed"
     if clip.frames < min_frames:
         return f"too short: {clip.frames} frames where {min_frames} are needed"
-    if clip.sound_seconds * fps < min_frames:
-        return f"sound too short: {clip.sound_seconds:.2f} s where {float(min_frames / fps):.2f} s are needed"
+    if clip.audio_seconds * fps < min_frames:
+        return f"sound too short: {clip.audio_seconds:.2f} s where {float(min_frames / fps):.2f} s are needed"
     return None
 
 
@@ -171,18 +176,28 @@ def _rank(source: str) -> bytes:
     return hashlib.blake2b(source.encode(), digest_size=8).digest()
 
 
-def _to_row(clip: Clip, folder: Path) -> dict:
-    row = {key: value for key, value in asdict(clip).items() if value != ""}
+def _to_row(clip: Clip, folder: Path) -> dict[str, Any]:
+    row = {_COLUMNS.get(key, key): value for key, value in asdict(clip).items() if value != ""}
     path, folder = clip.path.resolve(), folder.resolve()
     row["path"] = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
     row["fps"] = str(clip.fps)
     return row
 
 
-def _from_row(row: dict, folder: Path) -> Clip:
+def clip_from_row(row: Mapping[str, Any], folder: Path) -> Clip:
+    """The clip of one line of a manifest that lies in ``folder``.
+
+    Raises ``KeyError``, ``TypeError``, ``ValueError`` or ``ZeroDivisionError`` for a row that describes none.
+    """
     path = folder / row["path"]
-    values = row | {"path": path, "fps": Fraction(row["fps"]), "source": row.get("source") or source_name(path)}
+    values = {**row, "path": path, "fps": Fraction(row["fps"]), "source": row.get("source") or source_name(path)}
+    for field, column in _COLUMNS.items():
+        values[field] = values.pop(column)
     clip = Clip(**values)
-    if not (clip.frames >= 0 and clip.fps > 0 and clip.content and clip.split in ("", TRAIN, VALIDATION)):
-        raise ValueError("negative frames, a frame rate that is not positive, no content, or an unknown split")
+    if not all(isinstance(n, int) and n >= 0 for n in (clip.frames, clip.width, clip.height)):
+        raise ValueError("frames, width and height have to be whole numbers")
+    if not (math.isfinite(clip.audio_seconds) and clip.audio_seconds >= 0):
+        raise ValueError("sound_seconds has to be a length in seconds")
+    if not (clip.fps > 0 and clip.content and clip.split in ("", TRAIN, VALIDATION)):
+        raise ValueError("a frame rate that is not positive, no content, or an unknown split")
     return clip

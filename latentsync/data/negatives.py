@@ -1,4 +1,4 @@
-"""Where the sound of a sample starts when it must not fit the picture: pure arithmetic on frame numbers."""
+"""Where the audio of a sample starts when it must not fit the frames: pure arithmetic on frame numbers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class NegativeRule:
-    """How unlike a negative has to be. Distances are between the starts of picture and sound, in frames.
+    """How unlike a negative has to be. Distances are between the starts of frames and audio, in frames.
 
     ``min_distance`` 1 and ``other_clip_share`` 0 are the published rule, which labels near copies of a positive as
     negative. Easier negatives first: the distance sinks from ``far_distance`` to ``min_distance`` during the first
     ``curriculum_steps`` training steps.
     """
 
-    min_distance: int = 5  # 0.2 s at 25 frames/s, beyond what lips and sound of one phone share
+    min_distance: int = 5  # 0.2 s at 25 frames/s, beyond what lips and audio of one phone share
     far_distance: int = 5
     curriculum_steps: int = 0
-    other_clip_share: float = 0.25  # of the negatives take their sound from another clip
-    windows_per_clip: int = 1  # 1: every picture has one sound; more: those of a clip are each other's negatives
+    other_clip_share: float = 0.25  # of the negatives take their audio from another clip
+    windows_per_clip: int = 1  # 1: its audio fits or not; more: all fit, and are each other's negatives
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_distance <= self.far_distance:

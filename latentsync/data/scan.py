@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from latentsync.atomic import write_text
-from latentsync.data.manifest import MANIFEST_SUFFIX, Clip, Manifest, content_hash, read_manifest, source_name
+from latentsync.data.manifest import (
+    MANIFEST_SUFFIX,
+    Clip,
+    Manifest,
+    clip_from_row,
+    content_hash,
+    read_manifest,
+)
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.media.probe import probe_video
 from latentsync.stream import parallel_map
 from latentsync.types import ClipFault
+
+Row = dict[str, Any]  # columns of a manifest, or the reason why a file is no clip
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
 SCAN_THREADS = 8  # opening files is mostly waiting
@@ -45,19 +54,19 @@ def scan_clips(paths: Iterable[Path], cache: Path | None = None) -> Manifest:
     known = _read_cache(cache)
     clips: list[Clip] = []
     faults: list[ClipFault] = []
-    rows: dict[str, dict] = {}
+    rows: dict[str, Row] = {}
     for path, row in parallel_map(lambda p: (p, known.get(_identity(p)) or _examine(p)), paths, workers=SCAN_THREADS):
         rows[_identity(path)] = row
         if "reason" in row:
             faults.append(ClipFault(str(path), row["reason"]))
         else:
-            clips.append(Clip(path=path, source=source_name(path), **row | {"fps": Fraction(row["fps"])}))
+            clips.append(clip_from_row({**row, "path": path}, Path()))
     if cache is not None and rows.keys() - known.keys():
         write_text(cache, json.dumps(known | rows))
     return Manifest(tuple(clips), tuple(faults))
 
 
-def _examine(path: Path) -> dict:
+def _examine(path: Path) -> Row:
     """The columns of a clip, or the reason why it is none."""
     try:
         info = probe_video(path)
@@ -87,7 +96,7 @@ def _identity(path: Path) -> str:
     return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
-def _read_cache(cache: Path | None) -> dict[str, dict]:
+def _read_cache(cache: Path | None) -> dict[str, Row]:
     if cache is None or not cache.is_file():
         return {}
     try:

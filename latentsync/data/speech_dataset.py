@@ -26,16 +26,16 @@ from latentsync.types import SampleOrigin
 
 PHONE_NAMES = tuple(PHONES)
 MOUTH_NAMES = tuple(each.name for each in fields(Articulation))
-NOTHING = -100  # label of a position without sound; what PyTorch's cross-entropy leaves out
+NOTHING = -100  # label of a position without audio; what PyTorch's cross-entropy leaves out
 
 _SENTENCES_KEPT = 2000  # in memory: 0.5 MB each at 8 s
 _GAIN = (0.25, 1.5)  # of a sentence
-_SHORT_SHARE = 0.6  # of the windows hold less than 30 s, as most sounds do
+_SHORT_SHARE = 0.6  # of the windows hold less than 30 s, as most audio does
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechBatch:
-    """``mel`` (B, 80, M) as the encoder hears it; ``phones`` (B, P) int64 indices of ``PHONE_NAMES`` or ``NOTHING``;
+    """``mel`` (B, 80, M) as the encoder gets it; ``phones`` (B, P) int64 indices of ``PHONE_NAMES`` or ``NOTHING``;
     ``mouth`` (B, P, 6) in the order of ``MOUTH_NAMES``."""
 
     mel: Tensor

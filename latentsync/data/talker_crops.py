@@ -1,4 +1,4 @@
-"""Face crops of synthetic talkers as training clips: what the data pipeline would make of a film of them.
+"""Face crops of synthetic talkers as training clips: what the data pipeline would make of a video of them.
 
 The crops are cut by the true landmarks, so no detector takes part. Every clip has a person, a scene and a sentence of
 its own; validation clips share none of them with training clips.
@@ -96,14 +96,14 @@ def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
     side = crops.resolution
     info = VideoInfo(Path(f"talker {seed}"), side, side, MODEL_FPS, talker.n_frames, talker.n_frames / MODEL_FPS)
     with TemporaryDirectory(prefix="talker_") as scratch:
-        sound = Path(scratch) / "sound.wav"
-        write_wav(sound, talker.waveform)
+        audio = Path(scratch) / "audio.wav"
+        write_wav(audio, talker.waveform)
         write_video(
             path,
             _crops(talker, side),
             info,
             EncodingOptions(codec="h264", crf=CRF, preset="veryfast"),
-            sound,
+            audio,
             overwrite=True,
         )
     held_out = seed - crops.seed >= _HELD_OUT
@@ -114,7 +114,7 @@ def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
         fps=MODEL_FPS,
         width=side,
         height=side,
-        sound_seconds=len(talker.waveform) / AUDIO_RATE,
+        audio_seconds=len(talker.waveform) / AUDIO_RATE,
         split=VALIDATION if held_out else TRAIN,
         speaker=f"{_SPEAKER}{talker.identity_seed}",
         source=path.stem,

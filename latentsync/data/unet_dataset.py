@@ -1,4 +1,4 @@
-"""Windows of a clip with their sound and a reference window, for training the U-Net (arXiv 2412.09262, section 3.1).
+"""Windows of a clip with their audio and a reference window, for training the U-Net (arXiv 2412.09262, section 3.1).
 
 F frames · R face side · S audio tokens of width D per frame · M mel frames
 """
@@ -25,7 +25,7 @@ from latentsync.levels import normalize
 from latentsync.types import AudioFeatures, ClipFault, SampleOrigin, UNetBatch
 
 # Frames between the starts of a window and its reference, also where windows are shorter than the published ones: a
-# mouth of the moment before would tell what the sound is to tell.
+# mouth of the moment before would tell what the audio is to tell.
 REFERENCE_DISTANCE = WINDOW_FRAMES
 
 
@@ -44,7 +44,7 @@ class UNetSample:
 
 @dataclass(frozen=True, slots=True)
 class WindowChoice:
-    """Which frames of a clip a sample shows, and their sound: fields as in ``UNetSample``."""
+    """Which frames of a clip a sample shows, and their audio: fields as in ``UNetSample``."""
 
     start: int
     reference_start: int
@@ -85,7 +85,8 @@ class UNetDataset(ClipDataset[UNetSample]):
             name: torch.stack([getattr(sample, name) for sample in samples])
             for name in ("target", "masked", "reference", "audio")
         }
-        mel = None if self._mels is None else torch.stack([sample.mel for sample in samples])
+        mels = [sample.mel for sample in samples if sample.mel is not None]
+        mel = torch.stack(mels) if mels else None
         return UNetBatch(**columns, mel=mel, keep_mask=self.keep_mask, origins=tuple(s.origin for s in samples))
 
     def _sample(
@@ -106,7 +107,7 @@ class UNetDataset(ClipDataset[UNetSample]):
         )
 
     def choose(self, clip: Clip, rng: np.random.Generator) -> WindowChoice:
-        """Draw two windows of a clip. Raises ``DataError`` if its sound cannot be read or it is too short."""
+        """Draw two windows of a clip. Raises ``DataError`` if its audio cannot be read or it is too short."""
         features = self._features(clip)
         mel = None if self._mels is None else self._mels(clip)
         n_starts = self._n_starts(clip, features)
@@ -126,7 +127,7 @@ class UNetDataset(ClipDataset[UNetSample]):
         return normalize(frames)
 
     def _n_starts(self, clip: Clip, features: AudioFeatures) -> int:
-        """Windows that lie wholly inside pictures and sound."""
+        """Windows that lie wholly inside frames and audio."""
         usable, needed = min(clip.frames, int(features.duration * MODEL_FPS)), self.min_frames(self.num_frames)
         if usable < needed:
             raise DataError(f"too short: {usable} frames with sound where {needed} are needed")

@@ -103,7 +103,7 @@ def test_unusable_clips_are_named_with_their_reason():
         replace(CLIP, content="good"),
         replace(CLIP, path=Path("short.mp4"), frames=31, content="1"),
         replace(CLIP, path=Path("rate.mp4"), fps=Fraction(30), content="2"),
-        replace(CLIP, path=Path("quiet.mp4"), sound_seconds=1.0, content="3"),
+        replace(CLIP, path=Path("quiet.mp4"), audio_seconds=1.0, content="3"),
         replace(CLIP, path=Path("copy.mp4"), content="good"),
     ]
     kept = usable_clips(Manifest(tuple(clips)), 32, Fraction(25))

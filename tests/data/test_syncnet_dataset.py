@@ -12,7 +12,7 @@ from latentsync.data.clip_dataset import MAX_ATTEMPTS, SampleKey
 from latentsync.data.clip_reader import FrameReader, MelReader, read_clip_frames
 from latentsync.data.negatives import NegativeRule
 from latentsync.data.scan import load_clips
-from latentsync.data.syncnet_dataset import SyncNetDataset, collate_sync
+from latentsync.data.syncnet_dataset import SyncNetDataset, collate_sync, jitter_colors
 from latentsync.errors import DataError
 from latentsync.media.audio import read_audio
 from latentsync.types import SyncView
@@ -20,6 +20,7 @@ from tests.data.clips import write_corrupt_clip, write_talking_clips
 from tests.media.synthetic import write_clip
 
 VIEW = SyncView(resolution=32)
+IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 6, 8), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +103,8 @@ def test_several_windows_of_a_clip_all_fit_and_lie_apart(world):
     assert [origin.clip_id for origin in batch.origins] == [data.clips[k // 3].content for k in range(6)]
 
 
-def test_shuffled_sound_never_fits(world):
-    data = pairs(world, shuffled_sound=True)
+def test_shuffled_audio_never_fits(world):
+    data = pairs(world, shuffled_audio=True)
     for index in range(12):
         sample = data[index]
         (own,) = [clip for clip in data.clips if clip.content == sample.origins[0].clip_id]
@@ -208,3 +209,32 @@ def test_other_sizes_are_resized(world):
     data.view = SyncView(resolution=64, lower_half=False)
     assert data[0].frames.shape == (1, 16, 3, 64, 64)
     assert data[0].frames.dtype == torch.uint8
+
+
+def test_no_strength_changes_nothing():
+    assert torch.equal(jitter_colors(IMAGES, np.random.default_rng(1), 0.0), IMAGES)
+
+
+def test_every_channel_is_relit_alike_in_all_images_and_order_is_kept():
+    lit = jitter_colors(IMAGES, np.random.default_rng(1), 0.3)
+    assert lit.shape == IMAGES.shape and lit.dtype == torch.uint8
+    for channel in range(3):
+        before, after = IMAGES[:, channel].flatten(), lit[:, channel].flatten()
+        table = {}
+        for old, new in zip(before.tolist(), after.tolist(), strict=True):
+            assert table.setdefault(old, new) == new
+        values = [table[old] for old in sorted(table)]
+        assert values == sorted(values)
+    assert not torch.equal(lit[:, 0], jitter_colors(IMAGES[:, [0, 0, 0]], np.random.default_rng(1), 0.3)[:, 1])
+
+
+def test_draws_repeat_and_spread_as_asked():
+    grey = torch.full((1, 3, 2, 2), 100, dtype=torch.uint8)
+    draws = [jitter_colors(grey, np.random.default_rng(seed), 0.2).float().mean() / 100 for seed in range(400)]
+    assert torch.equal(
+        jitter_colors(grey, np.random.default_rng(5), 0.2), jitter_colors(grey, np.random.default_rng(5), 0.2)
+    )
+    logs = np.log(draws)
+    # Gamma acts on 100 / 255, whose logarithm is -0.94; of the gain by channel three are averaged.
+    expected = 0.2 * np.sqrt(1 + 0.94**2 + 0.25 / 3)
+    assert abs(logs.mean()) < 0.05 and abs(logs.std() / expected - 1) < 0.15

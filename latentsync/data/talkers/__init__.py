@@ -1,1 +1,1 @@
-"""Synthetic talking people whose sound, mouth and landmarks are known exactly (``clip.make_talker``)."""
+"""Synthetic talking people whose audio, mouth and landmarks are known exactly (``clip.make_talker``)."""

@@ -26,7 +26,7 @@ ROOMS = ("wall", "lights", "shelf", "window", "outdoors")
 
 @dataclass(frozen=True)
 class Layer:
-    """A picture with cover on a canvas in face units: ``color`` (H, W, 3) and ``cover`` (H, W), both uint8."""
+    """An image with cover on a canvas in face units: ``color`` (H, W, 3) and ``cover`` (H, W), both uint8."""
 
     grid: Grid
     color: np.ndarray
@@ -92,9 +92,9 @@ def paint_body(identity: Identity, light: Light, scale: float) -> Layer:
     cloth_cover = torso * (1 - opening)
     rim = blur(np.ascontiguousarray(opening, np.float32), 0.07 * scale) * (1 - opening)
     cloth *= (1 - 0.5 * np.clip(rim, 0, 1))[..., None]
-    picture = mix(skin, cloth, cloth_cover.astype(np.float32))
+    image = mix(skin, cloth, cloth_cover.astype(np.float32))
     cover = np.maximum(neck * smoothstep(0.7, 0.8, y), torso)
-    return Layer(grid, to_bytes(to_display(picture)), to_bytes(cover)).trimmed()
+    return Layer(grid, to_bytes(to_display(image)), to_bytes(cover)).trimmed()
 
 
 def paint_hand(identity: Identity, light: Light, scale: float) -> Layer:

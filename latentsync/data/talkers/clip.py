@@ -33,13 +33,13 @@ class TalkerOptions:
 
     eye_distance: float | None = None  # pixels between the pupils; None = chosen by the scene
     silences: tuple[Span, ...] = ()  # nothing is said, the mouth is closed (within 0.15 s)
-    absences: tuple[Span, ...] = ()  # nobody in the picture, the voice goes on
+    absences: tuple[Span, ...] = ()  # nobody in the frame, the voice goes on
     profiles: tuple[Span, ...] = ()  # the head is turned away
     hands: tuple[Span, ...] = ()  # a hand lies before the mouth
     cuts: tuple[float, ...] = ()  # times at which another person in another place goes on talking
-    crossing: bool = False  # a second, silent person walks through the picture in front of the speaker
+    crossing: bool = False  # a second, silent person walks through the frame in front of the speaker
     music: str = "none"  # one of MUSIC; "instead" also keeps the mouth closed
-    av_offset_frames: int = 0  # > 0: the sound comes so many frames after the mouth; < 0: before
+    av_offset_frames: int = 0  # > 0: the audio comes so many frames after the mouth; < 0: before
     voice_of: int | None = None  # identity seed of the person whose voice and way of speaking it is; None = who is seen
 
 
@@ -49,7 +49,7 @@ class PersonTruth:
 
     landmarks: np.ndarray  # (N, 68, 2) float32, frame pixels, iBUG order
     opening: np.ndarray  # (N,) float32: distance of the inner lips over the height of the face, before any turning
-    visible: np.ndarray  # (N,) bool: wholly in the picture, not turned away, not behind somebody
+    visible: np.ndarray  # (N,) bool: wholly in the frame, not turned away, not behind somebody
     mouth_free: np.ndarray  # (N,) bool: no hand before it or on its way
     yaw: np.ndarray  # (N,) float32, rad
 
@@ -211,7 +211,7 @@ def _part(mouth: Articulation, part: slice) -> Articulation:
 
 
 def _delay(waveform: np.ndarray, frames: int, fps: Fraction) -> np.ndarray:
-    """The sound ``frames`` video frames later, same length; silence comes in."""
+    """The audio ``frames`` video frames later, same length; silence comes in."""
     shift = round(frames / fps * AUDIO_RATE)
     gap = np.zeros(min(abs(shift), len(waveform)), waveform.dtype)
     kept = len(waveform) - len(gap)

@@ -35,7 +35,7 @@ def make_cross_clip(number: int, seconds: float, size: int) -> CrossClip:
     ``size`` is the side of the square frames in pixels.
     """
     identity, sentence, scene, new_sentence, speaker = (FIRST_SEED + 5 * number + k for k in range(5))
-    pause = tuple(share * seconds for share in _SILENCE)
+    pause = _SILENCE[0] * seconds, _SILENCE[1] * seconds
     new = TalkerOptions(silences=(pause,), voice_of=speaker)
     return CrossClip(
         source=make_talker(identity, sentence, scene, seconds=seconds, size=size),

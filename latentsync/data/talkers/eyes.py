@@ -19,7 +19,7 @@ class EyePainter:
     """Paints one eye of one person into that person's face texture."""
 
     def __init__(self, identity: Identity, side: int, grid: Grid, skin: np.ndarray, light: Light) -> None:
-        """``side`` -1 or 1 (picture's left or right), ``grid`` of the texture, ``skin`` (H, W, 3) uint8 bare face."""
+        """``side`` -1 or 1 (left or right as drawn), ``grid`` of the texture, ``skin`` (H, W, 3) uint8 bare face."""
         self.shape, self.side = identity.shape, side
         self.rows, self.columns, patch = grid.part(side * EYE_X - 0.34, -0.24, side * EYE_X + 0.34, 0.22)
         self.fine = patch.finer(_SUPERSAMPLING)
@@ -66,7 +66,7 @@ class EyePainter:
     def _ball(self, gaze: tuple[float, float], upper: np.ndarray) -> np.ndarray:
         unit = self.fine.scale
         ball = np.empty_like(self.bare)
-        ball[:] = np.uint8(self.white)
+        ball[:] = self.white
         corner = self._pixels(np.array([[self.side * (EYE_X - self.shape.eye_width / 2 + 0.01), 0.012]]))[0]
         _disc(ball, corner, 0.035 * unit, self.pink)
         centre = np.array([self.side * EYE_X + gaze[0] * _GAZE_REACH, -0.022 + gaze[1] * _GAZE_REACH * 0.6])
@@ -100,4 +100,5 @@ def _disc(canvas: np.ndarray, centre: np.ndarray, radius: float, color: tuple) -
 
 
 def _bytes(color: tuple | np.ndarray, glow: np.ndarray) -> tuple[int, int, int]:
-    return tuple(int(v) for v in to_bytes(to_display(to_linear(color) * np.clip(glow, 0, 1.1))))
+    red, green, blue = to_bytes(to_display(to_linear(color) * np.clip(glow, 0, 1.1)))
+    return int(red), int(green), int(blue)

@@ -1,4 +1,4 @@
-"""Talkers as files: a film with sound, the truth beside it, and a picture of many.
+"""Talkers as files: a video with audio, the truth beside it, and an image of many.
 
 Arrays of NAME.npz, N frames, P people (the speaker first):
 
@@ -17,6 +17,7 @@ import wave
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 CASES = ("plain", "absent", "profile", "hand", "crossing", "cuts", "silence", "music", "music_only", "offset")
-SHEET_CLIPS = 48  # as many as a picture can show
+SHEET_CLIPS = 48  # as many as an image can show
 _SHEET_COLUMNS = 4  # clips beside each other
 _SHEET_TILE = 192  # height of a tile, pixels
 _OFFSETS = (-6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6)  # frames, one after the other
@@ -64,9 +65,9 @@ def write_talker(
     path = folder / f"talker_{seed:04d}_{number:05d}_{case}.mp4"
     info = VideoInfo(path, *size, fps, clip.n_frames, clip.n_frames / fps)
     with tempfile.TemporaryDirectory(prefix="talker_") as scratch:
-        sound = Path(scratch) / "sound.wav"
-        write_wav(sound, clip.waveform)
-        write_video(path, _timed(clip), info, EncodingOptions(crf=crf), sound, overwrite=True)
+        audio = Path(scratch) / "audio.wav"
+        write_wav(audio, clip.waveform)
+        write_video(path, _timed(clip), info, EncodingOptions(crf=crf), audio, overwrite=True)
     with atomic_file(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **_truth(clip, case, options))
     return clip
@@ -105,7 +106,7 @@ def _timed(clip: TalkerClip) -> Iterator[Frame]:
         yield ArrayFrame(index, index / clip.fps, pixels)
 
 
-def _truth(clip: TalkerClip, case: str, options: TalkerOptions) -> dict[str, np.ndarray]:
+def _truth(clip: TalkerClip, case: str, options: TalkerOptions) -> dict[str, Any]:
     people = clip.people
     return {
         "landmarks": np.stack([p.landmarks for p in people]),

@@ -61,7 +61,7 @@ def half_width(shape: FaceShape, y: np.ndarray) -> np.ndarray:
 def lip_curves(shape: FaceShape, mouth: Articulation, s: np.ndarray) -> tuple[np.ndarray, ...]:
     """Upper outer, upper inner, lower inner and lower outer edge of the lips, each (..., K, 2).
 
-    ``s`` (K,) runs from -1 (corner on the left of the picture) to 1; the leading axes are those of ``mouth``.
+    ``s`` (K,) runs from -1 (corner on the left of the frame) to 1; the leading axes are those of ``mouth``.
     The distance of the two inner curves at s = 0 is exactly ``opening * max_opening``.
     """
     opening, spread, rounding, press, tuck = (
@@ -167,7 +167,7 @@ def _place_eyes(points: np.ndarray, shape: FaceShape, closure: np.ndarray) -> No
 
 
 def _jaw_points(shape: FaceShape, mouth: Articulation) -> np.ndarray:
-    """(N, 17, 2): from beside the left eye of the picture round the chin, equal steps along the outline."""
+    """(N, 17, 2): from beside the eye on the left of the frame round the chin, equal steps along the outline."""
     y = np.linspace(0.02, shape.chin_y, 400)
     right = np.stack([half_width(shape, y), y], axis=-1)
     right[-1] = (0, shape.chin_y)

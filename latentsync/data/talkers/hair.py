@@ -97,8 +97,9 @@ def strands(identity: Identity, grid: Grid, light: Light, rng: np.random.Generat
 def bristles(identity: Identity, grid: Grid, light: Light, rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3) linear light of a short beard, defined everywhere."""
     noise = rng.standard_normal((grid.height, grid.width)).astype(np.float32)
-    fibres = cv2.GaussianBlur(noise, (0, 0), sigmaX=max(0.5, 0.008 * grid.scale), sigmaY=max(0.8, 0.035 * grid.scale))
-    fibres /= max(float(fibres.std()), 1e-6)
+    across, along = max(0.5, 0.008 * grid.scale), max(0.8, 0.035 * grid.scale)
+    fibres: np.ndarray = cv2.GaussianBlur(noise, (0, 0), sigmaX=across, sigmaY=along)
+    fibres = fibres / max(float(fibres.std()), 1e-6)
     color = to_linear(identity.hair) * np.add(light.ambient, np.multiply(light.color, 0.55)).astype(np.float32)
     return np.clip(1 + 0.3 * fibres, 0.3, 2)[..., None] * color * 0.8
 
@@ -157,7 +158,7 @@ def glasses_layer(identity: Identity, grid: Grid) -> tuple[np.ndarray, np.ndarra
     )
     solid = np.maximum(np.maximum(ring, bridge), arms)
     cover = np.maximum(solid, 0.10 * lens).astype(np.float32)
-    color = np.where(solid[..., None] > 0.3, np.float32(identity.frame), np.float32(1.0)).astype(np.float32)
+    color = np.where(solid[..., None] > 0.3, np.array(identity.frame, np.float32), np.float32(1.0)).astype(np.float32)
     size = (grid.width, grid.height)
     return cv2.resize(color, size, interpolation=cv2.INTER_AREA), cv2.resize(cover, size, interpolation=cv2.INTER_AREA)
 
@@ -197,7 +198,8 @@ def ear_layer(identity: Identity, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Height and cover (H, W) of both ears, to be lit like skin."""
     shape = identity.shape
     x, y = grid.axes()
-    cover, height = 0.0, 0.0
+    cover: np.ndarray | float = 0.0
+    height: np.ndarray | float = 0.0
     for side in (-1, 1):
         px = side * x - shape.cheek - 0.03
         distance = np.hypot((px - 0.06 * (0.3 - y)) / 0.14, (y - 0.26) / 0.36)
@@ -205,4 +207,4 @@ def ear_layer(identity: Identity, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         cover = np.maximum(cover, shell)
         rim = np.exp(-(((distance - 0.80) / 0.13) ** 2)) * 0.05 - 0.07 * lump(px, y, (-0.01, 0.24), (0.045, 0.13))
         height = height + rim * shell
-    return height.astype(np.float32), np.broadcast_to(cover, (grid.height, grid.width)).astype(np.float32)
+    return np.asarray(height).astype(np.float32), np.broadcast_to(cover, (grid.height, grid.width)).astype(np.float32)

@@ -57,8 +57,8 @@ class Head:
         alpha = self._sample(cover, *unturn_outline(x, y, pose), cv2.BORDER_CONSTANT)
         flat = unturn(x, y, pose)
         relief = self._sample(self.relief, *flat, cv2.BORDER_CONSTANT)
-        picture = self._sample(color, *shift_by_relief(*flat, relief, pose), cv2.BORDER_REPLICATE)
-        _lay(frame[rows, columns], picture, alpha)
+        image = self._sample(color, *shift_by_relief(*flat, relief, pose), cv2.BORDER_REPLICATE)
+        _lay(frame[rows, columns], image, alpha)
 
     def draw_back(self, frame: np.ndarray, pose: Pose) -> None:
         """Lay the hair behind the neck into ``frame`` in place."""
@@ -99,19 +99,19 @@ class Head:
         opening = float(mouth.opening) * shape.max_opening
         sink = np.float32(CHIN_PER_OPENING * opening)
         top, bottom = shape.mouth_y - 0.6 * shape.upper_lip, shape.mouth_y + 0.6 * shape.lower_lip
-        moved = [shape.nose_y, top - UPPER_SHARE * opening, bottom + (1 - UPPER_SHARE) * opening,
-                 shape.chin_y - 0.12 + sink, shape.chin_y + 0.1 + sink]  # fmt: skip
+        moved = np.array([shape.nose_y, top - UPPER_SHARE * opening, bottom + (1 - UPPER_SHARE) * opening,
+                          shape.chin_y - 0.12 + sink, shape.chin_y + 0.1 + sink])  # fmt: skip
         rest = [shape.nose_y, top, bottom, shape.chin_y - 0.12, shape.chin_y + 0.1]
         lips = self._jaw_y - np.interp(self._jaw_y, moved, rest)
         lips[self._jaw_y > moved[-1]] = 0
         lips *= smoothstep(shape.chin_y + sink, shape.chin_y - 0.2 + sink, self._jaw_y)
         down = sink * self._jaw_weight
-        extra = np.float32(lips)[:, None] * self._near_mouth
+        extra = lips.astype(np.float32)[:, None] * self._near_mouth
         down = (
             down
             + (extra - down)
             * self._near_mouth
-            * np.float32(smoothstep(shape.chin_y + sink, shape.chin_y - 0.3 + sink, self._jaw_y))[:, None]
+            * smoothstep(shape.chin_y + sink, shape.chin_y - 0.3 + sink, self._jaw_y).astype(np.float32)[:, None]
         )
         wider = np.float32(mouth_half_width(shape, mouth) - shape.mouth_half)
         return self._jaw_px - self._pull * (wider * scale), self._jaw_py - down * scale
@@ -130,7 +130,7 @@ class Head:
 
 
 def draw_layer(frame: np.ndarray, layer: Layer, pose: Pose) -> None:
-    """Lay a flat picture into ``frame`` (H, W, 3) uint8 in place; of ``pose`` only position, size and roll count."""
+    """Lay a flat image into ``frame`` (H, W, 3) uint8 in place; of ``pose`` only position, size and roll count."""
     area = _area(_whole(layer.grid), pose, frame.shape)
     if area is None:
         return
@@ -144,8 +144,8 @@ def draw_layer(frame: np.ndarray, layer: Layer, pose: Pose) -> None:
     ])  # fmt: skip
     size = (columns.stop - columns.start, rows.stop - rows.start)
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    picture = cv2.warpAffine(layer.color, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
-    _lay(frame[rows, columns], picture, cv2.warpAffine(layer.cover, matrix, size, flags=how))
+    image = cv2.warpAffine(layer.color, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
+    _lay(frame[rows, columns], image, cv2.warpAffine(layer.cover, matrix, size, flags=how))
 
 
 def _paint(
@@ -229,7 +229,7 @@ def _extent(grid: Grid, cover: np.ndarray) -> Box:
 
 
 def _area(box: Box, pose: Pose, frame_shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-    """Rows and columns of the frame that a drawing may touch; None when it is out of the picture."""
+    """Rows and columns of the frame that a drawing may touch; None when it is out of the frame."""
     left, top, right, bottom = box
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     cosine, sine = np.cos(pose.roll) * pose.scale, np.sin(pose.roll) * pose.scale

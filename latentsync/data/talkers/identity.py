@@ -199,4 +199,5 @@ def _normalised(weights: np.ndarray) -> np.ndarray:
 
 
 def _jitter(rng: np.random.Generator, color: Color, amount: float) -> Color:
-    return tuple(float(c) for c in np.clip(np.asarray(color) + rng.normal(0, amount, 3), 0.02, 0.98))
+    red, green, blue = np.clip(np.asarray(color) + rng.normal(0, amount, 3), 0.02, 0.98)
+    return float(red), float(green), float(blue)

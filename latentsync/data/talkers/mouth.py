@@ -50,7 +50,7 @@ class MouthPainter:
         )
         skin = texture[self.rows, self.columns]
         canvas = np.zeros((self.fine.height, self.fine.width, 3), np.uint8)
-        canvas[:] = np.uint8(self.upper_tones[0])
+        canvas[:] = self.upper_tones[0]
         if mouth.opening > 0.004:
             self._inside(canvas, mouth, np.concatenate([upper_inner, lower_inner[::-1]]))
         self._lip(canvas, upper_outer, upper_inner, self.upper_tones)
@@ -69,7 +69,7 @@ class MouthPainter:
         """Cavity, teeth and tongue, cut to the opening ``hole``."""
         unit = self.fine.scale
         inside = np.empty_like(canvas)
-        inside[:] = np.uint8(self.cavity)
+        inside[:] = self.cavity
         opening = float(mouth.opening) * self.shape.max_opening
         middle = self._pixel(0, self.shape.mouth_y + 0.30 * opening)
         axes = (round(0.22 * unit * 16), round(0.42 * max(opening, 0.02) * unit * 16))
@@ -138,7 +138,7 @@ class MouthPainter:
         span = middle[max(0, centre - 4) : centre + 5]
         wide = np.abs(outer - inner)[:, 1].max() * 0.11
         taper = np.sin(np.linspace(0, np.pi, len(span)))[:, None] * (0, wide)
-        spot = np.zeros(canvas.shape[:2], np.uint8)
+        spot: np.ndarray = np.zeros(canvas.shape[:2], np.uint8)
         fill(spot, np.concatenate([span - taper, (span + taper)[::-1]]), 70 * self.gloss)
         spot = cv2.blur(spot, (5, 3))
         cv2.add(canvas, cv2.merge([spot] * 3), dst=canvas)
@@ -149,4 +149,5 @@ class MouthPainter:
 
 
 def _bytes(light: np.ndarray) -> tuple[int, int, int]:
-    return tuple(int(v) for v in to_bytes(to_display(light)))
+    red, green, blue = to_bytes(to_display(light))
+    return int(red), int(green), int(blue)

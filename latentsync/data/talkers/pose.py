@@ -1,4 +1,4 @@
-"""How the head is held: slow natural movement, blinks and gaze, and the turning of points and pictures.
+"""How the head is held: slow natural movement, blinks and gaze, and the turning of points and drawings.
 
 The head turns like a lathe-worked post of radius ``POST`` whose front carries the flat drawing of the face: sideways
 turning runs the drawing round the post, nodding slides it by its depth. The outline stays, as that of a post does; what
@@ -7,7 +7,7 @@ stands out (nose, chin) shifts further by its own relief. Good for +-25 degrees;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -21,17 +21,30 @@ _BLINK_CLOSING, _BLINK_OPENING = 0.09, 0.17  # s
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the head is: scalars, or arrays of one shape (a value per frame)."""
+    """Where the head is in one frame."""
 
-    x: np.ndarray  # of the point midway between the pupils, frame pixels
+    x: float  # of the point midway between the pupils, frame pixels
+    y: float
+    scale: float  # frame pixels per face unit
+    roll: float  # rad, clockwise in the frame
+    yaw: float  # rad, > 0: nose to the right of the frame
+    pitch: float  # rad, > 0: nose down
+
+
+@dataclass(frozen=True)
+class PoseTrack:
+    """Where the head is in each of N frames: fields (N,) as in ``Pose``."""
+
+    x: np.ndarray
     y: np.ndarray
-    scale: np.ndarray  # frame pixels per face unit
-    roll: np.ndarray  # rad, clockwise in the picture
-    yaw: np.ndarray  # rad, > 0: nose to the right of the picture
-    pitch: np.ndarray  # rad, > 0: nose down
+    scale: np.ndarray
+    roll: np.ndarray
+    yaw: np.ndarray
+    pitch: np.ndarray
 
     def at(self, index: int) -> Pose:
-        return Pose(*(float(getattr(self, name)[index]) for name in self.__dataclass_fields__))
+        """In frame ``index``."""
+        return Pose(*(float(getattr(self, each.name)[index]) for each in fields(self)))
 
 
 def drift(rng: np.random.Generator, times: np.ndarray, slowest: float = 0.07, fastest: float = 0.7) -> np.ndarray:
@@ -67,7 +80,7 @@ def gaze(rng: np.random.Generator, times: np.ndarray, duration: float) -> np.nda
     return np.clip(targets[np.maximum(index - 1, 0)] * (1 - share) + targets[index] * share, -1, 1)
 
 
-def turn(points: np.ndarray, relief: np.ndarray, pose: Pose) -> np.ndarray:
+def turn(points: np.ndarray, relief: np.ndarray, pose: Pose | PoseTrack) -> np.ndarray:
     """Frontal points (..., M, 2) in face units -> frame pixels. ``relief`` (..., M) is their height over the post."""
     yaw, pitch, roll, scale = (np.asarray(v)[..., None] for v in (pose.yaw, pose.pitch, pose.roll, pose.scale))
     angle = np.arcsin(np.clip(points[..., 0] / POST, -1, 1)) + yaw
@@ -77,7 +90,7 @@ def turn(points: np.ndarray, relief: np.ndarray, pose: Pose) -> np.ndarray:
     return place(np.stack([x, y], axis=-1), pose)
 
 
-def turn_outline(points: np.ndarray, pose: Pose) -> np.ndarray:
+def turn_outline(points: np.ndarray, pose: Pose | PoseTrack) -> np.ndarray:
     """Points of the outline (..., M, 2) in face units -> frame pixels: only the chin follows the nose a little."""
     x, y = points[..., 0], points[..., 1]
     yaw, pitch = (np.asarray(v)[..., None] for v in (pose.yaw, pose.pitch))
@@ -97,7 +110,7 @@ def _chin_depth(y: np.ndarray) -> np.ndarray:
     return _CHIN_DEPTH * smoothstep(0.2, 1.6, y)
 
 
-def place(points: np.ndarray, pose: Pose) -> np.ndarray:
+def place(points: np.ndarray, pose: Pose | PoseTrack) -> np.ndarray:
     """Points (..., M, 2) of the turned head in face units -> frame pixels: roll, size and position only."""
     roll, scale = np.asarray(pose.roll)[..., None], np.asarray(pose.scale)[..., None]
     cosine, sine = np.cos(roll) * scale, np.sin(roll) * scale

@@ -1,6 +1,6 @@
 """Drawing primitives on a canvas measured in face units.
 
-Face units: origin midway between the pupils, x to the right of the picture, y down, 1 = distance between the pupils.
+Face units: origin midway between the pupils, x to the right of the frame, y down, 1 = distance between the pupils.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
+Number = float | np.floating | np.ndarray
 
 _SUBPIXEL_BITS = 4  # polygon corners are rounded to 1/16 pixel
 
@@ -72,7 +74,7 @@ def stroke(canvas: np.ndarray, lines: list[np.ndarray], color: float | tuple, th
     )
 
 
-def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
+def smoothstep(low: Number, high: Number, value: np.ndarray) -> np.ndarray:
     """0 below ``low``, 1 above ``high``, a cubic between them; falls instead of rising when ``low`` > ``high``."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

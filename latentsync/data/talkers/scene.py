@@ -1,4 +1,4 @@
-"""What happens in front of the camera: people, how they move, where they stand, and the pictures of it.
+"""What happens in front of the camera: people, how they move, where they stand, and the frames of it.
 
 A scene is decided by its own seed and by the hard cases asked for, never by what is said in it.
 """
@@ -17,7 +17,7 @@ from latentsync.data.talkers.backdrop import paint_body, paint_hand, paint_room
 from latentsync.data.talkers.geometry import Articulation, landmarks
 from latentsync.data.talkers.head import Head, draw_layer
 from latentsync.data.talkers.identity import Identity
-from latentsync.data.talkers.pose import Pose
+from latentsync.data.talkers.pose import Pose, PoseTrack
 from latentsync.data.talkers.raster import smoothstep
 from latentsync.data.talkers.shading import Light, make_light
 
@@ -34,7 +34,7 @@ _BODY_FOLLOWS = 0.55  # share of the head's sideways movement that the shoulders
 class Events:
     """The hard cases of one shot, as spans in seconds from its start."""
 
-    absences: tuple[Span, ...] = ()  # the person is out of the picture
+    absences: tuple[Span, ...] = ()  # the person is out of the frame
     profiles: tuple[Span, ...] = ()  # turned to the side
     hands: tuple[Span, ...] = ()  # a hand lies before the mouth
 
@@ -45,7 +45,7 @@ class Actor:
 
     identity: Identity
     mouth: Articulation
-    pose: Pose
+    pose: PoseTrack
     home: np.ndarray  # (N, 2) where the shoulders belong, frame pixels
     closure: np.ndarray  # (N,) of the lids
     gaze: np.ndarray  # (N, 2)
@@ -63,7 +63,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Shot:
-    """One uncut piece of film. The last actor stands in front."""
+    """One uncut piece of video. The last actor stands in front."""
 
     width: int
     height: int
@@ -104,12 +104,12 @@ class Shot:
         return room, cast
 
     def _room(self, room: tuple[np.ndarray, int], index: int) -> np.ndarray:
-        picture, margin = room
+        image, margin = room
         x, y = self.sway[index]
         if not self.sway.any():
-            return picture[margin:-margin, margin:-margin].copy()
+            return image[margin:-margin, margin:-margin].copy()
         matrix = np.array([[1, 0, margin - x], [0, 1, margin - y]])
-        return cv2.warpAffine(picture, matrix, (self.width, self.height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        return cv2.warpAffine(image, matrix, (self.width, self.height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
 def stage(
@@ -120,7 +120,7 @@ def stage(
     events: Events,
     eye_distance: float | None = None,
 ) -> Shot:
-    """A shot of ``people``: the first one talks to the camera, a second one walks through the picture in front.
+    """A shot of ``people``: the first one talks to the camera, a second one walks through the frame in front.
 
     ``times`` (N,) s; each mouth is given at them; ``size`` width and height; ``eye_distance`` in pixels, None = chosen.
     """
@@ -161,7 +161,7 @@ def _act(
     return Actor(
         identity=identity,
         mouth=mouth,
-        pose=Pose(home_x + x, y, scale, roll, yaw, pitch),
+        pose=PoseTrack(home_x + x, y, scale, roll, yaw, pitch),
         home=shoulders,
         closure=posing.blinks(rng, times, seconds),
         gaze=posing.gaze(rng, times, seconds),
@@ -178,7 +178,7 @@ def ramp(times: np.ndarray, spans: tuple[Span, ...]) -> np.ndarray:
 
 
 def in_view(actors: tuple[Actor, ...], index: int, size: tuple[int, int]) -> np.ndarray:
-    """(N,) bool: the face of actor ``index`` is wholly in the picture, not turned away, not behind somebody."""
+    """(N,) bool: the face of actor ``index`` is wholly in the frame, not turned away, not behind somebody."""
     actor = actors[index]
     low, high = actor.landmarks.min(axis=1), actor.landmarks.max(axis=1)
     seen = (low > 0).all(axis=1) & (high < np.array(size) - 1).all(axis=1) & (np.abs(actor.pose.yaw) < _USABLE)
@@ -199,7 +199,7 @@ def _walk(times: np.ndarray, distance: float) -> np.ndarray:
 
 
 def _hand_pose(actor: Actor, index: int, height: int) -> Pose:
-    """The hand rises from below the picture to the mouth."""
+    """The hand rises from below the frame to the mouth."""
     pose = actor.pose.at(index)
     nose = actor.landmarks[index, 33]  # not the lips: where the hand lies must not depend on what is said
     up = float(actor.hand[index])

@@ -72,7 +72,7 @@ def _cast_shadow(height: np.ndarray, direction: np.ndarray, scale: float) -> np.
     depth = np.zeros_like(height)
     rows, columns = height.shape
     for step in np.linspace(0.08, 1, _SHADOW_STEPS) * _SHADOW_REACH:
-        shift = np.float32([[1, 0, direction[0] * step * scale], [0, 1, direction[1] * step * scale]])
+        shift = np.array([[1, 0, direction[0] * step * scale], [0, 1, direction[1] * step * scale]], np.float32)
         towards = cv2.warpAffine(
             height,
             shift,

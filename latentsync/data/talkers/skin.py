@@ -39,7 +39,7 @@ def lit_skin(identity: Identity, height: np.ndarray, grid: Grid, light: Light, r
     )
     blotches = smooth_noise(rng, (grid.height, grid.width), 0.35 * grid.scale, 4)
     albedo = mix(albedo, ruddy, np.clip(flush * identity.blush * 0.7 + 0.06 * blotches, 0, 1))
-    tired = sum(lump(x, y, (side * EYE_X, 0.17), (0.20, 0.07)) for side in (-1, 1))
+    tired = lump(x, y, (-EYE_X, 0.17), (0.20, 0.07)) + lump(x, y, (EYE_X, 0.17), (0.20, 0.07))
     albedo *= (1 - 0.10 * (0.5 + identity.age) * tired)[..., None]
     albedo *= (1 + 0.025 * smooth_noise(rng, (grid.height, grid.width), 0.05 * grid.scale, 2))[..., None]
     if identity.freckles:
@@ -86,13 +86,13 @@ def _nose(shape: FaceShape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _sockets(shape: FaceShape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    total = 0.0
+    total: np.ndarray | float = 0.0
     for side in (-1, 1):
         total = total - 0.15 * lump(x, y, (side * 0.47, -0.03), (0.25, 0.15))
         total = total + 0.07 * lump(x, y, (side * EYE_X, 0.0), (0.15, 0.12))
         total = total + 0.06 * lump(x, y, (side * 0.45, shape.brow_y + 0.05), (0.30, 0.08))
         total = total + 0.06 * lump(x, y, (side * 0.68, 0.44), (0.24, 0.20))
-    return total
+    return np.asarray(total)
 
 
 def _lower_face(shape: FaceShape, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -33,12 +33,12 @@ def synthesise(tracks: SpeechTracks, voice: Voice, seed: int, samples: int) -> n
     spoken = _through(source, formants * voice.tract, np.broadcast_to(_BANDWIDTHS, formants.shape))
     friction = hiss[1] * smooth(tracks.noise)
     rushing = _through(friction, np.minimum(tracks.noise_centre, 7200)[:, None], tracks.noise_width[:, None])
-    sound = spoken * 0.9 + np.diff(rushing, prepend=0.0) * 0.22
-    loud = sound[np.abs(sound) > 1e-4]
+    audio = spoken * 0.9 + np.diff(rushing, prepend=0.0) * 0.22
+    loud = audio[np.abs(audio) > 1e-4]
     if len(loud):
-        sound = sound * (_LEVEL / np.sqrt(np.mean(loud**2)))
-    sound = np.tanh(sound) + 2e-4 * rng.standard_normal(samples)  # limiter, and the hum of a quiet room
-    return sound.astype(np.float32)
+        audio = audio * (_LEVEL / np.sqrt(np.mean(loud**2)))
+    audio = np.tanh(audio) + 2e-4 * rng.standard_normal(samples)  # limiter, and the hum of a quiet room
+    return audio.astype(np.float32)
 
 
 def _pulses(pitch: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def _through(source: np.ndarray, frequencies: np.ndarray, bandwidths: np.ndarray
 def make_music(seed: int, samples: int) -> np.ndarray:
     """(samples,) float32: plucked chords over a beat, without a voice."""
     rng = np.random.default_rng([seed, 41])
-    sound = np.zeros(samples)
+    audio = np.zeros(samples)
     beat = int(AUDIO_RATE * rng.uniform(0.38, 0.55))
     key = rng.uniform(160, 260)
     chords = ((0, 4, 7), (9, 12, 16), (5, 9, 12), (7, 11, 14))
@@ -96,5 +96,5 @@ def make_music(seed: int, samples: int) -> np.ndarray:
                 pluck = pluck + 0.5 * np.sin(2 * np.pi * key / 2 * 2 ** (note / 12) * span) * decay**0.5
         tick = rng.standard_normal(4 * beat) * np.exp(-np.arange(4 * beat) / 250) * 0.4
         piece = (pluck + tick)[: samples - start]
-        sound[start : start + len(piece)] += piece
-    return (sound * (0.05 / max(np.sqrt(np.mean(sound**2)), 1e-9))).astype(np.float32)
+        audio[start : start + len(piece)] += piece
+    return (audio * (0.05 / max(np.sqrt(np.mean(audio**2)), 1e-9))).astype(np.float32)

@@ -61,7 +61,7 @@ def _clips(
                     fps=MODEL_FPS,
                     width=settings.alignment.resolution,
                     height=settings.alignment.resolution,
-                    sound_seconds=clip.seconds,
+                    audio_seconds=clip.seconds,
                     speaker=speaker_of(record.name, speakers_by_folder),
                     source=journal.name.removesuffix(".mp4"),
                 )

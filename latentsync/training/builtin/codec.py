@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from latentsync.checkpoint import load_codec, save_codec
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import FrameReader
-from latentsync.data.picture_dataset import ImageBatch, ImageDataset
+from latentsync.data.image_dataset import ImageBatch, ImageDataset
 from latentsync.errors import ConfigError
 from latentsync.face.mask import load_mask
 from latentsync.levels import normalize
@@ -79,7 +79,7 @@ class CodecTask:
 
     def loss(self, network: nn.Module, batch: ImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``."""
-        pixels = normalize(batch.pictures)
+        pixels = normalize(batch.images)
         restored, mean, log_variance = network(pixels)
         run = self._recipe.run
         picture = image_loss(restored, pixels, self._weight.to(pixels.device), run.edge_loss_weight)
@@ -139,7 +139,7 @@ class CodecTask:
             generator=torch.Generator(),
         )
         for batch in loader:
-            yield normalize(batch.pictures.to(device))
+            yield normalize(batch.images.to(device))
 
 
 def run_folder(recipe: CodecRecipe, name: str) -> Path:

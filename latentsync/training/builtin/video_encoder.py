@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from latentsync.atomic import atomic_file
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import FrameReader
-from latentsync.data.mouth_dataset import MouthBatch, MouthDataset
+from latentsync.data.image_dataset import MouthBatch, MouthDataset
 from latentsync.data.speech_dataset import MOUTH_NAMES
 from latentsync.errors import ConfigError
 from latentsync.levels import normalize
@@ -180,7 +180,7 @@ class VideoEncoderTask:
 
     def _seen(self, batch: MouthBatch) -> Tensor:
         """The pictures as the temporal loss gives them to the encoder: (B, 3, F, R, R) in [0, 1]."""
-        return encoder_input(normalize(batch.pictures), self._config.image_size)
+        return encoder_input(normalize(batch.images), self._config.image_size)
 
 
 def run_folder(recipe: VideoEncoderRecipe, name: str) -> Path:

@@ -74,5 +74,5 @@ def _pairs(
     frames = FrameReader(keep_bytes=int(data.frame_cache_gib * 2**30))
     common = (clips, data.view, frames, mels, negatives, seed)
     if latents is None:
-        return SyncNetDataset(*common, shuffled_sound=data.shuffled_sound, color_jitter=color_jitter)
-    return LatentPairs(latents, *common, shuffled_sound=data.shuffled_sound)
+        return SyncNetDataset(*common, shuffled_audio=data.shuffled_sound, color_jitter=color_jitter)
+    return LatentPairs(latents, *common, shuffled_audio=data.shuffled_sound)

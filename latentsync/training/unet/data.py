@@ -16,9 +16,8 @@ from torch.utils.data import Dataset
 from latentsync.checkpoint import sha256_file
 from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE, WINDOW_FRAMES
 from latentsync.data.array_cache import ArrayCache
-from latentsync.data.audio_features import AudioFeatureReader
 from latentsync.data.clip_dataset import SampleKey
-from latentsync.data.clip_reader import MEL_VERSION, MelReader
+from latentsync.data.clip_reader import MEL_VERSION, AudioFeatureReader, MelReader
 from latentsync.data.manifest import Clip
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.errors import ConfigError

@@ -15,8 +15,8 @@ from latentsync.checkpoint import load_videomae
 from latentsync.config import load_config
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import FrameReader
+from latentsync.data.image_dataset import MouthDataset
 from latentsync.data.manifest import read_manifest
-from latentsync.data.mouth_dataset import MouthDataset
 from latentsync.data.speech_dataset import MOUTH_NAMES
 from latentsync.data.talker_crops import TalkerCrops, make_talker_crops, true_mouth
 from latentsync.data.talkers.clip import make_talker
