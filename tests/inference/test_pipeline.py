@@ -11,41 +11,22 @@ import cv2
 import numpy as np
 import pytest
 
-from latentsync.constants import AUDIO_RATE
 from latentsync.face.align import FaceAligner
 from latentsync.face.color_match import NEUTRAL
-from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
-from latentsync.face.tracks import FaceTracks
-from latentsync.inference.faces import tracking_settings
-from latentsync.inference.options import SyncOptions
-from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode, frame_count
 from latentsync.types import AlignedFace, ArrayFrame
 from tests.inference.world import (
-    ClockAudio,
+    MASK,
     ColorShift,
     DrawnVideo,
     Identity,
     IndexPainter,
     KnownFaces,
+    sync,
     write_number,
 )
-
-MASK = load_mask("mask", 256)
-
-
-def sync(video, seconds, generator=None, detector=None, record=None, **options):
-    """All frames of a dub of ``video`` with ``seconds`` of sound, through stubs."""
-    seconds = Fraction(seconds)
-    pipeline = LipsyncPipeline(
-        lambda chosen, on_step: generator or Identity(), lambda waveform, chosen: ClockAudio(seconds), MASK
-    )
-    chosen = SyncOptions(check_output=False, **options)
-    tracks = FaceTracks(detector or KnownFaces(video), settings=tracking_settings(chosen))
-    waveform = np.zeros(int(seconds * AUDIO_RATE), np.float32)
-    return pipeline.sync(video, waveform, chosen, tracks, record)
 
 
 def check_indices(video, frames, passed=frozenset()):

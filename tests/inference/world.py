@@ -12,12 +12,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from latentsync.constants import AUDIO_RATE
 from latentsync.face.align import anchor_points, estimate_similarity
 from latentsync.face.detector import Detection
+from latentsync.face.mask import load_mask
+from latentsync.face.tracks import FaceTracks
+from latentsync.inference.faces import tracking_settings
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.types import ArrayFrame, VideoInfo
 
 BITS = 16
 BLOCK = 8  # pixels; survives an encoder
+MASK = load_mask("mask", 256)
 
 
 def face_landmarks(centre, size):
@@ -164,3 +171,15 @@ class ColorShift(Identity):
         faces = (super().__call__(windows) + 1) * 127.5
         shifted = faces * 0.9 + np.array([8, -5, 6], np.float32)[:, None, None]
         return np.clip(shifted, 0, 255) / 127.5 - 1
+
+
+def sync(video, seconds, generator=None, detector=None, record=None, **options):
+    """All frames of a dub of ``video`` with ``seconds`` of audio, through stubs."""
+    seconds = Fraction(seconds)
+    pipeline = LipsyncPipeline(
+        lambda chosen, on_step: generator or Identity(), lambda waveform, chosen: ClockAudio(seconds), MASK
+    )
+    chosen = SyncOptions(check_output=False, **options)
+    tracks = FaceTracks(detector or KnownFaces(video), settings=tracking_settings(chosen))
+    waveform = np.zeros(int(seconds * AUDIO_RATE), np.float32)
+    return pipeline.sync(video, waveform, chosen, tracks, record)

@@ -7,13 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
-from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
-from tests.golden import fill_by_rule, golden_arrays, rule_input
+from tests.golden import golden_arrays, rule_input
+from tests.models.networks import small_syncnet
 
-SMALL = {
-    "audio_encoder": {"in_channels": 1, "block_out_channels": [32, 64], "downsample_factors": [[16, 16], [5, 4]]},
-    "visual_encoder": {"in_channels": 12, "block_out_channels": [32, 64], "downsample_factors": [4, 4]},
-}
 MEL = rule_input("mel", (2, 1, 80, 52))
 
 
@@ -28,10 +24,6 @@ class Recorded(nn.Module):
     def forward(self, visual: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
         self.seen = visual, mel
         return self.visual, self.audio
-
-
-def small_syncnet() -> StableSyncNet:
-    return fill_by_rule(StableSyncNet(SyncNetConfig.from_dict(SMALL)))
 
 
 @pytest.mark.parametrize("side", [256, 512])

@@ -8,7 +8,7 @@ import torch
 from latentsync.losses.trepa import TrepaLoss, encoder_input
 from latentsync.models.videomae import VideoMAE
 from tests.golden import fill_by_rule, golden_arrays, relative_error, rule_input
-from tests.models.test_videomae import REDUCED, SMALL
+from tests.models.networks import REDUCED_VIDEOMAE, SMALL_VIDEOMAE
 
 
 def recorded(name: str) -> torch.Tensor:
@@ -18,7 +18,7 @@ def recorded(name: str) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def small() -> TrepaLoss:
-    return TrepaLoss(fill_by_rule(VideoMAE(SMALL)))
+    return TrepaLoss(fill_by_rule(VideoMAE(SMALL_VIDEOMAE)))
 
 
 def test_what_the_encoder_is_given_is_what_the_published_code_gives():
@@ -29,7 +29,7 @@ def test_what_the_encoder_is_given_is_what_the_published_code_gives():
 
 @torch.no_grad()
 def test_the_loss_is_the_published_one():
-    loss = TrepaLoss(fill_by_rule(VideoMAE(REDUCED)))
+    loss = TrepaLoss(fill_by_rule(VideoMAE(REDUCED_VIDEOMAE)))
     expected = golden_arrays("training/trepa")["trepa_loss"].tolist()
     assert loss(recorded("trepa_fake"), recorded("trepa_real")).tolist() == pytest.approx(expected, rel=1e-4)
 
@@ -44,7 +44,7 @@ def test_equal_clips_cost_nothing_and_each_clip_has_its_own_loss(small):
 
 
 def test_the_gradient_reaches_the_prediction_and_not_the_network_or_the_target():
-    encoder = fill_by_rule(VideoMAE(SMALL))
+    encoder = fill_by_rule(VideoMAE(SMALL_VIDEOMAE))
     fake, real = (rule_input(name, (1, 4, 3, 40, 40)).requires_grad_() for name in ("fake", "real"))
     TrepaLoss(encoder)(fake, real).sum().backward()
     assert fake.grad.abs().sum() > 0
@@ -55,6 +55,6 @@ def test_the_gradient_reaches_the_prediction_and_not_the_network_or_the_target()
 @torch.no_grad()
 def test_an_encoder_in_half_precision_gives_about_the_same_loss_in_single(small):
     fake, real = (rule_input(name, (1, 4, 3, 40, 40)) for name in ("fake", "real"))
-    half = TrepaLoss(fill_by_rule(VideoMAE(SMALL)).bfloat16())(fake, real)
+    half = TrepaLoss(fill_by_rule(VideoMAE(SMALL_VIDEOMAE)).bfloat16())(fake, real)
     assert half.dtype is torch.float32
     assert torch.allclose(half, small(fake, real), rtol=0.2)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers import AutoencoderTiny
 
 from latentsync.models.codec import LatentCodec
-from tests.golden import fill_by_rule, golden_arrays, golden_json, relative_error, rule_input
-
-
-def small_kl(**overrides: float) -> AutoencoderKL:
-    return fill_by_rule(AutoencoderKL(**golden_json("codec/tiny_kl"), **overrides))
+from tests.golden import fill_by_rule, golden_arrays, relative_error, rule_input
+from tests.models.networks import small_kl
 
 
 def small_tiny() -> AutoencoderTiny:

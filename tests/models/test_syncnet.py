@@ -9,60 +9,10 @@ import torch.nn.functional as F
 from latentsync.errors import ConfigError
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig, select_latent_input, select_visual_input
 from tests.golden import golden_arrays, relative_error, rule_input
-from tests.models.published import on_meta, published_shapes, rule_filled, shapes_of
+from tests.models.networks import AUDIO_16, BLOCKS, VISUAL_16, rule_syncnet
+from tests.models.published import on_meta, published_shapes, shapes_of
 
-AUDIO_16 = {
-    "in_channels": 1,
-    "block_out_channels": [32, 64, 128, 256, 512, 1024, 2048],
-    "downsample_factors": [[2, 1], 2, 2, 1, 2, 2, [2, 3]],
-    "attn_blocks": [0, 0, 0, 0, 0, 0, 0],
-    "dropout": 0.0,
-}
-VISUAL_16 = {
-    "in_channels": 48,
-    "block_out_channels": [64, 128, 256, 256, 512, 1024, 2048, 2048],
-    "downsample_factors": [[1, 2], 2, 2, 2, 2, 2, 2, 2],
-    "attn_blocks": [0, 0, 0, 0, 0, 0, 0, 0],
-    "dropout": 0.0,
-}
-BLOCKS = {
-    "16_latent": {
-        "audio_encoder": {
-            "in_channels": 1,
-            "block_out_channels": [32, 64, 128, 256, 512, 1024],
-            "downsample_factors": [[2, 1], 2, 2, 2, 2, [2, 3]],
-            "attn_blocks": [0, 0, 0, 0, 0, 0],
-            "dropout": 0.0,
-        },
-        "visual_encoder": {
-            "in_channels": 64,
-            "block_out_channels": [64, 128, 256, 256, 512, 1024],
-            "downsample_factors": [2, 2, 2, 1, 2, 2],
-            "attn_blocks": [0, 0, 0, 0, 0, 0],
-            "dropout": 0.0,
-        },
-    },
-    "16_pixel": {"audio_encoder": AUDIO_16, "visual_encoder": VISUAL_16},
-    "16_pixel_attn": {
-        "audio_encoder": AUDIO_16 | {"attn_blocks": [0, 0, 0, 1, 1, 0, 0]},
-        "visual_encoder": VISUAL_16 | {"attn_blocks": [0, 0, 0, 0, 1, 1, 0, 0]},
-    },
-    "25_pixel": {  # the published file has no attn_blocks, which stops the published code
-        "audio_encoder": {
-            "in_channels": 1,
-            "block_out_channels": [64, 128, 256, 256, 512, 1024],
-            "downsample_factors": [2, 2, 2, 2, 2, 2],
-            "dropout": 0.0,
-        },
-        "visual_encoder": {
-            "in_channels": 75,
-            "block_out_channels": [128, 128, 256, 256, 512, 512, 1024, 1024],
-            "downsample_factors": [[1, 2], 2, 2, 2, 2, 2, 2, 2],
-            "dropout": 0.0,
-        },
-    },
-}
-INPUTS = {  # picture, sound
+INPUTS = {  # visual, mel
     "16_latent": ((2, 64, 32, 32), (2, 1, 80, 52)),
     "16_pixel": ((2, 48, 128, 256), (2, 1, 80, 52)),
     "16_pixel_attn": ((2, 48, 128, 256), (2, 1, 80, 52)),
@@ -74,10 +24,6 @@ PARAMETERS = {
     "16_pixel_attn": 401_306_080,
     "25_pixel": 103_742_144,
 }
-
-
-def rule_syncnet(name: str) -> StableSyncNet:
-    return rule_filled(lambda: StableSyncNet(SyncNetConfig.from_dict(BLOCKS[name])))
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,8 @@ import torch.nn.functional as F
 
 from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from tests.golden import fill_by_rule, golden_arrays, relative_error, rule_input
+from tests.models.networks import REDUCED_VIDEOMAE, SMALL_VIDEOMAE
 from tests.models.published import on_meta, published_shapes, shapes_of
-
-# The network of the recorded numbers; its MLP is int(64 * 48 / 11) wide.
-REDUCED = VideoMAEConfig(embed_dim=64, depth=2, num_heads=4, mlp_dim=279)
-SMALL = VideoMAEConfig(
-    image_size=32, patch_size=16, num_frames=4, embed_dim=16, depth=2, num_heads=2, mlp_dim=32, num_classes=3
-)
 
 
 def recorded_clip(name: str) -> torch.Tensor:
@@ -28,7 +23,7 @@ def recorded_clip(name: str) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def reduced() -> VideoMAE:
-    return fill_by_rule(VideoMAE(REDUCED))
+    return fill_by_rule(VideoMAE(REDUCED_VIDEOMAE))
 
 
 def test_names_and_shapes_are_the_published_ones():
@@ -55,14 +50,14 @@ def test_a_shorter_clip_has_its_positions_interpolated_as_published(reduced):
 @pytest.mark.parametrize("frames", [2, 4, 6, 16])
 @torch.no_grad()
 def test_clips_of_any_length_in_whole_tokens(frames):
-    network = fill_by_rule(VideoMAE(SMALL))
+    network = fill_by_rule(VideoMAE(SMALL_VIDEOMAE))
     assert network(torch.rand(2, 3, frames, 32, 32)).shape == (2, 16)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 5, 32, 32), (1, 3, 4, 32, 48), (1, 3, 4, 64, 64)])
 def test_clips_that_do_not_fit_are_refused(shape):
     with pytest.raises(ValueError, match="32 x 32"):
-        VideoMAE(SMALL)(torch.rand(shape))
+        VideoMAE(SMALL_VIDEOMAE)(torch.rand(shape))
 
 
 @pytest.mark.parametrize("change", [{"embed_dim": 18}, {"image_size": 225}, {"num_frames": 15}])
@@ -72,13 +67,13 @@ def test_sizes_that_do_not_divide_are_refused(change):
 
 
 def test_positions_are_there_even_when_the_network_is_built_without_memory():
-    network = on_meta(lambda: VideoMAE(SMALL))
-    assert torch.equal(network.positions, VideoMAE(SMALL).positions)
+    network = on_meta(lambda: VideoMAE(SMALL_VIDEOMAE))
+    assert torch.equal(network.positions, VideoMAE(SMALL_VIDEOMAE).positions)
     assert "positions" not in network.state_dict()
 
 
 def test_gradient_checkpointing_gives_the_same_gradient_and_keeps_less():
-    network = fill_by_rule(VideoMAE(SMALL))
+    network = fill_by_rule(VideoMAE(SMALL_VIDEOMAE))
 
     def run() -> tuple[torch.Tensor, int]:
         kept: list[torch.Tensor] = []

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from latentsync.media.video import VideoFile
+from tests.media.hostile import web_page
 from tests.media.synthetic import tone, write_clip
-from tests.media.test_limits import web_page
 from tests.page.stage import STEPS, StageNetworks, green_people, wait_until
 
 TIMEOUT = 120_000  # ms; the machine may be busy

@@ -6,8 +6,7 @@ import pytest
 
 from latentsync.errors import StoppedError
 from latentsync.inference.job.progress import ProgressMeter, RunControl
-from tests.inference.test_pipeline import sync
-from tests.inference.world import DrawnVideo, Identity
+from tests.inference.world import DrawnVideo, Identity, sync
 
 
 def test_steps_of_the_network_count_as_frames_and_nothing_falls():

@@ -9,7 +9,7 @@ from latentsync.models.codec import LatentCodec
 from latentsync.training.latents.batch import draw_posterior, draw_step, encode_batch
 from latentsync.types import UNetBatch
 from tests.golden import rule_input
-from tests.models.test_codec import small_kl
+from tests.models.networks import small_kl
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -26,11 +26,8 @@ from latentsync.training.latents.batch import LatentBatch, StepDraws, drop_audio
 from latentsync.training.unet.objective import LossWeights, UNetObjective, trainable_parameters
 from latentsync.types import Losses, SampleOrigin, UNetBatch
 from tests.golden import fill_by_rule, golden_arrays, golden_json, relative_error, rule_input
-from tests.losses.test_sync import small_syncnet
+from tests.models.networks import REDUCED_VIDEOMAE, rule_syncnet, small_kl, small_syncnet
 from tests.models.published import on_meta, rule_lpips
-from tests.models.test_codec import small_kl
-from tests.models.test_syncnet import rule_syncnet
-from tests.models.test_videomae import REDUCED
 
 TOY = UNetConfig(block_out_channels=(16, 32), layers_per_block=1, cross_attention_dim=12, norm_num_groups=8)
 MEL_SHAPE = (2, 1, 80, 52)
@@ -107,7 +104,7 @@ def step() -> RecordedStep:
     judges = {
         "sync": PixelSyncLoss(rule_syncnet("16_pixel_attn")),
         "perceptual": PerceptualLoss(rule_lpips()),
-        "trepa": TrepaLoss(fill_by_rule(VideoMAE(REDUCED))),
+        "trepa": TrepaLoss(fill_by_rule(VideoMAE(REDUCED_VIDEOMAE))),
     }
     recording, draws = RecordingUNet(unet), recorded_draws()
     batch = encode_batch(codec, recorded_batch(), recorded_posterior())
