@@ -1,4 +1,4 @@
-"""The pipeline with stubs for the networks: what happens to every frame (USERS A1, A2, A3, A5, A17)."""
+"""The pipeline with stubs for the networks: what happens to every frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frame is shown when: exact lengths and orders for every mode and rate (USERS A2 arithmetic, A14)."""
+"""Which frame is shown when: exact lengths and orders for every mode and rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From files to a file with tiny networks: results, and what is said when something is wrong (A6, A9, A15-A18)."""
+"""From files to a file with tiny networks: results, and what is said when something is wrong."""
 
 from __future__ import annotations
 
@@ -410,7 +410,7 @@ def test_length_and_drift_of_a_variable_rate(media, checkpoints, tmp_path):
 
 
 def test_transparency_is_kept(checkpoints, tmp_path):
-    """The alpha plane of a ProRes 4444 clip comes out as it went in (A16)."""
+    """The alpha plane of a ProRes 4444 clip comes out as it went in."""
     drawn = DrawnVideo(8, 200, 200, face=90)
     alpha = np.add.outer(np.arange(200), np.arange(200)).astype(np.uint8)
     frames = [replace(frame, alpha=alpha) for frame in drawn.frames()]
@@ -428,7 +428,7 @@ def test_transparency_is_kept(checkpoints, tmp_path):
 
 
 def test_two_runs_at_once_in_one_folder(media, checkpoints, tmp_path):
-    """Neither sees the other's files, and both give what one alone gives (A5)."""
+    """Neither sees the other's files, and both give what one alone gives."""
     assert main(arguments(media, checkpoints, tmp_path / "alone.mp4")) == 0
     lines = [arguments(media, checkpoints, tmp_path / f"{k}.mp4") for k in range(2)]
     runs = [subprocess.Popen([sys.executable, "-m", "scripts.inference", *line], cwd=ROOT) for line in lines]
@@ -438,7 +438,7 @@ def test_two_runs_at_once_in_one_folder(media, checkpoints, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_length(checkpoints, tmp_path):
-    """Five times the sound: the peak of the process stays (A4; benchmarks/pipeline_memory.py has 10 min of 1080p)."""
+    """Five times the sound: the peak of the process stays (benchmarks/pipeline_memory.py has 10 min of 1080p)."""
     drawn = DrawnVideo(FRAMES, 640, 640, face=250)
     write_video(tmp_path / "video.mp4", drawn.frames(), drawn.info, EncodingOptions(preset="ultrafast"))
     faces = KnownFaces(drawn)
@@ -452,7 +452,7 @@ def test_memory_does_not_grow_with_the_length(checkpoints, tmp_path):
     assert peaks[1] - peaks[0] < 100, f"{peaks} MB; the 200 frames more are 123 MB as planes, 246 MB as RGB"
 
 
-# Kind of picture source, and of sound: whatever FFmpeg reads will do (A15).
+# Kind of picture source, and of sound: whatever FFmpeg reads will do.
 @pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mov", ".webm"])
 def test_containers(media, checkpoints, tmp_path, suffix):
     video = tmp_path / f"in{suffix}"
