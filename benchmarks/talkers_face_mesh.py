@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from latentsync.data.talkers.clip import TalkerClip, make_talker  # noqa: E402
+from latentsync.data.talkers.clip import TalkerClip, make_talker
 
 INNER_LIPS, FOREHEAD_CHIN = (13, 14), (10, 152)  # points of the mesh
 MESH_SIDE = 256

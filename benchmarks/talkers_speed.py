@@ -12,10 +12,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
+import cv2
+import numpy as np
 
-from latentsync.data.talkers.clip import make_talker  # noqa: E402
+from latentsync.data.talkers.clip import make_talker
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ def read_table(path: str | Path) -> dict[str, Any]:
             return {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  not a mapping
     try:
         table = torch.load(path, map_location="cpu", weights_only=True, mmap=kind is FileKind.TORCH)
-    except Exception as error:  # noqa: BLE001  a damaged pickle can fail in any way that Python knows
+    except Exception as error:  # a damaged pickle can fail in any way that Python knows
         if isinstance(error, pickle.UnpicklingError) and "global" in str(error):
             raise corrupt(
                 path,

@@ -10,7 +10,7 @@ _HOMES = {
     "LipsyncPipeline": "latentsync.inference.pipeline",
     "load_pipeline": "latentsync.inference.loading",
 }
-__all__ = ["LipsyncPipeline", "load_pipeline"]  # noqa: F822  resolved by __getattr__
+__all__ = ["LipsyncPipeline", "load_pipeline"]  # resolved by __getattr__
 
 
 def __getattr__(name: str) -> Any:

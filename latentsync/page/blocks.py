@@ -39,7 +39,7 @@ class PageBlocks(gr.Blocks):
         except gr.Error as error:
             error.print_exception = False
             raise
-        except Exception as error:  # noqa: BLE001  the page lives on, and says so
+        except Exception as error:  # the page lives on, and says so
             raise said(self.faults.sentence(error)) from error
 
     async def preprocess_data(
@@ -52,7 +52,7 @@ class PageBlocks(gr.Blocks):
             raise said(self.faults.sentence(error)) from error
         try:
             return await super().preprocess_data(block_fn, checked, state, explicit_call)
-        except Exception as error:  # noqa: BLE001  its own words name classes and paths
+        except Exception as error:  # its own words name classes and paths
             raise said(wording.NOT_UNDERSTOOD) from error
 
     def _checked(self, block_fn: Any, inputs: Sequence[Any]) -> list[Any]:

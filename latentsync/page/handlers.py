@@ -144,7 +144,7 @@ class Handlers:
                         yield str(report.video), wording.report(report.report, report.start), report.figures
                     else:
                         yield gr.skip(), wording.line(report), gr.skip()
-        except Exception as error:  # noqa: BLE001  a program gets a sentence too
+        except Exception as error:  # a program gets a sentence too
             raise said(self._faults.sentence(error, job.video, job.audio)) from error
 
     def _show(self, request: gr.Request, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:

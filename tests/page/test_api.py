@@ -77,7 +77,7 @@ def test_the_example_of_the_readme_runs_as_it_is(served, example, tmp_path, monk
     (tmp_path / "speech.wav").write_bytes(example.audio.read_bytes())
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(code.replace("http://127.0.0.1:7860", served[0]), names)  # noqa: S102  our own text
+    exec(code.replace("http://127.0.0.1:7860", served[0]), names)  # our own text
     assert Path(names["video"]).name == "in_dubbed.mp4" and VideoFile(names["video"]).info.n_frames == 50
     assert "50 frames" in names["report"] and names["figures"]["frames"] == 50
 

@@ -172,7 +172,7 @@ def connect(address: str | None, workers: int) -> dict[str, int]:
                 object_store_memory=_OBJECT_STORE,
                 logging_level=logging.ERROR,
             )
-        except Exception as error:  # noqa: BLE001  Ray gives its processes 30 s, and has no error of its own for it
+        except Exception as error:  # Ray gives its processes 30 s, and has no error of its own for it
             ray.shutdown()
             raise DeviceError(
                 f"Ray's processes did not start: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
