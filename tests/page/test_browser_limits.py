@@ -166,7 +166,7 @@ def evil(served):
     """A site of somebody else's, at another port of this machine: (its port, requests that it got)."""
 
     class Site(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802  the name that the library calls
+        def do_GET(self):
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
