@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentsync.face.backends.choice import load_detector
 from latentsync.face.detections_file import read_detections
 from latentsync.face.detector import Detection, FaceDetector
-from latentsync.face.detector_choice import load_detector
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks

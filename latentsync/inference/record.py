@@ -8,12 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from latentsync.inference.windows import PassedFrame
-
-if TYPE_CHECKING:
-    from latentsync.inference.compositing import GeneratedFrame
 
 T = TypeVar("T")
 
@@ -77,7 +74,7 @@ class RunRecord:
     batch_reductions: list[int] = field(default_factory=list)  # numbers of windows that did not fit into memory
     windows_redone_in_fp32: int = 0
 
-    def noting(self, frames: Iterator[GeneratedFrame | PassedFrame]) -> Iterator[GeneratedFrame | PassedFrame]:
+    def noting(self, frames: Iterator[T]) -> Iterator[T]:
         """Pass ``frames`` on and count them, with the ranges that pass through."""
         for frame in frames:
             if isinstance(frame, PassedFrame):
