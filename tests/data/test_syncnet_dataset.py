@@ -40,7 +40,7 @@ def pairs(world, clips=None, *, seed=7, keep_bytes=0, rule=None, **options) -> S
 
 
 def audio_start(clip, mel: torch.Tensor) -> int | None:
-    """The frame at which this window of sound starts in the clip."""
+    """The frame at which this window of audio starts in the clip."""
     whole = syncnet_mel(read_audio(clip.path))
     for start in range(clip.frames - VIEW.num_frames + 1):
         if np.array_equal(mel_window(whole, start), mel[0]):
@@ -186,8 +186,8 @@ def test_silence_is_a_reason(tmp_path):
 
 
 def test_short_sound_is_a_reason(tmp_path):
-    sound = np.random.default_rng(0).integers(-9000, 9000, (30 * 640, 1)).astype(np.int16)
-    write_clip(tmp_path / "brief.mp4", 48, size=(32, 32), sound=sound)
+    audio = np.random.default_rng(0).integers(-9000, 9000, (30 * 640, 1)).astype(np.int16)
+    write_clip(tmp_path / "brief.mp4", 48, size=(32, 32), sound=audio)
     clips = load_clips(tmp_path).clips
     with pytest.raises(DataError, match="too short: 30 frames with sound"):
         pairs((tmp_path, clips), clips)[0]

@@ -1,4 +1,4 @@
-"""Talkers as training clips: aligned, with sound, made once, with other people held out."""
+"""Talkers as training clips: aligned, with audio, made once, with other people held out."""
 
 from __future__ import annotations
 

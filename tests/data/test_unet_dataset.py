@@ -1,4 +1,4 @@
-"""Windows for the U-Net: target, mask, a reference that shares no frame, and the sound of each frame."""
+"""Windows for the U-Net: target, mask, a reference that shares no frame, and the audio of each frame."""
 
 from __future__ import annotations
 

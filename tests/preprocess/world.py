@@ -1,7 +1,7 @@
-"""A small world for the data pipeline: clips drawn in milliseconds, and judges that know how to read them.
+"""A small world for the data pipeline: clips drawn in milliseconds, and scorers that know how to read them.
 
-A clip is a flat picture whose hue is that of its shot, with a grey patch where the face's mouth will be. The patch is
-as bright as the sound of that frame is loud, so lips and sound agree exactly. A corner says how many faces there are.
+A clip is a flat image whose hue is that of its shot, with a grey patch where the face's mouth will be. The patch is
+as bright as the audio of that frame is loud, so lips and audio agree exactly. A corner says how many faces there are.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def draw_talk(
     size: tuple[int, int] = (WIDTH, HEIGHT),
     **written,
 ) -> Path:
-    """Write a clip of 25 frames/s; ``offset`` > 0: the sound comes so many frames early. ``cuts`` are frames.
+    """Write a clip of 25 frames/s; ``offset`` > 0: the audio comes so many frames early. ``cuts`` are frames.
 
     ``written`` goes to ``write_clip``.
     """
@@ -72,9 +72,9 @@ def draw_talk(
         frames = [cv2.resize(frame, size) for frame in frames]
     heard = np.zeros(n_frames) if silent else np.roll(levels, -offset)
     carrier = np.sin(2 * np.pi * 440 * np.arange(n_frames * 640) / AUDIO_RATE)
-    sound = np.rint(20_000 * np.repeat(heard, 640) * carrier).astype(np.int16)[:, None]
+    audio = np.rint(20_000 * np.repeat(heard, 640) * carrier).astype(np.int16)[:, None]
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_clip(path, frames, size=size, sound=sound, options={"crf": "12", "preset": "ultrafast"}, **written)
+    return write_clip(path, frames, size=size, sound=audio, options={"crf": "12", "preset": "ultrafast"}, **written)
 
 
 def _draw(level: float, faces: int, scene: int) -> np.ndarray:
@@ -87,7 +87,7 @@ def _draw(level: float, faces: int, scene: int) -> np.ndarray:
 
 
 class DrawnDetector:
-    """Sees as many faces as the corner of the picture says."""
+    """Finds as many faces as the corner of the image says."""
 
     name = "drawn"
 
@@ -108,12 +108,12 @@ class DrawnDetector:
 
 
 def envelope_score(frames: Sequence[np.ndarray], waveform: np.ndarray) -> SyncScore:
-    """Correlation of the patch's brightness with the sound's loudness at every shift; at best about 1."""
+    """Correlation of the patch's brightness with the audio's loudness at every shift; at best about 1."""
     side = len(frames[0])
     seen = np.array([frame[side // 2 : 3 * side // 4, side // 3 : 2 * side // 3].mean() for frame in frames])
     heard = np.abs(waveform[: len(seen) * 640].reshape(-1, 640)).mean(axis=1)
     n = min(len(seen), len(heard))
-    shifts = range(-REACH, REACH + 1)  # the sound of frame i + shift against the picture of frame i
+    shifts = range(-REACH, REACH + 1)  # the audio of frame i + shift against the image of frame i
     fits = []
     for shift in shifts:
         a = seen[max(0, -shift) : n - max(0, shift)]

@@ -1,4 +1,4 @@
-"""Talkers as a whole: reproducible, independent seeds, truth that holds of the pictures and the sound."""
+"""Talkers as a whole: reproducible, independent seeds, truth that holds of the images and the audio."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_chin_sinks_with_the_opening():
 
 
 def test_dark_pixels_of_the_mouth_follow_the_opening():
-    """The pictures show what the truth says: the dark of the cavity grows with the opening."""
+    """The images show what the truth says: the dark of the cavity grows with the opening."""
     clip = small(identity=7, scene=2, size=192, seconds=4)
     dark = []
     for frame, points in zip(clip.frames(), clip.landmarks, strict=True):
@@ -113,7 +113,7 @@ def test_dark_pixels_of_the_mouth_follow_the_opening():
 
 
 def voiced_energy(waveform: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Level of the sound below 1.2 kHz in the 40 ms around each time, (N,)."""
+    """Level of the audio below 1.2 kHz in the 40 ms around each time, (N,)."""
     spectrum = np.fft.rfft(waveform)
     spectrum[int(1200 * len(waveform) / AUDIO_RATE) :] = 0
     low = np.fft.irfft(spectrum, len(waveform)) ** 2
@@ -123,7 +123,7 @@ def voiced_energy(waveform: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def best_lag(clip: TalkerClip) -> int:
-    """Frames by which the sound has to be moved back to fit the opening best."""
+    """Frames by which the audio has to be moved back to fit the opening best."""
     times = np.arange(clip.n_frames) / float(clip.fps)
     scores = {
         lag: np.corrcoef(voiced_energy(clip.waveform, times[8:-8] + lag / float(clip.fps)), clip.opening[8:-8])[0, 1]

@@ -1,4 +1,4 @@
-"""Talkers on disk: the film, the truth beside it, the picture of many."""
+"""Talkers on disk: the video, the truth beside it, the image of many."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def test_film_and_truth_agree(tmp_path):
     assert (video.info.width, video.info.height, video.info.fps) == (96, 64, 25)
     assert len(frames) == clip.n_frames == 25
     assert np.abs(np.stack(frames).astype(int) - clip.pixels()).mean() < 3
-    sound = read_audio(tmp_path / "talker_0007_00003_offset.mp4")[: len(clip.waveform)]
-    assert np.corrcoef(sound, clip.waveform[: len(sound)])[0, 1] > 0.9  # lossy, but not a sample late
+    audio = read_audio(tmp_path / "talker_0007_00003_offset.mp4")[: len(clip.waveform)]
+    assert np.corrcoef(audio, clip.waveform[: len(audio)])[0, 1] > 0.9  # lossy, but not a sample late
     with np.load(tmp_path / "talker_0007_00003_offset.npz") as truth:
         assert np.array_equal(truth["landmarks"][0], clip.landmarks)
         assert np.array_equal(truth["opening"][0], clip.opening)

@@ -1,4 +1,4 @@
-"""What the talkers say: phones in time, mouths that close, sounds that differ."""
+"""What the talkers say: phones in time, mouths that close, voices that differ."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def say(*names: str, length: float = 0.2) -> Utterance:
 def spectrum_of(name: str) -> np.ndarray:
     """Level in dB of 20 bands up to 8 kHz in the middle of a long phone between vowels."""
     utterance = say("@", name, "@", length=0.4)
-    sound = synthesise(tracks(utterance, 1, PLAIN, 1.8), PLAIN, 1, int(1.8 * AUDIO_RATE))
-    middle = sound[int(0.8 * AUDIO_RATE) : int(1.0 * AUDIO_RATE)]
+    audio = synthesise(tracks(utterance, 1, PLAIN, 1.8), PLAIN, 1, int(1.8 * AUDIO_RATE))
+    middle = audio[int(0.8 * AUDIO_RATE) : int(1.0 * AUDIO_RATE)]
     power = np.abs(np.fft.rfft(middle * np.hanning(len(middle)))) ** 2
     return 10 * np.log10(np.array([band.mean() for band in np.array_split(power, 20)]) + 1e-6)
 
@@ -85,8 +85,8 @@ def test_sounds_of_different_mouths_differ():
 
 
 def test_formants_are_where_the_table_says():
-    sound = synthesise(tracks(say("a", length=0.6), 1, PLAIN, 1.2), PLAIN, 1, int(1.2 * AUDIO_RATE))
-    middle = sound[int(0.5 * AUDIO_RATE) : int(0.8 * AUDIO_RATE)]
+    audio = synthesise(tracks(say("a", length=0.6), 1, PLAIN, 1.2), PLAIN, 1, int(1.2 * AUDIO_RATE))
+    middle = audio[int(0.5 * AUDIO_RATE) : int(0.8 * AUDIO_RATE)]
     power = np.abs(np.fft.rfft(middle * np.hanning(len(middle)), 1 << 14)) ** 2
     frequency = np.fft.rfftfreq(1 << 14, 1 / AUDIO_RATE)
     around_first = power[(frequency > 560) & (frequency < 960)].mean()
@@ -96,8 +96,8 @@ def test_formants_are_where_the_table_says():
 @pytest.mark.parametrize("seed", range(4))
 def test_pitch_is_the_speakers(seed):
     voice = make_identity(seed).voice
-    sound = synthesise(tracks(say("a", length=0.6), 1, voice, 1.2), voice, 1, int(1.2 * AUDIO_RATE))
-    middle = sound[int(0.45 * AUDIO_RATE) : int(0.75 * AUDIO_RATE)]
+    audio = synthesise(tracks(say("a", length=0.6), 1, voice, 1.2), voice, 1, int(1.2 * AUDIO_RATE))
+    middle = audio[int(0.45 * AUDIO_RATE) : int(0.75 * AUDIO_RATE)]
     auto = np.correlate(middle, middle, "full")[len(middle) - 1 :]
     lags = np.arange(AUDIO_RATE // 350, AUDIO_RATE // 70)
     period = lags[np.argmax(auto[lags])]
@@ -107,7 +107,7 @@ def test_pitch_is_the_speakers(seed):
 
 def test_samples_are_fit_for_a_file():
     voice = make_identity(9).voice
-    sound = synthesise(tracks(compose(9, voice, 6), 9, voice, 6), voice, 9, 6 * AUDIO_RATE)
-    assert sound.dtype == np.float32 and sound.shape == (6 * AUDIO_RATE,)
-    assert np.abs(sound).max() <= 1
-    assert 0.02 < np.sqrt(np.mean(sound**2)) < 0.2
+    audio = synthesise(tracks(compose(9, voice, 6), 9, voice, 6), voice, 9, 6 * AUDIO_RATE)
+    assert audio.dtype == np.float32 and audio.shape == (6 * AUDIO_RATE,)
+    assert np.abs(audio).max() <= 1
+    assert 0.02 < np.sqrt(np.mean(audio**2)) < 0.2

@@ -14,7 +14,7 @@ from latentsync.inference.job.validation_video import open_validation_video
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.media.video import VideoFile
-from tests.data.talkers.film import write_film
+from tests.data.talkers.talker_video import write_talker_video
 from tests.inference.world import ClockAudio, ColorShift
 
 SIDE = 64
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-    return write_film(tmp_path_factory.mktemp("film"))
+    return write_talker_video(tmp_path_factory.mktemp("film"))
 
 
 def painting() -> LipsyncPipeline:

@@ -28,7 +28,7 @@ def test_the_manifest_is_what_training_takes(result, tmp_path, capsys):
 
 
 def test_copies_of_validation_clips_are_no_training_clips(tmp_path, capsys):
-    """Two files of other bytes and the same pictures and sound end on one side, whichever that is."""
+    """Two files of other bytes and the same images and audio end on one side, whichever that is."""
     raw = tmp_path / "raw"
     for seed in range(2):
         draw_talk(raw / f"{seed}.mp4", 1.4, seed=seed)

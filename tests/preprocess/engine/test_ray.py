@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class CrashingNetworks(DrawnNetworks):
-    """Dies with its process on pictures of two faces."""
+    """Dies with its process on images of two faces."""
 
     def __init__(self, settings, device):
         super().__init__(settings, device)

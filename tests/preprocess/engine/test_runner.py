@@ -111,10 +111,10 @@ def test_final_clips_are_what_training_takes(mixed):
         info = VideoFile(path).info
         assert (info.width, info.height, info.fps, info.n_frames) == (96, 96, 25, row.clip.frames)
         assert info.audio[0].sample_rate == 16_000
-        sound = read_audio(path)
-        assert len(sound) == 640 * row.clip.frames
+        audio = read_audio(path)
+        assert len(audio) == 640 * row.clip.frames
         frames = [frame.pixels for frame in VideoFile(path).frames()]
-        score = envelope_score(frames, sound)
+        score = envelope_score(frames, audio)
         assert score.offset_frames == 0, path
         assert score.confidence > 0.4, path
 

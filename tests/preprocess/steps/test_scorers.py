@@ -22,7 +22,7 @@ BUILTIN = Path(__file__).parents[3] / "checkpoints" / "builtin" / "syncnet.safet
 
 
 def test_the_published_score_is_wired_to_tracks_and_their_sound(monkeypatch):
-    """Two faces, one from frame 20 on: each is scored on its own frames and its own sound, and the mean counts."""
+    """Two faces, one from frame 20 on: each is scored on its own frames and its own audio, and the mean counts."""
     frames = [np.full((300, 400, 3), i, np.uint8) for i in range(100)]
     boxes = {i: [[20, 20, 150, 150]] + ([[200, 20, 340, 160]] if i >= 20 else []) for i in range(100)}
     asked = []
@@ -32,8 +32,8 @@ def test_the_published_score_is_wired_to_tracks_and_their_sound(monkeypatch):
         published_sync, "detect_faces", lambda network, batch: [np.array(boxes[int(f[0, 0, 0])], float) for f in batch]
     )
 
-    def score(network, crops, sound):
-        asked.append((sum(1 for _ in crops), len(sound) // 640))
+    def score(network, crops, audio):
+        asked.append((sum(1 for _ in crops), len(audio) // 640))
         return SyncScore(4.0 + len(asked), 2, 8.0)
 
     monkeypatch.setattr(published_sync, "sync_score", score)
@@ -48,23 +48,23 @@ def test_the_published_score_is_wired_to_tracks_and_their_sound(monkeypatch):
 def test_our_own_network_finds_offsets_to_the_frame(tmp_path):
     """On drawn people whom it has not been trained on, aligned as the pipeline does."""
     make_talker_crops(TalkerCrops(0, 2, 3.2, 64, seed=4_000_000), tmp_path, workers=1)
-    judge = OwnSyncScorer(BUILTIN, "cpu")
-    films = sorted(tmp_path.glob("*.mp4"))
-    for film, offsets in zip(films, ((-6, 0, 6), (-1, 3)), strict=True):
-        frames = [frame.pixels for frame in VideoFile(film).frames()]
-        sound = np.rint(read_audio(film) * 32767).astype(np.int16)
+    scorer = OwnSyncScorer(BUILTIN, "cpu")
+    videos = sorted(tmp_path.glob("*.mp4"))
+    for video, offsets in zip(videos, ((-6, 0, 6), (-1, 3)), strict=True):
+        frames = [frame.pixels for frame in VideoFile(video).frames()]
+        audio = np.rint(read_audio(video) * 32767).astype(np.int16)
         for offset in offsets:
-            score = judge(frames, shifted(sound, -offset).astype(np.float32) / 32768)
-            assert score.offset_frames == offset, film
-            assert score.confidence > 0.1, (film, offset)
+            score = scorer(frames, shifted(audio, -offset).astype(np.float32) / 32768)
+            assert score.offset_frames == offset, video
+            assert score.confidence > 0.1, (video, offset)
 
 
-def test_a_network_on_the_whole_face_judges_the_whole_face(tmp_path):
+def test_a_network_on_the_whole_face_scores_the_whole_face(tmp_path):
     network = write_whole_face(tmp_path / "whole.safetensors")
     seen = []
-    judge = OwnSyncScorer(tmp_path / "whole.safetensors", "cpu")
-    judge._sync.network.visual_encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    scorer = OwnSyncScorer(tmp_path / "whole.safetensors", "cpu")
+    scorer._sync.network.visual_encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     frames, samples = talking_square(0, 60)
-    assert -15 <= judge(list(frames), samples[:, 0].astype(np.float32) / 32768).offset_frames <= 15
+    assert -15 <= scorer(list(frames), samples[:, 0].astype(np.float32) / 32768).offset_frames <= 15
     assert seen[0].shape == (12, 48, 32, 32)
-    assert network.config == judge._sync.network.config
+    assert network.config == scorer._sync.network.config

@@ -11,8 +11,8 @@ from latentsync.preprocess.steps.step3_4_cut import mark_shots
 from latentsync.types import ArrayFrame
 
 
-def cuts_in(pictures) -> list[int]:
-    frames = [ArrayFrame(i, Fraction(i, 25), pixels) for i, pixels in enumerate(pictures)]
+def cuts_in(images) -> list[int]:
+    frames = [ArrayFrame(i, Fraction(i, 25), pixels) for i, pixels in enumerate(images)]
     marked = list(mark_shots(iter(frames), ShotSettings()))
     assert [frame.index for frame, _ in marked] == list(range(len(frames)))
     return [frame.index for frame, is_cut in marked if is_cut]
@@ -28,7 +28,7 @@ def test_the_frame_after_the_change_is_marked():
 
 
 def test_a_fade_and_a_flash_are_no_cuts():
-    fade = [picture for level in range(40, 200, 4) for picture in grey(level, 1)]
+    fade = [image for level in range(40, 200, 4) for image in grey(level, 1)]
     assert cuts_in(fade) == []
     assert len(cuts_in(grey(30, 20) + grey(255, 1) + grey(30, 20))) <= 1
 
@@ -41,5 +41,5 @@ def test_a_clip_shorter_than_the_window_has_no_cut():
 @pytest.mark.parametrize("seed", [3, 11, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20, 30))])
 def test_cuts_of_a_film_are_found_and_none_invented(seed):
     options = TalkerOptions(cuts=(1.0, 1.8, 2.6))
-    film = make_talker(seed, seed, seed, seconds=3.6, size=(192, 144), options=options)
-    assert cuts_in(film.frames()) == list(film.cuts)
+    video = make_talker(seed, seed, seed, seconds=3.6, size=(192, 144), options=options)
+    assert cuts_in(video.frames()) == list(video.cuts)

@@ -21,8 +21,8 @@ def job(tmp_path, **drawn) -> StepInput:
 
 
 def networks(score=None, quality=60.0) -> SimpleNamespace:
-    judge = (lambda frames, sound: score) if score is not None else envelope_score
-    return SimpleNamespace(sync_scorer=judge, quality_scorer=lambda frames: quality)
+    scorer = (lambda frames, audio: score) if score is not None else envelope_score
+    return SimpleNamespace(sync_scorer=scorer, quality_scorer=lambda frames: quality)
 
 
 @pytest.mark.parametrize("offset", range(-6, 7))
@@ -56,23 +56,23 @@ def test_what_does_not_fit_is_dropped(tmp_path, score, kind):
     assert not result.made
 
 
-def test_a_silent_clip_is_not_judged(tmp_path):
+def test_a_silent_clip_is_not_scored(tmp_path):
     work = job(tmp_path, silent=True)
     result = score_sync(work, small_settings(tmp_path), SimpleNamespace(sync_scorer=None))
     assert result.reason.startswith("silent")
 
 
 def test_shifting_there_and_back_keeps_the_middle():
-    sound = np.arange(1, 20 * 640 + 1).astype(np.int16)
+    audio = np.arange(1, 20 * 640 + 1).astype(np.int16)
     for frames in range(-6, 7):
-        back = shifted(shifted(sound, frames), -frames)
+        back = shifted(shifted(audio, frames), -frames)
         reach = abs(frames) * 640
-        assert np.array_equal(back[reach : len(sound) - reach], sound[reach : len(sound) - reach])
+        assert np.array_equal(back[reach : len(audio) - reach], audio[reach : len(audio) - reach])
 
 
 @pytest.mark.parametrize(("quality", "kept"), [(39.9, False), (40.0, True)])
-def test_quality_is_judged_by_three_frames(tmp_path, quality, kept):
+def test_quality_is_scored_by_three_frames(tmp_path, quality, kept):
     seen = []
-    judge = SimpleNamespace(quality_scorer=lambda frames: seen.append(len(frames)) or quality)
-    result = score_quality(job(tmp_path), small_settings(tmp_path), judge)
+    scorer = SimpleNamespace(quality_scorer=lambda frames: seen.append(len(frames)) or quality)
+    result = score_quality(job(tmp_path), small_settings(tmp_path), scorer)
     assert (bool(result.made), seen) == (kept, [3])

@@ -24,7 +24,7 @@ from latentsync.training.unet.alarm import Alarm
 from latentsync.training.unet.run import train_unet
 from latentsync.training.unet.task import UNetTask
 from latentsync.types import ArrayFrame
-from tests.data.talkers.film import write_film
+from tests.data.talkers.talker_video import write_talker_video
 from tests.training.tiny_unet import ROOT, write_networks
 
 SMALL = [
@@ -55,7 +55,7 @@ def networks(folder) -> list[str]:
 
 @pytest.fixture(scope="module")
 def film(folder) -> tuple[Path, Path]:
-    return write_film(folder / "film", fps=30)
+    return write_talker_video(folder / "film", fps=30)
 
 
 def recipe_of(folder: Path, networks: list[str], *overrides: str) -> UNetRecipe:

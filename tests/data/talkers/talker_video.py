@@ -1,4 +1,4 @@
-"""A talker as a user's video: the film, and a file with the faces of its frames."""
+"""A talker as a user's video: an MP4, and a file with the faces of its frames."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
 
 
-def write_film(folder: Path, seconds: float = 1.2, size: int = 96, fps: int = 25, seed: int = 5) -> tuple[Path, Path]:
-    """Paths of an MP4 with sound and of its faces, for ``--detector``."""
+def write_talker_video(
+    folder: Path, seconds: float = 1.2, size: int = 96, fps: int = 25, seed: int = 5
+) -> tuple[Path, Path]:
+    """Paths of an MP4 with audio and of its faces, for ``--detector``."""
     folder.mkdir(parents=True, exist_ok=True)
     clip = write_talker(folder, 0, seed, "plain", seconds, (size, size), Fraction(fps), crf=16)
-    (film,) = folder.glob("*.mp4")
-    faces = film.with_name("faces.npz")
+    (video,) = folder.glob("*.mp4")
+    faces = video.with_name("faces.npz")
     write_detections(
         faces,
         {
@@ -25,4 +27,4 @@ def write_film(folder: Path, seconds: float = 1.2, size: int = 96, fps: int = 25
             for number, points in enumerate(clip.landmarks)
         },
     )
-    return film, faces
+    return video, faces
