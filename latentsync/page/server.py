@@ -18,6 +18,7 @@ from latentsync.errors import ServerError
 from latentsync.page.jobs import JobQueue
 from latentsync.page.listener import bind, listening
 from latentsync.page.login import Accounts, Login, user_of
+from latentsync.page.memory import FreedMemory
 from latentsync.page.origins import OwnOrigin, TrustedHosts, is_everywhere, is_loopback, own_addresses
 from latentsync.page.page_folder import page_folder
 from latentsync.page.routes import OpenRoutes, Understood
@@ -68,6 +69,9 @@ def serving(jobs: JobQueue, settings: ServerSettings | None = None, preset: str 
         folders = VisitorFolders(storage, KEEP_SECONDS)
         stack.callback(folders.close)
         folders.keep_clean()
+        memory = FreedMemory(is_idle=lambda: not len(jobs))
+        stack.callback(memory.close)
+        memory.keep_looking()
         blocks, app = mount(jobs, folders, preset, settings.accounts is not None)
         guarded = guard(app, blocks, storage, hosts, settings.accounts, settings.uploads, jobs.limits.bytes)
         stack.enter_context(listening(guarded, sock))

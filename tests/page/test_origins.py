@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, ServerError
 from latentsync.page.origins import TrustedHosts, parse_authority
 from latentsync.page.server import ServerSettings, who_can_reach
 from tests.page.stage import stage
@@ -175,3 +175,31 @@ def test_what_is_no_host_is_refused(name):
 )
 def test_names_and_ports(text, parsed):
     assert parse_authority(text) == parsed
+
+
+def test_a_shared_page_answers_to_its_public_name(example, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    asked = []
+    monkeypatch.setattr("gradio.networking.setup_tunnel", lambda *place: asked.append(place) or "http://1f.gradio.live")
+    with stage(example, server=ServerSettings(share=True)) as (address, _):
+        assert address == "https://1f.gradio.live/"
+        host, port, *_ = asked[0]
+        local = f"http://{host}:{port}/"
+        for headers in ({"Host": "1f.gradio.live"}, {"X-Forwarded-Host": "1f.gradio.live"}):
+            answer = httpx.post(
+                local + POST, json=BODY, headers=headers | {"Origin": "https://1f.gradio.live"}, timeout=TIMEOUT
+            )
+            assert answer.status_code == 200
+        other = httpx.get(local, headers={"Host": "2e.gradio.live"}, timeout=TIMEOUT)
+        assert other.status_code == 403
+
+
+def test_a_page_that_cannot_be_shared_is_not_served(example, tmp_path, monkeypatch):
+    def fail(*place):
+        raise RuntimeError("Could not get share link from Gradio API Server.")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("gradio.networking.setup_tunnel", fail)
+    with pytest.raises(ServerError, match="gave no public address"), stage(example, server=ServerSettings(share=True)):
+        pass
+    assert not list(tmp_path.iterdir())
