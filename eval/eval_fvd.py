@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from latentsync.atomic import write_text
-from latentsync.errors import LatentSyncError
+from latentsync.errors import run_command
 
 AUXILIARY = Path(__file__).parents[1] / "checkpoints" / "auxiliary"
 
@@ -59,12 +59,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0, or that of the error."""
-    try:
-        run(parse_arguments(arguments))
-    except LatentSyncError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_command(lambda: run(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

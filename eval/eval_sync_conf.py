@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from latentsync.atomic import write_text
-from latentsync.errors import LatentSyncError
+from latentsync.errors import run_command
 
 AUXILIARY = Path(__file__).parents[1] / "checkpoints" / "auxiliary"
 
@@ -75,11 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0, 1 if a video could not be scored, or that of the error."""
-    try:
-        return run(parse_arguments(arguments))
-    except LatentSyncError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    return run_command(lambda: run(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from latentsync.errors import LatentSyncError
+from latentsync.errors import run_command
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 PUBLISHED_SYNCNET = CHECKPOINTS / "stable_syncnet.pt"
@@ -98,12 +98,7 @@ def run(options: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0, or that of the error."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    try:
-        run(parse_arguments(arguments))
-    except LatentSyncError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_command(lambda: run(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,10 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentsync.errors import DataError, LatentSyncError
+from latentsync.errors import DataError, LatentSyncError, run_command
 from latentsync.inference.options import DEEPCACHE_INTERVAL, DEFAULT_SEED, PRESETS, apply_preset
 from latentsync.stream import exit_process
 
@@ -131,11 +130,7 @@ def link(folder: Path, name: str, target: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0, 1 if a video failed, or that of the error."""
-    try:
-        return run(parse_arguments(arguments))
-    except LatentSyncError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    return run_command(lambda: run(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

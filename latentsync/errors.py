@@ -1,10 +1,13 @@
 """Named errors: what went wrong, with which file, and what to do about it.
 
 Library code raises these; a caller prints ``str(error)`` (one sentence, then the remedy) and exits with
-``error.exit_code``. Nothing here is raised for a bug of ours: those stay ordinary exceptions.
+``error.exit_code``, as ``run_command`` does. Nothing here is raised for a bug of ours: those stay ordinary exceptions.
 """
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Callable
 
 INTERRUPTED_EXIT_CODE = 130  # Ctrl-C, as shells report it
 
@@ -150,3 +153,12 @@ class StoppedError(LatentSyncError):
     """Whoever started the run has stopped it."""
 
     exit_code = INTERRUPTED_EXIT_CODE
+
+
+def run_command(command: Callable[[], int | None]) -> int:
+    """The exit code of a program: what ``command`` returns (None is 0), or that of an error, which is printed."""
+    try:
+        return command() or 0
+    except LatentSyncError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from latentsync.atomic import write_text
 from latentsync.config import load_config
-from latentsync.errors import DataError, LatentSyncError
+from latentsync.errors import DataError, run_command
 from latentsync.preprocess.audit.final_clips import make_manifest
 from latentsync.preprocess.audit.page import audit_page
 from latentsync.preprocess.audit.summary import audit
@@ -69,12 +69,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    try:
-        run(parse_arguments(arguments))
-    except LatentSyncError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_command(lambda: run(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

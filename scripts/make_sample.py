@@ -15,7 +15,7 @@ import numpy as np
 
 from latentsync.data.talkers.clip import TalkerClip, make_talker
 from latentsync.data.talkers.files import write_talker, write_wav
-from latentsync.errors import LatentSyncError
+from latentsync.errors import run_command
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
 
@@ -49,12 +49,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the three files go")
     arguments = parser.parse_args()
-    try:
-        make_sample(arguments.folder)
-    except LatentSyncError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_command(lambda: make_sample(arguments.folder))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from torchvision.models.inception import Inception3, InceptionA, InceptionC, Inc
 from latentsync.metrics.weights import load_published
 
 SIDE = 299  # pixels that images are resized to
-FEATURES = 2048
 _CLASSES = 1008
 
 

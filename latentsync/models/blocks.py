@@ -127,24 +127,31 @@ class Upsampler(nn.Module):
         return self.conv(F.interpolate(hidden, size=size, mode="nearest"))
 
 
+@dataclass(frozen=True, slots=True)
+class StageShape:
+    """What makes one level of the U-Net differ from another."""
+
+    in_channels: Sequence[int]  # of each layer
+    out_channels: int
+    attentions: int  # layers that have a transformer, the first ones
+    motion: bool  # whether all layers have a motion module
+    resampled: bool = False  # whether the level ends in a sampler
+
+
 class Stage(nn.Module):
-    """What the levels of the U-Net have in common: layers of a residual block, a transformer and a motion module.
+    """What the levels of the U-Net have in common: layers of a residual block, a transformer and a motion module."""
 
-    ``in_channels`` has one entry per layer. ``attentions`` may be fewer than the layers; the first layers have them.
-    """
-
-    def __init__(
-        self, config: UNetConfig, in_channels: Sequence[int], out_channels: int, *, attentions: int, motion: bool
-    ) -> None:
+    def __init__(self, config: UNetConfig, shape: StageShape) -> None:
         super().__init__()
+        channels = shape.out_channels
         time_channels = 4 * config.block_out_channels[0]
         heads, max_frames, groups = config.motion_num_attention_heads, config.max_frames, config.norm_num_groups
         self.resnets = nn.ModuleList(
-            ResidualBlock(channels, out_channels, time_channels, config) for channels in in_channels
+            ResidualBlock(entering, channels, time_channels, config) for entering in shape.in_channels
         )
-        self.attentions = nn.ModuleList(SpatialTransformer(out_channels, config) for _ in range(attentions))
+        self.attentions = nn.ModuleList(SpatialTransformer(channels, config) for _ in range(shape.attentions))
         self.motion_modules = nn.ModuleList(
-            MotionModule(out_channels, heads, max_frames, groups) for _ in in_channels if motion
+            MotionModule(channels, heads, max_frames, groups) for _ in shape.in_channels if shape.motion
         )
         self.gradient_checkpointing = False
 
@@ -166,18 +173,9 @@ class Stage(nn.Module):
 class DownStage(Stage):
     """A level on the way down; all but the lowest end in a downsampler."""
 
-    def __init__(
-        self,
-        config: UNetConfig,
-        in_channels: Sequence[int],
-        out_channels: int,
-        *,
-        attentions: int,
-        motion: bool,
-        downsample: bool,
-    ) -> None:
-        super().__init__(config, in_channels, out_channels, attentions=attentions, motion=motion)
-        self.downsamplers = nn.ModuleList([Downsampler(out_channels)] if downsample else [])
+    def __init__(self, config: UNetConfig, shape: StageShape) -> None:
+        super().__init__(config, shape)
+        self.downsamplers = nn.ModuleList([Downsampler(shape.out_channels)] if shape.resampled else [])
 
     def forward(self, hidden: Tensor, condition: Condition) -> list[Tensor]:
         """hidden (N, C_in, h, w) -> the outputs of all layers and of the downsampler, which goes on down."""
@@ -203,18 +201,9 @@ class MiddleStage(Stage):
 class UpStage(Stage):
     """A level on the way up, whose layers see what the way down gave; all but the highest end in an upsampler."""
 
-    def __init__(
-        self,
-        config: UNetConfig,
-        in_channels: Sequence[int],
-        out_channels: int,
-        *,
-        attentions: int,
-        motion: bool,
-        upsample: bool,
-    ) -> None:
-        super().__init__(config, in_channels, out_channels, attentions=attentions, motion=motion)
-        self.upsamplers = nn.ModuleList([Upsampler(out_channels)] if upsample else [])
+    def __init__(self, config: UNetConfig, shape: StageShape) -> None:
+        super().__init__(config, shape)
+        self.upsamplers = nn.ModuleList([Upsampler(shape.out_channels)] if shape.resampled else [])
 
     def forward(
         self, hidden: Tensor, skips: list[Tensor], condition: Condition, layers: slice = slice(None)

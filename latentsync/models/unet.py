@@ -13,7 +13,7 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from einops import rearrange
 from torch import Tensor, nn
 
-from latentsync.models.blocks import Condition, DownStage, JointGroupNorm, MiddleStage, Stage, UpStage
+from latentsync.models.blocks import Condition, DownStage, JointGroupNorm, MiddleStage, Stage, StageShape, UpStage
 from latentsync.models.unet_config import UNetConfig
 from latentsync.types import FeatureCache
 
@@ -36,9 +36,9 @@ class UNet3D(nn.Module):
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
         self.time_proj = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0])
-        self.down_blocks = nn.ModuleList(_down_stages(config))
-        self.mid_block = MiddleStage(config, [widths[-1]] * 2, widths[-1], attentions=1, motion=False)
-        self.up_blocks = nn.ModuleList(_up_stages(config))
+        self.down_blocks = nn.ModuleList(DownStage(config, shape) for shape in _down_shapes(config))
+        self.mid_block = MiddleStage(config, StageShape([widths[-1]] * 2, widths[-1], attentions=1, motion=False))
+        self.up_blocks = nn.ModuleList(UpStage(config, shape) for shape in _up_shapes(config))
         self.conv_norm_out = JointGroupNorm(config.norm_num_groups, widths[0], eps=config.norm_eps)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
         for parameter in (*self.conv_in.parameters(), *self.conv_out.parameters()):
@@ -106,36 +106,31 @@ class UNet3D(nn.Module):
         return (module for module in self.modules() if isinstance(module, Stage))
 
 
-def _down_stages(config: UNetConfig) -> list[DownStage]:
+def _down_shapes(config: UNetConfig) -> list[StageShape]:
+    widths, layers = config.block_out_channels, config.layers_per_block
     motion = config.use_motion_module and not config.motion_module_decoder_only
-    layers = config.layers_per_block
-    stages = []
-    previous = config.block_out_channels[0]
-    for level, width in enumerate(config.block_out_channels):
-        lowest = level == len(config.block_out_channels) - 1
-        channels = [previous] + [width] * (layers - 1)
-        attentions = 0 if lowest else layers
-        stages.append(DownStage(config, channels, width, attentions=attentions, motion=motion, downsample=not lowest))
-        previous = width
-    return stages
+    shapes = []
+    for level, width in enumerate(widths):
+        lowest = level == len(widths) - 1
+        in_channels = [widths[max(level - 1, 0)]] + [width] * (layers - 1)
+        shapes.append(StageShape(in_channels, width, 0 if lowest else layers, motion, resampled=not lowest))
+    return shapes
 
 
-def _up_stages(config: UNetConfig) -> list[UpStage]:
+def _up_shapes(config: UNetConfig) -> list[StageShape]:
     """Each layer takes the hidden state together with what one layer, sampler or ``conv_in`` gave on the way down."""
-    widths = config.block_out_channels
-    layers = config.layers_per_block + 1
-    stages = []
+    widths, layers = config.block_out_channels, config.layers_per_block + 1
+    shapes = []
     previous = widths[-1]
     for level in reversed(range(len(widths))):
-        width, lower = widths[level], widths[max(level - 1, 0)]
+        width, lowest = widths[level], level == len(widths) - 1
         hidden = [previous] + [width] * (layers - 1)
-        skips = [width] * (layers - 1) + [lower]
-        channels = [a + b for a, b in zip(hidden, skips, strict=True)]
-        attentions = 0 if level == len(widths) - 1 else layers
-        motion, upsample = config.use_motion_module, level > 0
-        stages.append(UpStage(config, channels, width, attentions=attentions, motion=motion, upsample=upsample))
+        skips = [width] * (layers - 1) + [widths[max(level - 1, 0)]]
+        in_channels = [a + b for a, b in zip(hidden, skips, strict=True)]
+        attentions = 0 if lowest else layers
+        shapes.append(StageShape(in_channels, width, attentions, config.use_motion_module, resampled=level > 0))
         previous = width
-    return stages
+    return shapes
 
 
 def _fold_audio(audio: Tensor | None) -> Tensor | None:

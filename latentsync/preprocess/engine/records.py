@@ -101,14 +101,6 @@ def read_journal(layout: Layout, source: str) -> Journal | None:
     return Journal(source, head["file"], head["name"], rows) if head is not None else None
 
 
-def journals(layout: Layout) -> Iterator[Journal]:
-    """Of all recordings, ordered by their hash."""
-    for path in sorted((layout.manifest / "clips").glob("??/*.jsonl")):
-        journal = read_journal(layout, path.stem)
-        if journal is not None:
-            yield journal
-
-
 def write_journal(layout: Layout, journal: Journal) -> None:
     """Replace a journal in one step."""
     lines = [json.dumps({"file": journal.file, "name": journal.name}, ensure_ascii=False)]
