@@ -70,6 +70,7 @@ class TalkerClip:
 
     @cached_property
     def n_frames(self) -> int:
+        """Of all shots."""
         return sum(len(shot) for shot in self.shots)
 
     @cached_property

@@ -59,6 +59,7 @@ class FaceShape:
 
     @property
     def bridge_y(self) -> float:
+        """Of landmark 27."""
         return -0.04
 
 

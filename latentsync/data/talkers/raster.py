@@ -27,6 +27,7 @@ class Grid:
 
     @classmethod
     def covering(cls, left: float, top: float, right: float, bottom: float, scale: float) -> Grid:
+        """The canvas that reaches from one corner to the other, in face units."""
         width, height = (int(np.ceil((hi - lo) * scale)) + 1 for lo, hi in ((left, right), (top, bottom)))
         return cls(left, top, width, height, scale)
 

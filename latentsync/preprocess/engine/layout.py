@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -43,10 +44,12 @@ class Layout:
 
     @property
     def manifest(self) -> Path:
+        """What is known of files and clips."""
         return self.output_dir / "manifest"
 
     @property
     def scratch(self) -> Path:
+        """Work in progress, a folder for each piece of it."""
         return self.manifest / "scratch"
 
     def file(self, step: str, clip: ClipRecord) -> Path:
@@ -70,14 +73,20 @@ class Layout:
 def input_files(folder: Path) -> Iterator[str]:
     """Names of all files below ``folder``, relative to it, folder by folder in a fixed order; of a folder that may not
     be listed, and of a link to a folder, which is not followed, its own name."""
-    entries = sorted(folder.iterdir(), key=lambda path: path.name)
-    yield from (path.name for path in entries if path.is_symlink() or not path.is_dir())
-    for path in entries:
-        if path.is_dir() and not path.is_symlink():
-            try:
-                yield from (f"{path.name}/{name}" for name in input_files(path))
-            except PermissionError:
-                yield path.name
+    pending = [""]  # folders, each with a slash at its end; any depth
+    while pending:
+        prefix = pending.pop()
+        try:
+            entries = sorted(os.scandir(folder / prefix), key=lambda entry: entry.name)
+        except OSError:
+            if not prefix:
+                raise
+            yield prefix.removesuffix("/")
+            continue
+        folders = [entry.is_dir(follow_symlinks=False) for entry in entries]
+        paths = [prefix + entry.name for entry in entries]
+        yield from (path for path, is_folder in zip(paths, folders, strict=True) if not is_folder)
+        pending += [f"{path}/" for path, is_folder in zip(paths, folders, strict=True) if is_folder][::-1]
 
 
 def as_text(name: str) -> str:

@@ -22,7 +22,10 @@ def input_size(folder: Path) -> tuple[int, int]:
     for name in input_files(folder):
         path = folder / name
         count += 1
-        n_bytes += path.stat().st_size if path.is_file() else 0
+        try:
+            n_bytes += path.stat().st_size if path.is_file() else 0
+        except OSError:  # step 1 says of this file why it cannot be read
+            continue
     return count, n_bytes
 
 

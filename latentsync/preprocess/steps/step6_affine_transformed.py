@@ -40,6 +40,7 @@ def run(job: StepInput, settings: PreprocessSettings, networks: StepNetworks) ->
 
 
 def aligned_frames(faces: Iterable[TargetFrame], side: int) -> Iterator[Frame]:
+    """The aligned face of every frame, ``side`` pixels wide. Raises ``NoFaceError`` at a frame without one."""
     aligner = FaceAligner(side)
     for target in faces:
         if target.face is None:
@@ -49,4 +50,5 @@ def aligned_frames(faces: Iterable[TargetFrame], side: int) -> Iterator[Frame]:
 
 
 def square_info(info: VideoInfo, side: int, n_frames: int) -> VideoInfo:
+    """What the aligned clip is, for the writer."""
     return replace(info, width=side, height=side, n_frames=n_frames, duration=n_frames / MODEL_FPS)
