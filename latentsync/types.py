@@ -309,7 +309,7 @@ class WindowGenerator(Protocol):
 
 @dataclass(slots=True)
 class FeatureCache:
-    """Deep features that a denoiser may keep from one step for the next ones (see ``diffusion.step_cache``).
+    """Deep features that a denoiser may keep from one step for the next ones (see ``diffusion.sampler``).
 
     If ``reuse`` is False, the denoiser computes everything and stores ``hidden``; if True, it starts from ``hidden``.
     """

@@ -53,14 +53,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line. Defaults of None mean: what the preset, the weights or the source say."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.inference",
-        description="Changes the mouth in a video so that it speaks a given sound track.",
+        description="Changes the mouth in a video so that it speaks the given audio.",
         epilog="Weights: python -m scripts.download_checkpoints. Exit codes: latentsync/errors.py.",
     )
     files = parser.add_argument_group("files")
     files.add_argument("--video_path", type=Path, required=True, help="video, picture or folder of pictures")
-    files.add_argument("--audio_path", type=Path, required=True, help="the sound that the mouth is to speak")
+    files.add_argument("--audio_path", type=Path, required=True, help="audio that the mouth is to speak")
     files.add_argument("--video_out_path", type=Path, required=True, help="result: .mp4 .mov .mkv .webm .avi")
-    files.add_argument("--report", type=Path, metavar="FILE", help="write a JSON account of the run")
+    files.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report of the run")
     files.add_argument("--overwrite", action="store_true", help="replace the result if it exists")
 
     model = parser.add_argument_group("model")
@@ -68,7 +68,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--inference_ckpt_path", type=Path, help="U-Net weights (checkpoints/latentsync_unet.pt)")
     model.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu (auto)")
-    model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds sound)")
+    model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds accurate)")
     model.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
 
     look = parser.add_argument_group("result")
@@ -78,7 +78,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help=f"sampler settings ({DEFAULT_PRESET}; {BUILTIN_PRESET} with the built-in models)",
     )
     look.add_argument("--inference_steps", type=int, help="denoising steps (20)")
-    look.add_argument("--guidance_scale", type=float, help="how strongly the mouth follows the sound, 1 to 3 (1.5)")
+    look.add_argument("--guidance_scale", type=float, help="how strongly the mouth follows the audio, 1 to 3 (1.5)")
     look.add_argument("--enable_deepcache", action="store_true", help="reuse deep features at two steps of three")
     look.add_argument("--seed", type=_seed, default=DEFAULT_SEED, help=f"-1: another every time ({DEFAULT_SEED})")
     look.add_argument("--batch", default="auto", help="windows of 16 frames generated together (auto)")
@@ -86,7 +86,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--length",
         choices=[mode.value for mode in LengthMode],
         default=LengthMode.PINGPONG.value,
-        help="how a video of another length than the sound is fitted (pingpong)",
+        help="how a video of another length than the audio is fitted (pingpong)",
     )
     look.add_argument(
         "--excerpt",
@@ -95,7 +95,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar=("FROM", "TO"),
         help="only these seconds of the result, to try a setting",
     )
-    look.add_argument("--no-output-check", action="store_true", help="keep what the network gives even if it is noise")
+    look.add_argument("--no-output-check", action="store_true", help="keep what the network gives, even noise")
     look.add_argument(
         "--compat",
         choices=[release.value for release in Compat],
@@ -104,7 +104,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
     face = parser.add_argument_group("face")
     face.add_argument("--face", default="largest", help="whom to dub: largest, index:N, or X,Y@SECONDS (largest)")
-    face.add_argument("--detector", default="auto", help="auto, face-alignment, yunet, or a track file (auto)")
+    face.add_argument("--detector", default="auto", help="auto, face-alignment, yunet, or a file of faces (auto)")
 
     encoding = parser.add_argument_group("encoding")
     encoding.add_argument(
@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # A polite end and a closed terminal are cleaned up after like Ctrl-C; what nohup has switched off stays off.
+    # Clean up after SIGTERM and a closed terminal as after Ctrl-C; a signal that nohup ignores stays ignored.
     for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):  # the latter is not on Windows
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)

@@ -1,5 +1,5 @@
-"""What the U-Net sees besides the noise, and the only place that knows the order of its 3 C + 1 input channels (13
-in every release).
+"""The images that condition the U-Net, and the only place that knows the order of its 3 C + 1 input channels (13 in
+every release).
 
 B windows · F frames · C latent channels · R face side · h = w = R/8
 """
@@ -16,10 +16,10 @@ from latentsync.constants import LATENT_DOWNSCALE
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """The picture side of the conditioning, in latent space; one dtype and device for all.
+    """The image conditioning in latent space; one dtype and device for all tensors.
 
-    ``keep_mask`` (B, 1, F, h, w), 1 = keep, 0 = generate; ``masked`` (B, C, F, h, w) latents of the faces with the area
-    to be generated blanked; ``reference`` (B, C, F, h, w) latents of the faces that show the identity.
+    ``keep_mask`` (B, 1, F, h, w), 1 = keep, 0 = generate; ``masked`` (B, C, F, h, w) latents of the masked faces;
+    ``reference`` (B, C, F, h, w) latents of the reference faces, which show the identity.
     """
 
     keep_mask: Tensor

@@ -1,6 +1,6 @@
-"""How much a loss on the one-step estimate counts at each noise level.
+"""The weight of a loss on the one-step estimate (``noise.estimate_clean``) at each noise level.
 
-The estimate of a very noisy window is a blur, and what a face loss says of a blur teaches little.
+The estimate of a very noisy window is a blur, and the gradient of a face loss on a blur is of little use.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from latentsync.errors import ConfigError
 
 LevelWeighting = Literal["uniform", "alpha_bar", "min_snr"]
 
-_MIN_SNR_GAMMA = 5.0  # signal-to-noise ratio above which no level gains any more (Hang et al. 2023)
+_MIN_SNR_GAMMA = 5.0  # signal-to-noise ratio above which the weight does not grow (Hang et al. 2023)
 
 
 def level_weights(alpha_bars: Tensor, weighting: LevelWeighting) -> Tensor:
-    """Weights (T,) of the T training steps whose remaining signal is ``alpha_bars`` (T,); their mean is 1.
+    """Weights (T,) of the T training steps with ``alpha_bars`` (T,), the share of signal that is left; their mean is 1.
 
     - ``uniform``: as published, every step the same;
-    - ``alpha_bar``: by the share of signal that is left;
-    - ``min_snr``: by the signal-to-noise ratio up to 5 (Hang et al. 2023, arXiv 2303.09556, for a prediction of x0).
+    - ``alpha_bar``: in proportion to alpha_bar;
+    - ``min_snr``: in proportion to the signal-to-noise ratio, at most 5 (Hang et al. 2023, arXiv 2303.09556, for a
+      prediction of x0).
 
     Raises ``ConfigError`` for any other name.
     """

@@ -1,8 +1,9 @@
-"""The noise that generation starts from and that training adds.
+"""Noise: drawn for generation and training, added to latents, and taken out again.
 
-B clips · F frames · C latent channels (4 in every release) · h, w latent cells. Drawn in float32 on the
-generator's own device, so a generator on the CPU gives the same noise for every device; moving the result is the
-caller's.
+B clips · F frames · C latent channels (4 in every release) · h, w latent cells. Noise is drawn in float32 on the
+generator's own device, so a generator on the CPU gives the same noise for every device; the caller moves the result.
+``alpha_bar`` (B,) is the share of the clean latents' variance that is left at each clip's time step:
+``make_scheduler("ddim").alphas_cumprod[timesteps]`` (Song et al. 2020, arXiv 2010.02502).
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from latentsync.constants import LATENT_CHANNELS
 def shared_noise(
     generator: torch.Generator, batch: int, frames: int, height: int, width: int, channels: int = LATENT_CHANNELS
 ) -> Tensor:
-    """One Gaussian frame for all frames of all clips, as the published pipeline starts from: (B, C, F, h, w), a view.
+    """The noise that the published pipeline starts from: one Gaussian frame for all frames of all clips.
 
-    A single (1, C, 1, h, w) draw. One draw serves a whole video: draw once and keep it for every window.
+    (B, C, F, h, w), a view of a single (1, C, 1, h, w) draw. One draw is enough for a whole video: keep it for every
+    window.
     """
     frame = _gaussian(generator, 1, channels, 1, height, width)
     return frame.expand(batch, -1, frames, -1, -1)
@@ -33,7 +35,7 @@ def mixed_noise(
     alpha: float = 1.0,
     channels: int = LATENT_CHANNELS,
 ) -> Tensor:
-    """Noise of unit variance that the frames of a clip have partly in common: (B, C, F, h, w), see ``mix_noise``.
+    """(B, C, F, h, w): noise of unit variance that the frames of a clip partly share, see ``mix_noise``.
 
     Draws the shared frame of each clip (B, C, 1, h, w) first, then the independent part (B, C, F, h, w).
     """
@@ -43,7 +45,7 @@ def mixed_noise(
 
 
 def mix_noise(shared: Tensor, independent: Tensor, alpha: float) -> Tensor:
-    """Mixed noise of PYoCo (Ge et al. 2023): the shared part has alpha^2 times the variance of the independent one.
+    """Mixed noise of PYoCo (Ge et al. 2023): the shared part has alpha^2 times the variance of the independent part.
 
     shared (B, C, 1, h, w), independent (B, C, F, h, w), both of unit variance -> (B, C, F, h, w) of unit variance.
     """
@@ -54,3 +56,24 @@ def mix_noise(shared: Tensor, independent: Tensor, alpha: float) -> Tensor:
 def _gaussian(generator: torch.Generator, batch: int, channels: int, frames: int, height: int, width: int) -> Tensor:
     shape = (batch, channels, frames, height, width)
     return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def add_noise(clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Clean latents and noise (B, C, F, h, w) -> noisy latents."""
+    signal, spread = _amplitudes(alpha_bar, clean.ndim)
+    return signal * clean + spread * noise
+
+
+def estimate_clean(noisy: Tensor, predicted_noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Noisy latents and the predicted noise (B, C, F, h, w) -> clean latents, in one step and not clamped.
+
+    An error of the prediction is multiplied by sqrt(1 / alpha_bar - 1): 14.6 times at the noisiest step.
+    """
+    signal, spread = _amplitudes(alpha_bar, noisy.ndim)
+    return (noisy - spread * predicted_noise) / signal
+
+
+def _amplitudes(alpha_bar: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
+    """Of signal and noise, (B, 1, ..., 1)."""
+    alpha_bar = alpha_bar.view(-1, *[1] * (ndim - 1))
+    return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()

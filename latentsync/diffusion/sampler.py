@@ -1,6 +1,10 @@
 """The denoising loop: from noise and conditioning to clean latents, for any callable that predicts noise.
 
-B windows · F frames · S audio tokens per frame · D their width · h, w latent cells
+B windows · F frames · C latent channels · S audio tokens per frame · D their width · h, w latent cells
+
+``StepCache`` reuses the U-Net's deep features over neighbouring steps (DeepCache, Ma et al. 2023). They change slowly
+from step to step, so only every so many steps compute the whole network; the steps between compute the outermost layers
+on the features kept from the last full step.
 """
 
 from __future__ import annotations
@@ -13,8 +17,7 @@ from torch import Tensor
 from latentsync.diffusion.conditioning import Conditioning, build_unet_input
 from latentsync.diffusion.schedule import make_scheduler
 from latentsync.diffusion.settings import SamplerSettings
-from latentsync.diffusion.step_cache import StepCache
-from latentsync.types import Denoiser
+from latentsync.types import Denoiser, FeatureCache
 
 
 @torch.no_grad()
@@ -26,18 +29,16 @@ def sample(
     settings: SamplerSettings,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """Denoise B windows together: audio (B, F, S, D), noise (B, 4, F, h, w) -> latents (B, 4, F, h, w).
+    """Denoise B windows together: audio (B, F, S, D), noise (B, C, F, h, w) -> latents (B, C, F, h, w).
 
-    All tensors share one dtype and device, which is also that of the result. Guidance (Ho and Salimans 2022) contrasts
-    the sound with tokens that are all zero, both halves in one call of 2 B, the zero half first; steps outside the
-    guidance band are one call of B.
-    ``on_step(index, latents)`` is called after each step. Waits for the device at no point of its own.
+    All tensors have one dtype and device, and so has the result. Guidance (Ho and Salimans 2022) contrasts the audio
+    with tokens that are all zero: one call with 2 B windows, those with zero tokens first. Steps outside the guidance
+    band are one call with B windows. ``on_step(index, latents)`` is called after each step. The loop itself never waits
+    for the device.
     """
     scheduler = make_scheduler(settings.scheduler)
     scheduler.set_timesteps(settings.steps)
-    timesteps = scheduler.timesteps.to(
-        noise.device
-    )  # the scheduler's own stay on the CPU, where it looks up its tables
+    timesteps = scheduler.timesteps.to(noise.device)  # the scheduler keeps its own on the CPU, as it keeps its tables
     cache = StepCache(settings.cache_interval)
     both = torch.cat([torch.zeros_like(audio), audio]) if settings.guided else audio
 
@@ -47,12 +48,36 @@ def sample(
         unet_input = build_unet_input(latents, conditioning)
         if guided:
             unet_input = torch.cat([unet_input, unet_input])
-        heard = both if guided else audio
-        predicted = denoiser(unet_input, timesteps[index], heard, feature_cache=cache.at(index, guided))
+        tokens = both if guided else audio
+        predicted = denoiser(unet_input, timesteps[index], tokens, feature_cache=cache.at(index, guided))
         if guided:
-            without, with_sound = predicted.chunk(2)
-            predicted = without + settings.guidance_scale * (with_sound - without)
+            unconditional, conditional = predicted.chunk(2)
+            predicted = unconditional + settings.guidance_scale * (conditional - unconditional)
         latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
         if on_step is not None:
             on_step(index, latents)
     return latents
+
+
+class StepCache:
+    """What the denoiser may reuse at each step of one sampling run. ``interval`` 1 is off; published: 3."""
+
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+        self._features = FeatureCache()
+        self._guided = True  # whether the kept features are of a guided step: twice the windows, with audio second
+
+    def at(self, index: int, guided: bool = True) -> FeatureCache | None:
+        """The cache to hand to the denoiser at step ``index`` (from 0), or None when caching is off.
+
+        ``guided``: whether the step is guided. At the first step without guidance the kept features of the windows with
+        audio are reused; at the first step with guidance the whole network runs.
+        """
+        if self._interval == 1:
+            return None
+        features = self._features
+        features.reuse = index % self._interval != 0 and (self._guided or not guided)
+        if features.hidden is not None and features.reuse and self._guided and not guided:
+            features.hidden = features.hidden.chunk(2)[1]
+        self._guided = guided
+        return features

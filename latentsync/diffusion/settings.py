@@ -1,4 +1,4 @@
-"""How to denoise, in plain values: a command line or a page can check them without loading torch."""
+"""How to denoise, as plain values: a command line or a page can check them without loading torch."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from math import isfinite
 from latentsync.diffusion.schedule import TRAINING_STEPS, SchedulerName, check_scheduler
 from latentsync.errors import ConfigError
 
-MAX_STEPS = TRAINING_STEPS - 2  # beyond, the offset of one leads past the last of the training steps
+MAX_STEPS = TRAINING_STEPS - 2  # with more, the offset of one leads beyond the last training step
 
 
 @dataclass(frozen=True)
 class SamplerSettings:
     """How to denoise. Raises ``ConfigError`` for values that make no sense.
 
-    ``guidance_scale``: how far to exaggerate what the sound adds; up to 1 guidance is off and a step costs half.
-    ``guidance_band``: training steps (least, most noise) within which a step is guided; 0 to 999 are all (Kynkäänniemi
-    et al. 2024, arXiv 2404.07724). ``cache_interval``: the whole network runs at every so manieth step (see
-    ``step_cache``); 1 = at each.
+    ``guidance_scale``: weight of the difference that the audio makes; up to 1 guidance is off and a step costs half.
+    ``guidance_band``: the training steps (least noise, most noise) between which a step is guided; 0 to 999 are all
+    (Kynkäänniemi et al. 2024, arXiv 2404.07724). ``cache_interval``: the whole network runs once in so many steps
+    (``sampler.StepCache``); 1 = at each.
     """
 
     scheduler: SchedulerName = "ddim"
@@ -46,14 +46,15 @@ class SamplerSettings:
 
     @property
     def guided(self) -> bool:
+        """Whether any step is guided."""
         return self.guidance_scale > 1.0
 
     @property
     def guided_share(self) -> float:
-        """Of the steps, about how many are guided, 0 to 1."""
+        """About which share of the steps is guided, 0 to 1."""
         low, high = self.guidance_band
         return (high + 1 - low) / TRAINING_STEPS if self.guided else 0.0
 
     def guided_at(self, timestep: int) -> bool:
-        """Whether the step at this training step contrasts the sound with silence."""
+        """Whether the step at this training step is guided."""
         return self.guided and self.guidance_band[0] <= timestep <= self.guidance_band[1]

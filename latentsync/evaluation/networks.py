@@ -19,7 +19,7 @@ from latentsync.config import load_config
 from latentsync.errors import ConfigError, WeightsMissingError
 from latentsync.evaluation.missing import Missing
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
-from latentsync.face.backends.choice import choose_detector, detector_files, load_detector
+from latentsync.face.backends import choose_detector, detector_files, load_detector
 from latentsync.face.detector import FaceDetector
 from latentsync.face.mask import OUTLINES, load_mask
 from latentsync.metrics.hyperiqa import HyperIQA, load_hyperiqa

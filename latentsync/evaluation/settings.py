@@ -29,7 +29,7 @@ class Setting(StrEnum):
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
     """``resolution``: side in pixels of the aligned faces that are compared; ``mask``: what counts as generated
-    (``face.mask``); ``face``: whose face is scored (``face.selection``); ``detector``: see ``face.backends.choice``;
+    (``face.mask``); ``face``: whose face is scored (``face.selection``); ``detector``: see ``face.backends``;
     ``stride``: frames from one to the next that the costly image metrics look at; ``fvd_first_frame``: see
     ``metrics.i3d``; ``seed`` of the bootstrap. Raises ``ConfigError`` for values that make no sense.
     """

@@ -1,4 +1,4 @@
-"""Which detection continues which track: by where the face must be by now, by its size and by its shape."""
+"""Which detection continues which track, by the predicted place of the face, its size and its shape."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latentsync.face.box import span_size
 from latentsync.face.detector import Detection
 
-REACH = 0.6  # face sizes that a face may be off its predicted place in the next frame
-REACH_GROWTH = 0.1  # more of it for every frame that it was not seen
+REACH = 0.6  # face sizes between the predicted place and the detection in the next frame, at most
+REACH_GROWTH = 0.1  # face sizes more for every frame without a detection
 MAX_SIZE_RATIO = 1.6
 MAX_SHAPE_DIFFERENCE = 0.6  # RMS over the landmarks, in face sizes
 VELOCITY_MEMORY = 0.5
-COAST_FRAMES = 25  # a face that was not seen for longer is a new one
-REFUSED = 1e6
+COAST_FRAMES = 25  # a track without a detection for longer ends
+REFUSED = 1e6  # cost of a pair that cannot be one face
 
 
 @dataclass(slots=True)
@@ -26,18 +27,18 @@ class _Track:
 
 
 class Associator:
-    """Gives the detections of consecutive frames the numbers of their tracks. Numbers are never used twice."""
+    """Numbers the tracks of the detections in consecutive frames. No number is used twice."""
 
     def __init__(self, first_number: int = 0) -> None:
         self._next = first_number
         self._tracks: list[_Track] = []
 
     def cut(self) -> None:
-        """Forget all tracks: what follows is another shot."""
+        """Forget all tracks: the next frame begins another shot."""
         self._tracks.clear()
 
     def update(self, position: int, detections: list[Detection]) -> list[int]:
-        """The track number of each detection in the frame at ``position`` (counting frames, ascending)."""
+        """The track number of each detection in frame number ``position``; positions ascend."""
         self._tracks = [track for track in self._tracks if position - track.position <= COAST_FRAMES]
         numbers = [-1] * len(detections)
         if self._tracks and detections:
@@ -56,22 +57,17 @@ class Associator:
 
 
 def _assign(costs: np.ndarray) -> list[tuple[int, int]]:
-    """Rows and columns of the cheapest assignment for costs (tracks, detections), as many as can be paired."""
+    """(row, column) pairs of the cheapest assignment for costs (tracks, detections), as many as can be paired."""
     if 1 in costs.shape:
         return [divmod(int(costs.argmin()), costs.shape[1])]
-    from scipy.optimize import linear_sum_assignment  # a second to import, and one face needs no choice
+    from scipy.optimize import linear_sum_assignment  # here: it takes a second to import, and one face needs no choice
 
     return [(int(row), int(column)) for row, column in zip(*linear_sum_assignment(costs), strict=True)]
 
 
-def _size(landmarks: np.ndarray) -> float:
-    """Root of the area that the landmarks span, px."""
-    return float(np.sqrt(np.prod(np.maximum(np.ptp(landmarks, axis=0), 1e-3))))
-
-
 def _cost(track: _Track, position: int, found: Detection) -> float:
     elapsed = position - track.position
-    size, found_size = _size(track.landmarks), _size(found.landmarks)
+    size, found_size = span_size(track.landmarks), span_size(found.landmarks)
     centre, found_centre = track.landmarks.mean(axis=0), found.landmarks.mean(axis=0)
     distance = float(np.linalg.norm(found_centre - centre - elapsed * track.velocity)) / size
     ratio = max(size, found_size) / min(size, found_size)

@@ -1,8 +1,8 @@
 """Light and color of a generated face brought to those of the frame around it.
 
-Just inside the border of the pasted area both pictures show the same skin, so the difference there is what the
-generator changed by mistake. One gain for all channels and one offset per channel describe it, fitted to that ring;
-Reinhard et al. 2001, "Color transfer between images", match the same two statistics over whole pictures.
+Just inside the border of the pasted area the face and the frame show the same skin, so a difference there is an error
+of the generator. One gain for all channels and one offset per channel are fitted to that ring; Reinhard et al. 2001,
+"Color transfer between images", match the same two statistics over whole images.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-GAIN_LIMITS = (0.8, 1.25)  # beyond them it is another picture, not another light
+GAIN_LIMITS = (0.8, 1.25)  # a larger difference is not one of light
 SHIFT_LIMIT = 32.0  # grey levels by which the mean of a channel may move
-UNEXPLAINED = (
-    0.7,
-    0.2,
-)  # share of the ring's variance left by the fit: no trust at the first, full trust at the second
-NOISE_LEVELS = 6.0  # grey levels of disagreement that never count against a fit
-PRIOR_LEVELS = 2.0  # spread, in grey levels, below which the ring says nothing about the gain
-OUTLIER = 3.0  # times the median error
+# Share of the ring's variance that the fit leaves: no correction from the first value, full correction to the second.
+UNEXPLAINED = (0.7, 0.2)
+NOISE_LEVELS = 6.0  # grey levels of error that do not count against a fit
+PRIOR_LEVELS = 2.0  # grey levels of spread below which the ring does not determine the gain
+OUTLIER = 3.0  # times the median error above which a pixel is left out
 MEMORY = 0.75  # share of the previous frame's correction
 
 
@@ -42,8 +40,8 @@ NEUTRAL = ColorFit(1.0, np.zeros(3, np.float32))
 def fit_color(generated: np.ndarray, original: np.ndarray) -> ColorFit:
     """The correction that brings ``generated`` to ``original``, both (n, 3) float32 grey levels of the same places.
 
-    Least squares with the gain drawn towards 1, without outliers (a moved jaw line, a hand) from the median difference.
-    If the two do not show the same thing, the correction fades out to none.
+    Least squares with a prior for a gain of 1, without the pixels that are far from the median difference (a moved jaw
+    line, a hand). The less of the difference the fit explains, the weaker is the correction.
     """
     if len(generated) < 16:
         return NEUTRAL
@@ -72,14 +70,14 @@ def _least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 class ColorSmoother:
-    """Keeps the correction from flickering: an exponential mean over the frames of one shot, begun anew at a cut."""
+    """Smooths the correction over time: an exponential mean over the frames of one shot, begun anew at a cut."""
 
     def __init__(self) -> None:
         self._last: ColorFit | None = None
         self._shot: int | None = None
 
     def next(self, fit: ColorFit, shot: int) -> ColorFit:
-        """The correction to use for the next frame, given the fit of that frame alone."""
+        """The smoothed correction of the next frame, given the fit of that frame alone."""
         if self._last is not None and shot == self._shot:
             fit = ColorFit(
                 MEMORY * self._last.gain + (1 - MEMORY) * fit.gain,

@@ -13,6 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from latentsync.face.box import pixels_in_box, transformed_box
 from latentsync.face.similarity import (
     TEMPLATE,
     anchor_points,
@@ -21,7 +22,6 @@ from latentsync.face.similarity import (
     crop_to_canvas,
     estimate_similarity,
     invert,
-    transform,
 )
 from latentsync.types import Compat
 
@@ -35,11 +35,11 @@ EDGE_DIVISOR = 20  # the soft border of the pasted rectangle is a twentieth of i
 class CompatGeometry:
     """How one release aligns and pastes, where it differs from the others."""
 
-    smooths_landmarks: bool  # the 68 points, over time
-    rounds_points: bool  # landmarks and anchors to whole pixels
+    smooths_landmarks: bool  # over time
+    rounds_points: bool  # landmarks and anchors, to whole pixels
     ddof: int  # of the standard deviation in the running offset
     crop_warp: int  # OpenCV interpolation, frame to crop and back
-    float_warp: bool  # warps floating-point pixels and truncates, instead of warping 8-bit pixels
+    float_warp: bool  # warps float pixels and truncates the result, instead of warping 8-bit pixels
     crop_resize: int  # OpenCV interpolation, crop to canvas
     paste_resize: Literal["bilinear", "bicubic"]  # canvas to crop, with antialiasing
 
@@ -52,7 +52,7 @@ GEOMETRIES = {
 
 
 class CompatMatrices:
-    """Landmarks of consecutive frames to matrices. Carries its state through a whole run, also over cuts."""
+    """Landmarks of consecutive frames to matrices. The state is kept through a whole run, also over cuts."""
 
     def __init__(self, compat: Compat, resolution: int) -> None:
         self._geometry = GEOMETRIES[compat]
@@ -116,15 +116,16 @@ def paste_compat(frame: np.ndarray, face: np.ndarray, matrix: np.ndarray, compat
     crop = _resize_antialiased(face.transpose(1, 2, 0), (width, height), release.paste_resize)
     if not release.float_warp:
         crop = _to_levels(crop).astype(np.uint8).astype(np.float32)
-    x0, y0, x1, y1 = _region(to_frame, (width, height), frame.shape)
-    if x1 <= x0 or y1 <= y0:
+    box = pixels_in_box(transformed_box(to_frame, (-1, -1, width, height)), frame.shape, margin=4)
+    if box is None:
         return frame.copy()
+    x0, y0, x1, y1 = box
     local = to_frame.copy()
     local[:, 2] -= (x0, y0)
     size = (x1 - x0, y1 - y0)
     warped = cv2.warpAffine(crop, local, size, flags=release.crop_warp, borderMode=cv2.BORDER_REPLICATE)
     warped = _to_levels(warped) if release.float_warp else np.clip(warped, 0, 255)
-    # The mask is cut by the frame's edges: what lies beyond them does not count into its area.
+    # The edges of the frame cut the mask: the part outside does not count in its area.
     inside = cv2.warpAffine(np.ones((height, width), np.float32), local, size, flags=release.crop_warp)
     inside = cv2.erode(inside, np.ones((2, 2), np.uint8))
     soft = _soften(inside)[..., None]
@@ -146,14 +147,6 @@ def _nose(points: np.ndarray, ddof: int) -> np.ndarray:
 
 def _to_levels(pixels: np.ndarray) -> np.ndarray:
     return np.clip(pixels / 2 + 0.5, 0, 1) * 255
-
-
-def _region(to_frame: np.ndarray, size: tuple[int, int], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    width, height = size
-    corners = transform(to_frame, np.array([[-1, -1], [width, -1], [-1, height], [width, height]], dtype=np.float64))
-    x0, y0 = np.clip(np.floor(corners.min(axis=0)) - 4, 0, (shape[1], shape[0])).astype(int)
-    x1, y1 = np.clip(np.ceil(corners.max(axis=0)) + 5, 0, (shape[1], shape[0])).astype(int)
-    return int(x0), int(y0), int(x1), int(y1)
 
 
 def _soften(inside: np.ndarray) -> np.ndarray:

@@ -1,15 +1,20 @@
-"""Detected faces on disk: what the cache keeps, and what a user may bring instead of a detector.
+"""Detected faces on disk: files that a user gives instead of a detector, and the cache from one run to the next.
 
-Two formats by the file's suffix, both in pixels of the frames and in frame numbers from 0:
+There are two formats, by the file's suffix, both in frame pixels and with frame numbers from 0:
 
-- ``.npz``: ``version`` (1,); ``frames`` (m,) numbers of all frames that were looked at; and one row per face in
+- ``.npz``: ``version`` (1,); ``frames`` (m,) numbers of all frames that a detector saw; and one row per face in
   ``frame`` (n,), ``box`` (n, 4), ``landmarks`` (n, 68, 2), ``score`` (n,).
 - ``.json``: ``{"version": 1, "frames": {"0": [{"box": [x0, y0, x1, y1], "landmarks": [[x, y], ...], "score": 0.9}]}}``;
-  ``box`` may be left out (the landmarks' own), and so may ``score`` (1).
+  ``box`` may be left out (then it is that of the landmarks), and so may ``score`` (1).
+
+The cache keeps detections under the content of the video and the name of the detector. Tracking and selection are
+cheap and computed anew, so a change of their settings needs no detection. A cache that cannot be used costs a note and
+time, never the run.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 import zlib
@@ -19,9 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from latentsync.atomic import atomic_file
+from latentsync.checkpoint.files import sha256_file
 from latentsync.errors import ConfigError
+from latentsync.face.box import box_around
 from latentsync.face.detector import Detection
 from latentsync.face.similarity import anchor_points
+from latentsync.runtime.cache_folder import faces_folder
 
 VERSION = 1
 
@@ -29,7 +37,7 @@ Detections = dict[int, list[Detection]]  # by frame number; an empty list means 
 
 
 def read_detections(path: Path) -> Detections:
-    """The faces in a file of either format. Raises ``ConfigError`` that names the file and what is wrong with it."""
+    """The faces in a file of either format. Raises ``ConfigError`` with the file and what is wrong with it."""
     try:
         found = _read_json(path) if path.suffix.lower() == ".json" else _read_npz(path)
     except FileNotFoundError as error:
@@ -94,10 +102,26 @@ def _read_json(path: Path) -> Detections:
 
 def _face(entry: dict) -> Detection:
     landmarks = np.array(entry["landmarks"], dtype=np.float32).reshape(-1, 2)
-    box = entry.get("box") or [*landmarks.min(axis=0), *landmarks.max(axis=0)]
+    box = entry.get("box") or box_around(landmarks)
     return Detection(np.array(box, dtype=np.float32), landmarks, float(entry.get("score", 1.0)))
 
 
 def _check_version(version: int) -> None:
     if version != VERSION:
         raise ValueError(f"version {version} instead of {VERSION}")
+
+
+def cache_path(video: Path, detector_name: str, folder: Path | None = None) -> Path:
+    """The cache file of a video, known by the SHA-256 of its content (about a second for 2 GB), and a detector."""
+    key = hashlib.sha256(f"{sha256_file(video)} {detector_name} {VERSION}".encode()).hexdigest()
+    return faces_folder(folder) / f"{key}.npz"
+
+
+def read_cache(path: Path) -> tuple[Detections, str]:
+    """The cached detections, and a note for the user if there is a file that cannot be read; it is ignored."""
+    try:
+        return (read_detections(path) if path.is_file() else {}), ""
+    except OSError as error:
+        return {}, f"The cached faces cannot be used and are detected again. {path}: {error.strerror}."
+    except ConfigError as error:
+        return {}, f"The cached faces cannot be used and are detected again. {error.message}"

@@ -1,4 +1,4 @@
-"""What finds faces: the protocol that back ends fulfil, and what they share."""
+"""Face detectors: what they find, and the protocol that every back end implements."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DOWNLOAD = "python -m scripts.download_checkpoints --for inference"
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One face in one frame. ``box`` (4,) x0, y0, x1, y1 and ``landmarks`` (68, 2) iBUG order: float32, frame pixels,
-    pixel centres at whole numbers. ``score`` in [0, 1].
+    """One face in one frame. ``box`` (4,) x0, y0, x1, y1 and ``landmarks`` (68, 2) in iBUG order are float32 in frame
+    pixels, with pixel centres at whole numbers. ``score`` in [0, 1].
     """
 
     box: np.ndarray
@@ -25,15 +25,15 @@ class Detection:
 
 
 class FaceDetector(Protocol):
-    """Finds all faces of single frames; keeps nothing from one frame to the next."""
+    """Finds all faces in single frames; keeps nothing from one frame to the next."""
 
-    name: str  # says weights, version and parameters: results under one name are interchangeable
+    name: str  # of weights, version and parameters: detectors of one name give the same results
 
     def detect(self, frames: list[Frame]) -> list[list[Detection]]:
-        """The faces of each frame, frames of one size; strongest first."""
+        """The faces of each frame, the most certain first. The frames have one size."""
         ...
 
 
 def find_weights(weights_dir: Path, names: tuple[str, ...]) -> Path | None:
-    """The first of the files ``names`` that is in ``weights_dir``."""
+    """The first of the files ``names`` that is in ``weights_dir``, or None."""
     return next((weights_dir / name for name in names if (weights_dir / name).is_file()), None)

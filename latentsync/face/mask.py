@@ -1,7 +1,7 @@
-"""Which part of the canvas the network generates: the four published outlines, or a picture of the user's.
+"""Which part of the canvas the network generates: the four published outlines, or a picture file of the user's.
 
-The outlines are kept as run lengths of rows at 256 px: a keep mask of 1 and 0. Other sizes are enlarged from these
-with Lanczos, as the published code does, which leaves soft edges.
+The outlines are stored as run lengths of rows at 256 px: a keep mask of 1 and 0. Other sizes are resized from these
+with Lanczos interpolation, as in the published code, which gives soft edges.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from latentsync.errors import ConfigError
 
 SIDE = 256  # pixels of the outlines below
 
-# (first row, first column, last column): a row's span holds until the next entry; the last entry closes the shape.
+# (first row, first column, last column): the span of columns holds until the next entry; the last entry ends the shape.
 JAW = (
     (128, 9, 247), (135, 9, 246), (136, 10, 246), (149, 10, 245), (150, 11, 245), (163, 11, 244), (164, 12, 244),
     (170, 12, 243), (171, 13, 243), (172, 13, 242), (173, 14, 242), (174, 14, 241), (175, 15, 241), (176, 15, 240),
@@ -49,35 +49,37 @@ OUTLINES = {"mask": (*CHEEKS, JAW), "mask2": (JAW,), "mask3": (MOUTH,), "mask4":
 def load_mask(name: str | Path, resolution: int) -> np.ndarray:
     """(1, R, R) float32 keep mask: 1 = keep, 0 = generate.
 
-    ``name``: 'mask', 'mask2', 'mask3' or 'mask4', with or without '.png', or the path of a picture (white = keep,
-    black = generate) of any square size. Raises ``ConfigError`` if there is no such mask or the picture cannot be used.
+    ``name``: 'mask', 'mask2', 'mask3' or 'mask4', with or without '.png', or the path of a picture file (white = keep,
+    black = generate) of any square size. Raises ``ConfigError`` if there is no such mask or the file cannot be used.
     """
     outline = OUTLINES.get(str(name).removesuffix(".png"))
-    picture = _read_picture(Path(name)) if outline is None else _draw(outline)
-    if picture.shape != (resolution, resolution):
-        picture = cv2.resize(picture, (resolution, resolution), interpolation=cv2.INTER_LANCZOS4)
-    return (picture.astype(np.float32) / 255)[None]
+    image = _read_image(Path(name)) if outline is None else _draw(outline)
+    if image.shape != (resolution, resolution):
+        image = cv2.resize(image, (resolution, resolution), interpolation=cv2.INTER_LANCZOS4)
+    return (image.astype(np.float32) / 255)[None]
 
 
 def _draw(outline: tuple) -> np.ndarray:
-    picture = np.full((SIDE, SIDE), 255, dtype=np.uint8)
+    image = np.full((SIDE, SIDE), 255, dtype=np.uint8)
     for spans in outline:
         for (row, first, last), (until, _, _) in zip(spans, spans[1:], strict=False):
-            picture[row:until, first : last + 1] = 0
-    return picture
+            image[row:until, first : last + 1] = 0
+    return image
 
 
-def _read_picture(path: Path) -> np.ndarray:
+def _read_image(path: Path) -> np.ndarray:
     if not path.is_file():
         raise ConfigError(
-            f"There is no mask {path}.", remedy=f"Use one of {', '.join(OUTLINES)}, or the path of a picture."
+            f"There is no mask {path}.", remedy=f"Use one of {', '.join(OUTLINES)}, or the path of a picture file."
         )
-    picture = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
-    if picture is None:
-        raise ConfigError(f"The mask {path} is not a picture.", remedy="Give a PNG: white = keep, black = generate.")
-    if picture.shape[0] != picture.shape[1]:
+    image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
+    if image is None:
         raise ConfigError(
-            f"The mask {path} is {picture.shape[1]} x {picture.shape[0]} px, not square.",
-            remedy="Draw it on the square canvas that aligned faces have.",
+            f"The mask {path} is not a picture file.", remedy="Give a PNG: white = keep, black = generate."
         )
-    return picture
+    if image.shape[0] != image.shape[1]:
+        raise ConfigError(
+            f"The mask {path} is {image.shape[1]} x {image.shape[0]} px, not square.",
+            remedy="Draw it as large as the square canvas of aligned faces.",
+        )
+    return image

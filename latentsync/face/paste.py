@@ -1,9 +1,9 @@
-"""A generated face back into its frame: only the area that the mask gives to the network, everything else bit for bit.
+"""A generated face back into its frame: only the area of the mask changes, everything else stays bit for bit.
 
-Whatever can be done on the small canvas is done there, before it is enlarged: the colors of the face are compared with
-those of the frame on the canvas that both share, and corrected on it. ``FacePaster`` splits the work so that a pipeline
-can spread it: ``compare`` and ``paste`` may run in any thread, the smoothing of the color correction between them runs
-in frame order. ``paste_face`` does all of it for one frame.
+Whatever can be done on the small canvas is done there: the colors of the face are compared with those of the frame, and
+corrected, before the face is warped into the frame. ``FacePaster`` splits the work so that a pipeline can use several
+threads: ``compare`` and ``paste`` may run in any thread; the smoothing of the color correction between them runs in
+frame order. ``paste_face`` does all of it for one frame.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from latentsync.face.box import pixels_in_box, transformed_box
 from latentsync.face.color_match import NEUTRAL, ColorFit, ColorSmoother, fit_color
 from latentsync.face.resample import warp
 from latentsync.face.similarity import invert, transform
 from latentsync.levels import denormalize_canvas, normalize_canvas
 from latentsync.types import AlignedFace, ArrayFrame, Box, Frame
 
-BORDER_MARGIN = 1.5  # canvas pixels: interpolation reaches one pixel (diagonally 1.41) beyond the area otherwise
+BORDER_MARGIN = 1.5  # canvas pixels that the pasted area is smaller: interpolation reaches 1.41 pixels beyond it
 RING = 0.06  # width of the ring in which colors are compared, as a share of the canvas side
-RING_SAMPLES = 400  # pixels that the color fit looks at, about; blurred as they are, those between say the same
-RING_BLUR = 0.02  # details finer than this share of the area's width are no matter of light
+RING_SAMPLES = 400  # about so many pixels go into the color fit; they are blurred, so more would add nothing
+RING_BLUR = 0.02  # width of the blur as a share of the area's width: finer details are not a matter of light
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,10 @@ class FacePaster:
         self._ring_box = (*np.maximum(ring.min(0) - reach, 0), *(ring.max(0) + reach + 1)) if len(ring) else None
 
     def compare(self, face: np.ndarray, aligned: AlignedFace, shape: tuple[int, ...]) -> ColorFit:
-        """What brings the colors of a generated ``face`` (3, R, R) float32 in [-1, 1] to those of its frame.
+        """The correction that brings the colors of a generated ``face`` (3, R, R) float32 in [-1, 1] to the frame's.
 
-        ``aligned`` is the face as it was in the frame, whose ``shape`` is (H, W, ...). Compared is a ring inside the
-        border, as far as the frame shows it, with details blurred away.
+        ``aligned`` is the face in the frame, whose ``shape`` is (H, W, ...). The two are compared, blurred, in a ring
+        inside the border of the pasted area, where the ring lies inside the frame.
         """
         if not self.settings.match_color or self._ring_box is None:
             return NEUTRAL
@@ -66,7 +67,7 @@ class FacePaster:
         return fit_color(generated, original)
 
     def _blurred(self, canvas: np.ndarray) -> np.ndarray:
-        """The part of a canvas (3, R, R) that holds the ring, as (h, w, 3) float32 grey levels without details."""
+        """The part of a canvas (3, R, R) that holds the ring, as (h, w, 3) float32 grey levels, blurred."""
         left, top, right, bottom = self._ring_box
         part = cv2.merge(list(denormalize_canvas(canvas[:, top:bottom, left:right])))
         return cv2.blur(part, (self._blur, self._blur))
@@ -82,9 +83,9 @@ class FacePaster:
     ) -> Frame:
         """The frame with the face (3, R, R) float32 in [-1, 1] in it, recolored by ``color``.
 
-        ``matrix`` (2, 3) maps frame pixels to canvas pixels. ``strength`` in [0, 1] weighs the face against the frame,
-        for ramps beside gaps. Pixels where ``protect`` (H, W) is true stay as they are, for things in front of the
-        mouth.
+        ``matrix`` (2, 3) maps frame pixels to canvas pixels. ``strength`` in [0, 1] is the weight of the face against
+        the frame, for ramps beside gaps. Pixels where ``protect`` (H, W) is true stay as they are: things in front of
+        the mouth.
         """
         box = self._area(matrix, frame.shape)
         if box is None or strength == 0:
@@ -98,21 +99,15 @@ class FacePaster:
             alpha[protect[y0:y1, x0:x1].astype(bool)] = 0
         levels = cv2.merge(list(np.clip(color.apply(denormalize_canvas(face)), 0, 255)))
         part = frame.region(box).astype(np.float32)
-        # Where alpha is 0 the weights give the frame's own value to 0.003 grey levels, which rounding takes away.
+        # Where alpha is 0 this gives the frame's own value to 0.003 grey levels, and rounding gives it exactly.
         blended = cv2.blendLinear(warp(levels, to_box, size, 127.5), part, alpha, 1 - alpha)
         return frame.patched(box, cv2.convertScaleAbs(np.maximum(blended, 0, out=blended)))  # rounds, stops at 255
 
     def _area(self, matrix: np.ndarray, shape: tuple[int, ...]) -> Box | None:
-        """The part of the frame that may change; None if there is none."""
+        """The pixels of the frame that may change; None if there are none."""
         if self._box is None:
             return None
-        left, top, right, bottom = self._box
-        corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]], dtype=np.float64)
-        seen = transform(invert(matrix), corners)
-        limits = (shape[1], shape[0])
-        x0, y0 = (int(v) for v in np.clip(np.floor(seen.min(axis=0)), 0, limits))
-        x1, y1 = (int(v) for v in np.clip(np.ceil(seen.max(axis=0)) + 1, 0, limits))
-        return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+        return pixels_in_box(transformed_box(invert(matrix), self._box), shape)
 
 
 def paste_face(
@@ -130,7 +125,8 @@ def paste_face(
     """A new frame (H, W, 3) uint8: ``frame`` with the generated face where ``keep_mask`` is 0, bit-equal elsewhere.
 
     ``face`` (3, R, R) float32 in [-1, 1]; ``matrix`` (2, 3) frame to canvas pixels; ``keep_mask`` (1, R, R) float32,
-    1 = keep. ``smoother`` steadies the color over the frames of a ``shot``. See ``FacePaster.paste`` for the rest.
+    1 = keep. ``smoother`` smooths the color correction over the frames of a ``shot``. See ``FacePaster.paste`` for the
+    rest.
     """
     paster, side = FacePaster(keep_mask, settings), keep_mask.shape[-1]
     seen = normalize_canvas(warp(frame, matrix, (side, side), 127).transpose(2, 0, 1))

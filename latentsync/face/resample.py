@@ -1,7 +1,7 @@
-"""Moving pixels through an affine map without aliasing: low-pass to what the target can hold, then one cubic step.
+"""Warping images by an affine matrix without aliasing: a low-pass filter, then one cubic interpolation.
 
-A Lanczos step of 8 taps takes five to seven times as long as the cubic one of 4 and brings real faces back from the
-canvas with 49 to 65 dB instead of 48 to 61.
+Lanczos interpolation with 8 taps takes five to seven times as long as the cubic one with 4, and brings real faces back
+from the canvas with 49 to 65 dB instead of 48 to 61.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from latentsync.face.box import transformed_box
 from latentsync.face.similarity import invert, transform
 from latentsync.types import Box, Frame
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-INTERPOLATION_RADIUS = 2  # pixels that the cubic step reaches
+INTERPOLATION_RADIUS = 2  # pixels that the cubic interpolation reaches
 LOBES = 3  # of the windowed sinc that limits the band before shrinking
-COARSEST_BOX = 0.5  # target pixels that a box average may span: 2 % loss at half the target's Nyquist frequency
+COARSEST_BOX = 0.5  # target pixels that a box average spans, at most: 2 % loss at half the target's Nyquist frequency
 
 
-class View:
-    """What a target of ``size`` (width, height) sees of an image of ``shape`` (H, W, ...) through ``matrix``.
+class Warp:
+    """One warp of an image of ``shape`` (H, W, ...) to a target of ``size`` (width, height).
 
-    ``matrix`` (2, 3) maps pixels of the image to pixels of the target. ``box`` is the part of the image that is needed;
-    it is empty if the target looks beside the image.
+    ``matrix`` (2, 3) maps pixels of the image to pixels of the target. ``box`` is the part of the image that the target
+    shows; it is empty if the target lies outside the image.
     """
 
     def __init__(self, matrix: np.ndarray, size: tuple[int, int], shape: tuple[int, ...]) -> None:
@@ -43,21 +44,20 @@ class View:
         self.box: Box = (x0, y0, max(x0, min(shape[1], self._right)), max(y0, min(shape[0], self._bottom)))
 
     def _span(self, axis: int, side: int) -> tuple[int, int]:
-        """First and last-plus-one pixel along an axis that the target looks at, a multiple of what is averaged."""
+        """First and last-plus-one pixel that the target needs along an axis, a multiple of the box average apart."""
         width, height = self._size
-        corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
-        seen = transform(invert(self._matrix), corners)[:, axis]
+        seen = transformed_box(invert(self._matrix), (0, 0, width - 1, height - 1))
         reach = self._boxes[axis] * (INTERPOLATION_RADIUS + len(self._kernels[axis]) // 2 + 1)
-        # Further out there is nothing but fill, so a target that looks far beside the image stays cheap.
+        # Further out there is nothing but fill, so a target far outside the image stays cheap.
         limit = side + reach
-        low = int(np.clip(math.floor(seen.min()) - reach, -2 * reach, limit))
-        high = int(np.clip(math.ceil(seen.max()) + reach + 1, low + 1, limit + reach))
+        low = int(np.clip(math.floor(seen[axis]) - reach, -2 * reach, limit))
+        high = int(np.clip(math.ceil(seen[axis + 2]) + reach + 1, low + 1, limit + reach))
         return low, high + (low - high) % self._boxes[axis]
 
-    def of(self, part: np.ndarray, fill: float) -> np.ndarray:
+    def apply(self, part: np.ndarray, fill: float) -> np.ndarray:
         """(h, w, C) float32 in the units of ``part`` (H', W', C) uint8 or float32: the pixels of the image in ``box``.
 
-        Where the target looks outside the image it sees ``fill``, a value that the type can hold.
+        Outside the image the target shows ``fill``, a value that the dtype can hold.
         """
         patch, boxes = self._filled(part, fill), self._boxes
         if max(boxes) > 1:
@@ -76,7 +76,7 @@ class View:
         return warped.reshape(self._size[1], self._size[0], -1)
 
     def _filled(self, part: np.ndarray, fill: float) -> np.ndarray:
-        """The part with what the target sees around the image."""
+        """The part with ``fill`` around it where the target shows more than the image."""
         x0, y0, x1, y1 = self.box
         if self.box == (self._left, self._top, self._right, self._bottom):
             return part
@@ -86,14 +86,14 @@ class View:
 
 
 def warp_frame(frame: Frame, matrix: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
-    """``warp`` of a frame, of which only the part that is needed is looked at."""
-    view = View(matrix, size, frame.shape)
-    return view.of(frame.region(view.box), fill)
+    """``warp`` of a frame, which converts only the part that is needed."""
+    prepared = Warp(matrix, size, frame.shape)
+    return prepared.apply(frame.region(prepared.box), fill)
 
 
 def warp_frame_bilinear(frame: Frame, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w, 3) uint8: the same by bilinear interpolation, which skips pixels of what is shrunk; black outside."""
-    x0, y0, x1, y1 = box = View(matrix, size, frame.shape).box
+    """(h, w, 3) uint8: a warp by bilinear interpolation without a filter; black outside the frame."""
+    x0, y0, x1, y1 = box = Warp(matrix, size, frame.shape).box
     if x0 == x1 or y0 == y1:
         return np.zeros((size[1], size[0], 3), np.uint8)
     from_box = np.column_stack([matrix[:, :2], transform(matrix, np.array([x0, y0], dtype=np.float64))])
@@ -101,10 +101,10 @@ def warp_frame_bilinear(frame: Frame, matrix: np.ndarray, size: tuple[int, int])
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
-    """``image`` (H, W, C) uint8 or float32 seen through ``matrix`` (2, 3) -> (h, w, C) float32; see ``View``."""
-    view = View(matrix, size, image.shape)
-    x0, y0, x1, y1 = view.box
-    return view.of(image[y0:y1, x0:x1], fill)
+    """``image`` (H, W, C) uint8 or float32 warped by ``matrix`` (2, 3) -> (h, w, C) float32; see ``Warp``."""
+    prepared = Warp(matrix, size, image.shape)
+    x0, y0, x1, y1 = prepared.box
+    return prepared.apply(image[y0:y1, x0:x1], fill)
 
 
 def fit_frames(frames: np.ndarray, resolution: int) -> Tensor:
@@ -123,7 +123,7 @@ def fit_frames(frames: np.ndarray, resolution: int) -> Tensor:
 
 @functools.lru_cache(maxsize=4096)
 def _low_pass(step: float) -> np.ndarray:
-    """Taps of a Lanczos-windowed sinc that keeps what ``step`` target pixels per source pixel can hold."""
+    """Taps of a Lanczos-windowed sinc that keeps the frequencies of ``step`` target pixels per source pixel."""
     if step >= 1:
         return np.ones(1, dtype=np.float32)
     radius = math.ceil(LOBES / step) - 1

@@ -1,14 +1,14 @@
-"""Whose mouth it is: one face out of all, chosen at the start of a shot and kept.
+"""Which face is dubbed: one of all faces, chosen at the start of a shot and then followed.
 
 | choice    | meaning                                                                                          |
 |-----------|--------------------------------------------------------------------------------------------------|
-| `largest` | the face that fills most of the picture over the next frames                                     |
-| `index:N` | the N-th face from the left, counted from 0; nobody if there are fewer                           |
+| `largest` | the face that fills most of the frame over the next frames                                       |
+| `index:N` | the N-th face from the left, counted from 0; none if there are fewer                             |
 | `X,Y@T`   | the face nearest to the point (X, Y) in pixels of the frame; chosen anew at T seconds (`@T`      |
 |           | may be left out: 0)                                                                              |
 
-A choice stays with its track. It is made anew in the next shot, and in the same shot when the track has been gone for
-longer than a second or so.
+The chosen track is followed. The choice is made anew in the next shot, and within a shot after the track has been gone
+for more than ``PATIENCE`` frames.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from statistics import median
 import numpy as np
 
 from latentsync.errors import ConfigError
+from latentsync.face.box import box_centre, box_size, longer_side
 from latentsync.face.detector import Detection
 from latentsync.face.tracking import TrackedFrame
 from latentsync.types import FaceObservation, Frame
 
-LARGEST = "largest"  # what is chosen if nothing is said
-LOOK_AHEAD = 8  # frames that a choice is made over
+LARGEST = "largest"  # the default
+LOOK_AHEAD = 8  # frames after its own that a choice looks at
 PATIENCE = 25  # frames that a chosen track may be gone
-MIN_SIZE = 32.0  # px of the box's longer side: below it there is no mouth to speak of
+MIN_SIZE = 32.0  # px of the box's longer side; in a smaller face the mouth is too small to dub
 MIN_SCORE = 0.5
 
 NO_FACE = "no face"
@@ -46,7 +47,7 @@ INDEX = re.compile(r"index:(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class TargetFrame:
-    """A frame with the face to work on, or None and the ``reason`` why there is none."""
+    """A frame with the face to dub, or None and the ``reason`` why there is none."""
 
     frame: Frame
     face: FaceObservation | None
@@ -56,7 +57,7 @@ class TargetFrame:
 
 @dataclass(frozen=True, slots=True)
 class FaceChoice:
-    """A parsed choice; neither ``index`` nor ``point`` means the largest face. ``time`` in seconds."""
+    """A parsed choice; without ``index`` and ``point`` it is the largest face. ``time`` in seconds."""
 
     index: int | None = None
     point: tuple[float, float] | None = None
@@ -64,7 +65,7 @@ class FaceChoice:
 
     @classmethod
     def parse(cls, text: str) -> FaceChoice:
-        """From the syntax in the module's text. Raises ``ConfigError`` for anything else."""
+        """From the syntax in this module's docstring. Raises ``ConfigError`` for anything else."""
         if text == LARGEST:
             return cls()
         if match := INDEX.fullmatch(text):
@@ -77,30 +78,30 @@ class FaceChoice:
 
 
 class FaceSelector:
-    """Follows one face through a stream of tracked frames. Keeps nothing between two calls of ``select``."""
+    """Follows one face through a stream of tracked frames; nothing is kept between two calls of ``select``."""
 
     def __init__(self, choice: FaceChoice | str = "largest", min_size: float = MIN_SIZE) -> None:
         self.choice = FaceChoice.parse(choice) if isinstance(choice, str) else choice
         self.min_size = min_size
 
     def select(self, tracked: Iterable[TrackedFrame]) -> Iterator[TargetFrame]:
-        """One ``TargetFrame`` for each frame, in order, ``LOOK_AHEAD`` frames later at most."""
+        """One ``TargetFrame`` for each frame, in order, at most ``LOOK_AHEAD`` frames later."""
         follower = _Follower(self.choice)
         window: deque[TrackedFrame] = deque()
         for item in tracked:
             window.append(item)
             if len(window) > LOOK_AHEAD:
-                yield self._judge(window.popleft(), follower, window)
+                yield self._target(window.popleft(), follower, window)
         while window:
-            yield self._judge(window.popleft(), follower, window)
+            yield self._target(window.popleft(), follower, window)
 
-    def _judge(self, item: TrackedFrame, follower: _Follower, ahead: Iterable[TrackedFrame]) -> TargetFrame:
+    def _target(self, item: TrackedFrame, follower: _Follower, ahead: Iterable[TrackedFrame]) -> TargetFrame:
         track = follower.track(item, ahead)
         face = next((face for face in item.faces if face.track_id == track), None)
         reason = ""
         if face is None:
             reason = OTHER_FACE if item.faces else NO_FACE
-        elif _extent(face).max() < self.min_size:
+        elif longer_side(face.box) < self.min_size:
             reason = TOO_SMALL
         elif face.score < MIN_SCORE:
             reason = LOW_SCORE
@@ -137,26 +138,18 @@ class _Follower:
         if not tracks:
             return None
         if self._choice.index is not None:
-            ordered = sorted(tracks, key=lambda number: median(_centre(face)[0] for face in tracks[number]))
+            ordered = sorted(tracks, key=lambda number: median(box_centre(face.box)[0] for face in tracks[number]))
             return ordered[self._choice.index] if self._choice.index < len(ordered) else None
         if self._choice.point is not None:
             point = np.array(self._choice.point)
-            return min(tracks, key=lambda number: math.dist(_centre(tracks[number][0]), point))
+            return min(tracks, key=lambda number: math.dist(box_centre(tracks[number][0].box), point))
 
-        def share(number: int) -> float:  # of the picture, over all frames looked at
-            return median(float(_extent(face).prod()) for face in tracks[number]) * len(tracks[number])
+        def area(number: int) -> float:  # median of the box, times the frames that show it
+            return median(float(box_size(face.box).prod()) for face in tracks[number]) * len(tracks[number])
 
-        return max(tracks, key=share)
+        return max(tracks, key=area)
 
 
 def is_usable(face: Detection) -> bool:
-    """Whether a detection is large and certain enough to be dubbed if it is chosen."""
-    return bool(_extent(face).max() >= MIN_SIZE) and face.score >= MIN_SCORE
-
-
-def _extent(face: FaceObservation | Detection) -> np.ndarray:
-    return face.box[2:] - face.box[:2]
-
-
-def _centre(face: FaceObservation) -> np.ndarray:
-    return (face.box[:2] + face.box[2:]) / 2
+    """Whether a detection is large and certain enough to be dubbed, if it is chosen."""
+    return longer_side(face.box) >= MIN_SIZE and face.score >= MIN_SCORE

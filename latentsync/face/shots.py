@@ -1,4 +1,4 @@
-"""Where one shot ends and the next begins, from frames in a stream, looking two frames ahead."""
+"""Cuts between shots, found in a stream of frames by looking two frames ahead."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy as np
 from latentsync.types import Frame
 
 THUMBNAIL_SIDE = 32  # px
-THUMBNAIL_SAMPLES = 8  # pixels of the frame along each side of one of the thumbnail; more cost time and tell nothing
+THUMBNAIL_SAMPLES = 8  # pixels of the frame that are averaged along each side of a thumbnail's pixel
 NEIGHBOURS = 2  # frame changes on each side that a cut must stand out from
 BINS = 16  # of the histogram of a channel
-HISTOGRAM_WEIGHT = 100.0  # grey levels that a wholly different histogram counts for
-MIN_CHANGE = 25.0  # grey levels; fast heads on real clips reach 21, cuts begin at 63
+HISTOGRAM_WEIGHT = 100.0  # grey levels that two histograms with nothing in common count for
+MIN_CHANGE = 25.0  # grey levels; fast heads in real clips reach 21, cuts begin at 63
 MIN_RATIO = 5.0  # over the median change of the neighbours plus one level
 
 
 def mark_cuts(frames: Iterable[Frame]) -> Iterator[tuple[Frame, bool]]:
-    """Each frame with whether it is the first of a new shot; the very first is not marked. Order is kept.
+    """Each frame, in order, with whether it is the first of a new shot; the very first frame is not marked.
 
-    A cut is a change of the picture that stands out from the changes around it, the rule of PySceneDetect's adaptive
-    detector. A fade does not stand out in that way; a flash counts as a shot of one frame.
+    A cut is a change of the image that is much larger than the changes before and after it, the rule of PySceneDetect's
+    adaptive detector. A fade is no such change; a flash counts as a shot of one frame.
     """
     pending: deque[Frame] = deque()
     changes: deque[float] = deque()  # of the pending frames and of up to NEIGHBOURS before them
@@ -41,7 +41,7 @@ def mark_cuts(frames: Iterable[Frame]) -> Iterator[tuple[Frame, bool]]:
 
 
 def _decide(changes: deque[float], after: int) -> bool:
-    """Whether the frame with ``after`` changes behind it begins a shot; forgets changes no longer needed."""
+    """Whether the frame with ``after`` changes behind it begins a shot; drops the changes that are not needed again."""
     position = len(changes) - 1 - after
     change = changes[position]
     around = [
@@ -61,7 +61,7 @@ def _thumbnail(frame: Frame) -> np.ndarray:
 
 
 def _change(before: np.ndarray, after: np.ndarray) -> float:
-    """How different two thumbnails are, grey levels: where things are, and which colors there are at all."""
+    """How different two thumbnails are, in grey levels: pixel by pixel, and by their histograms."""
     moved = np.abs(after.astype(np.float32) - before).mean()
     recolored = np.abs(_histograms(after) - _histograms(before)).sum(axis=1).mean() / 2
     return float(moved + HISTOGRAM_WEIGHT * recolored)

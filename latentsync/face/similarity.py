@@ -1,8 +1,8 @@
-"""Where a face goes: three anchor points and the similarity that brings them onto a fixed template.
+"""The similarity that brings three anchor points of a face onto a fixed template.
 
-Two coordinate systems follow the frame's. The *crop* keeps the face's proportions (210 x 280 px at R = 256, 420 x 560
-at 512); the *canvas* is that crop stretched to the R x R square that the networks see. Pixel centres lie at whole
-numbers.
+There are three coordinate systems. The *frame*; the *crop*, which keeps the face's proportions (210 x 280 px at
+R = 256, 420 x 560 at 512); and the *canvas*, which is the crop stretched to the R x R square that the networks see.
+Pixel centres lie at whole numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TEMPLATE = np.array([[17.0, 20.0], [58.0, 20.0], [37.5, 40.0]])
 GRID_WIDTH, GRID_HEIGHT = 75, 100
 GRID_SCALE = 2.8  # crop pixels per grid unit at R = 256
 
-# Whose means the anchors are: iBUG 68 points, and the points of the 106-point scheme that carry the same meaning.
+# The anchors are the means of these landmarks: of the 68 iBUG points, and of the same places among the 106 points.
 ANCHORS_68 = (tuple(range(17, 22)), tuple(range(22, 27)), tuple(range(27, 36)))
 ANCHORS_106 = ((43, 48, 49, 51, 50), (101, 102, 103, 104, 105), (74, 77, 83, 86))
 
@@ -31,7 +31,7 @@ def crop_size(resolution: int) -> tuple[int, int]:
 
 
 def crop_to_canvas(resolution: int) -> np.ndarray:
-    """(2, 3) float64: crop pixels to canvas pixels, as an image resize that keeps the outer edges does."""
+    """(2, 3) float64: crop pixels to canvas pixels, by a resize that keeps the outer edges in place."""
     ratios = np.array([resolution / side for side in crop_size(resolution)])
     return np.column_stack([np.diag(ratios), 0.5 * ratios - 0.5])
 
@@ -52,7 +52,7 @@ def anchor_points(landmarks: np.ndarray) -> np.ndarray:
 
 
 def estimate_similarity(points: np.ndarray, resolution: int) -> np.ndarray:
-    """(2, 3) float64 that maps frame pixels to crop pixels, so that ``points`` come onto the template.
+    """(2, 3) float64: frame pixels to crop pixels, so that ``points`` come onto the template.
 
     ``points`` (3, 2): left brow, right brow, nose in frame pixels. Orthogonal Procrustes analysis with the scale taken
     as the ratio of the two spreads; a mirrored triple gives a rotation, never a reflection. Raises ``ValueError`` if
@@ -75,16 +75,16 @@ def estimate_similarity(points: np.ndarray, resolution: int) -> np.ndarray:
 
 
 def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """(2, 3) matrix of applying ``inner`` first and ``outer`` after it."""
+    """(2, 3): the map of ``inner`` followed by ``outer``."""
     return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
 
 
 def invert(matrix: np.ndarray) -> np.ndarray:
-    """(2, 3) matrix of the reverse mapping."""
+    """(2, 3): the inverse map."""
     linear = np.linalg.inv(matrix[:, :2])
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
 
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(..., 2) points carried through a (2, 3) matrix."""
+    """(..., 2) points mapped by a (2, 3) matrix."""
     return points @ matrix[:, :2].T + matrix[:, 2]

@@ -1,7 +1,12 @@
-"""From detections in single frames to faces that keep their number, have no short gaps and do not tremble.
+"""From detections in single frames to tracks: faces with a number, without short gaps, with smoothed landmarks.
 
-One pass in frame order with a bounded look-ahead: detections come in batches, tracks are joined frame by frame, and a
-frame leaves once all that its smoothed landmarks depend on has been seen.
+The frames are read once, in order, with a bounded look-ahead: detections come in batches, tracks are joined frame by
+frame, and a frame is yielded once all that its smoothed landmarks depend on has been seen.
+
+Smoothing has zero phase. Every point is fitted twice by local regression (Savitzky & Golay 1964; Cleveland 1979): a
+line through many neighbours averages the detector's noise away, and a parabola through few follows what a head can do.
+Where the two differ by no more than the noise explains, the line counts; where they differ by much more, the parabola
+(shrinkage in the manner of James & Stein 1961). Both use as many frames before as after, within one track and shot.
 """
 
 from __future__ import annotations
@@ -17,16 +22,19 @@ from latentsync.face.association import Associator
 from latentsync.face.detections_file import Detections
 from latentsync.face.detector import Detection, FaceDetector
 from latentsync.face.shots import mark_cuts
-from latentsync.face.smoothing import smooth_points
 from latentsync.types import FaceObservation, Frame
+
+CLOSE = 3  # neighbours on each side for the parabola
+TOLERANCE = 3.0  # times the variance that noise alone gives to the difference of the two fits
+THIRD_DIFFERENCE_GAIN = 20.0  # 1 + 9 + 9 + 1: variance of a third difference of white noise
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingSettings:
     """``batch``: frames detected together. ``max_gap``: missing frames that are filled in, inside a shot.
 
-    ``smoothing``: neighbours on each side that a landmark is smoothed by; 0 = none (for the published geometries).
-    ``one_shot``: the frames are known to have no cut, so none is looked for.
+    ``smoothing``: neighbours on each side that a landmark is smoothed with; 0 = no smoothing (for ``compat``).
+    ``one_shot``: the frames are known to have no cut, so cuts are not looked for.
     """
 
     batch: int = 8
@@ -46,11 +54,11 @@ class TrackedFrame:
 
 @dataclass(slots=True)
 class _Item:
-    """A frame on its way through the look-ahead: the raw faces by track number."""
+    """A frame in the look-ahead, with its unsmoothed faces by track number."""
 
     shot: int
     time: float
-    frame: Frame | None  # None once it has left
+    frame: Frame | None  # None once it has been yielded
     faces: dict[int, Detection] = field(default_factory=dict)
 
 
@@ -63,11 +71,11 @@ def track_faces(
     first_track: int = 0,
     first_shot: int = 0,
 ) -> Iterator[TrackedFrame]:
-    """The same frames in the same order, each with its faces; ``FaceObservation`` holds smoothed values.
+    """The same frames in the same order, each with its faces and their smoothed landmarks.
 
     Detections in ``known`` (by frame number) are used instead of the detector, and new ones are added to it. Numbers of
-    tracks and shots count from ``first_track`` and ``first_shot``.
-    Holds at most ``smoothing + max_gap + batch`` frames plus three. Errors of the detector pass through.
+    tracks and shots count from ``first_track`` and ``first_shot``. Holds at most ``smoothing + max_gap + batch + 3``
+    frames. Errors of the detector are not caught.
     """
     settings = settings or TrackingSettings()
     marked = ((frame, False) for frame in frames) if settings.one_shot else mark_cuts(frames)
@@ -92,9 +100,9 @@ def _detected(
 def _joined(
     detected: Iterable[tuple[Frame, bool, list[Detection]]], associator: Associator, max_gap: int, first_shot: int
 ) -> Iterator[_Item]:
-    """Items with their tracks; short gaps of earlier items are filled in when the face is seen again.
+    """Items with their tracks. When a face is detected again after a short gap, the items of the gap are filled in.
 
-    The filling reaches back into items that were already yielded, so a consumer must hold ``max_gap + 1`` of them.
+    These were yielded already, so a consumer must hold ``max_gap + 1`` of them before it uses one.
     """
     shot = first_shot
     recent: deque[_Item] = deque(maxlen=max_gap + 2)
@@ -112,7 +120,7 @@ def _joined(
 
 
 def _fill_gap(recent: deque[_Item], number: int) -> None:
-    """Interpolate the track linearly over the items between its last two observations, if both are at hand."""
+    """Interpolate a track linearly between its last two detections, if both are in ``recent``."""
     items = list(recent)
     last = next((i for i in range(len(items) - 2, -1, -1) if number in items[i].faces), None)
     if last is None:
@@ -131,7 +139,7 @@ def _fill_gap(recent: deque[_Item], number: int) -> None:
 def _smoothed(shot: Iterable[_Item], settings: TrackingSettings) -> Iterator[TrackedFrame]:
     """The items of one shot as finished frames."""
     look_ahead = settings.smoothing + settings.max_gap + 1
-    window: deque[_Item] = deque()  # up to ``smoothing`` items that have left, then those that wait
+    window: deque[_Item] = deque()  # up to ``smoothing`` items that were yielded, then those that wait
     waiting = 0
     for item in shot:
         window.append(item)
@@ -169,3 +177,42 @@ def _observe(item: _Item, number: int, run: list[_Item], position: int) -> FaceO
     smoothed = smooth_points(times, points, position).astype(np.float32)
     score = item.faces[number].score
     return FaceObservation(item.frame.index, number, smoothed[:2].ravel(), smoothed[2:], score)
+
+
+def smooth_points(times: np.ndarray, points: np.ndarray, position: int) -> np.ndarray:
+    """(p, 2): ``points[position]`` smoothed by its neighbours.
+
+    ``times`` (n,) seconds, ascending; ``points`` (n, p, 2) of one track in consecutive frames. Motion at constant speed
+    is not changed, also at the ends.
+    """
+    if len(times) < 3 or times[0] == times[-1]:
+        return points[position]
+    calm = _regression_row(times, position, order=1)
+    quick = np.zeros(len(times))
+    reach = min(CLOSE, position, len(times) - 1 - position)  # shrinks at the ends, down to the point itself
+    near = slice(position - reach, position + reach + 1)
+    quick[near] = _regression_row(times[near], reach, order=min(2, reach))
+    smoothed = np.tensordot(calm, points, axes=1)
+    difference = np.tensordot(quick - calm, points, axes=1)
+    expected = TOLERANCE * 2 * ((quick - calm) ** 2).sum() * _noise_variance(points)
+    squared = (difference**2).sum(axis=-1, keepdims=True)
+    return smoothed + difference * np.clip(1 - expected / np.maximum(squared, 1e-12), 0, 1)
+
+
+def _regression_row(times: np.ndarray, position: int, order: int) -> np.ndarray:
+    """(n,) weights whose product with values is their local polynomial fit at ``times[position]``."""
+    if len(times) == 1:
+        return np.ones(1)
+    x = (times - times[position]) / np.abs(times - times[position]).max()
+    kernel = 1 - (x * len(times) / (len(times) + 1)) ** 2  # Epanechnikov's, a little short of zero at the ends
+    basis = x[:, None] ** np.arange(order + 1)
+    weighted = basis * kernel[:, None]
+    return np.linalg.solve(basis.T @ weighted, weighted.T)[0]
+
+
+def _noise_variance(points: np.ndarray) -> float:
+    """Variance of the noise in one coordinate, without smooth motion, in px^2: the median over the points."""
+    if len(points) < 4:
+        return 0.0
+    third = np.diff(points, n=3, axis=0)
+    return float(np.median((third**2).mean(axis=(0, 2)))) / THIRD_DIFFERENCE_GAIN

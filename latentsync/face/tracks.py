@@ -1,4 +1,4 @@
-"""The faces of one video as a pipeline asks for them: found when first seen, looked up ever after."""
+"""The faces of one video: detected when a frame is first seen, and looked up when it is seen again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from latentsync.errors import ConfigError
-from latentsync.face.detection_cache import cache_path, read_cache
-from latentsync.face.detections_file import Detections, read_detections, write_detections
+from latentsync.face.detections_file import Detections, cache_path, read_cache, read_detections, write_detections
 from latentsync.face.detector import Detection, FaceDetector
 from latentsync.face.selection import FaceSelector, TargetFrame
 from latentsync.face.tracking import TrackedFrame, TrackingSettings, track_faces
@@ -21,8 +20,8 @@ __all__ = ["FaceTracks", "TargetFrame"]
 class FaceTracks:
     """The chosen face in every frame of one video.
 
-    ``detections`` by frame number are used where they are there and added to where not. ``note`` is for the user (a
-    damaged cache). Memory grows by about 3 kB a frame, for the passes over frames seen before.
+    ``detections``, by frame number, are used where there are any; new ones are added. ``note`` is for the user (a
+    damaged cache). Memory grows by about 3 kB a frame, for frames that are shown again.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class FaceTracks:
         settings: TrackingSettings | None = None,
         folder: Path | None = None,
     ) -> FaceTracks:
-        """With the detections of earlier runs on a video of the same content; ``save`` adds those of this run."""
+        """With the detections of earlier runs on the same video content; ``save`` adds those of this run."""
         try:
             path = cache_path(video, detector.name, folder)
         except ConfigError as error:
@@ -68,7 +67,7 @@ class FaceTracks:
     def from_file(
         cls, path: Path, selector: FaceSelector | None = None, settings: TrackingSettings | None = None
     ) -> FaceTracks:
-        """With the faces in a user's file (see ``detections_file``) and no detector: other frames have none.
+        """With the faces in a user's file (see ``detections_file``) and no detector: other frames have no face.
 
         Raises ``ConfigError`` if the file cannot be used.
         """
@@ -78,14 +77,14 @@ class FaceTracks:
     def given(
         cls, detections: Detections, selector: FaceSelector | None = None, settings: TrackingSettings | None = None
     ) -> FaceTracks:
-        """With faces that are known and no detector: other frames have none."""
+        """With known faces and no detector: other frames have no face."""
         return cls(_NoDetector(), selector, settings, detections=detections)
 
     def follow(self, frames: Iterable[Frame]) -> Iterator[TargetFrame]:
-        """The face of each frame, in the order given.
+        """Each frame with its face, in the given order.
 
-        The first time frames are seen they must come in ascending order; any that were seen before may follow in any
-        order (backwards, again) and get the same answer. Repetitions of a frame in a row are one frame.
+        New frames must come in ascending order. Frames that were seen before may come in any order (backwards, again)
+        and get the same face. A frame that is repeated in a row counts as one frame.
         """
         for known, group in itertools.groupby(frames, key=self._recogniser()):
             if known:
@@ -97,7 +96,7 @@ class FaceTracks:
     def save(self) -> str:
         """Keep the detections for the next run, if there is a cache and anything new in them.
 
-        Returns a note for the user if they cannot be kept: a run that has come to its end does not fail by that.
+        Returns a note for the user if they cannot be kept: a finished run does not fail because of that.
         """
         if self._cache is None or len(self.detections) <= self._cached:
             return ""

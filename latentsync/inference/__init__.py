@@ -1,7 +1,7 @@
-"""From a video and a sound track to a video whose mouth follows the sound.
+"""From frames and audio to frames whose mouth follows the audio; in ``job`` the same from files to a file.
 
-``LipsyncPipeline`` and ``load_pipeline`` are importable from here; they are resolved on first use, so that importing
-the package costs nothing.
+``LipsyncPipeline`` and ``load_pipeline`` can be imported from here. They are loaded at first use, so importing the
+package loads no framework.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which device, which precision really works on it, and how fast it is."""
+"""The device of a run, the precision that works on it, and its speed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from latentsync.errors import DeviceError
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-PROBE_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 4e-2}  # relative L2 error of the probe; both leave room of 5 x
-LONG_PRODUCT = 0.1  # s
+PROBE_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 4e-2}  # relative L2 error: 5 times the usual one
+LONG_PRODUCT = 0.1  # s; no larger matrix product is tried after one that takes longer
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """'auto' is CUDA (ROCm too), then MPS, then XPU, then the CPU; anything else is a torch device string.
+    """'auto' is CUDA (also ROCm), then MPS, then XPU, then the CPU; any other name is a torch device string.
 
-    Raises ``DeviceError`` if the device named is not there.
+    Raises ``DeviceError`` if there is no such device.
     """
     if name == "auto":
         for kind in ("cuda", "mps", "xpu"):
@@ -41,7 +41,7 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """'auto' is the first of fp16, bf16, fp32 that passes a numeric probe on ``device``; on a CPU always fp32.
 
-    fp16 comes first because the published networks ran in it. Raises ``DeviceError`` for a name that is not known.
+    fp16 comes first because the published code runs in it. Raises ``DeviceError`` for an unknown name.
     """
     if name != "auto":
         if name not in PRECISIONS:
@@ -58,15 +58,15 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 def probe_error(device: torch.device, dtype: torch.dtype) -> float:
     """Relative L2 error of a small convolution, group norm, upsampling and attention in ``dtype`` against fp32.
 
-    Infinity when the device refuses the type or the result is not finite.
+    Infinity if the device does not support the dtype or the result is not finite.
     """
     functional = torch.nn.functional
     source = torch.Generator().manual_seed(0)
-    picture = torch.randn(1, 32, 16, 16, generator=source)
+    image = torch.randn(1, 32, 16, 16, generator=source)
     kernel = torch.randn(32, 32, 3, 3, generator=source) / 288**0.5
 
     def run(kind: torch.dtype, where: torch.device) -> torch.Tensor:
-        x = functional.conv2d(picture.to(where, kind), kernel.to(where, kind), padding=1)
+        x = functional.conv2d(image.to(where, kind), kernel.to(where, kind), padding=1)
         x = functional.interpolate(functional.silu(functional.group_norm(x, 8)), scale_factor=2.0, mode="nearest")
         tokens = x.flatten(2).transpose(1, 2).unsqueeze(1)
         return functional.scaled_dot_product_attention(tokens, tokens, tokens).float().cpu()
@@ -74,17 +74,17 @@ def probe_error(device: torch.device, dtype: torch.dtype) -> float:
     reference = run(torch.float32, torch.device("cpu"))
     try:
         result = run(dtype, device)
-    except RuntimeError:  # the kernel does not exist for this type: an answer, not a failure
+    except RuntimeError:  # there is no kernel for this dtype: that is what the probe is to find out
         return float("inf")
     error = (result - reference).norm() / reference.norm()
     return float(error) if bool(torch.isfinite(error)) else float("inf")
 
 
 def measure_speed(device: torch.device, dtype: torch.dtype, side: int = 1024) -> float:
-    """Operations per second of a matrix product, the best of a few, in about a tenth of a second.
+    """Floating-point operations per second of a matrix product, the best of a few; takes about a tenth of a second.
 
-    Small products come first, and none larger after one that takes long: a CPU may do half precision a hundred times
-    slower than single.
+    Small products come first, and no larger one after one that takes long: on some CPUs half precision is a hundred
+    times slower than single.
     """
     best = 0.0
     for n in (side // 16, side // 8, side // 4, side // 2, *[side] * 4):
@@ -93,7 +93,7 @@ def measure_speed(device: torch.device, dtype: torch.dtype, side: int = 1024) ->
         (a @ a).sum().item()
         seconds = time.perf_counter() - start
         best = max(best, 2 * n**3 / seconds)
-        if n > side // 16 and seconds > LONG_PRODUCT:  # the first one of all wakes the libraries
+        if n > side // 16 and seconds > LONG_PRODUCT:  # the very first product also starts the libraries
             break
     return best
 

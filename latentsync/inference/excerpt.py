@@ -1,4 +1,4 @@
-"""A stretch of a result: the same frames at the same times as in the whole, without decoding what comes before."""
+"""An excerpt of a result: the same frames at the same times as in the whole, without decoding what comes before."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from latentsync.inference.timeline import LengthMode, playing_order
 from latentsync.types import ArrayFrame, Frame, VideoInfo, VideoSource
 
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
-_FAR = 25  # frames: a longer jump is quicker by seeking than by decoding what lies between
+_FAR = 25  # frames: a longer jump is faster by seeking than by decoding what lies between
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """Seconds ``start`` to ``stop`` of the result. Raises ``ConfigError`` unless it has a length."""
+    """Seconds ``start`` to ``stop`` of the result. Raises ``ConfigError`` unless 0 <= start < stop."""
 
     start: Fraction
     stop: Fraction
@@ -33,13 +33,13 @@ class Excerpt:
 
     @classmethod
     def around(cls, moment: float, seconds: float, duration: Fraction) -> Excerpt:
-        """``seconds`` with ``moment`` in their middle, moved or shortened to lie within ``duration`` seconds."""
+        """``seconds`` with ``moment`` in the middle, moved or shortened to lie within 0 to ``duration`` seconds."""
         length = min(Fraction(seconds), duration)
         start = min(max(Fraction(moment) - length / 2, Fraction(0)), duration - length)
         return cls(start, start + length)
 
     def on_frames(self, fps: Fraction) -> Excerpt:
-        """The nearest one that begins with a frame."""
+        """The nearest excerpt that begins with a frame."""
         start = Fraction(round(self.start * fps)) / fps
         return Excerpt(start, start + self.stop - self.start)
 
@@ -47,9 +47,9 @@ class Excerpt:
 def shown_frames(
     video: VideoSource, duration: Fraction, mode: LengthMode, excerpt: Excerpt | None = None
 ) -> Iterator[Frame]:
-    """``timeline.playing_order``, or those of its frames of which most is shown in ``excerpt``.
+    """``timeline.playing_order``, or those of its frames that are shown for the most part within ``excerpt``.
 
-    Hardly any others are decoded. Raises ``ConfigError`` if there are none.
+    Few other frames are decoded. Raises ``ConfigError`` if the excerpt has no frame.
     """
     if excerpt is None:
         yield from playing_order(video, duration, mode)
@@ -59,7 +59,7 @@ def shown_frames(
 
 
 def excerpt_frames(video: VideoSource, duration: Fraction, mode: LengthMode, excerpt: Excerpt) -> list[Frame]:
-    """The frames of an excerpt without their pixels. Raises ``ConfigError`` if there are none."""
+    """The frames of an excerpt without their pixels. Raises ``ConfigError`` if it has none."""
     half = 1 / (2 * video.info.fps)
     frames = []
     for frame in playing_order(_Undecoded(video), duration, mode):
@@ -69,7 +69,7 @@ def excerpt_frames(video: VideoSource, duration: Fraction, mode: LengthMode, exc
             frames.append(frame)
     if not frames:
         raise ConfigError(
-            f"The result ends before {float(excerpt.start):g} s.", remedy="Choose an earlier moment, or a longer sound."
+            f"The result ends before {float(excerpt.start):g} s.", remedy="Choose an earlier moment, or longer audio."
         )
     return frames
 
@@ -91,13 +91,13 @@ class _Undecoded:
 
 
 def in_source_order(video: VideoSource, frames: list[Frame]) -> Iterator[Frame]:
-    """``frames`` with their pixels, each once and as the source has them: what ``FaceTracks`` is to see first."""
+    """``frames`` with their pixels, each once, in the order of the source, as ``FaceTracks`` needs them first."""
     for run in _runs([frame for _, frame in sorted({frame.index: frame for frame in frames}.items())]):
         yield from _decoded(video, run)
 
 
 def _runs(frames: list[Frame]) -> Iterator[list[Frame]]:
-    """Stretches that are shown forwards, or backwards frame by frame, without a long jump."""
+    """The frames cut into runs that go forwards without a long jump, or backwards frame by frame."""
     run: list[Frame] = []
     for frame in frames:
         step = frame.index - run[-1].index if run else 0

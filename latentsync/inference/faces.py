@@ -1,4 +1,4 @@
-"""Whose face is followed, and by what: from the words of a request to tracks."""
+"""From the options of a run to the tracks of its faces: which detector, and whose face is followed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync.face.backends.choice import load_detector
+from latentsync.face.backends import load_detector
 from latentsync.face.detections_file import read_detections
 from latentsync.face.detector import Detection, FaceDetector
 from latentsync.face.selection import FaceSelector
@@ -20,12 +20,12 @@ from latentsync.types import Frame, VideoInfo
 if TYPE_CHECKING:
     import torch
 
-TRACK_SUFFIXES = (".npz", ".json")
-DETECTION_BATCH = 4  # frames detected together; as many wait for it, and behind it
+FACES_SUFFIXES = (".npz", ".json")
+DETECTION_BATCH = 4  # frames detected together
 
 
 class FaceFinder:
-    """A detector, or the faces that a user's file gives; ``detector`` is None for a file."""
+    """A detector, or the faces of a user's file; then ``detector`` is None."""
 
     def __init__(
         self,
@@ -35,19 +35,19 @@ class FaceFinder:
         clock: StageClock,
         load: Callable[[str, Path, str], FaceDetector] = load_detector,
     ) -> None:
-        """``name``: a detector of ``face.detector`` or a track file; ``auxiliary``: the folder of detector weights.
+        """``name``: a detector of ``face.detector`` or a file of faces; ``auxiliary``: the folder of detector weights.
 
         Raises ``ConfigError`` and the ``WeightsError`` family.
         """
-        self.file = Path(name) if Path(name).suffix.lower() in TRACK_SUFFIXES else None
+        self.file = Path(name) if Path(name).suffix.lower() in FACES_SUFFIXES else None
         self.detector: FaceDetector | None = None
         if self.file is not None:
-            read_detections(self.file)  # a damaged file is named now
+            read_detections(self.file)  # so that a damaged file is refused now
         else:
             self.detector = TimedDetector(load(name, auxiliary, str(device)), clock)
 
     def tracks(self, info: VideoInfo, options: SyncOptions) -> FaceTracks:
-        """Tracks of one video. Those of a video file are kept for the next run on the same content."""
+        """The tracks of one video. The detections of a video file are kept for the next run on the same content."""
         selector, settings = FaceSelector(options.face), tracking_settings(options)
         if self.file is not None:
             return FaceTracks.from_file(self.file, selector, settings)
@@ -63,7 +63,7 @@ def tracking_settings(options: SyncOptions) -> TrackingSettings:
 
 
 class TimedDetector:
-    """A detector whose work is counted as the stage 'detect'."""
+    """A detector whose time is counted as the stage 'detect'."""
 
     def __init__(self, detector: FaceDetector, clock: StageClock) -> None:
         self.name = detector.name

@@ -1,6 +1,6 @@
-"""The diffusion model as the pipeline sees it: windows of faces and sound in, windows of faces out.
+"""The latent diffusion model as a ``WindowGenerator``: windows of faces and audio in, windows of faces out.
 
-n windows · F frames · R face side · h = w = R/8
+n windows · F frames · N images · C latent channels · R face side · h = w = R/8
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
 from latentsync.types import Window
 
-MEMORY_BYTES = 256 * 2**20  # 5 min of video at 256 px in single precision
+MEMORY_BYTES = 256 * 2**20  # of latents: 5 min of video at 256 px in single precision
 
 
 class LatentMemory:
-    """Keeps latents by the content of what they were made of, and forgets those that were not asked for longest.
+    """Keeps the latents of images by the content of the images, and forgets the least recently used ones.
 
-    What is found is what was computed, to the bit, on the device where it was computed. Several threads may ask at
-    once.
+    So the way back of a ping-pong and a second audio track for the same video encode nothing. Latents come back as they
+    were computed, to the bit and on the same device. Several threads may use it at once.
     """
 
     def __init__(self, limit_bytes: int = MEMORY_BYTES) -> None:
         self._limit = limit_bytes
         self._bytes = 0
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
-        self._lock = threading.Lock()  # not held while pictures are encoded
+        self._lock = threading.Lock()  # not held while images are encoded
 
-    def recall(self, pictures: np.ndarray, circumstances: bytes, encode: Callable[[np.ndarray], Tensor]) -> Tensor:
-        """pictures (N, ...) -> latents (N, C, h, w); ``encode`` is called once, for those that are not known.
+    def recall(self, images: np.ndarray, mask: bytes, encode: Callable[[np.ndarray], Tensor]) -> Tensor:
+        """Images (N, 3, R, R) -> latents (N, C, h, w); ``encode`` is called once, for the images that are not known.
 
-        ``circumstances``: whatever else the latents depend on.
+        ``mask``: the mask that ``encode`` applies, empty if none; latents under another mask are others.
         """
-        keys = [blake2b(picture.tobytes() + circumstances, digest_size=20).digest() for picture in pictures]
+        keys = [blake2b(image.tobytes() + mask, digest_size=20).digest() for image in images]
         with self._lock:
             found = {key: self._kept[key] for key in keys if key in self._kept}
         first = {key: number for number, key in reversed(list(enumerate(keys))) if key not in found}
         if first:
             new = sorted(first.items(), key=lambda item: item[1])
-            latents = encode(pictures[[number for _, number in new]])
+            latents = encode(images[[number for _, number in new]])
             found |= {key: each.clone() for (key, _), each in zip(new, latents, strict=True)}
         with self._lock:
             for key in keys:
@@ -75,7 +75,7 @@ class LatentMemory:
 
 @dataclass(slots=True)
 class LatentModels:
-    """The networks of one checkpoint, on one device, in one precision; ``memory`` holds latents that they made."""
+    """The networks of one checkpoint, on one device, in one precision; ``memory`` keeps latents of their codec."""
 
     unet: UNet3D
     codec: LatentCodec
@@ -84,7 +84,7 @@ class LatentModels:
     memory: LatentMemory = field(default_factory=LatentMemory)
 
     def to_full_precision(self) -> None:
-        """Turn both networks into fp32, for good."""
+        """Convert both networks to fp32; there is no way back."""
         self.unet.float()
         self.codec.float()
         self.dtype = torch.float32
@@ -92,12 +92,12 @@ class LatentModels:
 
 
 class LatentGenerator:
-    """Generates the masked area of windows of faces. One object serves one run: it holds the run's noise.
+    """Generates the masked area of windows of faces. One object is for one run: it holds the run's noise.
 
-    All frames of a run start from the same noise frame, as published, so neighbouring windows agree. The result does
-    not depend on how windows are batched. ``sample_posterior`` draws the latents of the conditioning pictures from the
-    codec's posterior as the published code does, in its order (noise, then per window masked and reference draws);
-    otherwise their mode is taken, which does not flicker.
+    All frames of a run start from the same noise frame, as in the published code, so neighbouring windows agree. The
+    result does not depend on how windows are batched. ``sample_posterior`` draws the latents of the masked and the
+    reference images from the codec's posterior, as the published code does and in its order (noise, then for each
+    window the masked and the reference images); otherwise their mode is taken, which does not flicker.
     """
 
     def __init__(
@@ -127,18 +127,18 @@ class LatentGenerator:
         """(n, F, 3, R, R) float32, about [-1, 1]. The windows have equal numbers of frames."""
         n, frames = len(windows), len(windows[0].faces)
         audio = self._to_device(np.stack([window.audio for window in windows]))
-        masked, reference = self._look_at(windows)
+        masked, reference = self._encode_conditioning(windows)
         keep = latent_mask(self._keep_mask).to(masked)
         conditioning = Conditioning(keep.expand(n, 1, frames, -1, -1), masked, reference)
         noise = self.noise.to(masked).expand(n, -1, frames, -1, -1)
         latents = sample(
             self._models.unet, conditioning, audio, noise, self._settings, lambda index, latents: self._on_step(n)
         )
-        pictures = self._models.codec.decode(latents.transpose(1, 2).flatten(0, 1))
-        return pictures.unflatten(0, (n, frames)).float().cpu().numpy()
+        images = self._models.codec.decode(latents.transpose(1, 2).flatten(0, 1))
+        return images.unflatten(0, (n, frames)).float().cpu().numpy()
 
-    def _look_at(self, windows: list[Window]) -> tuple[Tensor, Tensor]:
-        """Latents (n, C, F, h, w) of the masked faces and of the references."""
+    def _encode_conditioning(self, windows: list[Window]) -> tuple[Tensor, Tensor]:
+        """Latents (n, C, F, h, w) of the masked and of the reference images."""
         faces = np.concatenate([window.faces for window in windows])
         references = np.concatenate([window.references for window in windows])
         draws = self._posterior_draws(windows)
@@ -154,21 +154,21 @@ class LatentGenerator:
         return masked, reference.expand_as(masked)
 
     def _encode(self, faces: np.ndarray, draws: Tensor | None = None) -> Tensor:
-        """(N, 3, R, R) -> latents (N, C, h, w). ``draws`` of that shape from the posterior; None takes its mode."""
-        pictures = self._to_device(faces)
-        return self._models.codec.encode(pictures, None if draws is None else draws.to(pictures))
+        """(N, 3, R, R) -> latents (N, C, h, w), by normal ``draws`` (N, C, h, w) from the posterior; None: its mode."""
+        images = self._to_device(faces)
+        return self._models.codec.encode(images, None if draws is None else draws.to(images))
 
     def _encode_masked(self, faces: np.ndarray, draws: Tensor | None = None) -> Tensor:
-        """The same with the area hidden that is to be generated."""
+        """The same for the faces with the area to generate masked."""
         return self._encode(faces * self._keep_mask.numpy(), draws)
 
     def _to_device(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self._models.device, self._models.dtype)
 
     def _posterior_draws(self, windows: list[Window]) -> Tensor | None:
-        """(2, n*F, C, h, w): for the masked and for the reference pictures.
+        """(2, n*F, C, h, w) for the masked and for the reference images, or None without ``sample_posterior``.
 
-        Drawn once per window, in the order of the windows, so that doing a batch again changes nothing.
+        They are drawn once for each window, in order, so generating a batch again gives the same.
         """
         if self._draws is None:
             return None

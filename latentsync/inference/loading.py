@@ -1,4 +1,4 @@
-"""From weight files to a pipeline that is ready to run. Brings the libraries of the networks: seconds to import."""
+"""From weight files to a pipeline that is ready to run. Imports the libraries of the networks, which takes seconds."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def load_pipeline(
     dtype: torch.dtype = torch.float32,
     compiled: bool = False,
 ) -> LipsyncPipeline:
-    """Load the networks onto ``device`` in ``dtype``; done once, for any number of videos. ``compiled``: see
-    ``latentsync.runtime.compilation``.
+    """Load the networks onto ``device`` in ``dtype``, once for any number of videos.
 
-    Raises the ``WeightsError`` family; nothing is ever initialised at random.
+    ``compiled``: see ``latentsync.runtime.compilation``. Raises the ``WeightsError`` family; no weight is ever left at
+    its random initialisation.
     """
     device = torch.device(device)
     encoder = AudioEncoder.from_file(weights.whisper, device, dtype)
     unet = load_unet(weights.unet, resolution=settings.resolution, device=device, dtype=dtype)
     if encoder.width != unet.config.cross_attention_dim:
         raise WeightsMismatchError(
-            f"{weights.whisper} gives features {encoder.width} wide, {weights.unet} attends to "
+            f"{weights.whisper} gives features of width {encoder.width}, {weights.unet} needs "
             f"{unet.config.cross_attention_dim}.",
             remedy="Take whisper/tiny.pt for 384 and whisper/small.pt for 768.",
         )
@@ -50,12 +50,9 @@ def load_pipeline(
 
 
 def arrange(models: LatentModels, compiled: bool = False) -> LatentModels:
-    """The same networks, as they run fastest on their device."""
+    """The same networks in the memory layout that is fastest on their device, and compiled if asked for."""
     if models.device.type == "cuda":
-        for network in (
-            models.unet,
-            models.codec,
-        ):  # as cuDNN's half-precision kernels want them, not anew at every call
+        for network in (models.unet, models.codec):  # the layout of cuDNN's half-precision kernels
             network.to(memory_format=torch.channels_last)
     if compiled:
         autoencoder = models.codec.autoencoder
@@ -65,7 +62,7 @@ def arrange(models: LatentModels, compiled: bool = False) -> LatentModels:
 
 
 def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSettings) -> LipsyncPipeline:
-    """A pipeline over networks that are in memory already."""
+    """A pipeline of networks that are in memory already."""
     keep_mask = load_mask(settings.mask, settings.resolution)
 
     def make_generator(options: SyncOptions, on_step: OnStep) -> WindowGenerator:
@@ -73,7 +70,7 @@ def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSett
         generator = LatentGenerator(
             models, keep_mask, options.sampler, options.seed, sample_posterior=as_published, on_step=on_step
         )
-        # Draws from the posterior come window after window in order.
+        # Posterior draws depend on the order of the windows.
         return SideBySide(generator) if models.device.type == "cpu" and not as_published else generator
 
     def in_full_precision(options: SyncOptions, on_step: OnStep) -> WindowGenerator:

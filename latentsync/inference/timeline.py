@@ -1,15 +1,15 @@
-"""Which source frame is shown when: the six ways of fitting a video to a sound of another length.
+"""Which source frame is shown when: six ways to fit a video to audio of another length.
 
 A frame is shown if at least half of it lies within the length asked for, so a constant-rate result has exactly
-``floor(duration * fps + 1/2)`` frames. Times are exact fractions: nothing drifts, however long the sound.
+``floor(duration * fps + 1/2)`` frames. Times are exact fractions: nothing drifts, however long the audio.
 
-| mode          | video shorter than the sound               | video longer than the sound              |
+| mode          | video shorter than the audio               | video longer than the audio              |
 |---------------|--------------------------------------------|------------------------------------------|
-| pingpong      | forwards, backwards, ...; ends not doubled | ends with the sound                      |
-| loop          | starts again                               | ends with the sound                      |
-| freeze        | last frame stays                           | ends with the sound                      |
-| cut           | ends with the video                        | ends with the sound                      |
-| pad-silence   | as pingpong                                | the rest plays as it was, without sound  |
+| pingpong      | forwards, backwards, ...; ends not doubled | ends with the audio                      |
+| loop          | starts again                               | ends with the audio                      |
+| freeze        | last frame stays                           | ends with the audio                      |
+| cut           | ends with the video                        | ends with the audio                      |
+| pad-silence   | as pingpong                                | the rest plays unchanged, without audio  |
 | speed         | played slower                              | played faster                            |
 """
 
@@ -24,7 +24,7 @@ from latentsync.types import Frame, VideoInfo, VideoSource
 
 
 class LengthMode(StrEnum):
-    """How a video is fitted to the length of the sound; see the table above."""
+    """How a video is fitted to the length of the audio; see the table above."""
 
     PINGPONG = "pingpong"
     LOOP = "loop"
@@ -35,12 +35,12 @@ class LengthMode(StrEnum):
 
 
 def frame_count(duration: Fraction, fps: Fraction) -> int:
-    """Frames of a constant-rate video that lasts ``duration`` seconds, at least one."""
+    """Number of frames of a constant-rate video that lasts ``duration`` seconds, at least one."""
     return max(1, int(duration * fps + Fraction(1, 2)))
 
 
 def expected_frames(info: VideoInfo, duration: Fraction, mode: LengthMode) -> int:
-    """Frames that ``playing_order`` will give; exact for constant-rate files whose packet count is right."""
+    """Number of frames that ``playing_order`` gives; exact for constant-rate files whose packet count is right."""
     fitted = frame_count(duration, info.fps)
     if mode is LengthMode.CUT:
         return min(fitted, info.n_frames)
@@ -50,22 +50,22 @@ def expected_frames(info: VideoInfo, duration: Fraction, mode: LengthMode) -> in
 
 
 def playing_order(video: VideoSource, duration: Fraction, mode: LengthMode) -> Iterator[Frame]:
-    """Source frames in the order of the result; ``time`` is that in the result, ``index`` the source's.
+    """Source frames in the order of the result, with their times in the result and their index in the source.
 
-    Holds one frame at a time. The source is read again for every repetition, backwards where the mode asks for it.
-    Raises ``VideoError`` if the source gives no frame.
+    Holds one frame at a time. The source is read again for every repetition, backwards where the mode says so. Raises
+    ``VideoError`` if no frame can be decoded.
     """
     frames = _resampled(video, duration) if mode is LengthMode.SPEED else _retimed(video, duration, mode)
     half_frame = 1 / (2 * video.info.fps)
     for shown, frame in enumerate(frames):
-        outlasts_sound = frame.time + half_frame > duration and shown > 0
-        if outlasts_sound and not (mode is LengthMode.PAD_SILENCE and frame.index == shown):
+        outlasts_audio = frame.time + half_frame > duration and shown > 0
+        if outlasts_audio and not (mode is LengthMode.PAD_SILENCE and frame.index == shown):
             return
         yield frame
 
 
 def _retimed(video: VideoSource, duration: Fraction, mode: LengthMode) -> Iterator[Frame]:
-    """Endless (except for ``cut``) repetition, with the time of each frame in the result."""
+    """The source repeated without end (once for ``cut``), with the time of each frame in the result."""
     period = 1 / video.info.fps
     previous: Frame | None = None
     time = Fraction(0)
@@ -111,6 +111,6 @@ def _resampled(video: VideoSource, duration: Fraction) -> Iterator[Frame]:
             shown += 1
     if frame is None:
         raise VideoError(f"{video.info.path}: no frame of it can be decoded.", remedy="Check that the file plays.")
-    while shown < n_output:  # the packet count promised more frames than there are
+    while shown < n_output:  # there are fewer frames than packets
         yield frame.shown_at(shown / video.info.fps)
         shown += 1

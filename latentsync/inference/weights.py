@@ -1,4 +1,4 @@
-"""Which weight files a run takes, and what they say of themselves. Nothing is loaded here."""
+"""Which weight files a run uses, and what their cards say. No weights are loaded here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUILTIN_UNET = BUILTIN_DIRECTORY / "unet.safetensors"
 BUILTIN_NOTES = (
     "without published weights the built-in models are used; "
     "`python -m scripts.download_checkpoints --for inference` fetches the published ones",
-    "the built-in models have seen drawn faces only, at 128 pixels: on a film of a real person expect a wrong mouth",
+    "the built-in models have seen drawn faces only, at 128 pixels: on a video of a real person expect a wrong mouth",
 )
 
 
@@ -36,8 +36,9 @@ class WeightPaths:
 
     @classmethod
     def choose(cls, directory: Path | None = None, unet: Path | None = None) -> WeightPaths:
-        """What a run takes: the files that are named, else the published ones in ``DEFAULT_DIRECTORY``, and where there
-        is none of these the built-in ones."""
+        """The files of a run: those that are named, else the published ones in ``DEFAULT_DIRECTORY``, else, if none of
+        these is there, the built-in ones.
+        """
         published = cls.in_directory(directory or DEFAULT_DIRECTORY, unet)
         if directory is None and unet is None and not any(path.exists() for path in published.networks().values()):
             return cls.builtin()
@@ -60,7 +61,7 @@ class WeightPaths:
 
     @classmethod
     def in_directory(cls, directory: Path = DEFAULT_DIRECTORY, unet: Path | None = None) -> WeightPaths:
-        """The published names under ``directory``; ``unet`` takes the place of the U-Net's."""
+        """The published file names under ``directory``; ``unet`` instead of that of the U-Net."""
         return cls(
             unet=unet or directory / "latentsync_unet.pt",
             codec=directory / "vae",
@@ -69,20 +70,20 @@ class WeightPaths:
         )
 
     def with_small_codec(self) -> WeightPaths:
-        """These, with TAESD where it is installed beside the codec of all releases.
+        """The same files with TAESD for the codec, where it is installed.
 
-        The built-in models have a codec of their own, with other latents.
+        Not for the built-in models, whose codec has other latents.
         """
         small = replace(self, codec=self.codec.with_name("taesd"))
         return small if not self.are_builtin and small.codec_file.exists() else self
 
     @property
     def codec_file(self) -> Path:
-        """The weights in the codec's folder."""
+        """The weight file in the codec's folder."""
         return self.codec / CODEC_WEIGHTS
 
     def networks(self) -> dict[str, Path]:
-        """Name -> file of the networks that every run needs."""
+        """Name -> weight file of the networks that every run needs."""
         return {
             "unet": self.unet,
             "codec": self.codec_file,
@@ -90,10 +91,10 @@ class WeightPaths:
         }
 
     def check(self) -> dict[str, Mapping[str, Any]]:
-        """What each file is, without loading it.
+        """Name -> path, size, release and checksum of each file, without loading it.
 
-        Raises ``WeightsMissingError`` naming all that are missing, and the ``WeightsError`` family for the first that
-        will not do.
+        Raises ``WeightsMissingError`` with all files that are missing, and the ``WeightsError`` family for the first
+        one that cannot be used.
         """
         missing = [str(path) for path in self.networks().values() if not path.exists()]
         if missing:
@@ -121,21 +122,20 @@ class WeightPaths:
 
 
 def with_checksums(described: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """What ``WeightPaths.check`` says, with the SHA-256 of the files whose cards do not state it: a second per GB."""
+    """The result of ``WeightPaths.check`` with the SHA-256 of files whose cards do not state it: a second per GB."""
     return {
         name: {**facts, "sha256": facts["sha256"] or sha256_file(facts["path"])} for name, facts in described.items()
     }
 
 
 def installed_weights(directory: Path | None = None) -> dict[str, WeightPaths]:
-    """What can be chosen from: every U-Net in ``directory`` (``DEFAULT_DIRECTORY``) by a name for people, and the
-    built-in models."""
+    """Name for people -> files: the U-Nets in ``directory`` (``DEFAULT_DIRECTORY``) and the built-in models."""
     directory = directory or DEFAULT_DIRECTORY
     found: dict[str, WeightPaths] = {}
     for path in sorted([*directory.glob("*.pt"), *directory.glob("*.safetensors")]):
         try:
             card = read_card(path)
-        except WeightsError:  # not ours to judge here: whoever chooses it is told
+        except WeightsError:  # whoever chooses this file is told then
             card = None
         if path.name == "latentsync_unet.pt" or (card is not None and card.kind == "unet"):
             release = f"release {card.release}" if card and card.release else path.stem
@@ -145,8 +145,9 @@ def installed_weights(directory: Path | None = None) -> dict[str, WeightPaths]:
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """What the weights do not carry themselves: face side R in pixels, frames per window F, the mask, and whether a
-    shot has one reference (``windows``)."""
+    """Settings that belong to the weights: face side R in pixels, frames per window F, the mask, and whether a shot has
+    one reference (``windows``). ``notes`` are for the user.
+    """
 
     resolution: int
     num_frames: int = WINDOW_FRAMES
@@ -156,9 +157,9 @@ class ModelSettings:
 
 
 def model_settings(unet: Path, config_path: Path | None) -> ModelSettings:
-    """Settings from a U-Net YAML file, held against the card of the checkpoint; from the card alone without a file.
+    """Settings from a U-Net YAML file and the card of the checkpoint; from the card alone without a file.
 
-    Raises ``WeightsMismatchError`` if the two disagree, and ``ConfigError`` if neither states the resolution.
+    Raises ``WeightsMismatchError`` if they disagree, and ``ConfigError`` if neither states the resolution.
     """
     card = read_card(unet)
     if config_path is not None:

@@ -16,7 +16,7 @@ from latentsync.checkpoint.card import read_card
 from latentsync.checkpoint.files import sha256_file
 from latentsync.checkpoint.import_files import import_files
 from latentsync.errors import WeightsCorruptError, WeightsMismatchError, WeightsMissingError
-from latentsync.face.backends.choice import choose_detector
+from latentsync.face.backends import choose_detector
 from tests.checkpoint.material import LFS_POINTER, SMALL, as_release_1_0, save, small_unet
 from tests.golden import shared_file
 

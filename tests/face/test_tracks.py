@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from latentsync.errors import ConfigError
-from latentsync.face.detection_cache import cache_path, read_cache
-from latentsync.face.detections_file import read_detections, write_detections
+from latentsync.face.detections_file import cache_path, read_cache, read_detections, write_detections
 from latentsync.face.selection import NO_FACE
 from latentsync.face.tracks import FaceTracks
 from tests.face.drawn import TruthfulDetector, blank_frames, detection, placed

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from latentsync.face.align import FaceAligner
-from latentsync.face.backends.choice import load_detector
+from latentsync.face.backends import load_detector
 from latentsync.face.mask import load_mask
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracking import TrackingSettings

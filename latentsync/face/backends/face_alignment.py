@@ -1,7 +1,7 @@
 """S3FD for the boxes and 2D-FAN for the landmarks, as in the published 1.0 and 1.5, by the face-alignment package.
 
-The package's own loader downloads; here its networks are built and given local files instead. Its landmarks are whole
-pixels (it truncates); here the peak of each heat map is read between its cells.
+The package's own loader downloads weights; here its networks are built from local files instead. Its landmarks are
+truncated to whole pixels; here the peak of each heat map is read with sub-pixel precision.
 Networks: Zhang et al. 2017, "S3FD: Single shot scale-invariant face detector"; Bulat & Tzimiropoulos 2017, "How far are
 we from solving the 2D & 3D face alignment problem?".
 """
@@ -23,11 +23,11 @@ S3FD_FILES = ("s3fd-619a316812.pth",)
 FAN_FILES = ("2DFAN4-11f355bf06.pth.tar", "2DFAN4-cd938726ad.zip")
 FILES = (S3FD_FILES, FAN_FILES)  # one of each is needed
 
-DETECTION_SIDE = 640  # longer side of the frame that S3FD sees, px
+DETECTION_SIDE = 640  # longer side of the frame that S3FD gets, px
 MIN_SCORE = 0.5
 FAN_SIDE = 256  # px of the crop
 HEATMAP_SIDE = 64  # cells
-PEAK_RADIUS = 2  # cells around the highest one that share in the peak's position
+PEAK_RADIUS = 2  # cells around the highest one that determine the peak's position
 BOX_REFERENCE = 195  # px: width plus height of a box, over this, is the package's unit of scale
 CROP_REACH = 200  # px of crop per unit of scale
 BOX_LIFT = 0.12  # share of the box's height by which the crop lies above its centre
@@ -40,12 +40,12 @@ def missing_files(weights_dir: Path) -> list[str]:
 
 
 def load(weights_dir: Path, device: str, threads: int | None = None) -> FaceAlignmentDetector:
-    """The detector from the files in ``weights_dir``; ``threads`` are torch's affair."""
+    """The detector from the files in ``weights_dir``; ``threads`` is not used, torch has its own setting."""
     return FaceAlignmentDetector(find_weights(weights_dir, S3FD_FILES), find_weights(weights_dir, FAN_FILES), device)
 
 
 class FaceAlignmentDetector:
-    """See the module's text. ``device`` as torch names it."""
+    """See the module's docstring. ``device`` as torch names it."""
 
     def __init__(self, s3fd_path: Path, fan_path: Path, device: str) -> None:
         from face_alignment.detection.sfd.sfd_detector import SFDDetector
@@ -100,12 +100,12 @@ class FaceAlignmentDetector:
 def heatmap_peaks(heatmaps: np.ndarray) -> np.ndarray:
     """(n, 68, 2) x, y in cells, cell centres at whole numbers: the centre of mass around each map's highest cell.
 
-    ``heatmaps`` (n, 68, h, w); negative values count as nothing.
+    ``heatmaps`` (n, 68, h, w); negative values count as 0.
     """
     count, points, height, width = heatmaps.shape
     highest = heatmaps.reshape(count, points, -1).argmax(axis=-1)
     reach = np.arange(-PEAK_RADIUS, PEAK_RADIUS + 1)
-    # Near an edge the neighbourhood shrinks on both sides alike, so that it stays centred on the peak.
+    # Near an edge the neighbourhood shrinks on both sides, so that it stays centred on the peak.
     rows = (highest // width)[..., None] + reach
     columns = (highest % width)[..., None] + reach
     inside = ((rows >= 0) & (rows < height))[..., :, None] & ((columns >= 0) & (columns < width))[..., None, :]

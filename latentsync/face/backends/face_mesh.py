@@ -1,8 +1,8 @@
-"""The MediaPipe face mesh, run by OpenCV: the points of one face in a frame, from about where it is.
+"""The MediaPipe face mesh, run by OpenCV: the landmarks of one face, given about where it is in the frame.
 
-The mesh (Kartynnik et al. 2019, "Real-time facial surface geometry from monocular video on mobile GPUs") sees an
-upright crop around the place where its points should be. It looks once more, and elsewhere, only if they turn out to be
-elsewhere. 68 of its 478 points stand for the iBUG landmarks.
+The mesh (Kartynnik et al. 2019, "Real-time facial surface geometry from monocular video on mobile GPUs") gets an
+upright crop around the expected place of the face. If its points turn out to be elsewhere, a second crop is made there.
+68 of its 478 points stand for the iBUG landmarks.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ MESH_MEMBER = "face_landmarks_detector.tflite"
 MESH_SIDE = 256  # px
 MESH_POINTS = 478
 MESH_MARGIN = 1.5  # side of the crop over the longer side of the face
-LARGE_FACE_STEP = 0.6  # crop pixels per frame pixel below which plain interpolation would skip pixels
-LOOKS = 2  # at a face, at most
-# How far from the expected place a face may be without another look: in sides of the face, in the logarithm of its
-# size, in degrees. Within these limits another look moves a point by 0.3 % of the side on average.
+LARGE_FACE_STEP = 0.6  # crop pixels per frame pixel below which bilinear interpolation would skip pixels
+MAX_CROPS = 2  # of a face
+# How far the face may be from the expected place without a second crop: in sides of the face, in the logarithm of its
+# size, in degrees. Within these limits a second crop moves a point by 0.3 % of the side on average.
 NEAR, ALIKE, UPRIGHT = 0.05, 0.06, 8.0
-MESH_SETTINGS = f"{MESH_MARGIN}-{LARGE_FACE_STEP}-cubic-{LOOKS}-{NEAR}-{ALIKE}-{UPRIGHT}"  # all that changes a result
+# Everything that changes a result.
+MESH_SETTINGS = f"{MESH_MARGIN}-{LARGE_FACE_STEP}-cubic-{MAX_CROPS}-{NEAR}-{ALIKE}-{UPRIGHT}"
 
 # Mesh vertices where the iBUG points are defined: jaw, bridge and base of the nose, eyes, outer and inner lips.
 JAW = (127, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 356)
@@ -59,24 +60,24 @@ class Place:
         return (self.eyes[1] - self.eyes[0]) / max(np.linalg.norm(self.eyes[1] - self.eyes[0]), 1e-6)
 
     def matrix(self) -> np.ndarray:
-        """(2, 3) frame px -> px of the upright crop that the mesh sees."""
+        """(2, 3): frame pixels to pixels of the upright crop that the mesh gets."""
         x, y = self.across
         linear = np.array([[x, y], [-y, x]]) * (MESH_SIDE / (MESH_MARGIN * self.extent))
         return np.column_stack([linear, (MESH_SIDE - 1) / 2 - linear @ self.centre])
 
     def is_near(self, other: Place) -> bool:
-        """Whether the mesh would see the same around the other place."""
+        """Whether a crop around the other place would give about the same points."""
         apart = np.linalg.norm(other.centre - self.centre) / self.extent
         turned = np.degrees(np.arccos(np.clip(self.across @ other.across, -1, 1)))
         return bool(apart <= NEAR and abs(np.log(other.extent / self.extent)) <= ALIKE and turned <= UPRIGHT)
 
 
 def fit_mesh(mesh: cv2.dnn.Net, frame: Frame, place: Place) -> tuple[np.ndarray, float]:
-    """(68, 2) float64 iBUG landmarks in frame pixels, and the mesh's own probability that it sees a face.
+    """(68, 2) float64 iBUG landmarks in frame pixels, and the mesh's own probability that there is a face.
 
-    ``place`` is about where the mesh's points will be.
+    ``place`` is the expected place of the mesh's points.
     """
-    for _ in range(LOOKS):
+    for _ in range(MAX_CROPS):
         matrix = place.matrix()
         mesh.setInput(cv2.dnn.blobFromImage(_crop(frame, matrix), 1 / 255))
         points, presence = mesh.forward(["Identity", "Identity_1"])
@@ -92,12 +93,12 @@ def fit_mesh(mesh: cv2.dnn.Net, frame: Frame, place: Place) -> tuple[np.ndarray,
 
 
 def read_meshes(path: Path, count: int) -> list[cv2.dnn.Net]:
-    """The network ``count`` times, since one serves one thread.
+    """The network ``count`` times: OpenCV runs one in one thread at a time.
 
-    Raises ``BadZipFile``, ``KeyError`` or ``cv2.error`` for a file that holds something else.
+    Raises ``BadZipFile``, ``KeyError`` or ``cv2.error`` for another kind of file.
     """
-    # OpenCV 5's new graph engine gives only one of this network's three outputs, and reading from memory cannot ask for
-    # the other engine; OpenCV 4 has that one only.
+    # OpenCV 5's new graph engine gives only one of this network's three outputs. The classic engine, which is the only
+    # one of OpenCV 4, can be asked for only when reading from a file.
     engine = [cv2.dnn.ENGINE_CLASSIC] if hasattr(cv2.dnn, "ENGINE_CLASSIC") else []
     with tempfile.TemporaryDirectory(prefix="latentsync-") as folder:
         with zipfile.ZipFile(path) as archive:
@@ -106,7 +107,7 @@ def read_meshes(path: Path, count: int) -> list[cv2.dnn.Net]:
 
 
 def _crop(frame: Frame, matrix: np.ndarray) -> np.ndarray:
-    """(256, 256, 3); a large face is low-passed first, a small one is not worth the time."""
+    """(256, 256, 3) uint8 or float32; only a large face is low-pass filtered, which takes time."""
     size = (MESH_SIDE, MESH_SIDE)
     if np.linalg.norm(matrix[:, 0]) < LARGE_FACE_STEP:
         return warp_frame(frame, matrix, size, 0)

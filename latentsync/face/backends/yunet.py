@@ -1,7 +1,7 @@
-"""YuNet for the boxes, the MediaPipe face mesh for the landmarks, both run by OpenCV: licence-clean and quick on a CPU.
+"""YuNet for the boxes, the MediaPipe face mesh for the landmarks, both run by OpenCV: free to use and fast on a CPU.
 
-YuNet (Wu et al. 2023, "YuNet: A tiny millisecond-level face detector") sees the frame reduced: faces that are too small
-to be dubbed need not be found. Its box tells the mesh where to look (``face_mesh``).
+YuNet (Wu et al. 2023, "YuNet: A tiny millisecond-level face detector") gets the frame reduced: faces that are too small
+to be dubbed need not be found. Its box says where the mesh is to look (``face_mesh``).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ DETECTOR_FILES = ("face_detection_yunet_2023mar.onnx", "yunet_n_dynamic.onnx")
 FILES = (DETECTOR_FILES, MESH_FILES)  # one of each is needed
 
 MAX_WORKERS = 8
-DETECTION_SIDE = 640  # longer side of the frame that YuNet sees, at most, px
-LEAST_SIDE = 128  # no frame is reduced further; those between the two are halved, so a face of 32 px keeps 16
+DETECTION_SIDE = 640  # longer side of the frame that YuNet gets, at most, px
+LEAST_SIDE = 128  # no frame is reduced further, px; those between the two are halved, so a face of 32 px keeps 16
 MIN_SCORE = 0.6  # of YuNet
-MIN_PRESENCE = 0.5  # the mesh's own probability that its crop shows a face
+MIN_PRESENCE = 0.5  # of the mesh: its own probability that the crop shows a face
 NMS_OVERLAP = 0.3
 MAX_CANDIDATES = 500
 SAME_FACE = 0.1  # mean distance of two sets of landmarks, over their extent
-# Where the mesh's points will be: this far below the middle of YuNet's box, in its longer sides, and this large. Over
-# 17 faces, real and drawn, the standard deviation is 2 % of the side across and down, and 3 % of the size.
+# The place of the mesh's points: this far below the centre of YuNet's box and this large, in longer sides of the box.
+# Over 17 faces, real and drawn, the standard deviation is 2 % of the side in x and y, and 3 % of the size.
 BOX_DROP, BOX_SCALE = 0.052, 0.9
 
 
@@ -47,12 +47,12 @@ def load(weights_dir: Path, device: str, threads: int | None = None) -> YuNetMes
 
 
 class YuNetMesh:
-    """See the module's text. Frames of a batch are shared out among ``workers`` threads."""
+    """See the module's docstring. The frames of a batch are shared out among ``workers`` threads."""
 
     def __init__(self, detector_path: Path, mesh_path: Path, workers: int | None = None) -> None:
         workers = workers or min(MAX_WORKERS, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="yunet")
-        # OpenCV's networks serve one thread at a time: a worker takes a pair and puts it back.
+        # An OpenCV network runs in one thread at a time: a worker takes a pair and puts it back.
         self._networks: SimpleQueue[tuple[cv2.FaceDetectorYN, cv2.dnn.Net]] = SimpleQueue()
         detectors, meshes = _read_detectors(detector_path, workers), _read_meshes(mesh_path, workers)
         for pair in zip(detectors, meshes, strict=True):
@@ -92,14 +92,14 @@ def _find_faces(boxes: cv2.FaceDetectorYN, mesh: cv2.dnn.Net, frame: Frame) -> l
 
 
 def place_of_mesh(corner: np.ndarray, size: np.ndarray, eyes: np.ndarray) -> Place:
-    """From the top left corner and the size (2,) of YuNet's box, and its eyes (2, 2)."""
+    """The expected place of the mesh, from the top left corner and size (2,) of YuNet's box and its eyes (2, 2)."""
     box = Place(corner + size / 2, eyes, float(size.max()))
     x, y = box.across
     return Place(box.centre + BOX_DROP * box.extent * np.array([-y, x]), eyes, BOX_SCALE * box.extent)
 
 
 def _distinct(found: list[Detection]) -> list[Detection]:
-    """Without the weaker ones of faces that the mesh moved onto the same spot."""
+    """Without duplicates: where the mesh moved several faces to one place, only the most certain stays."""
     kept: list[Detection] = []
     for face in found:
         apart = (np.abs(face.landmarks - other.landmarks).mean() / np.ptp(face.landmarks) for other in kept)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync.face.backends.choice import load_detector
+from latentsync.face.backends import load_detector
 from latentsync.face.detector import FaceDetector
 from latentsync.inference.weights import ModelSettings, WeightPaths
 
@@ -38,7 +38,7 @@ class Networks:
         return load_pipeline(choice.weights, choice.settings, choice.device, choice.dtype, choice.compiled)
 
     def detector(self, name: str, auxiliary: Path, device: str) -> FaceDetector:
-        """See ``face.backends.choice.load_detector``."""
+        """See ``face.backends.load_detector``."""
         return load_detector(name, auxiliary, device)
 
 

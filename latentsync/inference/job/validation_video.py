@@ -94,7 +94,7 @@ def open_validation_video(
 ) -> ValidationVideo:
     """Check that ``video`` can be dubbed with ``audio``, and find the faces of all frames.
 
-    ``detector``: a name of ``face.backends.choice`` or a file of faces; ``auxiliary``: the folder of detector weights;
+    ``detector``: a name of ``face.backends`` or a file of faces; ``auxiliary``: the folder of detector weights;
     ``resolution``: R of the networks to come. Raises ``VideoError``, ``AudioError``, ``NoFaceError``, ``EncoderError``,
     ``ConfigError`` and the ``WeightsError`` family.
     """

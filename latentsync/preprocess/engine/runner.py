@@ -14,7 +14,7 @@ import torch
 from latentsync.atomic import write_text
 from latentsync.config import save_config
 from latentsync.errors import DataError, DeviceError, WeightsError, WeightsMissingError
-from latentsync.face.backends.choice import choose_detector
+from latentsync.face.backends import choose_detector
 from latentsync.preprocess.clip_record import ManifestRow
 from latentsync.preprocess.engine.account import StepAccount, account_by_step, account_table
 from latentsync.preprocess.engine.commit import exclusive_run, output_error, recover

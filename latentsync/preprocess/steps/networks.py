@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from latentsync.checkpoint.files import inspect_file
 from latentsync.checkpoint.registry import HYPERIQA_FILE, S3FD_FILE, SYNCNET_V2_FILE
 from latentsync.errors import WeightsError, WeightsMissingError
-from latentsync.face.backends.choice import choose_detector, load_detector
+from latentsync.face.backends import choose_detector, load_detector
 from latentsync.face.detector import FaceDetector
 from latentsync.preprocess.settings import PUBLISHED_SYNC, PreprocessSettings
 

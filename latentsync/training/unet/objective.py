@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from latentsync.diffusion.conditioning import build_unet_input
-from latentsync.diffusion.forward_process import add_noise, estimate_clean
 from latentsync.diffusion.level_weights import LevelWeighting, level_weights
+from latentsync.diffusion.noise import add_noise, estimate_clean
 from latentsync.diffusion.schedule import make_scheduler
 from latentsync.errors import ConfigError
 from latentsync.losses.reconstruction import PerceptualLoss, movement_loss, noise_loss
