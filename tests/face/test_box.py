@@ -42,13 +42,13 @@ def test_a_turned_box_is_held_by_a_larger_one():
 
 
 @given(
-    corner=st.tuples(st.floats(-50, 50), st.floats(-50, 50)),
-    size=st.tuples(st.floats(0, 60), st.floats(0, 60)),
+    corner=st.tuples(st.integers(-400, 400), st.integers(-400, 400)),  # eighths of a pixel
+    size=st.tuples(st.integers(0, 480), st.integers(0, 480)),
     margin=st.integers(0, 3),
 )
 def test_the_pixels_of_a_box_are_those_within_the_margin_of_it(corner, size, margin):
     width, height = 40, 30
-    box = np.array([*corner, corner[0] + size[0], corner[1] + size[1]])
+    box = np.array([*corner, corner[0] + size[0], corner[1] + size[1]]) / 8
     columns, rows = np.arange(width), np.arange(height)
     # A pixel centre counts if it lies less than one pixel beyond an edge, and the margin more.
     columns = columns[(columns > box[0] - margin - 1) & (columns < box[2] + margin + 1)]

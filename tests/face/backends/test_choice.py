@@ -1,9 +1,8 @@
 import pytest
 
 from latentsync.errors import ConfigError, WeightsMissingError
-from latentsync.face.backends import face_alignment, yunet
-<from latentsync.face.backends import load_detector
-=
+from latentsync.face.backends import face_alignment, load_detector, yunet
+
 YUNET = ("yunet_n_dynamic.onnx", "face_landmarker.task")
 FACE_ALIGNMENT = ("s3fd-619a316812.pth", "2DFAN4-cd938726ad.zip")
 
