@@ -17,6 +17,7 @@ from latentsync.page.faults import FaultLog
 from latentsync.page.request import CALLS, FILES, FieldError, uploaded_file
 
 LONGEST_TEXT = 20_000  # characters of a value that is no file: what the page itself shows in one component
+SESSIONS_KEPT = 500  # whose components Gradio remembers, some 70 KB each; it takes every call for one of its own
 _FILE = {"_type": "gradio.FileData"}
 
 
@@ -30,6 +31,7 @@ class PageBlocks(gr.Blocks):
     def __init__(self, faults: FaultLog, **settings: Any) -> None:
         super().__init__(**settings)
         self.faults = faults
+        self.state_session_capacity = SESSIONS_KEPT
         self.fields: dict[Component, str] = {}
 
     async def process_api(self, *values: Any, **settings: Any) -> dict[str, Any]:

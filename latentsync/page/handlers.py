@@ -18,7 +18,7 @@ from latentsync.page.blocks import said
 from latentsync.page.fair_queue import RepeatedError, Visitor, Waiting
 from latentsync.page.faults import FaultLog
 from latentsync.page.jobs import JobQueue, JobResult
-from latentsync.page.request import DUB_FIELDS, PREVIEW_FIELDS, JobRequest, chosen, uploaded_file
+from latentsync.page.request import DUB_FIELDS, PREVIEW_FIELDS, FieldError, JobRequest, chosen, uploaded_file
 from latentsync.page.visitors import VisitorFolders, visitor_of
 
 LARGEST_FACE = ("The largest face", LARGEST)
@@ -53,7 +53,9 @@ class Handlers:
     def choose_person(self, people: list[str], event: gr.SelectData) -> str:
         """The thumbnail that was clicked, as a choice."""
         number = event.index
-        return people[number] if isinstance(number, int) and 0 <= number < len(people) else LARGEST
+        if not isinstance(number, int) or not 0 <= number < len(people):
+            raise FieldError("face", "this face is not known here any more.", remedy="Upload the video again.")
+        return people[number]
 
     def measure_audio(self, audio: Any, request: gr.Request) -> tuple[Any, ...]:
         """Let the slider for the moment to try reach to the end of the audio: (line, slider)."""
@@ -138,7 +140,7 @@ class Handlers:
     def _tell(self, request: gr.Request, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         job = JobRequest.from_values(values, self._jobs.weights)
         try:
-            with closing(self._perform(job, request)) as reports:
+            with closing(self._perform(job, request, job.kind)) as reports:
                 for report in reports:
                     if isinstance(report, JobResult):
                         yield str(report.video), wording.report(report.report, report.start), report.figures
@@ -152,18 +154,19 @@ class Handlers:
         try:
             job = JobRequest.from_values(values, self._jobs.weights)
             files = [job.video, job.audio]
-            with closing(self._perform(job, request)) as reports:
+            # One page, one job: two would write their progress to the same place.
+            with closing(self._perform(job, request, kind="job")) as reports:
                 for report in reports:
                     yield _finished(report) if isinstance(report, JobResult) else _unfinished(wording.progress(report))
-        except RepeatedError:  # the first click goes on, and so does what is said of it
-            gr.Warning(wording.REPEATED, title="Not twice")
+        except RepeatedError as error:  # the first click goes on, and so does what is said of it
+            gr.Warning(self._faults.sentence(error), title="Not now")
             yield tuple(gr.skip() for _ in range(_SHOWN))
         except Exception as error:  # noqa: BLE001  the page lives on, and says so
             kind = "idle" if isinstance(error, StoppedError) else "failed"
             yield _unfinished(wording.status(self._faults.sentence(error, *files), kind=kind), running=False)
 
-    def _perform(self, job: JobRequest, request: gr.Request) -> Iterator[Progress | Waiting | JobResult]:
-        return self._jobs.perform(job, self._folders, _visitor(request))
+    def _perform(self, job: JobRequest, request: gr.Request, kind: str) -> Iterator[Progress | Waiting | JobResult]:
+        return self._jobs.perform(job, self._folders, _visitor(request), kind)
 
     def _checkpoint(self, value: Any) -> str:
         return chosen("checkpoint", value, self._jobs.weights) or next(iter(self._jobs.weights))

@@ -129,9 +129,10 @@ class JobQueue:
         return self._look("audio", visitor, audio, lambda control: float(self._audio_seconds(audio, control)))
 
     def perform(
-        self, request: JobRequest, folders: VisitorFolders, visitor: Visitor
+        self, request: JobRequest, folders: VisitorFolders, visitor: Visitor, kind: str = "job"
     ) -> Iterator[Progress | Waiting | JobResult]:
-        """Do a job in a folder of ``folders``: how far it is now and then, and its ``JobResult`` at the end.
+        """Do a job in a folder of ``folders``: how far it is now and then, and its ``JobResult`` at the end. A session
+        has one job of a ``kind``.
 
         Closing the iterator takes the job out of the queue or ends the work at the next step of the network. So does
         ``stop``, and the iterator raises ``StoppedError`` without waiting for it. Raises ``BusyError``, and as
@@ -150,7 +151,7 @@ class JobQueue:
                 folders.discard(folder)
                 raise
 
-        ticket = self._dubs.enter(visitor, request.kind, control, work)
+        ticket = self._dubs.enter(visitor, kind, control, work)
         taken = False
         try:
             while not ticket.future.done():

@@ -56,7 +56,6 @@ VIDEO_HELP = "Who is to speak: upload a video, or record yourself."
 AUDIO_HELP = "What is to be said. The result lasts as long as this sound."
 FAULT = "Something is wrong with the program itself, not with your files. The server's log has the details."
 NOT_UNDERSTOOD = "The page does not understand this call. Reload it, or see its API for what can be called."
-REPEATED = "This is being worked on already."
 LENGTHS = {
     "pingpong": "Play forwards and backwards",
     "loop": "Start again",

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from latentsync.media.video import VideoFile
 from tests.media.hostile import web_page
-from tests.media.synthetic import tone, write_clip
+from tests.media.synthetic import tone, write_clip, write_wav
 from tests.page.stage import STEPS, StageNetworks, green_people, wait_until
 
 TIMEOUT = 120_000  # ms; the machine may be busy
@@ -143,6 +143,66 @@ def test_an_error_is_a_sentence_and_the_page_lives_on(visit, example, tmp_path):
     page.get_by_text("Two people").click()
     expect(page.locator("#people img")).to_have_count(2)
     expect(page.locator(".status.failed")).to_have_count(0)  # it was about another file
+
+
+# What of a name the upload lets through.
+HOSTILE = "__bold__ ~~gone~~ [link](www.example.org) a@example.org <img src=x onerror=alert(1)>"
+
+
+def test_names_of_files_are_never_read_as_markup(visit, example, tmp_path):
+    page, scripts = visit(), []
+    page.on("dialog", lambda dialog: (scripts.append(dialog.message), dialog.dismiss()))
+    page.set_input_files(
+        "#video input[type=file]",
+        {"name": f"{HOSTILE}.mp4", "mimeType": "video/mp4", "buffer": web_page(tmp_path / "a").read_bytes()},
+    )
+    expect(page.locator("#people-line")).to_contain_text("is a web page, not a media file.")
+    assert "__bold__ ~~gone~~ [link](www.example.org) a@example.org" in page.locator("#people-line").inner_text()
+    assert page.locator("#people-line").locator("img, em, del, a, script, .katex").count() == 0
+    page = visit()
+    page.set_input_files("#video input[type=file]", str(example.video))
+    expect(page.locator("#people img")).to_have_count(2)
+    silent = write_wav(tmp_path / "silent.wav", 0 * tone(2.0))
+    page.set_input_files(
+        "#audio input[type=file]", {"name": f"{HOSTILE}.wav", "mimeType": "audio/wav", "buffer": silent.read_bytes()}
+    )
+    expect(page.locator("#audio")).to_contain_text("0:02")
+    finish(page, "#run", "is silent")
+    assert (
+        "__bold__ ~~gone~~ [link](www.example.org) a@example.org" in page.locator("#report").inner_text()
+        and "/tmp" not in page.locator("#report").inner_text()
+    )
+    for place in ("#people-line", "#report", "#status"):
+        inside = page.locator(place)
+        assert inside.locator("img, em, del, a, script, .katex").count() == 0
+        assert "bold" not in "".join(inside.locator("strong").all_inner_texts())
+    assert scripts == []
+
+
+def test_a_double_click_is_one_job(visit, example, served):
+    page = visit()
+    bring(page, example)
+    StageNetworks.seconds = 0.1
+    page.dblclick("#run")
+    expect(page.locator(".status.running")).to_contain_text("Dubbing")
+    page.click("#try")
+    expect(page.get_by_text("Your last job is not done yet. Wait for it, or stop it.")).to_be_visible()
+    assert len(served[1]) == 1
+    expect(page.locator(".status.running")).to_contain_text("Dubbing")
+    StageNetworks.seconds = 0.0
+    expect(page.locator(".status.done")).to_be_visible()
+
+
+def test_an_emptied_number_has_its_default(visit, example):
+    page = visit()
+    bring(page, example)
+    page.get_by_text("More settings").click()
+    for field in ("#steps", "#guidance", "#seed"):
+        page.locator(f"{field} input").fill("")
+    finish(page, "#run", "seed 1247")
+    page.locator("#steps input").fill("3.5")
+    page.click("#run")
+    expect(page.locator(".status.failed")).to_contain_text("Steps: 3.5 is not possible. Give a whole number")
 
 
 def test_a_sound_that_is_none_is_said_beside_it(visit, tmp_path):

@@ -71,7 +71,7 @@ def test_a_second_click_is_refused_and_the_first_goes_on(jobs, request_, folders
     StageNetworks.seconds = 0.05
     first = jobs.perform(request_, folders, ANN)
     next(first)
-    with pytest.raises(RepeatedError, match="Your last dub is not done yet"):
+    with pytest.raises(RepeatedError, match="Your last job is not done yet"):
         next(jobs.perform(request_, folders, ANN))
     assert len(jobs) == 1
     StageNetworks.seconds = 0.0
