@@ -78,7 +78,7 @@ class PageBlocks(gr.Blocks):
         if isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= LONGEST_TEXT):
             return value
         if field:
-            what = {str: "so long a text", list: "a list"}.get(type(value), "an object")
+            what = "so long a text" if isinstance(value, str) else "a list or an object"
             raise FieldError(field, f"{what} is not possible.")
         raise ConfigError(wording.NOT_UNDERSTOOD)
 

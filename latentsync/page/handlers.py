@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,9 @@ class Handlers:
             kind = "idle" if isinstance(error, StoppedError) else "failed"
             yield _unfinished(wording.status(self._faults.sentence(error, *files), kind=kind), running=False)
 
-    def _perform(self, job: JobRequest, request: gr.Request, kind: str) -> Iterator[Progress | Waiting | JobResult]:
+    def _perform(
+        self, job: JobRequest, request: gr.Request, kind: str
+    ) -> Generator[Progress | Waiting | JobResult, None, None]:
         return self._jobs.perform(job, self._folders, _visitor(request), kind)
 
     def _checkpoint(self, value: Any) -> str:
@@ -173,7 +175,8 @@ class Handlers:
 
 
 def _visitor(request: gr.Request) -> Visitor:
-    return Visitor(visitor_of(request.request.scope), request.session_hash or "")
+    scope = request.request.scope if request.request is not None else {}
+    return Visitor(visitor_of(scope), request.session_hash or "")
 
 
 def _nobody() -> tuple[gr.Gallery, gr.Dropdown, list[str]]:

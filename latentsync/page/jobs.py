@@ -7,7 +7,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from fractions import Fraction
@@ -130,7 +130,7 @@ class JobQueue:
 
     def perform(
         self, request: JobRequest, folders: VisitorFolders, visitor: Visitor, kind: str = "job"
-    ) -> Iterator[Progress | Waiting | JobResult]:
+    ) -> Generator[Progress | Waiting | JobResult, None, None]:
         """Do a job in a folder of ``folders``: how far it is now and then, and its ``JobResult`` at the end. A session
         has one job of a ``kind``.
 

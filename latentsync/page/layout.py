@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
+from gradio.components import Component
 
 from latentsync.inference.options import DEFAULT_SEED, PRESETS
 from latentsync.inference.timeline import LengthMode
@@ -203,7 +206,7 @@ class Page:
     def _results(self) -> None:
         with gr.Column(elem_id="results"):
             with gr.Row():
-                player = {"interactive": False, "buttons": [], "height": 400, "min_width": 300}
+                player: dict[str, Any] = {"interactive": False, "buttons": [], "height": 400, "min_width": 300}
                 self.source = gr.Video(label="Source", elem_id="source", **player)
                 self.result = gr.Video(label="Result", elem_id="result", **player)
             with gr.Row(elem_classes="actions"):
@@ -220,9 +223,13 @@ class Page:
 
     def _connect(self) -> None:
         # Values reach the handlers as they were sent: these say of each field what is wrong with it.
-        handlers, private = self._handlers, {"api_visibility": "private", "preprocess": False}
-        quiet = {"show_progress": "hidden", **private}
-        shared = {"concurrency_id": "jobs", "concurrency_limit": None}  # what is long has a queue of its own
+        handlers = self._handlers
+        private: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
+        quiet: dict[str, Any] = {"show_progress": "hidden", **private}
+        shared: dict[str, Any] = {
+            "concurrency_id": "jobs",
+            "concurrency_limit": None,
+        }  # what is long has a queue of its own
         self.video.change(
             handlers.find_people,
             [self.video, self.checkpoint],
@@ -238,7 +245,7 @@ class Page:
         self.checkpoint.change(handlers.describe_models, self.checkpoint, self.models, **private)
         self.checkpoint.change(handlers.suit_preset, self.checkpoint, self.preset, **private)
         self.play.click(None, js=PLAY_BOTH, **private)
-        inputs = {
+        inputs: dict[str, Component] = {
             "video": self.video,
             "audio": self.audio,
             "moment": self.moment,
@@ -254,7 +261,7 @@ class Page:
         self.blocks.fields = {component: name for name, component in inputs.items()} | {self.audio_source: "audio"}
         whole, second = [inputs[name] for name in DUB_FIELDS], [inputs[name] for name in PREVIEW_FIELDS]
         results = [self.result, self.words, self.figures]
-        visible = {
+        visible: dict[str, Any] = {
             "outputs": [*results, self.status, self.stop, self.get_video, self.get_figures],
             "show_progress": "minimal",
             "show_progress_on": self.status,

@@ -114,7 +114,7 @@ def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None, login: bo
     blocks.api_open = False
     app = Starlette()
     gr.mount_gradio_app(
-        app,  # type: ignore[arg-type]  # of a FastAPI, it uses what a Starlette has
+        app,  # of a FastAPI, it uses what a Starlette has
         blocks,
         path="/",
         auth_dependency=user_of if login else None,
