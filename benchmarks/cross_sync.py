@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 from benchmarks.cross_sync_rows import MouthTruth, Row, score_mouth, summarise, table
-from benchmarks.films import drawn_faces
+from benchmarks.dub_inputs import drawn_faces
 from latentsync.audio.mel import syncnet_mel
 from latentsync.checkpoint import load_codec, load_lpips
 from latentsync.config import load_config

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.films import drawn_faces, write_film
+from benchmarks.dub_inputs import drawn_faces, write_talker_video
 from latentsync.data.talkers.cross import make_cross_clip
 from latentsync.face.detections_file import write_detections
 from latentsync.inference.job.dub import dub
@@ -41,7 +41,7 @@ def main() -> None:
     for number in range(options.first, options.first + options.clips):
         clip, name = make_cross_clip(number, options.seconds, options.size), f"{number:05d}.mp4"
         for kind, talker in (("source", clip.source), ("truth", clip.truth)):
-            write_film(options.out / kind / name, talker, EncodingOptions("h264", 14, repeatable=True))
+            write_talker_video(options.out / kind / name, talker, EncodingOptions("h264", 14, repeatable=True))
             write_detections((options.out / kind / name).with_suffix(".npz"), drawn_faces(talker))
         result = options.out / "results" / name
         if options.dub:
@@ -58,7 +58,7 @@ def main() -> None:
             )
             print(dub(request, networks=networks).summary(), flush=True)
         else:
-            write_film(result, clip.truth, EncodingOptions("h264", 23, repeatable=True))
+            write_talker_video(result, clip.truth, EncodingOptions("h264", 23, repeatable=True))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def write_weights(folder: Path, faces: Path) -> None:
 
 
 def first_seconds(audio: Path, output: Path, seconds: float) -> None:
-    """The beginning of a sound as a 16 kHz WAV file."""
+    """The beginning of an audio file as 16 kHz WAV."""
     import numpy as np
 
     from latentsync.media.audio import read_audio
@@ -83,10 +83,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ProgressBar() as bar:
         folder = Path(name)
         write_weights(folder / "checkpoints", arguments.faces)
-        first_seconds(arguments.audio, folder / "sound.wav", WINDOWS * 16 / 25)
+        first_seconds(arguments.audio, folder / "audio.wav", WINDOWS * 16 / 25)
         request = DubRequest(
             video=arguments.video,
-            audio=folder / "sound.wav",
+            audio=folder / "audio.wav",
             output=arguments.output,
             options=SyncOptions(
                 SamplerSettings(steps=arguments.steps, guidance_scale=arguments.guidance), check_output=False

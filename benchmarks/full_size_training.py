@@ -71,12 +71,12 @@ def train_one_step(config: str, folder: Path) -> dict[str, float]:
     from latentsync.training.unet.task import UNetTask
 
     recipe = load_config(ROOT / "configs" / "unet" / f"{config}.yaml", UNetRecipe, settings(folder))
-    judges, accelerator = loss_config_of(recipe), make_accelerator(recipe)
+    losses, accelerator = loss_config_of(recipe), make_accelerator(recipe)
     network = build_unet(recipe)
     clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
     codec = load_frozen_codec(recipe, accelerator.device)
-    windows = prepare_windows(recipe, clips, judges, codec, accelerator)
-    objective = make_objective(recipe, judges, load_loss_networks(recipe, judges, codec, accelerator.device), codec)
+    windows = prepare_windows(recipe, clips, losses, codec, accelerator)
+    objective = make_objective(recipe, losses, load_loss_networks(recipe, losses, codec, accelerator.device), codec)
     task = UNetTask(recipe, network, codec, objective, windows, None)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.optimizer.lr)

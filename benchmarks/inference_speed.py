@@ -3,7 +3,7 @@
     python -m benchmarks.inference_speed --models builtin --seconds 5 --output out/inference_cpu.json
     python -m benchmarks.inference_speed --models 1.5,1.6 --device cuda --seconds 20 --output out/inference_gpu.json
 
-The film is a synthetic talker of ``--size``, with its drawn face as track, so no weights are needed: the published
+The video is of a synthetic talker of ``--size``, with its drawn face as track, so no weights are needed: the published
 topologies get rule weights, which cost the same (``benchmarks/networks.py``). Each model is warmed up with one batch of
 windows. Rows, one for every model and preset:
 
@@ -30,7 +30,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.films import Film, draw_film
+from benchmarks.dub_inputs import DubInput, draw_input
 from benchmarks.generator_parts import PartTimer, watch_device, watched
 from benchmarks.mouths import Mouths
 from benchmarks.networks import BUILTIN, MODELS, LoadedNetworks, load_networks
@@ -89,16 +89,16 @@ class FirstFrame:
 
 
 class Bench:
-    """Runs of one model on one film, with files of its own in ``folder``."""
+    """Runs of one model on one video, with files of its own in ``folder``."""
 
-    def __init__(self, film: Film, networks: LoadedNetworks, batch: int, folder: Path) -> None:
-        self._film = film
+    def __init__(self, dub_input: DubInput, networks: LoadedNetworks, batch: int, folder: Path) -> None:
+        self._input = dub_input
         self._networks = networks
         self._batch = batch
         self._folder = folder
         self._weights = WeightPaths.builtin().auxiliary
         self._options = SyncOptions(batch=batch, check_output=False)
-        video = VideoFile(film.video)
+        video = VideoFile(dub_input.video)
         self.fps = video.info.fps
         settings = networks.settings
         mask = load_mask(settings.mask, settings.resolution)
@@ -107,14 +107,14 @@ class Bench:
         self.one_batch = Excerpt(Fraction(0), frames / self.fps)
 
     def run(self, pipeline: LipsyncPipeline, sampler: SamplerSettings, mouths: Path, **changes: Any) -> Run:
-        """The product, which has not seen the film; ``mouths`` is the file for the comparison of frames."""
+        """The product, which has not met the video; ``mouths`` is the file for the comparison of frames."""
         self._networks.models.memory.clear()
         record, first = RunRecord(), FirstFrame()
         options = replace(self._options, sampler=sampler, **changes)
         start = time.perf_counter()
-        video = VideoFile(self._film.video)
+        video = VideoFile(self._input.video)
         tracks = self._tracks(video, record.clock)
-        frames = pipeline.sync(video, read_audio(self._film.audio), options, tracks, record)
+        frames = pipeline.sync(video, read_audio(self._input.audio), options, tracks, record)
         return self._write(video, frames, record.clock, first, start, mouths)
 
     def run_plainly(self, sampler: SamplerSettings, denoise: Denoise, mouths: Path, count: int) -> Run:
@@ -122,8 +122,8 @@ class Bench:
         first = FirstFrame()
         path = PlainPath(self._networks, replace(self._options, sampler=sampler), denoise)
         start = time.perf_counter()
-        video = VideoFile(self._film.video)
-        frames = path.sync(video, read_audio(self._film.audio), self._tracks(video, path.clock))
+        video = VideoFile(self._input.video)
+        frames = path.sync(video, read_audio(self._input.audio), self._tracks(video, path.clock))
         return self._write(video, islice(frames, count), path.clock, first, start, mouths)
 
     def parts(self, sampler: SamplerSettings) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Bench:
         return {"generator_parts": parts, "gpu_idle_share": idleness.share}
 
     def _tracks(self, video: VideoFile, clock: StageClock) -> FaceTracks:
-        finder = FaceFinder(self._film.faces, self._weights, self._networks.models.device, clock)
+        finder = FaceFinder(self._input.faces, self._weights, self._networks.models.device, clock)
         return finder.tracks(video.info, self._options)
 
     def _write(
@@ -153,7 +153,7 @@ class Bench:
         watched_frames = first(clock.each("wait", self.mouths.keep(mouths, frames)))
         began = time.perf_counter()
         written = write_video(
-            self._folder / "result.mp4", watched_frames, video.info, audio=self._film.audio, overwrite=True
+            self._folder / "result.mp4", watched_frames, video.info, audio=self._input.audio, overwrite=True
         )
         stop = time.perf_counter()
         stages = clock.seconds()
@@ -161,12 +161,14 @@ class Bench:
         return Run(written.n_frames, stop - start, first.time - start, stages)
 
 
-def measure(networks: LoadedNetworks, film: Film, presets: list[str], batch: int, plain_frames: int) -> list[dict]:
+def measure(
+    networks: LoadedNetworks, dub_input: DubInput, presets: list[str], batch: int, plain_frames: int
+) -> list[dict]:
     """A row for each preset."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        bench, pipeline = Bench(film, networks, batch, folder), networks.pipeline()
+        bench, pipeline = Bench(dub_input, networks, batch, folder), networks.pipeline()
         bench.run(pipeline, EXACT, folder / "warm_up", excerpt=bench.one_batch)
         plain = bench.run_plainly(EXACT, plain_ddim, folder / "plain", plain_frames)
         for preset in presets:
@@ -196,13 +198,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--presets", default=",".join(PRESETS), help="some of %(default)s (all)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--compile", action="store_true", help="the networks by torch.compile, as inference --compile")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds sound)")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds to work)")
     parser.add_argument("--batch", type=int, help="windows generated together (what the command takes)")
-    parser.add_argument("--size", default="1920x1080", help="of the film, px (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=5.12, help="of the film (%(default)s)")
-    parser.add_argument("--fps", type=Fraction, default=Fraction(25), help="of the film (%(default)s)")
-    parser.add_argument("--plain_seconds", type=float, help="of the film that the plain path does (all)")
-    parser.add_argument("--video", type=Path, help="instead of the drawn film")
+    parser.add_argument("--size", default="1920x1080", help="of the video, px (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=5.12, help="of the video (%(default)s)")
+    parser.add_argument("--fps", type=Fraction, default=Fraction(25), help="of the video (%(default)s)")
+    parser.add_argument("--plain_seconds", type=float, help="of the video that the plain path does (all)")
+    parser.add_argument("--video", type=Path, help="instead of the drawn one")
     parser.add_argument("--audio", type=Path, help="with --video")
     parser.add_argument("--detector", default="auto", help="with --video: a detector or a file of faces (auto)")
     parser.add_argument("--output", type=Path, help="also write the JSON to this file")
@@ -225,16 +227,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if options.video is None:
             size = tuple(int(side) for side in options.size.split("x"))
-            film = draw_film(Path(folder), options.seconds, size, options.fps)
+            dub_input = draw_input(Path(folder), options.seconds, size, options.fps)
         else:
-            film = Film(options.video, options.audio, options.detector)
-        info = VideoFile(film.video).info
+            dub_input = DubInput(options.video, options.audio, options.detector)
+        info = VideoFile(dub_input.video).info
         plain_frames = max(1, round((options.plain_seconds or float(info.duration)) * info.fps))
         for model in options.models:
             networks = load_networks(model, device, dtype, options.compile)
             batch = options.batch or auto_batch(device.type, model == BUILTIN)
             circumstances = {"model": model, "resolution": networks.settings.resolution, "batch": batch}
-            found = measure(networks, film, options.presets, batch, plain_frames)
+            found = measure(networks, dub_input, options.presets, batch, plain_frames)
             rows += [circumstances | row for row in found]
             del networks
     figures = {

@@ -17,7 +17,7 @@ from latentsync.face.tracks import FaceTracks
 from latentsync.metrics.fidelity import mean_squared_error, psnr_of, ssim
 from latentsync.types import Frame, VideoSource
 
-MARGIN = 6  # px around the area: SSIM judges a pixel with its surroundings
+MARGIN = 6  # px around the area: SSIM compares a pixel with its surroundings
 
 
 class Mouths:

@@ -45,7 +45,7 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     from tests.inference.world import ClockAudio, DrawnVideo, Identity, KnownFaces
 
     keep_freed_memory()
-    sound = folder / f"{seconds}.wav"
+    audio = folder / f"{seconds}.wav"
     video = VideoFile(folder / f"{seconds}.mp4")
     faces = KnownFaces(DrawnVideo(seconds * 25, width, height, face=height / 4))
     pipeline = LipsyncPipeline(
@@ -56,8 +56,8 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     start = time.perf_counter()
     options = SyncOptions(check_output=False)
     tracks = FaceTracks(faces, settings=tracking_settings(options))
-    frames = pipeline.sync(video, read_audio(sound), options, tracks)
-    written = write_video(folder / f"{seconds}_dubbed.mp4", frames, video.info, fast_encoding(), audio=sound)
+    frames = pipeline.sync(video, read_audio(audio), options, tracks)
+    written = write_video(folder / f"{seconds}_dubbed.mp4", frames, video.info, fast_encoding(), audio=audio)
     elapsed = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"peak_mb": round(peak), "frames": written.n_frames, "fps": round(written.n_frames / elapsed, 1)}

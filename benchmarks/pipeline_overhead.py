@@ -1,4 +1,4 @@
-"""All stages but the generator against decoding and encoding alone, on the same film in the same process.
+"""All stages but the generator against decoding and encoding alone, on the same video in the same process.
 
     python -m benchmarks.pipeline_overhead --seconds 10 --encoder_presets fast,medium,veryfast
 
@@ -6,8 +6,8 @@ Three ways from file to file take turns, ``--rounds`` times; figures are medians
 per second of processor time (which other work on the machine does not change):
 
 - ``pipeline``    the whole pipeline with a generator that returns its crops: decode, align, paste, encode, mux
-- ``copy``        the product's reader, in a thread of its own, in front of its writer: whole RGB frames, the same sound
-- ``transcode``   FFmpeg's decoder in front of its encoder with the same settings, without RGB and without sound
+- ``copy``        the product's reader, in a thread of its own, in front of its writer: whole RGB frames, the same audio
+- ``transcode``   FFmpeg's decoder in front of its encoder with the same settings, without RGB and without audio
 
 ``ratio`` is pipeline over copy, ``ratio_to_transcode`` pipeline over transcode.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import av
 
-from benchmarks.films import Film, draw_film, in_rgb
+from benchmarks.dub_inputs import DubInput, draw_input, in_rgb
 from benchmarks.report import PeakMemory, publish
 from latentsync.constants import AUDIO_RATE
 from latentsync.face.mask import load_mask
@@ -40,37 +40,39 @@ from latentsync.runtime.malloc import keep_freed_memory
 from latentsync.stream import prefetch
 from tests.inference.world import ClockAudio, Identity
 
-Way = Callable[[Film, Path, EncodingOptions], dict[str, float]]
+Way = Callable[[DubInput, Path, EncodingOptions], dict[str, float]]
 
 
-def run_pipeline(film: Film, output: Path, encoding: EncodingOptions, resolution: int = 256) -> dict[str, float]:
+def run_pipeline(
+    dub_input: DubInput, output: Path, encoding: EncodingOptions, resolution: int = 256
+) -> dict[str, float]:
     """Returns the seconds of work by stage."""
     pipeline = LipsyncPipeline(
         lambda options, on_step: Identity(resolution),
         lambda waveform, options: ClockAudio(Fraction(len(waveform), AUDIO_RATE)),
         load_mask("mask", resolution),
     )
-    video, record = VideoFile(film.video), RunRecord()
-    tracks = FaceTracks.from_file(Path(film.faces))
-    frames = pipeline.sync(video, read_audio(film.audio), SyncOptions(check_output=False), tracks, record)
+    video, record = VideoFile(dub_input.video), RunRecord()
+    tracks = FaceTracks.from_file(Path(dub_input.faces))
+    frames = pipeline.sync(video, read_audio(dub_input.audio), SyncOptions(check_output=False), tracks, record)
     start = time.perf_counter()
-    write_video(output, record.clock.each("wait", frames), video.info, encoding, audio=film.audio, overwrite=True)
+    write_video(output, record.clock.each("wait", frames), video.info, encoding, audio=dub_input.audio, overwrite=True)
     seconds = record.clock.seconds()
     return seconds | {"encode": time.perf_counter() - start - seconds.pop("wait")}
 
 
-def copy(film: Film, output: Path, encoding: EncodingOptions) -> dict[str, float]:
+def copy(dub_input: DubInput, output: Path, encoding: EncodingOptions) -> dict[str, float]:
     """Decode to RGB, encode from RGB."""
-    video = VideoFile(film.video)
+    video = VideoFile(dub_input.video)
     frames = prefetch(in_rgb(frame) for frame in video.frames())
-    write_video(output, frames, video.info, encoding, audio=film.audio, overwrite=True)
+    write_video(output, frames, video.info, encoding, audio=dub_input.audio, overwrite=True)
     return {}
 
 
-def transcode(film: Film, output: Path, encoding: EncodingOptions) -> dict[str, float]:
+def transcode(dub_input: DubInput, output: Path, encoding: EncodingOptions) -> dict[str, float]:
     """Decode, encode, in the decoder's own format."""
-    plan = plan_encoding(encoding, VideoFile(film.video).info, output.suffix)
-    with av.open(str(film.video)) as source, av.open(str(output), "w") as target:
+    plan = plan_encoding(encoding, VideoFile(dub_input.video).info, output.suffix)
+    with av.open(str(dub_input.video)) as source, av.open(str(output), "w") as target:
         shown = source.streams.video[0]
         shown.thread_type = "AUTO"
         stream = target.add_stream(plan.encoder, rate=shown.average_rate, options=dict(plan.settings))
@@ -86,16 +88,16 @@ def transcode(film: Film, output: Path, encoding: EncodingOptions) -> dict[str, 
 WAYS: dict[str, Way] = {"pipeline": run_pipeline, "copy": copy, "transcode": transcode}
 
 
-def measure(film: Film, encoding: EncodingOptions, rounds: int, folder: Path) -> dict:
+def measure(dub_input: DubInput, encoding: EncodingOptions, rounds: int, folder: Path) -> dict:
     """One row."""
-    frames = VideoFile(film.video).info.n_frames
+    frames = VideoFile(dub_input.video).info.n_frames
     speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
     stages: dict[str, float] = {}
     for number in range(rounds + 1):
         for name, way in WAYS.items():
             wall, processor = time.perf_counter(), time.process_time()
             with PeakMemory() as memory:
-                stages = way(film, folder / f"{name}.mp4", encoding) or stages
+                stages = way(dub_input, folder / f"{name}.mp4", encoding) or stages
             if number > 0:  # the first round warms up
                 speeds[name].append((frames / (time.perf_counter() - wall), frames / (time.process_time() - processor)))
             if name == "pipeline":
@@ -119,8 +121,8 @@ def _ratio(found: dict, figure: str, other: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="1920x1080", help="of the film, px (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of the film (%(default)s)")
+    parser.add_argument("--size", default="1920x1080", help="of the video, px (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of the video (%(default)s)")
     parser.add_argument("--encoder_presets", default=EncodingOptions().preset, help="of x264 (%(default)s)")
     parser.add_argument("--crf", type=int, help="of x264 (the product's)")
     parser.add_argument("--rounds", type=int, default=3)
@@ -129,10 +131,10 @@ def main() -> None:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
         size = tuple(int(side) for side in options.size.split("x"))
-        film = draw_film(Path(name), options.seconds, size)
+        dub_input = draw_input(Path(name), options.seconds, size)
         rows = [
             {"encoder_preset": preset}
-            | measure(film, EncodingOptions("h264", options.crf, preset), options.rounds, Path(name))
+            | measure(dub_input, EncodingOptions("h264", options.crf, preset), options.rounds, Path(name))
             for preset in options.encoder_presets.split(",")
         ]
     figures = {"size": options.size, "seconds": options.seconds, "rounds": options.rounds, "rows": rows}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.films import in_rgb
+from benchmarks.dub_inputs import in_rgb
 from benchmarks.networks import LoadedNetworks
 from latentsync.constants import AUDIO_RATE, LATENT_DOWNSCALE
 from latentsync.diffusion.conditioning import Conditioning, build_unet_input, latent_mask
@@ -56,7 +56,7 @@ def plain_ddim(
 
 
 class PlainPath:
-    """One way from frames and sound to frames. ``clock`` counts the stages, which add up to the whole."""
+    """One way from frames and audio to frames. ``clock`` counts the stages, which add up to the whole."""
 
     def __init__(self, networks: LoadedNetworks, options: SyncOptions, denoise: Denoise = plain_ddim) -> None:
         self._networks = networks
@@ -110,16 +110,16 @@ class PlainPath:
             faces, audio = self._to_device(window.faces), self._to_device(window.audio)
             keep = self._to_device(self._keep_mask)
 
-            def encode(pictures: Tensor) -> Tensor:  # (F, 3, R, R) -> (1, C, F, h, w)
-                return torch.stack([codec.encode(picture[None])[0] for picture in pictures], dim=1)[None]
+            def encode(images: Tensor) -> Tensor:  # (F, 3, R, R) -> (1, C, F, h, w)
+                return torch.stack([codec.encode(image[None])[0] for image in images], dim=1)[None]
 
             hole = latent_mask(keep).expand(1, 1, len(faces), -1, -1)
             masked, reference = encode(faces * keep), encode(self._to_device(window.references))
             conditioning = Conditioning(hole, masked, reference.expand_as(masked))
             noise = self._noise.to(faces).expand(-1, -1, len(faces), -1, -1)
             latents = self._denoise(self._models.unet, conditioning, audio[None], noise, self._options.sampler)
-            pictures = [codec.decode(latent[None]) for latent in latents[0].unbind(dim=1)]
-            return torch.cat(pictures).float().cpu().numpy()
+            images = [codec.decode(latent[None]) for latent in latents[0].unbind(dim=1)]
+            return torch.cat(images).float().cpu().numpy()
 
     def _to_device(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self._models.device, self._models.dtype)

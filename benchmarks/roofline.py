@@ -50,11 +50,11 @@ class Counted:
         self.resolution = topology.resolution
 
     def codec_flops(self) -> tuple[float, float]:
-        """Of encoding one picture and of decoding one."""
+        """Of encoding one image and of decoding one."""
         side = self.resolution // LATENT_DOWNSCALE
-        picture = torch.empty(1, 3, self.resolution, self.resolution, device="meta")
+        image = torch.empty(1, 3, self.resolution, self.resolution, device="meta")
         latents = torch.empty(1, self.unet.config.out_channels, side, side, device="meta")
-        return _flops(lambda: self.codec.encode(picture)), _flops(lambda: self.codec.decode(latents))
+        return _flops(lambda: self.codec.encode(image)), _flops(lambda: self.codec.decode(latents))
 
     def unet_pass_flops(self) -> tuple[float, float]:
         """Of one window in one pass: of the whole network, and of what remains when deep features are reused."""

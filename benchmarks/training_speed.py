@@ -3,7 +3,7 @@
     python -m benchmarks.training_speed --output out/training_cpu.json
     python -m benchmarks.training_speed --full --device cuda --stages stage1,stage2 --output out/training_gpu.json
 
-The plain step encodes its pictures anew and lets AdamW go through the parameters one by one; the product's takes the
+The plain step encodes its images anew and lets AdamW go through the parameters one by one; the product's takes the
 latents from its cache and updates all parameters in one pass. Both get the same samples, and their steps (sample, loss,
 backward, clipping, AdamW) take turns in one process, a round of all ways at a time, each round beginning with another
 one; a gain is the median of the rounds' ratios, so that a machine that slows down changes none. ``cached`` is the
@@ -13,7 +13,7 @@ time counts all threads and leaves out what the machine did beside.
 
 Codec and U-Net have the published shape with a quarter of the published widths and heads, at 128 pixels, so that both
 cost 1/64 of theirs and keep their proportion and the width of a head; ``--full`` takes the published sizes. Rule
-weights. Judges of stage 2: LPIPS's VGG at its own size; sync network and VideoMAE are small stand-ins.
+weights. Loss networks of stage 2: LPIPS's VGG at its own size; sync network and VideoMAE are small stand-ins.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ COMPILED = {"compiled": Way(cached=True, fused=True, compiled=True)}
 
 
 def write_networks(folder: Path, size: str) -> list[str]:
-    """Codec, audio encoder and judges as ``key=value`` of a U-Net configuration."""
+    """Codec, audio encoder and loss networks as ``key=value`` of a U-Net configuration."""
     shrink = {"full": 1, "quarter": 4, "tiny": 16}[size]
     widths = [width // shrink for width in SD_VAE_CONFIG["block_out_channels"]]
     groups = SD_VAE_CONFIG["norm_num_groups"] // shrink
@@ -108,16 +108,16 @@ class Run:
 
     def __init__(self, config: Path, settings: list[str], accelerator: Accelerator, way: Way) -> None:
         recipe = load_config(config, UNetRecipe, [*settings, f"data.cache_latents={way.cached}"])
-        judges, device = loss_config_of(recipe), accelerator.device
+        losses, device = loss_config_of(recipe), accelerator.device
         clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
         codec = load_frozen_codec(recipe, device)
         start = time.perf_counter()
-        windows = prepare_windows(recipe, clips, judges, codec, accelerator)
+        windows = prepare_windows(recipe, clips, losses, codec, accelerator)
         self.fill_seconds = time.perf_counter() - start
         network = build_unet(recipe).to(device)
         if way.compiled:
             compile_in_place(network)
-        objective = make_objective(recipe, judges, load_loss_networks(recipe, judges, codec, device), codec)
+        objective = make_objective(recipe, losses, load_loss_networks(recipe, losses, codec, device), codec)
         self._task = UNetTask(recipe, network, codec, objective, windows, None)
         self._trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         one_by_one = {"fused": False, "foreach": False}

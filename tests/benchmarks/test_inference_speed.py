@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import inference_speed
-from benchmarks.films import draw_film
+from benchmarks.dub_inputs import draw_input
 from benchmarks.networks import load_networks
 from latentsync.diffusion.settings import SamplerSettings
 from tests.benchmarks.commands import run_benchmark
@@ -39,9 +39,9 @@ def test_every_row_has_speed_by_stage_memory_and_the_plain_path_beside_it(tmp_pa
 
 def test_exact_gives_the_frames_of_the_plain_path(tmp_path):
     device = torch.device("cpu")
-    film = draw_film(tmp_path, 0.8, (160, 120))
+    dub_input = draw_input(tmp_path, 0.8, (160, 120))
     networks = load_networks("tiny", device, torch.float32)
-    bench = inference_speed.Bench(film, networks, 2, tmp_path)
+    bench = inference_speed.Bench(dub_input, networks, 2, tmp_path)
     sampler = SamplerSettings(steps=3)
     product, plain = tmp_path / "product", tmp_path / "plain"
     assert bench.run(networks.pipeline(), sampler, product).frames == 20

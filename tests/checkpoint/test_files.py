@@ -18,7 +18,7 @@ from tests.checkpoint.material import ERROR_MESSAGE, LFS_POINTER, WEB_PAGE
 TENSORS = {"a": torch.arange(4000.0), "b": torch.zeros(3, 5)}
 
 
-def test_sound_files_are_told_apart(tmp_path: Path) -> None:
+def test_good_files_are_told_apart(tmp_path: Path) -> None:
     torch.save(TENSORS, tmp_path / "new.pt")
     torch.save(TENSORS, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     save_file(TENSORS, tmp_path / "a.safetensors")
@@ -89,7 +89,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
     assert caught.value.remedy == "Name the file inside it."
 
 
-def test_a_sound_file_of_a_kind_that_will_not_do(tmp_path: Path) -> None:
+def test_a_good_file_of_a_kind_that_will_not_do(tmp_path: Path) -> None:
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "script.pt")
     with pytest.raises(WeightsCorruptError, match="is a torchscript file where a torch file is needed"):
         inspect_file(tmp_path / "script.pt", accept=frozenset({FileKind.TORCH}))

@@ -44,9 +44,9 @@ def test_trunk_and_linear_layers_come_from_their_files(vgg_file: Path, monkeypat
     # The published linear layers are never negative, so the distance is none either.
     assert all((layer.model[1].weight >= 0).all() and layer.model[1].weight.any() for layer in network.lins)
     assert network.lins[4] is network.lin4
-    picture = torch.rand(2, 3, 32, 32) * 2 - 1
-    assert (network(picture, picture) == 0).all()
-    assert (network(picture, -picture) > 0).all()
+    image = torch.rand(2, 3, 32, 32) * 2 - 1
+    assert (network(image, image) == 0).all()
+    assert (network(image, -image) > 0).all()
     assert not network.training
 
 

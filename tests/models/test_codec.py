@@ -81,7 +81,7 @@ def test_a_large_batch_is_worked_on_in_slices_with_the_same_result(build, pixels
 
 
 @torch.no_grad()
-def test_large_pictures_are_worked_on_few_at_a_time(monkeypatch, pixels):
+def test_large_images_are_worked_on_few_at_a_time(monkeypatch, pixels):
     monkeypatch.setattr("latentsync.models.codec.MAX_PIXELS", 2 * pixels[0, 0].numel())
     codec, batches = LatentCodec(small_kl()), []
     codec.autoencoder.encoder.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))

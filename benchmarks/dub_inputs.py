@@ -1,4 +1,4 @@
-"""Films of synthetic talkers for benchmarks: drawn at any size, with a sound and with the faces as they were drawn."""
+"""Videos of synthetic talkers for benchmarks, at any size, with audio and with the faces as they were drawn."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ DRAWN = EncodingOptions("h264", 18, "veryfast")
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
-    """What a dub needs: a video, a sound, and a file of faces or the name of a detector."""
+class DubInput:
+    """What a dub needs: a video, audio, and a file of faces or the name of a detector."""
 
     video: Path
     audio: Path
     faces: str
 
 
-def draw_film(folder: Path, seconds: float, size: tuple[int, int], fps: Fraction | int = 25) -> Film:
+def draw_input(folder: Path, seconds: float, size: tuple[int, int], fps: Fraction | int = 25) -> DubInput:
     """A talker of ``size`` (width, height) px, and another sentence of the same length for the dub."""
     person, said, new, scene = (FIRST_SEED + k for k in range(4))
     clip = make_talker(person, said, scene, seconds=seconds, size=size, fps=fps)
     other = make_talker(person, new, scene, seconds=seconds, size=size, fps=fps)
-    film = Film(folder / "film.mp4", folder / "speech.wav", str(folder / "faces.npz"))
-    write_film(film.video, clip, DRAWN)
-    write_wav(film.audio, other.waveform)
-    write_detections(Path(film.faces), drawn_faces(clip))
-    return film
+    dub_input = DubInput(folder / "video.mp4", folder / "speech.wav", str(folder / "faces.npz"))
+    write_talker_video(dub_input.video, clip, DRAWN)
+    write_wav(dub_input.audio, other.waveform)
+    write_detections(Path(dub_input.faces), drawn_faces(clip))
+    return dub_input
 
 
-def write_film(path: Path, clip: TalkerClip, encoding: EncodingOptions) -> None:
-    """One film with its sound, over an older one of that name."""
+def write_talker_video(path: Path, clip: TalkerClip, encoding: EncodingOptions) -> None:
+    """A talker with its audio, over an older file of that name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count = clip.n_frames
     info = VideoInfo(Path("talker"), clip.width, clip.height, clip.fps, count, count / clip.fps)
     frames = (ArrayFrame(index, Fraction(index) / clip.fps, pixels) for index, pixels in enumerate(clip.frames()))
-    sound = path.with_suffix(".sound.wav")
-    write_wav(sound, clip.waveform)
+    audio = path.with_suffix(".audio.wav")
+    write_wav(audio, clip.waveform)
     try:
-        write_video(path, frames, info, encoding, sound, overwrite=True)
+        write_video(path, frames, info, encoding, audio, overwrite=True)
     finally:
-        sound.unlink()
+        audio.unlink()
 
 
 def in_rgb(frame: Frame) -> Frame:
