@@ -85,7 +85,7 @@ def train(row: Row, options: argparse.Namespace) -> None:
     """Train the row's network, unless it needs no training or is complete."""
     from latentsync.config import load_config
     from latentsync.recipe import UNetRecipe
-    from latentsync.training.loop.trainer import Outcome
+    from latentsync.training.loop.trainer import TrainingResult
     from latentsync.training.unet.run import train_unet
 
     if row.name not in TRAININGS:
@@ -101,7 +101,7 @@ def train(row: Row, options: argparse.Namespace) -> None:
     ]  # fmt: skip
     if row.name == TREPA:
         overrides.append(f"networks.videomae={options.videomae}")
-    if train_unet(load_config(STAGE_2, UNetRecipe, overrides), row.folder) is not Outcome.FINISHED:
+    if train_unet(load_config(STAGE_2, UNetRecipe, overrides), row.folder) is not TrainingResult.FINISHED:
         raise SystemExit("Stopped and saved. The same command goes on from there.")
 
 

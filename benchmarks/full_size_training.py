@@ -58,7 +58,8 @@ def train_one_step(config: str, folder: Path) -> dict[str, float]:
     from latentsync.data.clip_dataset import SampleKey
     from latentsync.data.unet_dataset import UNetDataset
     from latentsync.recipe import UNetRecipe
-    from latentsync.training.loop.run_clips import find_clips
+    from latentsync.training.loop.clips import find_clips
+    from latentsync.training.loop.run import make_accelerator
     from latentsync.training.unet.data import cache_folder, prepare_windows
     from latentsync.training.unet.networks import (
         build_unet,
@@ -67,11 +68,11 @@ def train_one_step(config: str, folder: Path) -> dict[str, float]:
         loss_config_of,
         make_objective,
     )
-    from latentsync.training.unet.run import make_accelerator
+    from latentsync.training.unet.run import mixed_precision_of
     from latentsync.training.unet.task import UNetTask
 
     recipe = load_config(ROOT / "configs" / "unet" / f"{config}.yaml", UNetRecipe, settings(folder))
-    losses, accelerator = loss_config_of(recipe), make_accelerator(recipe)
+    losses, accelerator = loss_config_of(recipe), make_accelerator(mixed_precision_of(recipe))
     network = build_unet(recipe)
     clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
     codec = load_frozen_codec(recipe, accelerator.device)

@@ -35,8 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = load_config(options.config_path, SyncNetRecipe, options.overrides)
         import torch
 
+        from latentsync.training.loop.run import run_folder
         from latentsync.training.syncnet.evaluation import evaluate_syncnet
-        from latentsync.training.syncnet.run import run_folder
 
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
         folder = run_folder(recipe, Path(options.config_path).stem)

@@ -50,7 +50,7 @@ def train_decoder(overrides: Sequence[str]) -> bool:
 
 def train_audio_encoder(overrides: Sequence[str]) -> bool:
     from latentsync.training.builtin.audio_encoder import train_audio_encoder as train
-    from latentsync.training.builtin.audio_encoder_recipe import AudioEncoderRecipe
+    from latentsync.training.builtin.recipes import AudioEncoderRecipe
 
     recipe = load_config(CONFIGS / "audio_encoder" / "talkers.yaml", AudioEncoderRecipe, [PLACE, *overrides])
     return _finished(train(recipe, "audio_encoder"))
@@ -67,8 +67,8 @@ def train_syncnet(overrides: Sequence[str]) -> bool:
 
 def train_video_encoder(overrides: Sequence[str]) -> bool:
     """For the temporal loss, which the built-in models do without; so it is not among the steps that all take."""
+    from latentsync.training.builtin.recipes import VideoEncoderRecipe
     from latentsync.training.builtin.video_encoder import train_video_encoder as train
-    from latentsync.training.builtin.video_encoder_recipe import VideoEncoderRecipe
 
     recipe = load_config(CONFIGS / "video_encoder" / "talkers.yaml", VideoEncoderRecipe, [PLACE, *overrides])
     return _finished(train(recipe, "video_encoder"))
@@ -112,7 +112,7 @@ ASIDE: dict[str, Callable[[Sequence[str]], bool]] = {"video_encoder": train_vide
 
 def _train_codec(name: str, overrides: Sequence[str]) -> bool:
     from latentsync.training.builtin.codec import train_codec as train
-    from latentsync.training.builtin.codec_recipe import CodecRecipe
+    from latentsync.training.builtin.recipes import CodecRecipe
 
     return _finished(train(load_config(CONFIGS / "codec" / "talkers.yaml", CodecRecipe, [PLACE, *overrides]), name))
 
@@ -138,10 +138,10 @@ def _halve(source: Path, target: Path, card: WeightsCard | None = None) -> None:
         save_file(tensors, temporary, metadata=metadata)
 
 
-def _finished(outcome: object) -> bool:
-    from latentsync.training.loop.trainer import Outcome
+def _finished(result: object) -> bool:
+    from latentsync.training.loop.trainer import TrainingResult
 
-    return outcome is Outcome.FINISHED
+    return result is TrainingResult.FINISHED
 
 
 def main(arguments: list[str] | None = None) -> int:

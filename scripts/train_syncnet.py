@@ -33,15 +33,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recipe = load_config(options.config_path, SyncNetRecipe, options.overrides)
         name = Path(options.config_path).stem
-        from latentsync.training.syncnet.run import Outcome, run_folder, train_syncnet
+        from latentsync.training.loop.run import run_folder
+        from latentsync.training.loop.trainer import TrainingResult
+        from latentsync.training.syncnet.run import train_syncnet
 
         logging.info("%s", dump_config(recipe))
-        outcome = train_syncnet(recipe, name)
+        result = train_syncnet(recipe, name)
     except LatentSyncError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     folder = run_folder(recipe, name)
-    if outcome is Outcome.STOPPED:
+    if result is TrainingResult.STOPPED:
         print(f"Stopped and saved. The same command goes on from there. Run: {folder}", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
     print(f"Complete. Weights: {folder}/weights, curves: {folder}/charts.png", file=sys.stderr)

@@ -38,15 +38,17 @@ def main(arguments: list[str] | None = None) -> int:
 
             print(estimate_memory(recipe))
             return 0
-        from latentsync.training.unet.run import Outcome, run_folder, train_unet
+        from latentsync.training.loop.run import run_folder
+        from latentsync.training.loop.trainer import TrainingResult
+        from latentsync.training.unet.run import train_unet
 
         logging.info("%s", dump_config(recipe))
-        outcome = train_unet(recipe, name)
+        result = train_unet(recipe, name)
     except LatentSyncError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     folder = run_folder(recipe, name)
-    if outcome is Outcome.STOPPED:
+    if result is TrainingResult.STOPPED:
         print(f"Stopped and saved. The same command goes on from there. Run: {folder}", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
     print(f"Complete. Weights: {folder}/weights, curves: {folder}/charts.png", file=sys.stderr)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from latentsync.audio.mel import mel_window
 from latentsync.constants import MODEL_FPS, WINDOW_FRAMES
-from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
+from latentsync.data.clip_dataset import BadClip, ClipDataset, Sample, SampleKey
 from latentsync.data.clip_reader import MelReader, read_clip_frames
 from latentsync.data.manifest import Clip
 from latentsync.data.negatives import shifted_start
@@ -52,10 +52,11 @@ class WindowChoice:
     mel: Tensor | None
 
 
-class UNetDataset(ClipDataset[UNetSample]):
-    """Ground truth at a random start, and a reference window of the same clip at least ``REFERENCE_DISTANCE`` from it.
+class WindowDataset(ClipDataset[Sample]):
+    """Two windows of a clip: one at a random start, and a reference at least ``REFERENCE_DISTANCE`` from it. What a
+    sample has of them is the subclass's business.
 
-    ``clips`` are face crops. ``keep_mask`` (1, R, R) float32, 1 = keep; the hole of ``masked`` is 0, mid-grey.
+    ``clips`` are face crops. ``keep_mask`` (1, R, R) float32, 1 = keep.
     ``features`` gives a clip's audio features; ``mels`` is None where no sync network takes part.
     """
 
@@ -78,33 +79,6 @@ class UNetDataset(ClipDataset[UNetSample]):
     def min_frames(num_frames: int) -> int:
         """Frames that a clip needs: whatever the target's start, a reference window lies beside it."""
         return 2 * max(num_frames, REFERENCE_DISTANCE) + num_frames
-
-    def collate(self, samples: Sequence[UNetSample]) -> UNetBatch:
-        """Stack samples into a batch."""
-        columns = {
-            name: torch.stack([getattr(sample, name) for sample in samples])
-            for name in ("target", "masked", "reference", "audio")
-        }
-        mels = [sample.mel for sample in samples if sample.mel is not None]
-        mel = torch.stack(mels) if mels else None
-        return UNetBatch(**columns, mel=mel, keep_mask=self.keep_mask, origins=tuple(s.origin for s in samples))
-
-    def _sample(
-        self, clip: Clip, key: SampleKey, rng: np.random.Generator, faults: tuple[ClipFault, ...]
-    ) -> UNetSample:
-        try:
-            choice = self.choose(clip, rng)
-            target, reference = (self.faces(clip, start) for start in (choice.start, choice.reference_start))
-        except DataError as error:
-            raise BadClip(clip, error.message) from error
-        return UNetSample(
-            target=target,
-            masked=target * self.keep_mask,
-            reference=reference,
-            audio=choice.audio,
-            mel=choice.mel,
-            origin=SampleOrigin(clip.content, str(clip.path), choice.start, faults),
-        )
 
     def choose(self, clip: Clip, rng: np.random.Generator) -> WindowChoice:
         """Draw two windows of a clip. Raises ``DataError`` if its audio cannot be read or it is too short."""
@@ -132,3 +106,34 @@ class UNetDataset(ClipDataset[UNetSample]):
         if usable < needed:
             raise DataError(f"too short: {usable} frames with sound where {needed} are needed")
         return usable - self.num_frames + 1
+
+
+class UNetDataset(WindowDataset[UNetSample]):
+    """Ground truth and reference as pixels; the hole of ``masked`` is 0, mid-grey."""
+
+    def collate(self, samples: Sequence[UNetSample]) -> UNetBatch:
+        """Stack samples into a batch."""
+        columns = {
+            name: torch.stack([getattr(sample, name) for sample in samples])
+            for name in ("target", "masked", "reference", "audio")
+        }
+        mels = [sample.mel for sample in samples if sample.mel is not None]
+        mel = torch.stack(mels) if mels else None
+        return UNetBatch(**columns, mel=mel, keep_mask=self.keep_mask, origins=tuple(s.origin for s in samples))
+
+    def _sample(
+        self, clip: Clip, key: SampleKey, rng: np.random.Generator, faults: tuple[ClipFault, ...]
+    ) -> UNetSample:
+        try:
+            choice = self.choose(clip, rng)
+            target, reference = (self.faces(clip, start) for start in (choice.start, choice.reference_start))
+        except DataError as error:
+            raise BadClip(clip, error.message) from error
+        return UNetSample(
+            target=target,
+            masked=target * self.keep_mask,
+            reference=reference,
+            audio=choice.audio,
+            mel=choice.mel,
+            origin=SampleOrigin(clip.content, str(clip.path), choice.start, faults),
+        )

@@ -9,7 +9,7 @@ import pytest
 
 from latentsync.config import load_config
 from latentsync.recipe import UNetRecipe
-from latentsync.training.loop.trainer import Outcome
+from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.syncnet.run import train_syncnet
 from latentsync.training.unet.run import train_unet
 from scripts.data import main
@@ -38,7 +38,7 @@ def test_a_sync_network_trains_on_the_result(tmp_path, manifest):
     data = {"train_fileslist": str(manifest), "train_data_dir": ""}
     run = {"max_train_steps": 2, "validation_steps": 2, "log_steps": 1, "mixed_precision_training": False}
     recipe = tiny_recipe(tmp_path / "runs", tmp_path, data=data, run=run, ckpt={"save_ckpt_steps": 2})
-    assert train_syncnet(recipe, "tiny") is Outcome.FINISHED
+    assert train_syncnet(recipe, "tiny") is TrainingResult.FINISHED
     assert steps_of(tmp_path / "runs" / "tiny") == [1, 2]
 
 
@@ -51,5 +51,5 @@ def test_a_u_net_trains_on_the_result(tmp_path, manifest):
     ]  # fmt: skip
     networks = write_networks(tmp_path / "networks", width=128)
     recipe = load_config(ROOT / "configs" / "unet" / "talkers_stage1.yaml", UNetRecipe, [*networks, *values])
-    assert train_unet(recipe, "tiny") is Outcome.FINISHED
+    assert train_unet(recipe, "tiny") is TrainingResult.FINISHED
     assert steps_of(tmp_path / "runs" / "tiny") == [1, 2]

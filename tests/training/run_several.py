@@ -13,11 +13,11 @@ from accelerate.state import AcceleratorState
 
 from latentsync.config import load_config
 from latentsync.recipe import UNetRecipe
-from latentsync.training.loop.trainer import Outcome
+from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.unet.run import train_unet
 
 if __name__ == "__main__":
     config, wishes = (Path(argument) for argument in sys.argv[1:])
     for wish in json.loads(wishes.read_text()):
         AcceleratorState._reset_state()  # the processes stay joined, a run makes an accelerator of its own
-        assert train_unet(load_config(config, UNetRecipe, wish), config.stem) is Outcome.FINISHED
+        assert train_unet(load_config(config, UNetRecipe, wish), config.stem) is TrainingResult.FINISHED

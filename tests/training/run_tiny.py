@@ -11,7 +11,8 @@ import torch
 
 from latentsync.config import build_config
 from latentsync.recipe import SyncNetRecipe
-from latentsync.training.syncnet.run import SyncNetTask, train_syncnet
+from latentsync.training.syncnet.run import train_syncnet
+from latentsync.training.syncnet.task import SyncNetTask
 
 
 def main(settings: dict, kill_at_loss: int) -> None:

@@ -1,4 +1,4 @@
-"""Training a small audio encoder in Whisper's format: it learns to tell speech sounds and the mouths that make them.
+"""Training a small audio encoder in Whisper's format: it learns to tell phones and the mouths that make them.
 
 B windows of 30 s · P = 1500 positions · L taps · D width
 """
@@ -24,13 +24,11 @@ from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.speech_dataset import MOUTH_NAMES, NOTHING, PHONE_NAMES, SpeechBatch, SpeechDataset
 from latentsync.errors import ConfigError
 from latentsync.models.whisper import WhisperTaps
-from latentsync.training.builtin.audio_encoder_recipe import AudioEncoderModel, AudioEncoderRecipe
+from latentsync.training.builtin.recipes import AudioEncoderModel, AudioEncoderRecipe
 from latentsync.training.loop.charts import Curve, Panel
-from latentsync.training.loop.learning_rate import LearningRate
-from latentsync.training.loop.metrics_log import Row
-from latentsync.training.loop.run_folder import check_run_folder, claim_run_folder
-from latentsync.training.loop.task import LoopSettings
-from latentsync.training.loop.trainer import Outcome, Trainer
+from latentsync.training.loop.run import loop_settings, open_run
+from latentsync.training.loop.task import Row
+from latentsync.training.loop.trainer import Trainer, TrainingResult
 
 MAY_CHANGE = (
     "run.max_train_steps", "run.validation_steps", "run.log_steps", "data.num_val_samples", "data.train_output_dir",
@@ -53,14 +51,14 @@ class TrainedEncoder(nn.Module):
         self.readings = nn.ModuleList(nn.Linear(self.taps.width, outputs) for _ in range(self.taps.n_taps))
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 80, 3000) -> scores of the speech sounds (L, B, P, phones) and mouths (L, B, P, 6)."""
+        """(B, 80, 3000) -> scores of the phones (L, B, P, phones) and mouths (L, B, P, 6)."""
         states = self.taps(mel).unbind(dim=2)
         read = torch.stack([reading(state) for reading, state in zip(self.readings, states, strict=True)])
         return read.split([len(PHONE_NAMES), len(MOUTH_NAMES)], dim=-1)
 
 
 class AudioEncoderTask:
-    """What the loop trains (``task.Task``)."""
+    """What the loop trains (``loop.task.Task``)."""
 
     collate = staticmethod(SpeechDataset.collate)
 
@@ -75,15 +73,15 @@ class AudioEncoderTask:
     def loss(self, network: nn.Module, batch: SpeechBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``; every tap counts the same."""
         scores, mouths = network(batch.mel)
-        heard = batch.phones != NOTHING
-        truth = batch.phones[heard].expand(len(scores), -1)
-        phone = F.cross_entropy(scores[:, heard].flatten(0, 1), truth.flatten())
-        mouth = (mouths[:, heard] - batch.mouth[heard]).square().mean()
+        spoken = batch.phones != NOTHING
+        truth = batch.phones[spoken].expand(len(scores), -1)
+        phone = F.cross_entropy(scores[:, spoken].flatten(0, 1), truth.flatten())
+        mouth = (mouths[:, spoken] - batch.mouth[spoken]).square().mean()
         total = phone + self._recipe.run.mouth_loss_weight * mouth
         return total, {"phone": phone.detach(), "mouth": mouth.detach()}
 
     def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
-        """How often the last tap names the speech sound, and how its opening correlates with the true one."""
+        """How often the last tap names the phone, and how its opening correlates with the true one."""
         data = self._recipe.data
         own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
         loader = DataLoader(
@@ -96,9 +94,9 @@ class AudioEncoderTask:
         rows = []
         for batch in loader:
             scores, mouths = self.network(batch.mel.to(accelerator.device))
-            heard = batch.phones != NOTHING
-            right = (scores[-1].cpu().argmax(dim=-1) == batch.phones)[heard]
-            rows.append((right, mouths[-1].cpu()[heard][:, _OPENING], batch.mouth[heard][:, _OPENING]))
+            spoken = batch.phones != NOTHING
+            right = (scores[-1].cpu().argmax(dim=-1) == batch.phones)[spoken]
+            rows.append((right, mouths[-1].cpu()[spoken][:, _OPENING], batch.mouth[spoken][:, _OPENING]))
         right, read, true = (torch.cat(column) for column in zip(*gather_object(rows), strict=True))
         correlation = float(torch.corrcoef(torch.stack([read, true]))[0, 1])
         return {"score": correlation, "phone_accuracy": float(right.float().mean()), "opening_correlation": correlation}
@@ -120,24 +118,16 @@ class AudioEncoderTask:
         """Nothing to watch."""
 
 
-def run_folder(recipe: AudioEncoderRecipe, name: str) -> Path:
-    """Where the run ``name`` of this configuration lives."""
-    return Path(recipe.data.train_output_dir) / name
-
-
-def train_audio_encoder(recipe: AudioEncoderRecipe, name: str) -> Outcome:
+def train_audio_encoder(recipe: AudioEncoderRecipe, name: str) -> TrainingResult:
     """Train, or go on training, in ``<train_output_dir>/<name>``; ``weights/best.pt`` is what ``AudioEncoder`` reads.
 
     Raises ``ConfigError`` and ``TrainingError``.
     """
-    folder = run_folder(recipe, name)
-    check_run_folder(folder, recipe, MAY_CHANGE)
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no")
+    run = open_run(recipe, name, MAY_CHANGE)
     set_seed(recipe.run.seed)
-    task = AudioEncoderTask(recipe, TrainedEncoder(_dimensions(recipe.model)).to(accelerator.device))
-    if accelerator.is_main_process:
-        claim_run_folder(folder, recipe)
-    return Trainer(task, _loop_settings(recipe), folder, accelerator).run()
+    task = AudioEncoderTask(recipe, TrainedEncoder(_dimensions(recipe.model)).to(run.accelerator.device))
+    run.claim(recipe)
+    return Trainer(task, loop_settings(recipe), run.folder, run.accelerator).run()
 
 
 def _dimensions(model: AudioEncoderModel) -> ModelDimensions:
@@ -154,21 +144,4 @@ def _dimensions(model: AudioEncoderModel) -> ModelDimensions:
         n_audio_head=model.heads,
         n_audio_layer=model.blocks,
         **none,
-    )
-
-
-def _loop_settings(recipe: AudioEncoderRecipe) -> LoopSettings:
-    run, optimizer = recipe.run, recipe.optimizer
-    rate = LearningRate(optimizer.lr, optimizer.lr_scheduler, optimizer.lr_warmup_steps, run.max_train_steps)
-    return LoopSettings(
-        max_steps=run.max_train_steps,
-        batch_size=recipe.data.batch_size,
-        learning_rate=rate,
-        max_grad_norm=optimizer.max_grad_norm,
-        weight_decay=optimizer.weight_decay,
-        seed=run.seed,
-        log_steps=run.log_steps,
-        validation_steps=run.validation_steps,
-        save_steps=recipe.ckpt.save_ckpt_steps,
-        keep_checkpoints=recipe.ckpt.keep_checkpoints,
     )

@@ -1,16 +1,20 @@
-"""Training a small latent codec, a variational autoencoder as Stable Diffusion's (arXiv 2112.10752, section 3.1)."""
+"""Training a small latent codec, a variational autoencoder as Stable Diffusion's (arXiv 2112.10752, section 3.1).
+
+N images · R face side · C latent channels · h, w latent cells
+"""
 
 from __future__ import annotations
 
-import logging
+import copy
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
-from diffusers import AutoencoderKL
+from diffusers.models import AutoencoderKL
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -22,36 +26,32 @@ from latentsync.errors import ConfigError
 from latentsync.face.mask import load_mask
 from latentsync.levels import normalize
 from latentsync.losses.reconstruction import image_loss, kl_divergence
-from latentsync.training.builtin.codec_recipe import CodecRecipe
-from latentsync.training.builtin.latent_scale import LatentMoments, standardised
+from latentsync.models.codec import KL_SCALE
+from latentsync.training.builtin.recipes import CodecRecipe
 from latentsync.training.loop.charts import Curve, Panel
+from latentsync.training.loop.clips import RunClips, find_clips
 from latentsync.training.loop.ema import EMA
-from latentsync.training.loop.learning_rate import LearningRate
-from latentsync.training.loop.metrics_log import Row
-from latentsync.training.loop.run_clips import RunClips, find_clips
-from latentsync.training.loop.run_folder import check_run_folder, claim_run_folder
-from latentsync.training.loop.task import LoopSettings
-from latentsync.training.loop.trainer import Outcome, Trainer
-
-log = logging.getLogger(__name__)
+from latentsync.training.loop.run import loop_settings, open_run
+from latentsync.training.loop.task import Row
+from latentsync.training.loop.trainer import Trainer, TrainingResult
 
 MAY_CHANGE = (
     "run.max_train_steps", "run.validation_steps", "run.log_steps", "data.num_val_samples", "data.num_workers",
     "data.frame_cache_gib", "data.train_output_dir", "ckpt",
 )  # fmt: skip
 
-START_LOG_VARIANCE = -6.0  # of the latents, a deviation of 0.05
+START_LOG_VARIANCE = -6.0  # of the latents, a standard deviation of 0.05
 
 
 class TrainedCodec(nn.Module):
-    """An autoencoder as the loop calls it: pictures in, pictures and the latents' distribution out."""
+    """An autoencoder as the loop calls it: images in, their reconstruction and the latents' distribution out."""
 
     def __init__(self, autoencoder: AutoencoderKL) -> None:
         super().__init__()
         self.autoencoder = autoencoder
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, 3, R, R) in [-1, 1] -> the same restored, and mean and log variance (N, C, h, w) of the latents.
+        """(N, 3, R, R) in [-1, 1] -> the reconstruction, and mean and log variance (N, C, h, w) of the latents.
 
         In training the decoder sees a draw of them, else their mean.
         """
@@ -61,9 +61,9 @@ class TrainedCodec(nn.Module):
 
 
 class CodecTask:
-    """What the loop trains (``task.Task``). The averaged weights are validated and exported."""
+    """What the loop trains (``loop.task.Task``). The EMA is validated and exported."""
 
-    def __init__(self, recipe: CodecRecipe, clips: RunClips, network: TrainedCodec, average: EMA) -> None:
+    def __init__(self, recipe: CodecRecipe, clips: RunClips, network: TrainedCodec, ema: EMA) -> None:
         data, run = recipe.data, recipe.run
         self.network = network
         reader = FrameReader(int(data.frame_cache_gib * 2**30))
@@ -71,7 +71,7 @@ class CodecTask:
         self.collate = self.dataset.collate
         self._validation = ImageDataset(clips.validation, reader, data.resolution, run.seed + 1)
         self._recipe = recipe
-        self._average = average
+        self._ema = ema
         self._hole = 1 - torch.from_numpy(load_mask(data.mask_image_path, data.resolution))
         focus = 1 - torch.from_numpy(load_mask(data.focus_image_path, data.resolution))
         weight = run.kept_area_weight + (1 - run.kept_area_weight) * self._hole
@@ -80,24 +80,22 @@ class CodecTask:
     def loss(self, network: nn.Module, batch: ImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``."""
         pixels = normalize(batch.images)
-        restored, mean, log_variance = network(pixels)
+        reconstruction, mean, log_variance = network(pixels)
         run = self._recipe.run
-        picture = image_loss(restored, pixels, self._weight.to(pixels.device), run.edge_loss_weight)
-        divergence = kl_divergence(mean, log_variance)
-        return picture + run.divergence_weight * divergence, {
-            "picture": picture.detach(),
-            "divergence": divergence.detach(),
-        }
+        image = image_loss(reconstruction, pixels, self._weight.to(pixels.device), run.edge_loss_weight)
+        kl = kl_divergence(mean, log_variance)
+        figures = {"picture": image.detach(), "divergence": kl.detach()}  # names of columns that older runs have
+        return image + run.divergence_weight * kl, figures
 
     def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
-        """Signal to noise (dB) of the same pictures every time, in the whole of them and in the mask's hole."""
+        """Signal to noise (dB) of the same images every time, in the whole of them and in the mask's hole."""
         data = self._recipe.data
         own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
-        rows = []
-        with self._average.applied():
-            for pixels in self._validation_pictures(own, accelerator.device):
-                restored = self.network(pixels)[0]
-                error = (restored.clamp(-1, 1) - pixels).square()
+        rows: list[tuple[float, float]] = []
+        with self._ema.applied():
+            for pixels in self._validation_images(own, accelerator.device):
+                reconstruction = self.network(pixels)[0]
+                error = (reconstruction.clamp(-1, 1) - pixels).square()
                 hole = self._hole.to(error.device).expand_as(error)
                 inside = (error * hole).sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3))
                 rows += zip(_psnr(error.mean(dim=(1, 2, 3))), _psnr(inside), strict=True)
@@ -108,27 +106,27 @@ class CodecTask:
         """The loss of training and the signal to noise of validation."""
         train, validation = rows["train"], rows["validation"]
         steps = [row["step"] for row in validation]
-        named = {"whole picture": "psnr", "in the mask": "psnr_in_mask"}
+        named = {"whole image": "psnr", "in the mask": "psnr_in_mask"}
         return [
             Panel("loss", [Curve("train", [r["step"] for r in train], [r["loss"] for r in train], noisy=True)]),
             Panel("PSNR, dB", [Curve(label, steps, [r[key] for r in validation]) for label, key in named.items()]),
         ]
 
     def export(self, path: Path, step: int) -> None:
-        """Write a diffusers folder, ``path`` without its suffix, whose latents have mean 0 and deviation 1."""
+        """Write a diffusers folder, ``path`` without its suffix, whose latents have mean 0 and standard deviation 1."""
         autoencoder, folder = self.network.autoencoder, path.with_suffix("")
-        with self._average.applied(), torch.no_grad():
+        with self._ema.applied(), torch.no_grad():
             if self._recipe.ckpt.resume_ckpt_path:  # has such latents already, and they must stay the same
                 save_codec(folder, autoencoder)
                 return
-            pictures = self._validation_pictures(range(self._recipe.data.num_val_samples), autoencoder.device)
-            latents = torch.cat([autoencoder.encode(pixels).latent_dist.mean for pixels in pictures])
-            save_codec(folder, standardised(autoencoder, LatentMoments.of(latents)))
+            images = self._validation_images(range(self._recipe.data.num_val_samples), autoencoder.device)
+            latents = torch.cat([autoencoder.encode(pixels).latent_dist.mean for pixels in images])
+            save_codec(folder, standardize(autoencoder, LatentMoments.of(latents)))
 
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Nothing to watch."""
 
-    def _validation_pictures(self, numbers: range, device: torch.device) -> Iterator[Tensor]:
+    def _validation_images(self, numbers: range, device: torch.device) -> Iterator[Tensor]:
         """Batches (N, 3, R, R) in [-1, 1]."""
         places = len(self._validation)
         loader = DataLoader(
@@ -142,32 +140,21 @@ class CodecTask:
             yield normalize(batch.images.to(device))
 
 
-def run_folder(recipe: CodecRecipe, name: str) -> Path:
-    """Where the run ``name`` of this configuration lives."""
-    return Path(recipe.data.train_output_dir) / name
-
-
-def train_codec(recipe: CodecRecipe, name: str) -> Outcome:
+def train_codec(recipe: CodecRecipe, name: str) -> TrainingResult:
     """Train, or go on training, in ``<train_output_dir>/<name>``. ``weights/best`` is what ``load_codec`` reads.
 
     Raises ``ConfigError``, ``DataError`` if there is nothing to train on, ``TrainingError``, and the ``WeightsError``
     family for a codec to start from.
     """
-    folder = run_folder(recipe, name)
-    check_run_folder(folder, recipe, MAY_CHANGE)
-    on_cpu = not torch.accelerator.is_available()
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")
+    run = open_run(recipe, name, MAY_CHANGE)
     set_seed(recipe.run.seed)
-    network = TrainedCodec(_build(recipe)).to(accelerator.device, memory_format=torch.channels_last)
-    with accelerator.main_process_first():
-        clips = find_clips(recipe.data, 1, Path(recipe.data.train_output_dir) / "cache")
-    if accelerator.is_main_process:
-        claim_run_folder(folder, recipe)
-        clips.write_report(folder / "clips.json")
-        log.info("%s", clips.summary())
-    average = EMA([p for p in network.parameters() if p.requires_grad], recipe.run.ema_decay)
-    task = CodecTask(recipe, clips, network, average)
-    return Trainer(task, _loop_settings(recipe), folder, accelerator, average).run()
+    network = TrainedCodec(_build(recipe)).to(run.accelerator.device).to(memory_format=torch.channels_last)
+    cache = Path(recipe.data.train_output_dir) / "cache"
+    clips = run.open_clips(recipe, lambda: find_clips(recipe.data, 1, cache))
+    ema = EMA([p for p in network.parameters() if p.requires_grad], recipe.run.ema_decay)
+    task = CodecTask(recipe, clips, network, ema)
+    settings = loop_settings(recipe, num_workers=recipe.data.num_workers)
+    return Trainer(task, settings, run.folder, run.accelerator, ema).run()
 
 
 def _build(recipe: CodecRecipe) -> AutoencoderKL:
@@ -188,24 +175,50 @@ def _build(recipe: CodecRecipe) -> AutoencoderKL:
     return autoencoder
 
 
-def _loop_settings(recipe: CodecRecipe) -> LoopSettings:
-    data, run, optimizer = recipe.data, recipe.run, recipe.optimizer
-    rate = LearningRate(optimizer.lr, optimizer.lr_scheduler, optimizer.lr_warmup_steps, run.max_train_steps)
-    return LoopSettings(
-        max_steps=run.max_train_steps,
-        batch_size=data.batch_size,
-        learning_rate=rate,
-        max_grad_norm=optimizer.max_grad_norm,
-        weight_decay=optimizer.weight_decay,
-        num_workers=data.num_workers,
-        seed=run.seed,
-        log_steps=run.log_steps,
-        validation_steps=run.validation_steps,
-        save_steps=recipe.ckpt.save_ckpt_steps,
-        keep_checkpoints=recipe.ckpt.keep_checkpoints,
-    )
+@dataclass(frozen=True, slots=True)
+class LatentMoments:
+    """``mean`` and ``std`` (C,) of an autoencoder's latents over many images."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, latents: Tensor) -> LatentMoments:
+        """Of latents (N, C, h, w)."""
+        return cls(latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3)).clamp_min(1e-6))
+
+
+@torch.no_grad()
+def standardize(autoencoder: AutoencoderKL, moments: LatentMoments) -> AutoencoderKL:
+    """A copy that gives the same images back, with latents that have mean 0 and standard deviation 1 in each channel
+    **after** ``LatentCodec`` has scaled them by Stable Diffusion's factor: what the noise schedule is made for, without
+    a change to any loader.
+
+    The change is linear in each channel, so the 1 x 1 convolutions at the border of the latents take it in.
+    """
+    result = copy.deepcopy(autoencoder)
+    mean = moments.mean.to(result.device)
+    factor = (1 / KL_SCALE) / moments.std.to(result.device)
+    (into, into_bias), (out, out_bias) = (_affine(conv) for conv in (result.quant_conv, result.post_quant_conv))
+    channels = len(mean)
+    into[:channels] *= factor[:, None, None, None]
+    into_bias[:channels] = (into_bias[:channels] - mean) * factor
+    into_bias[channels:] += 2 * factor.log()
+    out_bias += (out[:, :, 0, 0] * mean).sum(dim=1)
+    out /= factor[None, :, None, None]
+    return result
+
+
+def _affine(convolution: nn.Conv2d | None) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution at the border of the latents."""
+    if convolution is None or convolution.bias is None:
+        raise ConfigError(
+            "model: describes a codec without convolutions at the border of its latents.",
+            remedy="Leave out use_quant_conv and use_post_quant_conv.",
+        )
+    return convolution.weight, convolution.bias
 
 
 def _psnr(squared_error: Tensor) -> list[float]:
-    """dB of mean squared errors (N,) of pictures in [-1, 1], whose range is 2."""
+    """dB of mean squared errors (N,) of images in [-1, 1], whose range is 2."""
     return [10 * math.log10(4 / max(value, 1e-12)) for value in squared_error.tolist()]

@@ -25,14 +25,12 @@ from latentsync.errors import ConfigError
 from latentsync.levels import normalize
 from latentsync.losses.trepa import encoder_input
 from latentsync.models.videomae import VideoMAE, VideoMAEConfig
-from latentsync.training.builtin.video_encoder_recipe import VideoEncoderRecipe
+from latentsync.training.builtin.recipes import VideoEncoderRecipe
 from latentsync.training.loop.charts import Curve, Panel
-from latentsync.training.loop.learning_rate import LearningRate
-from latentsync.training.loop.metrics_log import Row
-from latentsync.training.loop.run_clips import RunClips, find_talkers
-from latentsync.training.loop.run_folder import check_run_folder, claim_run_folder
-from latentsync.training.loop.task import LoopSettings
-from latentsync.training.loop.trainer import Outcome, Trainer
+from latentsync.training.loop.clips import RunClips, find_talkers
+from latentsync.training.loop.run import loop_settings, open_run
+from latentsync.training.loop.task import Row
+from latentsync.training.loop.trainer import Trainer, TrainingResult
 
 MAY_CHANGE = (
     "run.max_train_steps", "run.validation_steps", "run.log_steps", "data.num_val_samples", "data.num_workers",
@@ -76,7 +74,7 @@ def movement(mouth: Tensor) -> Tensor:
 
 def movement_similarity(movements: Tensor) -> Tensor:
     """Movements (B, 12) -> how similar each two are (B, B) in (0, 1]: 1 on the diagonal, 1/e at the distance that two
-    of the batch have on average, each value measured by its deviation within the batch."""
+    of the batch have on average, each value measured by its standard deviation within the batch."""
     spread = movements / movements.std(dim=0, correction=0).clamp_min(1e-6)
     return torch.exp(-torch.cdist(spread, spread).square() / (2 * movements.shape[1]))
 
@@ -85,11 +83,11 @@ def movement_similarity(movements: Tensor) -> Tensor:
 def centre(encoder: VideoMAE, clips: Tensor) -> None:
     """Take from the features what they have in common over ``clips`` (B, 3, F, R, R) in [0, 1], by the bias of the last
     layer norm. At the start of a training that is nearly all of them: the mean of the positions is in every token."""
-    encoder.fc_norm.bias -= encoder(clips).mean(dim=0)
+    encoder.fc_norm.bias.sub_(encoder(clips).mean(dim=0))
 
 
 class VideoEncoderTask:
-    """What the loop trains (``task.Task``)."""
+    """What the loop trains (``loop.task.Task``)."""
 
     collate = staticmethod(MouthDataset.collate)
 
@@ -179,35 +177,27 @@ class VideoEncoderTask:
         """Nothing to watch."""
 
     def _seen(self, batch: MouthBatch) -> Tensor:
-        """The pictures as the temporal loss gives them to the encoder: (B, 3, F, R, R) in [0, 1]."""
+        """The frames as the temporal loss gives them to the encoder: (B, 3, F, R, R) in [0, 1]."""
         return encoder_input(normalize(batch.images), self._config.image_size)
 
 
-def run_folder(recipe: VideoEncoderRecipe, name: str) -> Path:
-    """Where the run ``name`` of this configuration lives."""
-    return Path(recipe.data.train_output_dir) / name
-
-
-def train_video_encoder(recipe: VideoEncoderRecipe, name: str) -> Outcome:
+def train_video_encoder(recipe: VideoEncoderRecipe, name: str) -> TrainingResult:
     """Train, or go on training, in ``<train_output_dir>/<name>``; ``weights/best.safetensors`` is what
     ``load_videomae`` reads.
 
     Raises ``ConfigError``, ``DataError`` and ``TrainingError``.
     """
-    folder = run_folder(recipe, name)
-    check_run_folder(folder, recipe, MAY_CHANGE)
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no")
+    run = open_run(recipe, name, MAY_CHANGE)
     set_seed(recipe.run.seed)
-    network = TrainedVideoEncoder(_build(recipe.model)).to(accelerator.device)
-    data = recipe.data
-    with accelerator.main_process_first():
-        clips = find_talkers(data.talkers, data.resolution, network.encoder.config.num_frames, data.train_output_dir)
-    if accelerator.is_main_process:
-        claim_run_folder(folder, recipe)
-        clips.write_report(folder / "clips.json")
+    network = TrainedVideoEncoder(_build(recipe.model)).to(run.accelerator.device)
+    data, num_frames = recipe.data, network.encoder.config.num_frames
+    clips = run.open_clips(
+        recipe, lambda: find_talkers(data.talkers, data.resolution, num_frames, data.train_output_dir)
+    )
     task = VideoEncoderTask(recipe, clips, network)
     task.prepare()
-    return Trainer(task, _loop_settings(recipe), folder, accelerator).run()
+    settings = loop_settings(recipe, num_workers=data.num_workers)
+    return Trainer(task, settings, run.folder, run.accelerator).run()
 
 
 def _build(model: Mapping[str, int]) -> VideoMAE:
@@ -218,24 +208,6 @@ def _build(model: Mapping[str, int]) -> VideoMAE:
             f"model: describes no video encoder: {error}.",
             remedy="Its keys are those of models.videomae.VideoMAEConfig but num_classes.",
         ) from error
-
-
-def _loop_settings(recipe: VideoEncoderRecipe) -> LoopSettings:
-    data, run, optimizer = recipe.data, recipe.run, recipe.optimizer
-    rate = LearningRate(optimizer.lr, optimizer.lr_scheduler, optimizer.lr_warmup_steps, run.max_train_steps)
-    return LoopSettings(
-        max_steps=run.max_train_steps,
-        batch_size=data.batch_size,
-        learning_rate=rate,
-        max_grad_norm=optimizer.max_grad_norm,
-        weight_decay=optimizer.weight_decay,
-        num_workers=data.num_workers,
-        seed=run.seed,
-        log_steps=run.log_steps,
-        validation_steps=run.validation_steps,
-        save_steps=recipe.ckpt.save_ckpt_steps,
-        keep_checkpoints=recipe.ckpt.keep_checkpoints,
-    )
 
 
 def _correlation(read: Tensor, true: Tensor) -> float:

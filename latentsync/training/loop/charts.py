@@ -1,4 +1,4 @@
-"""Curves of a run as a PNG picture."""
+"""Curves of a run as a PNG image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -36,7 +37,7 @@ class Panel:
 
 
 def draw_charts(panels: Sequence[Panel], title: str, path: Path) -> None:
-    """Draw the panels one below the other. The picture is replaced in one step."""
+    """Draw the panels one below the other. The image is replaced in one step."""
     figure = Figure(figsize=(9, 3.4 * len(panels)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
@@ -56,7 +57,7 @@ def draw_charts(panels: Sequence[Panel], title: str, path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def _draw_curve(axes, curve: Curve, color: str) -> None:
+def _draw_curve(axes: Axes, curve: Curve, color: str) -> None:
     if not curve.noisy:
         axes.plot(curve.steps, curve.values, color=color, marker="o", markersize=3, label=curve.label)
         return

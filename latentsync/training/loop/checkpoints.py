@@ -1,6 +1,6 @@
-"""Everything a run needs to go on as if it had never stopped, in folders that are complete or not there.
+"""Checkpoints: everything a run needs to resume as if it had never stopped, in folders that are whole or not there.
 
-A checkpoint holds the network, the optimiser, the gradient scaler, every random generator of every process, and the
+A checkpoint holds the network, the optimizer, the gradient scaler, every random generator of every process, and the
 step number, which is also the position in the data.
 """
 
@@ -20,17 +20,16 @@ from latentsync.errors import TrainingError
 from latentsync.training.loop.sharding import Shards
 
 _PREFIX = "step_"
-_PROGRESS = "progress.json"
+_STATE = "progress.json"
 _SHARDS = "shards"
 
 
 @dataclass(slots=True)
-class Progress:
-    """How far a run is. ``step`` counts optimiser steps, skipped ones included."""
+class TrainingState:
+    """How far a run is. ``step`` counts optimizer steps, skipped ones included."""
 
     step: int = 0
     best_score: float = float("-inf")  # of a validation, higher is better
-    best_step: int = -1
     skipped_steps: int = 0
     roll_backs: int = 0
     seconds: float = 0.0  # of work, over all starts of the run
@@ -49,9 +48,9 @@ class CheckpointStore:
         found = self._complete()
         return found[-1] if found else None
 
-    def save(self, accelerator: Accelerator, progress: Progress) -> None:
+    def save(self, accelerator: Accelerator, state: TrainingState) -> None:
         """Write a checkpoint; every process must call this. It appears under its name when it is on the disk whole."""
-        target = self._folder / f"{_PREFIX}{progress.step:09d}"
+        target = self._folder / f"{_PREFIX}{state.step:09d}"
         partial = unfinished(target)
         with atomic_folder(target) if accelerator.is_main_process else nullcontext():
             accelerator.wait_for_everyone()
@@ -60,13 +59,13 @@ class CheckpointStore:
                 self._shards.save(partial / _SHARDS)
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
-                (partial / _PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+                (partial / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
         if accelerator.is_main_process:
             for old in self._complete()[: -self._keep]:
                 shutil.rmtree(old)
         accelerator.wait_for_everyone()
 
-    def load(self, accelerator: Accelerator) -> Progress | None:
+    def load(self, accelerator: Accelerator) -> TrainingState | None:
         """Bring back the newest checkpoint; every process must call this. None if there is none.
 
         Raises ``TrainingError`` if it cannot be read.
@@ -80,7 +79,7 @@ class CheckpointStore:
                 remedy="run.sharded must stay as it was at the start of the run.",
             )
         try:
-            progress = Progress(**json.loads((path / _PROGRESS).read_text(encoding="utf-8")))
+            state = _read_state(path / _STATE)
             accelerator.load_state(str(path))
             if self._shards is not None:
                 self._shards.load(path / _SHARDS)
@@ -89,9 +88,15 @@ class CheckpointStore:
                 f"The checkpoint {path} cannot be read: {error!r}",
                 remedy="Move that folder away; the run then goes on from the checkpoint before it.",
             ) from error
-        return progress
+        return state
 
     def _complete(self) -> list[Path]:
         if not self._folder.is_dir():
             return []
         return sorted(p for p in self._folder.iterdir() if p.name.startswith(_PREFIX) and not p.suffix)
+
+
+def _read_state(path: Path) -> TrainingState:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values.pop("best_step", None)  # in checkpoints of older versions, and used nowhere
+    return TrainingState(**values)

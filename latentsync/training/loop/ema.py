@@ -1,4 +1,4 @@
-"""A slow average of the weights, which is scored and exported in place of the weights of the moment."""
+"""EMA: a slow average of the weights, which is scored and exported in place of the weights of the moment."""
 
 from __future__ import annotations
 

@@ -1,8 +1,14 @@
-"""How gradients become steps: AdamW, or Muon, with which a sync network on talkers needs a third of the steps."""
+"""How gradients become steps, and how long the steps are.
+
+AdamW, or Muon, with which a sync network on talkers needs a third of the steps. The learning rate is a function of the
+step: nothing to save, nothing to get out of step.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,12 +17,45 @@ from torch import Tensor, nn
 from latentsync.errors import ConfigError
 
 OPTIMIZERS = ("adamw", "muon")
+# The names that diffusers gives them; the last one's is from the literature (Hu et al. 2024, arXiv 2404.06395).
+SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "warmup_stable_decay")
+DECAY_SHARE = 0.25  # of all steps, in which the last one sinks linearly
 
 _MOMENTUM = 0.95  # Jordan's
 _ADAM_BETAS, _ADAM_EPS = (0.9, 0.999), 1e-8
 _RMS = 0.2  # of a step over the learning rate, as AdamW's steps have it (Liu et al.)
 _POLYNOMIAL = (3.4445, -4.7750, 2.0315)  # of one iteration (Jordan): a x + b x^3 + c x^5 lifts small singular values
 _ITERATIONS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRate:
+    """Rises linearly from 0 during ``warmup_steps``, then stays or sinks to 0 at ``max_steps``: from there on, or
+    ("warmup_stable_decay") in the last quarter."""
+
+    peak: float
+    schedule: str
+    warmup_steps: int
+    max_steps: int
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(
+                f"optimizer.lr_scheduler is {self.schedule!r}.", remedy=f"Choose one of {', '.join(SCHEDULES)}."
+            )
+
+    def __call__(self, step: int) -> float:
+        """The rate of step ``step``, counted from 0."""
+        if step < self.warmup_steps:
+            return self.peak * (step + 1) / self.warmup_steps
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.max_steps - self.warmup_steps))
+        if self.schedule == "linear":
+            return self.peak * (1 - done)
+        if self.schedule == "cosine":
+            return self.peak * 0.5 * (1 + math.cos(math.pi * done))
+        if self.schedule == "warmup_stable_decay":
+            return self.peak * min(1.0, (self.max_steps - step) / (DECAY_SHARE * self.max_steps))
+        return self.peak
 
 
 def require_optimizer(name: str) -> None:
@@ -28,7 +67,7 @@ def require_optimizer(name: str) -> None:
 def make_optimizer(
     name: str, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, fused: bool
 ) -> torch.optim.Optimizer:
-    """One of ``OPTIMIZERS``; ``fused``: in one pass where the optimiser can."""
+    """One of ``OPTIMIZERS``; ``fused``: in one pass where the optimizer can."""
     if name == "muon":
         return Muon(parameters, lr, weight_decay)
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
@@ -39,7 +78,7 @@ class Muon(torch.optim.Optimizer):
     gradient hardly shows are learnt as fast as its strongest (Jordan et al. 2024, "Muon: An optimizer for hidden layers
     in neural networks"). The kernel of a convolution (O, I, h, w) is a matrix (O, I * h * w). Their size is that of
     AdamW's steps, so its learning rates and weight decay hold (Liu et al. 2025, arXiv 2502.16982, section 2.2). Vectors
-    take AdamW's steps, written out here: torch's AdamW would be a second optimiser for loop and checkpoints to carry.
+    take AdamW's steps, written out here: torch's AdamW would be a second optimizer for loop and checkpoints to carry.
 
     ``torch.optim.Muon`` knows no convolutions, and works in bfloat16, for which a processor may take a hundred times as
     long. Weights are whole and in float32; a sharded network has none that are.
@@ -54,7 +93,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__([g for g in groups if g["params"]], {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # overloads
         """Move every parameter that has a gradient; ``closure``, if given, computes the gradients first."""
         loss = None
         if closure is not None:

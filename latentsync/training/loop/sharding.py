@@ -1,10 +1,11 @@
-"""A network whose weights, gradients and optimiser state are shared out among the processes (FSDP, Zhao et al. 2023,
+"""A network whose weights, gradients and optimizer state are shared out among the processes (FSDP, Zhao et al. 2023,
 arXiv 2304.11277; torch's ``fully_shard``): each process holds its part, and a layer is whole only while it computes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -15,6 +16,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from latentsync.training.loop.ema import EMA
+
+_EMA = "average"  # its name in the checkpoint
 
 
 def shard(network: nn.Module, layers: Iterable[nn.Module], device: torch.device, dtype: torch.dtype | None) -> None:
@@ -42,13 +45,13 @@ def gathered(tensor: Tensor) -> Tensor:
 
 
 class Shards:
-    """The parts of a sharded network, its optimiser and its averaged weights on the disk; every process must call
+    """The parts of a sharded network, its optimizer and its EMA on the disk; every process must call
     both methods."""
 
-    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, average: EMA | None) -> None:
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None) -> None:
         self._network = network
         self._optimizer = optimizer
-        self._average = average
+        self._ema = ema
 
     def save(self, folder: Path) -> None:
         """Write all parts into ``folder``."""
@@ -64,10 +67,10 @@ class Shards:
             model_state_dict=state["network"],
             optim_state_dict=state["optimizer"],
         )
-        if self._average is not None:
-            self._average.load_state_dict(state["average"])
+        if self._ema is not None:
+            self._ema.load_state_dict(state[_EMA])
 
-    def _state(self) -> dict:
+    def _state(self) -> dict[str, Any]:
         network, optimizer = get_state_dict(self._network, self._optimizer)
-        average = {} if self._average is None else {"average": self._average.state_dict()}
-        return {"network": network, "optimizer": optimizer, **average}
+        ema = {} if self._ema is None else {_EMA: self._ema.state_dict()}
+        return {"network": network, "optimizer": optimizer, **ema}

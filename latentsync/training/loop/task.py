@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
+from latentsync.data.clip_dataset import SampleKey
 from latentsync.training.loop.charts import Panel
-from latentsync.training.loop.learning_rate import LearningRate
-from latentsync.training.loop.metrics_log import Row
-from latentsync.training.loop.optimizers import require_optimizer
+from latentsync.training.loop.optimizers import LearningRate, require_optimizer
 from latentsync.types import SampleOrigin
+
+Row = dict[str, float]  # of the metrics log: name of a figure -> value, with the key ``step``
 
 
 class Batch(Protocol):
     """What the loop knows of a batch: it can be moved, and it says where its samples come from."""
 
-    origins: tuple[SampleOrigin, ...]
+    @property
+    def origins(self) -> tuple[SampleOrigin, ...]:
+        """Clip and first frame of every sample."""
+        ...
 
-    def to(self, device: torch.device) -> Batch: ...
+    def to(self, device: torch.device) -> Self:
+        """The same batch with its tensors on ``device``."""
+        ...
 
 
-class Task(Protocol):
-    """What is trained."""
+class Samples(Protocol):
+    """A map-style data set."""
 
-    network: nn.Module
-    dataset: Dataset  # by SampleKey
-    collate: Callable[[list], Batch]
+    def __len__(self) -> int: ...
 
-    def loss(self, network: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def __getitem__(self, key: SampleKey, /) -> Any: ...
+
+
+BatchT = TypeVar("BatchT", bound=Batch)
+
+
+class Task(Protocol[BatchT]):
+    """What is trained, on batches of type ``BatchT``."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, as it was built."""
+        ...
+
+    @property
+    def dataset(self) -> Samples:
+        """What the loop draws from."""
+        ...
+
+    def collate(self, samples: list[Any], /) -> BatchT:
+        """Stack samples of ``dataset`` into a batch."""
+        ...
+
+    def loss(self, network: nn.Module, batch: BatchT) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar loss of one batch, and detached scalar figures beside it, the same names every time. A figure named
         ``loss`` is written down in its place.
 
@@ -77,9 +103,9 @@ class LateFigures(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """How to train, whatever is trained. Steps are optimiser steps; ``batch_size`` counts clips per process.
+    """How to train, whatever is trained. Steps are optimizer steps; ``batch_size`` counts clips per process.
 
-    Raises ``ConfigError`` for an optimiser that there is not.
+    Raises ``ConfigError`` for an unknown optimizer.
     """
 
     max_steps: int

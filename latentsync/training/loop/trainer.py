@@ -9,60 +9,86 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from enum import Enum
 from itertools import islice
 from pathlib import Path
+from types import FrameType
+from typing import Any, Generic, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from latentsync.errors import TrainingError
-from latentsync.training.loop.checkpoints import CheckpointStore, Progress
+from latentsync.training.loop.checkpoints import CheckpointStore, TrainingState
 from latentsync.training.loop.data_order import StepBatches
 from latentsync.training.loop.ema import EMA
+from latentsync.training.loop.metrics_log import RunLog
 from latentsync.training.loop.optimizers import make_optimizer
-from latentsync.training.loop.run_log import RunLog
 from latentsync.training.loop.sharding import Shards, gathered, is_sharded
-from latentsync.training.loop.stop_signals import StopSignals
-from latentsync.training.loop.task import Batch, LateFigures, LoopSettings, Task
+from latentsync.training.loop.task import BatchT, LateFigures, LoopSettings, Task
 from latentsync.types import ClipFault
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 BAD_STEPS_IN_A_ROW = 5  # steps without a finite loss before the run goes back to its last checkpoint
 OVERFLOWS_IN_A_ROW = 24  # of fp16 gradients with a finite loss: the scaler halves its factor of 2^16 each time
 MAX_ROLL_BACKS = 3
 
 
-class Outcome(Enum):
+class TrainingResult(Enum):
     """How a call of ``Trainer.run`` ended."""
 
     FINISHED = "finished"
     STOPPED = "stopped"  # by a signal; the same command goes on
 
 
-class Trainer:
+class StopSignals:
+    """A context in which SIGINT and SIGTERM set ``received``; a second SIGINT interrupts at once, as usual."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():  # only there can handlers be set
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.received is signal.SIGINT and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+
+
+class Trainer(Generic[BatchT]):
     """One run in one folder. Starting it again with the same folder goes on from its newest checkpoint.
 
     The folder gets ``train.csv``, ``validation.csv``, ``charts.png``, ``tensorboard/``, ``checkpoints/``,
     ``weights/{last,best}.safetensors``, ``replaced_clips.json`` and, if there were any, ``bad_steps_*.jsonl``.
-    ``average`` takes in the weights after every step; when to use it is the task's business. ``late`` gives figures of
+    ``ema`` takes in the weights after every step; when to use them is the task's business. ``late`` gives figures of
     validations when they are known.
     """
 
     def __init__(
         self,
-        task: Task,
+        task: Task[BatchT],
         settings: LoopSettings,
         folder: Path,
         accelerator: Accelerator,
-        average: EMA | None = None,
+        ema: EMA | None = None,
         late: LateFigures | None = None,
     ) -> None:
         self._task = task
@@ -78,31 +104,31 @@ class Trainer:
             settings.weight_decay,
             fused=accelerator.scaler is None,  # with a scaler accelerate could not see which steps it left out
         )
-        self._average = average
+        self._ema = ema
         self._shards: Shards | None = None
         if is_sharded(task.network):  # its hooks do what the accelerator's wrapper would
             self._network, self._optimizer = task.network, optimizer
-            self._shards = Shards(task.network, optimizer, average)
+            self._shards = Shards(task.network, optimizer, ema)
         else:
             self._network, self._optimizer = accelerator.prepare(task.network, optimizer)
-            if average is not None:
-                accelerator.register_for_checkpointing(average)
+            if ema is not None:
+                accelerator.register_for_checkpointing(ema)
         self._store = CheckpointStore(folder / "checkpoints", settings.keep_checkpoints, self._shards)
-        self._progress = Progress()
+        self._state = TrainingState()
         self._faults: dict[str, ClipFault] = {}
         self._bad_in_a_row = 0
         self._log: RunLog | None = None
 
-    def run(self) -> Outcome:
+    def run(self) -> TrainingResult:
         """Train to ``max_steps``. Raises ``TrainingError`` if the loss is not finite for long, ``DataError``."""
         settings = self._settings
-        self._progress = self._store.load(self._accelerator) or Progress()
-        if self._progress.step >= settings.max_steps:
-            return Outcome.FINISHED
+        self._state = self._store.load(self._accelerator) or TrainingState()
+        if self._state.step >= settings.max_steps:
+            return TrainingResult.FINISHED
         if self._accelerator.is_main_process:
-            self._log = RunLog(self._task, self._folder, self._progress.step, settings.max_steps, self._late)
+            self._log = RunLog(self._task, self._folder, self._state.step, settings.max_steps, self._late)
         try:
-            if self._progress.step == 0:
+            if self._state.step == 0:
                 self._validate()
             with StopSignals() as signals:
                 return self._train(signals)
@@ -110,29 +136,29 @@ class Trainer:
             if self._log is not None:
                 self._log.close()
 
-    def _train(self, signals: StopSignals) -> Outcome:
-        settings, progress = self._settings, self._progress
-        started = time.perf_counter() - progress.seconds
+    def _train(self, signals: StopSignals) -> TrainingResult:
+        settings, state = self._settings, self._state
+        started = time.perf_counter() - state.seconds
         for batches in self._steps():
             stop = self._one_step(batches, stop_here=signals.received is not None)
-            progress.seconds = time.perf_counter() - started
-            done = progress.step >= settings.max_steps
-            if self._log is not None and (done or progress.step % settings.log_steps == 0):
-                self._log.write_row(progress.step, progress.skipped_steps)
-            if done or progress.step % settings.validation_steps == 0:
+            state.seconds = time.perf_counter() - started
+            done = state.step >= settings.max_steps
+            if self._log is not None and (done or state.step % settings.log_steps == 0):
+                self._log.write_row(state.step, state.skipped_steps)
+            if done or state.step % settings.validation_steps == 0:
                 self._validate()
-            due = progress.step % settings.save_steps == 0 and not self._bad_in_a_row
+            due = state.step % settings.save_steps == 0 and not self._bad_in_a_row
             if done or stop or due:
                 self._save()
             if stop and not done:
-                return Outcome.STOPPED
-        return Outcome.FINISHED
+                return TrainingResult.STOPPED
+        return TrainingResult.FINISHED
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
-    def _one_step(self, batches: list[Batch], stop_here: bool) -> bool:
+    def _one_step(self, batches: list[BatchT], stop_here: bool) -> bool:
         """Train on the batches of one step; whether any process was asked to stop."""
-        rate = self._settings.learning_rate(self._progress.step)
+        rate = self._settings.learning_rate(self._state.step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         own = self._gradients(batches)
@@ -141,13 +167,13 @@ class Trainer:
         packed = torch.stack([value.detach().float() for value in own.values()])
         figures = dict(zip(own, self._accelerator.reduce(packed, "mean").tolist(), strict=True))
         stop = figures.pop("stop") > 0
-        self._progress.step += 1
+        self._state.step += 1
         if self._log is not None:
             self._log.count()
         if math.isfinite(figures["loss"]) and math.isfinite(figures["grad_norm"]):
             self._optimizer.step()
-            if self._average is not None:
-                self._average.update()
+            if self._ema is not None:
+                self._ema.update()
             self._bad_in_a_row = 0
             if self._log is not None:
                 self._log.add(figures | {"lr": rate})
@@ -156,7 +182,7 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         return stop
 
-    def _gradients(self, batches: list[Batch]) -> dict[str, Tensor]:
+    def _gradients(self, batches: list[BatchT]) -> dict[str, Tensor]:
         """Accumulate the mean gradient of the batches; the mean figures of this process, the loss first."""
         sums: dict[str, Tensor] = {}
         for number, batch in enumerate(batches, start=1):
@@ -170,15 +196,15 @@ class Trainer:
                 sums[name] = sums.get(name, 0.0) + value / len(batches)
         return sums
 
-    def _skip(self, batches: list[Batch], figures: dict[str, float]) -> None:
+    def _skip(self, batches: list[BatchT], figures: dict[str, float]) -> None:
         """Leave the weights as they are, write down the batch; too often in a row: back to the last checkpoint."""
-        self._progress.skipped_steps += 1
+        self._state.skipped_steps += 1
         self._bad_in_a_row += 1
         scaler = self._accelerator.scaler
         if scaler is not None:
             self._optimizer.step()  # no step is taken here either, but the factor of the fp16 gradients is lowered
         row = {
-            "step": self._progress.step,
+            "step": self._state.step,
             "figures": {name: str(value) for name, value in figures.items()},
             "samples": [[origin.path, origin.start_frame] for batch in batches for origin in batch.origins],
         }
@@ -189,15 +215,15 @@ class Trainer:
             self._roll_back()
 
     def _roll_back(self) -> None:
-        """Weights and optimiser of the last checkpoint; the data goes on where it is, behind the batches to blame."""
-        now = self._progress
+        """Weights and optimizer of the last checkpoint; the data goes on where it is, behind the batches to blame."""
+        now = self._state
         problem = f"{self._bad_in_a_row} steps in a row up to step {now.step} had no finite loss or gradient"
         remedy = f"Their samples are listed in {self._folder}/bad_steps_*.jsonl. Try a lower learning rate, or bf16."
         if now.roll_backs >= MAX_ROLL_BACKS:
             raise TrainingError(f"{problem}, after {now.roll_backs} returns to a checkpoint.", remedy=remedy)
         if self._store.load(self._accelerator) is None:
             raise TrainingError(f"{problem}, and there is no checkpoint yet to go back to.", remedy=remedy)
-        log.warning("%s: going back to the weights of %s. %s", problem, self._store.newest(), remedy)
+        logger.warning("%s: going back to the weights of %s. %s", problem, self._store.newest(), remedy)
         now.roll_backs += 1
         self._bad_in_a_row = 0
 
@@ -208,19 +234,17 @@ class Trainer:
         began = time.perf_counter()
         self._network.eval()
         with torch.no_grad():
-            figures = self._task.validate(self._accelerator, self._progress.step)
+            figures = self._task.validate(self._accelerator, self._state.step)
         self._network.train()
-        step, score = self._progress.step, figures.pop("score")
-        better = score > self._progress.best_score
-        if better:
-            self._progress.best_score, self._progress.best_step = score, step
-        if better:
+        step, score = self._state.step, figures.pop("score")
+        if score > self._state.best_score:
+            self._state.best_score = score
             self._export("best.safetensors")
         if self._log is not None:
             self._log.validated(step, figures, pause=time.perf_counter() - began)
 
     def _save(self) -> None:
-        self._store.save(self._accelerator, self._progress)
+        self._store.save(self._accelerator, self._state)
         faults = gather_object(list(self._faults.values()))
         self._export("last.safetensors")
         if self._log is not None:
@@ -229,9 +253,9 @@ class Trainer:
     def _export(self, name: str) -> None:
         """On the main process; sharded weights need all of them."""
         if self._log is not None or self._shards is not None:
-            self._task.export(self._folder / "weights" / name, self._progress.step)
+            self._task.export(self._folder / "weights" / name, self._state.step)
 
-    def _steps(self) -> Iterator[list[Batch]]:
+    def _steps(self) -> Iterator[list[BatchT]]:
         """The batches of this process, those of one step together, from the current step on."""
         settings = self._settings
         order = StepBatches(
@@ -241,11 +265,11 @@ class Trainer:
             n_processes=self._accelerator.num_processes,
             process=self._accelerator.process_index,
             seed=settings.seed,
-            first_step=self._progress.step,
+            first_step=self._state.step,
             last_step=settings.max_steps,
         )
         loader = DataLoader(
-            self._task.dataset,
+            cast(Dataset[Any], self._task.dataset),  # which torch knows as a class only
             batch_sampler=order,
             collate_fn=self._task.collate,
             num_workers=settings.num_workers,

@@ -1,21 +1,28 @@
-"""The clips and pair sets that a sync network's configuration asks for."""
+"""The clips and pair sets that a sync network's configuration asks for.
+
+W windows of a sample · F frames of a window · C latent channels · h, w latent cells
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from latentsync.data.array_cache import ArrayCache
+from latentsync.data.clip_dataset import BadClip
 from latentsync.data.clip_reader import MEL_VERSION, FrameReader, MelReader
 from latentsync.data.manifest import Clip
 from latentsync.data.negatives import NegativeRule
 from latentsync.data.syncnet_dataset import SyncNetDataset
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, DataError
 from latentsync.recipe import SyncNetData
-from latentsync.training.latents.cache import LatentCache
-from latentsync.training.loop import run_clips
-from latentsync.training.loop.run_clips import RunClips
-from latentsync.training.syncnet.latents import LatentPairs
+from latentsync.training.latent_cache import LatentCache
+from latentsync.training.loop import clips as loop_clips
+from latentsync.training.loop.clips import RunClips
+from latentsync.types import SyncView
 
 
 def negatives_of(data: SyncNetData) -> NegativeRule:
@@ -29,14 +36,42 @@ def negatives_of(data: SyncNetData) -> NegativeRule:
         raise ConfigError(f"data.negatives: {error}.", remedy="See docs/train_syncnet.md.") from error
 
 
+class LatentPairs(SyncNetDataset):
+    """The samples of ``SyncNetDataset`` with ``frames`` (W, F, 2, C, h, w) float32: mean and standard deviation of the
+    latents of whole faces, out of ``cache``."""
+
+    def __init__(
+        self,
+        cache: LatentCache,
+        clips: Sequence[Clip],
+        view: SyncView,
+        frames: FrameReader,
+        mels: MelReader,
+        negatives: NegativeRule,
+        seed: int,
+        *,
+        shuffled_audio: bool = False,
+    ) -> None:
+        super().__init__(clips, view, frames, mels, negatives, seed, shuffled_audio=shuffled_audio)
+        self._cache = cache
+
+    def faces(self, clip: Clip, start: int) -> Tensor:
+        """(F, 2, C, h, w) float32 from frame ``start`` on. Raises ``BadClip``."""
+        try:
+            (moments,) = self._cache.read(clip)
+        except DataError as error:
+            raise BadClip(clip, error.message) from error
+        return torch.from_numpy(moments[start : start + self.view.num_frames].astype("float32"))
+
+
 def find_clips(data: SyncNetData, cache: Path) -> RunClips:
-    """See ``run_clips.find_clips``."""
-    return run_clips.find_clips(data, _min_frames(data), cache)
+    """See ``loop.clips.find_clips``."""
+    return loop_clips.find_clips(data, _min_frames(data), cache)
 
 
 def find_validation_clips(data: SyncNetData, cache: Path) -> RunClips:
-    """See ``run_clips.find_validation_clips``."""
-    return run_clips.find_validation_clips(data, _min_frames(data), cache)
+    """See ``loop.clips.find_validation_clips``."""
+    return loop_clips.find_validation_clips(data, _min_frames(data), cache)
 
 
 def _min_frames(data: SyncNetData) -> int:
@@ -58,7 +93,7 @@ def pair_set(
 def fixed_pairs(
     clips: Sequence[Clip], data: SyncNetData, mels: MelReader, seed: int, latents: LatentCache | None = None
 ) -> SyncNetDataset:
-    """The pairs of some clips to score on: negatives as at the end of the curriculum, pictures as they are."""
+    """The pairs of some clips to score on: negatives as at the end of the curriculum, frames as they are."""
     return _pairs(clips, data, mels, seed, negatives_of(data).final(), latents)
 
 

@@ -17,7 +17,7 @@ from latentsync.errors import ConfigError
 from latentsync.recipe import SyncNetRecipe
 from latentsync.training.syncnet.data import find_validation_clips, fixed_pairs, mel_reader
 from latentsync.training.syncnet.run import build_model
-from latentsync.training.syncnet.scoring import score_pairs
+from latentsync.training.syncnet.task import score_pairs
 
 
 def evaluate_syncnet(recipe: SyncNetRecipe, folder: Path, seed: int, device: torch.device) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from latentsync.errors import ConfigError, DataError, WeightsMismatchError
 from latentsync.metrics.stable_sync import MAX_SHIFT, StableSync, SyncOffset, find_offset, load_stable_sync
 from latentsync.models.syncnet import SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
-from latentsync.training.syncnet.chance_alarm import SyncFacts
+from latentsync.training.syncnet.alarm import SyncFacts
 from latentsync.training.syncnet.data import negatives_of, pair_set
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SAMPLE = 40  # clips that are looked at: seconds of work, figures to a few per cent
-STILL_CHANGE = 1.0  # grey levels between frames, mean over the picture, below which a window hardly moves
+STILL_CHANGE = 1.0  # grey levels between frames, mean over the image, below which a window hardly moves
 NEAR_FRAMES = 5  # a negative closer than this is nearly a positive
 IN_SYNC_SHARE = 0.6  # of the clips that must be in sync to one frame
 CONFIDENT = 0.1  # cosine above the median, below which no shift fits a clip better than the others
@@ -64,7 +64,7 @@ def sample_offsets(
         try:
             measured.append((clip, measure_offset(model, clip, mels)))
         except DataError as error:
-            log.warning("%s: %s", clip.path, error.message)
+            logger.warning("%s: %s", clip.path, error.message)
     return measured
 
 
@@ -112,14 +112,14 @@ def require_sync(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader, 
         return
     for clip, offset in measured:
         if offset.confidence < CONFIDENT:
-            log.warning("%s: no shift of the sound fits (confidence %.2f).", clip.path, offset.confidence)
+            logger.warning("%s: no shift of the audio fits (confidence %.2f).", clip.path, offset.confidence)
         elif abs(offset.frames) > 1:
-            log.warning("%s: the sound is %+d frames late.", clip.path, offset.frames)
+            logger.warning("%s: the audio is %+d frames late.", clip.path, offset.frames)
     good = [abs(offset.frames) <= 1 and offset.confidence >= CONFIDENT for _, offset in measured]
     if np.mean(good) < IN_SYNC_SHARE:
         raise DataError(
             f"Only {np.mean(good):.0%} of {len(good)} clips are in sync to one frame.",
-            remedy="./data_processing_pipeline.sh shifts the sound to where it fits. If the network that judged does "
+            remedy="./data_processing_pipeline.sh shifts the audio to where it fits. If the network that measured does "
             "not know such faces, leave run.offset_syncnet_path out.",
         )
 

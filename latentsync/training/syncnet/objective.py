@@ -1,4 +1,4 @@
-"""What a sync network is trained for: the cosine of its two embeddings is the probability that mouth and sound fit.
+"""What a sync network is trained for: the cosine of its two embeddings is the probability that mouth and audio fit.
 
 N pairs or windows · E embedding width
 """
@@ -25,9 +25,12 @@ def sync_loss(cosine: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Comparisons:
-    """N windows, each compared with the N sounds that fit them. ``cosine`` (N, N), pictures by rows; (N, N) bool each:
-    ``fit``, the window's own sound; ``near``, that of another window of its clip, far enough away; ``foreign``, that of
-    another clip. What is none of these is too near to be a negative."""
+    """N windows, each compared with the audio of all N.
+
+    ``cosine`` (N, N), frames by rows. (N, N) bool each: ``fit``, the window's own audio; ``near``, that of another
+    window of its clip, far enough away; ``foreign``, that of another clip. What is none of these is too near to be a
+    negative.
+    """
 
     cosine: Tensor
     fit: Tensor
@@ -38,7 +41,7 @@ class Comparisons:
 def compare_all(
     visual_embedding: Tensor, audio_embedding: Tensor, origins: Sequence[SampleOrigin], min_distance: int
 ) -> Comparisons:
-    """Embeddings (N, E) at unit length; ``origins`` say which windows belong to one clip. A window and the sound of
+    """Embeddings (N, E) at unit length; ``origins`` say which windows belong to one clip. A window and the audio of
     another one of its clip are a negative if they start at least ``min_distance`` frames apart."""
     cosine = torch.einsum("ve,ae->va", visual_embedding.float(), audio_embedding.float()).clamp(0.0, 1.0)
     numbers = {clip_id: number for number, clip_id in enumerate(origin.clip_id for origin in origins)}
@@ -78,9 +81,9 @@ def guessing_loss(positive_share: float = 0.5) -> float:
 
 
 def contrastive_loss(compared: Comparisons, temperature: float) -> Tensor:
-    """Which of the sounds is the window's own, and which of the windows the sound's: cross-entropy of the cosines over
-    ``temperature``, mean of both (InfoNCE, van den Oord et al. 2018, arXiv 1807.03748; both ways as in CLIP, Radford
-    et al. 2021, arXiv 2103.00020).
+    """Cross-entropy of the cosines over ``temperature``: which audio belongs to the frames, and which frames to the
+    audio, mean of both (InfoNCE, van den Oord et al. 2018, arXiv 1807.03748; both ways as in CLIP, Radford et al. 2021,
+    arXiv 2103.00020).
 
     It asks for an order and not for values, so it goes on teaching where ``sync_loss`` is content with likely and
     unlikely. The cosines that it leads to are no probabilities, so its weight has to sink during a training.
@@ -89,3 +92,41 @@ def contrastive_loss(compared: Comparisons, temperature: float) -> Tensor:
     logits = (compared.cosine / temperature).masked_fill(excluded, -math.inf)
     own = torch.arange(len(logits), device=logits.device)
     return 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own))
+
+
+@dataclass(frozen=True, slots=True)
+class SyncScores:
+    """Cosines and labels of pairs, and what follows from them. ``cosine`` and ``label`` (N,) float32 on the CPU."""
+
+    cosine: Tensor
+    label: Tensor
+
+    @property
+    def loss(self) -> float:
+        """``sync_loss`` over all pairs."""
+        return float(sync_loss(self.cosine, self.label))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of pairs on the right side of ``DECISION_COSINE``."""
+        return float(((self.cosine > DECISION_COSINE) == (self.label > 0.5)).float().mean())
+
+    def accuracy_interval(self) -> tuple[float, float]:
+        """95 % confidence interval of ``accuracy`` for pairs drawn like these (Wilson 1927)."""
+        n, p, z = len(self.label), self.accuracy, 1.959964  # z: 97.5 % quantile of the normal distribution
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return centre - half, centre + half
+
+    def best_threshold(self) -> tuple[float, float]:
+        """(threshold, accuracy) of the cut that separates these very pairs best: how far a bad ``accuracy`` is only a
+        matter of calibration."""
+        order = self.cosine.argsort(descending=True)
+        labels = self.label[order] > 0.5
+        # Calling the k highest pairs fitting gets right the fits among them and the misfits among the others.
+        right = torch.cat([torch.zeros(1), labels.float().cumsum(0)]) + torch.cat(
+            [(~labels).float().flip(0).cumsum(0).flip(0), torch.zeros(1)]
+        )
+        k = int(right.argmax())
+        cosines = torch.cat([torch.ones(1), self.cosine[order], torch.zeros(1)])
+        return float(cosines[k : k + 2].mean()), float(right[k]) / len(labels)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from latentsync.training.loop.metrics_log import Row
+from latentsync.training.loop.task import Row
 
 BLIND_LOSS = 1.0  # of a network that predicts no noise at all: the noise has variance 1
 BLIND_MARGIN = 0.1
@@ -77,7 +77,7 @@ class UNetAlarm:
         return Alarm(
             f"WORSE THAN AT THE START: the {NAMES[name]} was {start:.4f} at step 0, the last {PATIENCE} validations "
             f"gave {shown}. {self._facts()} Likely: the learning rate is too high, too few clips (the network forgets "
-            "what it knew), sound and picture of the clips are not in sync, or the clips are cut another way than "
+            "what it knew), audio and frames of the clips are not in sync, or the clips are cut another way than "
             "those that the start weights know. The weights of step 0 still do better here.",
             worse_than_start=True,
         )

@@ -1,4 +1,5 @@
-"""The pictures of a validation, made beside the training where there is room: then no process waits for them."""
+"""Background rendering: the images of a validation are made beside the training where there is room, so that no process
+waits for them."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ import torch
 from latentsync.errors import LatentSyncError
 from latentsync.inference.latent_generator import LatentModels
 from latentsync.training.loop.task import LateFigures
-from latentsync.training.unet.validation import ValidationPictures
+from latentsync.training.unet.validation import ValidationRenderer
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ROOM_PER_PIXEL = 2**32 // 256**2  # bytes that a dub takes on a GPU beside the networks, of a face's pixel: 4 GiB at 256
 
@@ -22,11 +23,11 @@ ROOM_PER_PIXEL = 2**32 // 256**2  # bytes that a dub takes on a GPU beside the n
 class BackgroundRendering(LateFigures):
     """Renders in a thread of its own, one validation at a time. On the main process only."""
 
-    def __init__(self, pictures: ValidationPictures) -> None:
-        self.figures = pictures.figures
-        self.marks = pictures.marks
-        self._pictures = pictures
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+    def __init__(self, renderer: ValidationRenderer) -> None:
+        self.figures = renderer.figures
+        self.marks = renderer.marks
+        self._renderer = renderer
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="validation images")
         self._pending: deque[tuple[int, Future[dict[str, float]]]] = deque()
 
     def wait(self) -> None:
@@ -47,11 +48,11 @@ class BackgroundRendering(LateFigures):
         return found
 
     def _render(self, models: LatentModels, step: int) -> dict[str, float]:
-        """What goes wrong with pictures is reported and costs the run nothing else."""
+        """What goes wrong with images is reported and costs the run nothing else."""
         try:
-            return self._pictures.render(models, step)
+            return self._renderer.render(models, step)
         except LatentSyncError as error:
-            log.warning("Step %d has no pictures: %s", step, error)
+            logger.warning("Step %d has no validation images: %s", step, error)
             return dict.fromkeys(self.figures, math.nan)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,25 +15,91 @@ from torch.utils.data import Dataset
 from latentsync.checkpoint import sha256_file
 from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE, WINDOW_FRAMES
 from latentsync.data.array_cache import ArrayCache
-from latentsync.data.clip_dataset import SampleKey
+from latentsync.data.clip_dataset import BadClip, SampleKey
 from latentsync.data.clip_reader import MEL_VERSION, AudioFeatureReader, MelReader
 from latentsync.data.manifest import Clip
-from latentsync.data.unet_dataset import UNetDataset
-from latentsync.errors import ConfigError
+from latentsync.data.unet_dataset import UNetDataset, WindowDataset
+from latentsync.errors import ConfigError, DataError
 from latentsync.face.mask import load_mask
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.models.codec import LatentCodec
 from latentsync.recipe import UNetRecipe
-from latentsync.training.latents.batch import PosteriorBatch, StepDraws, draw_posterior, draw_step
-from latentsync.training.latents.cache import CachedWindows, LatentCache
-from latentsync.training.latents.filling import fill_cache
-from latentsync.training.loop.run_clips import RunClips
-from latentsync.training.unet.networks import Judges, audio_encoder_path
-from latentsync.types import SampleOrigin, UNetBatch
-
-log = logging.getLogger(__name__)
+from latentsync.training.latent_cache import LatentCache
+from latentsync.training.loop.clips import RunClips, fill_cache
+from latentsync.training.unet.latents import PosteriorBatch, StepDraws, draw_posterior, draw_step
+from latentsync.training.unet.networks import LossConfig, audio_encoder_path
+from latentsync.types import AudioFeatures, ClipFault, SampleOrigin, UNetBatch
 
 _VALIDATION = 1  # added to the seed
+
+
+@dataclass(frozen=True, slots=True)
+class CachedSample:
+    """One window, with mean and standard deviation of its latents: ``target``, ``masked``, ``reference``
+    (F, 2, C, h, w) float32; ``pixels`` (F, 3, R, R) of the target, None where no loss looks at them; ``audio``
+    (F, S, D) float32, ``mel`` (1, 80, M) float32 or None."""
+
+    target: Tensor
+    masked: Tensor
+    reference: Tensor
+    pixels: Tensor | None
+    audio: Tensor
+    mel: Tensor | None
+    origin: SampleOrigin
+
+
+class CachedWindows(WindowDataset[CachedSample]):
+    """The windows of ``UNetDataset``, with latents from a cache; ``pixels``: whether a loss looks at decoded faces."""
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        keep_mask: np.ndarray,
+        features: Callable[[Clip], AudioFeatures],
+        mels: MelReader | None,
+        seed: int,
+        num_frames: int,
+        cache: LatentCache,
+        pixels: bool,
+    ) -> None:
+        super().__init__(clips, keep_mask, features, mels, seed, num_frames)
+        self._cache = cache
+        self._with_pixels = pixels
+
+    def collate(self, samples: Sequence[CachedSample]) -> PosteriorBatch:
+        """Stack samples into a batch."""
+        pixels = [sample.pixels for sample in samples if sample.pixels is not None]
+        mels = [sample.mel for sample in samples if sample.mel is not None]
+        return PosteriorBatch(
+            target=torch.stack([sample.target for sample in samples]),
+            masked=torch.stack([sample.masked for sample in samples]),
+            reference=torch.stack([sample.reference for sample in samples]),
+            pixels=torch.stack(pixels) if pixels else None,
+            keep_mask=self.keep_mask,
+            audio=torch.stack([sample.audio for sample in samples]),
+            mel=torch.stack(mels) if mels else None,
+            origins=tuple(sample.origin for sample in samples),
+        )
+
+    def _sample(
+        self, clip: Clip, key: SampleKey, rng: np.random.Generator, faults: tuple[ClipFault, ...]
+    ) -> CachedSample:
+        try:
+            choice = self.choose(clip, rng)
+            whole, masked = self._cache.read(clip)
+            pixels = self.faces(clip, choice.start) if self._with_pixels else None
+        except DataError as error:
+            raise BadClip(clip, error.message) from error
+        target, reference = (slice(start, start + self.num_frames) for start in (choice.start, choice.reference_start))
+        return CachedSample(
+            target=torch.from_numpy(whole[target].astype(np.float32)),
+            masked=torch.from_numpy(masked[target].astype(np.float32)),
+            reference=torch.from_numpy(whole[reference].astype(np.float32)),
+            pixels=pixels,
+            audio=choice.audio,
+            mel=choice.mel,
+            origin=SampleOrigin(clip.content, str(clip.path), choice.start, faults),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +119,14 @@ class SeededBatch:
         return SeededBatch(self.windows.to(device), self.seeds)
 
 
-class SeededWindows(Dataset):
+class SeededWindows(Dataset[tuple[object, int]]):
     """Samples of ``windows`` with seeds that follow from (seed, epoch, index).
 
     So what a clip is shown with depends neither on the batch it is in nor on the process that draws it nor on what was
     drawn before: n processes train like one, and a resumed run like one that never stopped.
     """
 
-    def __init__(self, windows: UNetDataset, seed: int) -> None:
+    def __init__(self, windows: UNetDataset | CachedWindows, seed: int) -> None:
         self._windows = windows
         self._seed = seed
 
@@ -80,7 +145,7 @@ class SeededWindows(Dataset):
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How noise is drawn. ``mixed_alpha``: see ``latent_batch.draw_step``; ``audio_dropout``: share without sound;
+    """How noise is drawn. ``mixed_alpha``: see ``latents.draw_step``; ``audio_dropout``: share without audio;
     ``channels``: C of the latents."""
 
     n_timesteps: int
@@ -89,16 +154,16 @@ class Noise:
     channels: int = LATENT_CHANNELS
 
     def draw(self, seeds: Sequence[int], frames: int, resolution: int) -> tuple[Tensor, StepDraws, Tensor]:
-        """Posterior draws (3, B, F, C, h, w), draws of the step, and ``heard`` (B,), on the CPU."""
+        """Posterior draws (3, B, F, C, h, w), draws of the step, and ``audio_kept`` (B,), on the CPU."""
         side = resolution // LATENT_DOWNSCALE
-        posteriors, steps, heard = [], [], []
+        posteriors, steps, audio_kept = [], [], []
         for seed in seeds:
             generator = torch.Generator().manual_seed(seed)
             posteriors.append(draw_posterior(generator, 1, frames, side, self.channels))
             steps.append(draw_step(generator, 1, frames, side, self.n_timesteps, self.mixed_alpha, self.channels))
-            heard.append(torch.rand(1, generator=generator) >= self.audio_dropout)
+            audio_kept.append(torch.rand(1, generator=generator) >= self.audio_dropout)
         draws = StepDraws(torch.cat([s.timesteps for s in steps]), torch.cat([s.noise for s in steps]))
-        return torch.cat(posteriors, dim=1), draws, torch.cat(heard).float()
+        return torch.cat(posteriors, dim=1), draws, torch.cat(audio_kept).float()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +181,7 @@ def cache_folder(recipe: UNetRecipe) -> Path:
 
 
 def prepare_windows(
-    recipe: UNetRecipe, clips: RunClips, judges: Judges, codec: LatentCodec, accelerator: Accelerator
+    recipe: UNetRecipe, clips: RunClips, losses: LossConfig, codec: LatentCodec, accelerator: Accelerator
 ) -> UNetWindows:
     """Compute what is cached of the clips, each process its share, and give the data sets that read it.
 
@@ -134,18 +199,18 @@ def prepare_windows(
             remedy="Name the right file in networks.audio_encoder, or change model.cross_attention_dim.",
         )
     latents = LatentCache(folder, codec, data.resolution, torch.from_numpy(keep_mask)) if data.cache_latents else None
-    fill_cache(clips, AudioFeatureReader(encoder, cache), "hearing the clips", accelerator)
+    fill_cache(clips, AudioFeatureReader(encoder, cache), "embedding the audio", accelerator)
     if latents is not None:
         fill_cache(clips, lambda clip: latents.fill(clip, codec), "encoding the clips", accelerator)
     accelerator.wait_for_everyone()
     features = AudioFeatureReader(AudioEncoder.from_file(path), cache)  # on the CPU: it goes to worker processes
     mels = None
-    if judges.sync is not None:
+    if losses.sync is not None:
         mels = MelReader(ArrayCache(Path(data.audio_mel_cache_dir or folder) / MEL_VERSION))
 
     def windows(side: Sequence[Clip], seed: int) -> SeededWindows:
         common = (side, keep_mask, features, mels, seed, data.num_frames)
-        found = UNetDataset(*common) if latents is None else CachedWindows(*common, latents, judges.need_pixels)
+        found = UNetDataset(*common) if latents is None else CachedWindows(*common, latents, losses.need_pixels)
         return SeededWindows(found, seed)
 
     seed = recipe.run.seed

@@ -1,18 +1,24 @@
-"""What a step of a U-Net's training takes, told on any machine and without weights; and what follows from it."""
+"""How much memory a step of a U-Net's training takes, and what follows from it, on any machine and without weights.
+
+The step is run on tensors without content.
+"""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TypeVar
+import weakref
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import psutil
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from latentsync.checkpoint import build_codec
 from latentsync.constants import FEATURES_PER_FRAME, LATENT_DOWNSCALE, SYNCNET_MEL_BANDS
@@ -22,11 +28,10 @@ from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE
 from latentsync.recipe import UNetRecipe
-from latentsync.training.latents.batch import LatentBatch, PosteriorBatch, StepDraws, draw_latents, encode_batch
-from latentsync.training.loop.memory_estimate import GIB, MemoryEstimate, PeakMemory, nbytes
 from latentsync.training.unet.background_rendering import room_to_dub
+from latentsync.training.unet.latents import LatentBatch, PosteriorBatch, StepDraws, draw_latents, encode_batch
 from latentsync.training.unet.networks import (
-    Judges,
+    LossConfig,
     LossNetworks,
     choose_trained,
     frozen_dtype,
@@ -34,15 +39,77 @@ from latentsync.training.unet.networks import (
     make_objective,
     videomae_config,
 )
-from latentsync.types import UNetBatch
+from latentsync.types import Denoiser, FeatureCache, UNetBatch
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+GIB = 2**30
 
 Network = TypeVar("Network", bound=nn.Module)
 
 _TAPS = 5  # hidden states of Whisper per position
 _GPU = torch.device("cuda")
 _UNCOUNTED = 1.1  # of an estimate, see MemoryEstimate
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Bytes on each device: what lies there all the time, and the peak of what a step adds to it.
+
+    Not counted: the framework itself, the work space of its kernels, and what its allocator cannot reuse; a tenth more
+    than the sum is a fair guess.
+    """
+
+    weights: int  # of the trained network, trained or not
+    optimizer: int  # AdamW's two moments and the EMA, of what is trained
+    frozen: int  # the networks around it
+    step: int  # activations and gradients
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.optimizer + self.frozen + self.step
+
+    def __str__(self) -> str:
+        parts = (f"{name} {getattr(self, name) / GIB:.1f}" for name in ("weights", "optimizer", "frozen", "step"))
+        return f"about {self.total / GIB:.1f} GiB on each device ({', '.join(parts)})"
+
+
+class PeakMemory(TorchDispatchMode):
+    """Within the block, ``peak`` is the most bytes that tensors made in it held at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._now = 0
+        self._seen = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._seen:
+            return
+        size = storage.nbytes()
+        self._seen[storage] = size
+        self._now += size
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._release, size)
+
+    def _release(self, size: int) -> None:
+        self._now -= size
+
+
+def nbytes(network: nn.Module, trained_only: bool = False) -> int:
+    """Of a network's parameters and, unless only the trained ones count, its buffers."""
+    tensors: list[Tensor] = [p for p in network.parameters() if p.requires_grad or not trained_only]
+    if not trained_only:
+        tensors += list(network.buffers())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def settle_checkpointing(recipe: UNetRecipe, device: torch.device, processes: int = 1) -> UNetRecipe:
@@ -63,7 +130,7 @@ def settle_checkpointing(recipe: UNetRecipe, device: torch.device, processes: in
     free = _free_bytes(device, processes)
     fits = needed <= free
     if PartialState().is_main_process:
-        log.info(
+        logger.info(
             "Gradient checkpointing is %s: without it a step takes about %.1f GiB, and %.1f are free.",
             "off" if fits else "on",
             needed / GIB,
@@ -77,13 +144,13 @@ def estimate_memory(recipe: UNetRecipe, device: torch.device = _GPU) -> MemoryEs
 
     It has the precisions of ``device``; nothing is put there. ``auto`` checkpointing counts as true.
     """
-    judges = loss_config_of(recipe)
+    losses = loss_config_of(recipe)
     with FakeTensorMode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries that look into tensors
         network = choose_trained(UNet3D(UNetConfig.from_dict(recipe.model)), recipe).train()
         codec = _cast(build_codec(recipe.networks.codec), frozen_dtype(recipe, device))
-        judging = _fresh_judges(recipe, judges, device)
-        objective = make_objective(recipe, judges, judging, codec)
+        networks = _fresh_loss_networks(recipe, losses, device)
+        objective = make_objective(recipe, losses, networks, codec)
         with PeakMemory() as memory:
             batch, draws = _batch(recipe, codec)
             objective(_mixed(recipe, network, device), batch, draws).total.backward()
@@ -91,7 +158,7 @@ def estimate_memory(recipe: UNetRecipe, device: torch.device = _GPU) -> MemoryEs
         return MemoryEstimate(
             weights=nbytes(network),
             optimizer=(3 if recipe.run.ema_decay else 2) * trained,
-            frozen=sum(nbytes(x) for x in (codec, judging.sync, judging.perceptual, judging.trepa) if x is not None),
+            frozen=sum(nbytes(x) for x in (codec, networks.sync, networks.perceptual, networks.trepa) if x is not None),
             step=memory.peak,
         )
 
@@ -103,23 +170,24 @@ def _free_bytes(device: torch.device, processes: int) -> int:
     return psutil.virtual_memory().available // processes
 
 
-def _fresh_judges(recipe: UNetRecipe, judges: Judges, device: torch.device) -> LossNetworks:
+def _fresh_loss_networks(recipe: UNetRecipe, losses: LossConfig, device: torch.device) -> LossNetworks:
     dtype = frozen_dtype(recipe, device)
     return LossNetworks(
-        sync=judges.sync and _cast(StableSyncNet(SyncNetConfig.from_dict(judges.sync.model)), dtype),
-        perceptual=judges.perceptual and build_lpips(),
-        trepa=judges.trepa and _cast(VideoMAE(videomae_config(recipe)), dtype),
+        sync=None if losses.sync is None else _cast(StableSyncNet(SyncNetConfig.from_dict(losses.sync.model)), dtype),
+        perceptual=None if losses.perceptual is None else build_lpips(),
+        trepa=None if losses.trepa is None else _cast(VideoMAE(videomae_config(recipe)), dtype),
     )
 
 
 def _cast(network: Network, dtype: torch.dtype) -> Network:
     """As ``network.to(dtype)``, which does not take tensors without content."""
     for module in network.modules():
-        for tensors in (module._parameters, module._buffers):
-            for name, tensor in tensors.items():
-                if tensor is not None and tensor.is_floating_point():
-                    cast = tensor.detach().to(dtype)
-                    tensors[name] = nn.Parameter(cast) if isinstance(tensor, nn.Parameter) else cast
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.is_floating_point():
+                module._parameters[name] = nn.Parameter(parameter.detach().to(dtype))
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_floating_point():
+                module._buffers[name] = buffer.to(dtype)
     return network
 
 
@@ -128,7 +196,7 @@ def _batch(recipe: UNetRecipe, codec: LatentCodec) -> tuple[LatentBatch, StepDra
     data = recipe.data
     clips, frames, side = data.batch_size, data.num_frames, data.resolution // LATENT_DOWNSCALE
     channels = recipe.model["out_channels"]
-    pictures = torch.empty(clips, frames, 3, data.resolution, data.resolution)
+    pixels = torch.empty(clips, frames, 3, data.resolution, data.resolution)
     latents = torch.empty(clips, channels, frames, side, side)
     audio = torch.empty(clips, frames, FEATURES_PER_FRAME * _TAPS, recipe.model["cross_attention_dim"])
     mel = torch.empty(clips, 1, SYNCNET_MEL_BANDS, -(-frames * 16 // 5))
@@ -136,19 +204,21 @@ def _batch(recipe: UNetRecipe, codec: LatentCodec) -> tuple[LatentBatch, StepDra
     draws = StepDraws(torch.zeros(clips, dtype=torch.int64), latents)
     if data.cache_latents:
         posterior = torch.empty(clips, frames, 2, channels, side, side)
-        cached = PosteriorBatch(posterior, posterior + 0, posterior + 0, pictures, keep_mask, audio, mel, ())
+        cached = PosteriorBatch(posterior, posterior + 0, posterior + 0, pixels, keep_mask, audio, mel, ())
         return draw_latents(cached, torch.empty(3, clips, frames, channels, side, side)), draws
-    windows = UNetBatch(pictures, pictures * keep_mask, pictures + 0, keep_mask, audio, mel, ())
+    windows = UNetBatch(pixels, pixels * keep_mask, pixels + 0, keep_mask, audio, mel, ())
     return encode_batch(codec, windows, torch.empty(3, clips, frames, channels, side, side)), draws
 
 
-def _mixed(recipe: UNetRecipe, network: UNet3D, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _mixed(recipe: UNetRecipe, network: UNet3D, device: torch.device) -> Denoiser:
     """The network in the precision that it trains in on ``device``, a CPU always in float32. bfloat16 takes what
     float16 takes and is known to the CPU's autocast."""
     mixed = recipe.run.mixed_precision_training and device.type != "cpu"
 
-    def forward(sample: Tensor, timestep: Tensor, audio: Tensor) -> Tensor:
+    def forward(
+        sample: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: FeatureCache | None = None
+    ) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
-            return network(sample, timestep, audio)
+            return network(sample, timestep, audio, feature_cache=feature_cache)
 
     return forward

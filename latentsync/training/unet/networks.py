@@ -1,4 +1,4 @@
-"""The networks of a U-Net's training: itself with its trained parts, codec, audio encoder, the judges of stage 2."""
+"""The networks of a U-Net's training: itself with its trained parts, codec, audio encoder, those of the losses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from lpips import LPIPS
@@ -25,13 +26,13 @@ from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
 from latentsync.training.unet.objective import LossWeights, UNetObjective, trainable_parameters
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 WHISPER_BY_WIDTH = {384: "checkpoints/whisper/tiny.pt", 768: "checkpoints/whisper/small.pt"}  # as published
 
 
 @dataclass(frozen=True, slots=True)
-class Judges:
+class LossConfig:
     """Which losses on the one-step estimate a configuration asks for, each with what it needs; None = not asked for.
 
     ``sync`` is the configuration of the sync network; ``perceptual`` and ``trepa`` are weight files.
@@ -42,32 +43,38 @@ class Judges:
     trepa: Path | None
 
     @property
+    def sync_weights(self) -> Path | None:
+        """Weight file of the sync network."""
+        path = None if self.sync is None else self.sync.ckpt.inference_ckpt_path
+        return None if path is None else Path(path)
+
+    @property
     def need_pixels(self) -> bool:
         """Whether one of them looks at decoded faces."""
         in_pixels = self.sync is not None and not self.sync.data.latent_space
         return in_pixels or self.perceptual is not None or self.trepa is not None
 
 
-def loss_config_of(recipe: UNetRecipe) -> Judges:
+def loss_config_of(recipe: UNetRecipe) -> LossConfig:
     """The losses of a configuration; one of weight 0 is not computed. Raises ``ConfigError`` for contradictions."""
     run, networks = recipe.run, recipe.networks
     perceptual = Path(networks.vgg) if run.pixel_space_supervise and run.perceptual_loss_weight else None
     trepa = Path(networks.videomae) if run.pixel_space_supervise and run.trepa_loss_weight else None
     sync = _sync_recipe(recipe) if run.use_syncnet and run.sync_loss_weight else None
-    return Judges(sync, perceptual, trepa)
+    return LossConfig(sync, perceptual, trepa)
 
 
-def weight_files(recipe: UNetRecipe, judges: Judges) -> dict[str, Path]:
+def weight_files(recipe: UNetRecipe, losses: LossConfig) -> dict[str, Path]:
     """What a training needs to find on the disk, by its use."""
     files = {"codec": Path(recipe.networks.codec), "audio encoder": audio_encoder_path(recipe)}
     if recipe.ckpt.resume_ckpt_path:
         files["U-Net to start from"] = Path(recipe.ckpt.resume_ckpt_path)
-    if judges.sync is not None:
-        files["sync network"] = Path(judges.sync.ckpt.inference_ckpt_path)
-    if judges.perceptual is not None:
-        files["VGG of the perceptual loss"] = judges.perceptual
-    if judges.trepa is not None:
-        files["VideoMAE of the temporal loss"] = judges.trepa
+    if losses.sync_weights is not None:
+        files["sync network"] = losses.sync_weights
+    if losses.perceptual is not None:
+        files["VGG of the perceptual loss"] = losses.perceptual
+    if losses.trepa is not None:
+        files["VideoMAE of the temporal loss"] = losses.trepa
     return files
 
 
@@ -105,34 +112,35 @@ class LossNetworks:
     trepa: VideoMAE | None = None
 
 
-def load_loss_networks(recipe: UNetRecipe, judges: Judges, codec: LatentCodec, device: torch.device) -> LossNetworks:
+def load_loss_networks(
+    recipe: UNetRecipe, losses: LossConfig, codec: LatentCodec, device: torch.device
+) -> LossNetworks:
     """The networks with their weights on ``device``. Raises the ``WeightsError`` family, also for a sync network that
     looks at something else than its configuration says or at the latents of another ``codec``, and ``ConfigError``."""
     dtype = frozen_dtype(recipe, device)
     sync = perceptual = trepa = None
-    if judges.sync is not None:
-        weights, config = judges.sync.ckpt.inference_ckpt_path, SyncNetConfig.from_dict(judges.sync.model)
-        view = judges.sync.data.view
-        sync = load_stable_sync(weights, config, view, codec=codec, device=device, dtype=dtype).network
-    if judges.perceptual is not None:
-        perceptual = load_lpips(judges.perceptual, device=device)
-    if judges.trepa is not None:
-        trepa = load_videomae(judges.trepa, videomae_config(recipe), device=device, dtype=dtype)
+    if losses.sync is not None and losses.sync_weights is not None:
+        config, view = SyncNetConfig.from_dict(losses.sync.model), losses.sync.data.view
+        sync = load_stable_sync(losses.sync_weights, config, view, codec=codec, device=device, dtype=dtype).network
+    if losses.perceptual is not None:
+        perceptual = load_lpips(losses.perceptual, device=device)
+    if losses.trepa is not None:
+        trepa = load_videomae(losses.trepa, videomae_config(recipe), device=device, dtype=dtype)
     return LossNetworks(sync, perceptual, trepa)
 
 
-def make_objective(recipe: UNetRecipe, judges: Judges, networks: LossNetworks, codec: LatentCodec) -> UNetObjective:
+def make_objective(recipe: UNetRecipe, losses: LossConfig, networks: LossNetworks, codec: LatentCodec) -> UNetObjective:
     """The losses of a configuration on ``networks``. Raises ``ConfigError`` for an unknown weighting of levels."""
-    sync = None
-    if judges.sync is not None:
-        data = judges.sync.data
+    sync: LatentSyncLoss | PixelSyncLoss | None = None
+    if losses.sync is not None and networks.sync is not None:
+        data = losses.sync.data
         if data.latent_space:
             sync = LatentSyncLoss(networks.sync, data.lower_half)
         else:
             sync = PixelSyncLoss(networks.sync, data.resolution, data.lower_half)
     if recipe.run.enable_gradient_checkpointing and networks.trepa is not None:
         networks.trepa.enable_gradient_checkpointing()
-    if recipe.run.enable_gradient_checkpointing and judges.need_pixels:
+    if recipe.run.enable_gradient_checkpointing and losses.need_pixels:
         codec.enable_gradient_checkpointing()
     return UNetObjective(
         codec,
@@ -160,7 +168,7 @@ def choose_trained(network: UNet3D, recipe: UNetRecipe) -> UNet3D:
     run = recipe.run
     patterns = run.trainable_modules if network.config.use_motion_module else None
     if run.trainable_modules and patterns is None:
-        log.warning("run.trainable_modules is for networks with motion modules; the whole network is trained.")
+        logger.warning("run.trainable_modules is for networks with motion modules; the whole network is trained.")
     network.requires_grad_(False)
     for parameter in trainable_parameters(network, patterns).values():
         parameter.requires_grad_(True)
@@ -183,7 +191,7 @@ def frozen_dtype(recipe: UNetRecipe, device: torch.device) -> torch.dtype:
 def loss_weights(recipe: UNetRecipe) -> LossWeights:
     """The factors of a configuration."""
     run = recipe.run
-    levels: LevelWeighting = run.loss_levels  # an unknown name is refused by the objective
+    levels = cast(LevelWeighting, run.loss_levels)  # an unknown name is refused by the objective
     return LossWeights(
         recon=run.recon_loss_weight,
         sync=run.sync_loss_weight,
@@ -221,7 +229,7 @@ def _sync_recipe(recipe: UNetRecipe) -> SyncNetRecipe:
     if sync.data.num_frames != data.num_frames:
         problem = f"sees windows of {sync.data.num_frames} frames, data.num_frames is {data.num_frames}"
     elif (seen := SyncNetConfig.from_dict(sync.model).visual_encoder.in_channels) != channels:
-        problem = f"takes {seen} channels of picture, where its windows have {channels}"
+        problem = f"takes {seen} channels of image, where its windows have {channels}"
     elif sync.data.latent_space and sync.data.resolution != data.resolution:
         problem = f"sees latents of {sync.data.resolution} px, data.resolution is {data.resolution}"
     elif not sync.data.latent_space and not recipe.run.pixel_space_supervise:

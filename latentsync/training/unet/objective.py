@@ -1,4 +1,6 @@
-"""What the U-Net is trained for: the noise, and what three judges say of the face it implies (arXiv 2412.09262).
+"""What the U-Net is trained for: the noise, and the losses on the face that it implies (arXiv 2412.09262).
+
+Guidance contrasts with audio that is all zeros; for that ``drop_audio`` takes the audio from some clips of a batch.
 
 B clips · F frames · R face side · h = w = R/8
 """
@@ -6,7 +8,8 @@ B clips · F frames · R face side · h = w = R/8
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,7 +22,7 @@ from latentsync.losses.reconstruction import PerceptualLoss, movement_loss, nois
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
 from latentsync.losses.trepa import TrepaLoss
 from latentsync.models.codec import LatentCodec
-from latentsync.training.latents.batch import LatentBatch, StepDraws
+from latentsync.training.unet.latents import LatentBatch, StepDraws
 from latentsync.types import Denoiser, Losses
 
 
@@ -35,6 +38,13 @@ class LossWeights:
     levels: LevelWeighting = "uniform"  # of the losses on the one-step estimate, by noise level
     kept_area: float = 1.0  # of latent cells outside the area to be generated, in the reconstruction loss
     movement: float = 0.0  # of the changes between frames
+
+
+def drop_audio(batch: LatentBatch, audio_kept: Tensor) -> LatentBatch:
+    """Guidance dropout: all-zero audio tokens for the clips where ``audio_kept`` (B,) is 0 (Ho and Salimans 2022,
+    arXiv 2207.12598)."""
+    audio_kept = audio_kept.to(batch.audio)
+    return replace(batch, audio=batch.audio * audio_kept[:, None, None, None], audio_kept=audio_kept)
 
 
 class UNetObjective:
@@ -58,7 +68,8 @@ class UNetObjective:
         self._perceptual = perceptual
         self._trepa = trepa
         self._looks_at_pixels = isinstance(sync, PixelSyncLoss) or perceptual is not None or trepa is not None
-        self._alpha_bars = make_scheduler("ddim").alphas_cumprod  # (T,) on the CPU
+        scheduler: Any = make_scheduler("ddim")  # diffusers states the attribute for no scheduler
+        self._alpha_bars: Tensor = scheduler.alphas_cumprod  # (T,) on the CPU
         self._level_weights = level_weights(self._alpha_bars, weights.levels)
 
     @property
@@ -69,7 +80,7 @@ class UNetObjective:
     def __call__(self, unet: Denoiser, batch: LatentBatch, draws: StepDraws) -> Losses:
         """The losses of one step; ``draws`` may lie on another device than ``batch``.
 
-        Raises ``ValueError`` if a loss needs pixels or sound that ``batch`` does not bring.
+        Raises ``ValueError`` if a loss needs pixels or audio that ``batch`` does not bring.
         """
         device = batch.target.device
         noise, levels = draws.noise.to(device), draws.timesteps.cpu()
@@ -77,9 +88,9 @@ class UNetObjective:
         noisy = add_noise(batch.target, noise, alpha_bar)
         predicted = unet(build_unet_input(noisy, batch.conditioning), draws.timesteps.to(device), batch.audio).float()
         recon = noise_loss(predicted, noise, batch.conditioning.keep_mask, self._weights.kept_area)
-        per_clip = self._judge(estimate_clean(noisy, predicted, alpha_bar), batch)
-        if batch.heard is not None and "sync" in per_clip:  # a mouth that heard nothing need not fit the sound
-            per_clip["sync"] = per_clip["sync"] * batch.heard
+        per_clip = self._estimate_losses(estimate_clean(noisy, predicted, alpha_bar), batch)
+        if batch.audio_kept is not None and "sync" in per_clip:  # without audio no mouth is out of sync
+            per_clip["sync"] = per_clip["sync"] * batch.audio_kept
         level_weight = self._level_weights[levels].to(device)
         means = {name: (level_weight * values).mean() for name, values in per_clip.items()}
         total = self._weights.recon * recon
@@ -87,27 +98,31 @@ class UNetObjective:
             total = total + getattr(self._weights, name) * value
         return Losses(total=total, recon=recon, **means)
 
-    def _judge(self, latents: Tensor, batch: LatentBatch) -> dict[str, Tensor]:
+    def _estimate_losses(self, latents: Tensor, batch: LatentBatch) -> dict[str, Tensor]:
         """The losses on the one-step estimate (B, 4, F, h, w), by name, one value for each clip (B,)."""
-        if self._sync is not None and batch.mel is None:
-            raise ValueError("the sync loss needs mel spectrograms, which the batch does not bring")
         losses = {}
         if self._weights.movement:
             losses["movement"] = movement_loss(latents, batch.target, batch.conditioning.keep_mask)
         if isinstance(self._sync, LatentSyncLoss):
-            losses["sync"] = self._sync(latents, batch.mel)
+            losses["sync"] = self._sync(latents, _mel_of(batch))
         if not self._looks_at_pixels:
             return losses
         if batch.pixels is None:
             raise ValueError("a loss on pixels needs the ground truth in pixels, which the batch does not bring")
         pixels = self._codec.decode(latents.transpose(1, 2).flatten(0, 1)).unflatten(0, batch.pixels.shape[:2])
         if isinstance(self._sync, PixelSyncLoss):
-            losses["sync"] = self._sync(pixels, batch.mel)
+            losses["sync"] = self._sync(pixels, _mel_of(batch))
         if self._perceptual is not None:
             losses["perceptual"] = self._perceptual(pixels, batch.pixels)
         if self._trepa is not None:
             losses["trepa"] = self._trepa(pixels, batch.pixels)
         return losses
+
+
+def _mel_of(batch: LatentBatch) -> Tensor:
+    if batch.mel is None:
+        raise ValueError("the sync loss needs mel spectrograms, which the batch does not bring")
+    return batch.mel
 
 
 def trainable_parameters(unet: nn.Module, patterns: Sequence[str] | None) -> dict[str, nn.Parameter]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 from collections.abc import Mapping
@@ -24,28 +23,26 @@ from latentsync.inference.latent_generator import LatentModels
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
 from latentsync.recipe import UNetRecipe
-from latentsync.training.latents.batch import PosteriorBatch, draw_latents, drop_audio, encode_batch
 from latentsync.training.loop.charts import Curve, Panel
 from latentsync.training.loop.ema import EMA
-from latentsync.training.loop.metrics_log import Row
 from latentsync.training.loop.sharding import is_sharded, whole
+from latentsync.training.loop.task import Row
 from latentsync.training.unet.alarm import UNetAlarm
 from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
 from latentsync.training.unet.data import Noise, SeededBatch, UNetWindows
+from latentsync.training.unet.latents import PosteriorBatch, draw_latents, encode_batch
 from latentsync.training.unet.networks import audio_encoder_path
-from latentsync.training.unet.objective import UNetObjective
+from latentsync.training.unet.objective import UNetObjective, drop_audio
 from latentsync.types import Losses
 
-log = logging.getLogger(__name__)
-
 LOSSES = ("recon", "sync", "perceptual", "trepa", "movement")
-SCORES = ("sync_cosine", "lse_c", "lse_d")  # of the pictures that validations show
+SCORES = ("sync_cosine", "lse_c", "lse_d")  # of what validations render
 
 
 class UNetTask:
-    """What the loop trains (``task.Task``). With an ``average`` that is what is validated and exported.
+    """What the loop trains (``loop.task.Task``). Its EMA, if it has one, is what is validated and exported.
 
-    ``pictures`` is given on the main process only; None shows nothing.
+    ``rendering`` is given on the main process only; None shows nothing.
     """
 
     def __init__(
@@ -55,8 +52,8 @@ class UNetTask:
         codec: LatentCodec,
         objective: UNetObjective,
         windows: UNetWindows,
-        average: EMA | None,
-        pictures: BackgroundRendering | None = None,
+        ema: EMA | None,
+        rendering: BackgroundRendering | None = None,
     ) -> None:
         self.network = network
         self.dataset = windows.train
@@ -65,8 +62,8 @@ class UNetTask:
         self._codec = codec
         self._objective = objective
         self._validation = windows.validation
-        self._average = average
-        self._pictures = pictures
+        self._ema = ema
+        self._rendering = rendering
         run = recipe.run
         self._alarm = UNetAlarm(
             recipe.optimizer.lr,
@@ -86,7 +83,7 @@ class UNetTask:
 
     def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
         """The losses on the same windows with the same noise every time, of which every process takes its share; then
-        the main process begins to render the pictures, whose figures come later."""
+        the main process begins to render, and the figures of that come later."""
         data = self._recipe.data
         windows, processes = data.num_val_samples, accelerator.num_processes
         if is_sharded(self.network):  # all processes must call it equally often
@@ -101,7 +98,7 @@ class UNetTask:
             generator=torch.Generator(),
         )
         rows = []
-        with self._averaged():
+        with self._with_ema():
             for batch in loader:
                 losses = self._losses(self.network, batch.to(accelerator.device), self._validation_noise)
                 figures = {"loss": losses.total, **_parts(losses)}
@@ -109,15 +106,15 @@ class UNetTask:
         rows = gather_object(rows)
         count = sum(size for size, _ in rows)
         means = {name: sum(size * figures[name] for size, figures in rows) / count for name in rows[0][1]}
-        with self._averaged():
+        with self._with_ema():
             weights = whole(self.network.state_dict())  # of a sharded network from all processes
-            if self._pictures is not None:
-                self._pictures.wait()
-                self._pictures.start(self._copy(weights), step)
+            if self._rendering is not None:
+                self._rendering.wait()
+                self._rendering.start(self._copy(weights), step)
                 # Alone, a process gains nothing; before the first step nobody knows what a step takes.
                 if accelerator.num_processes == 1 or step == 0 or not fits_beside(accelerator.device, data.resolution):
-                    self._pictures.wait()
-        coming = () if self._pictures is None else self._pictures.figures
+                    self._rendering.wait()
+        coming = () if self._rendering is None else self._rendering.figures
         return {"score": -means["loss"], **means, **dict.fromkeys(coming, math.nan)}
 
     def _copy(self, weights: Mapping[str, Tensor]) -> LatentModels:
@@ -131,7 +128,7 @@ class UNetTask:
 
     def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
         """Every loss in training and validation, and what the weights scored that the run began with; then what sync
-        networks say of the pictures."""
+        networks say of what is rendered."""
         start, validation = rows["validation"][0], rows["validation"]
         losses = [
             Panel(
@@ -148,8 +145,8 @@ class UNetTask:
         scores = [
             Panel(
                 name,
-                [Curve("validation pictures", [r["step"] for r in validation], [r[name] for r in validation])],
-                self._pictures.marks if name == "sync_cosine" else [],
+                [Curve("validation images", [r["step"] for r in validation], [r[name] for r in validation])],
+                self._rendering.marks if name == "sync_cosine" and self._rendering is not None else [],
             )
             for name in SCORES
             if name in start
@@ -167,7 +164,7 @@ class UNetTask:
             audio_encoder=audio_encoder_path(self._recipe).name,
             global_step=step,
         )
-        with self._averaged():
+        with self._with_ema():
             weights = whole(self.network.state_dict())
             if PartialState().is_main_process:
                 save_weights(path, weights, self.network.config, card)
@@ -183,17 +180,17 @@ class UNetTask:
 
     def _losses(self, network: nn.Module, batch: SeededBatch, noise: Noise) -> Losses:
         data = self._recipe.data
-        posterior, draws, heard = noise.draw(batch.seeds, data.num_frames, data.resolution)
+        posterior, draws, audio_kept = noise.draw(batch.seeds, data.num_frames, data.resolution)
         if isinstance(batch.windows, PosteriorBatch):
             latents = draw_latents(batch.windows, posterior)
         else:
             latents = encode_batch(self._codec, batch.windows, posterior)
         if noise.audio_dropout:
-            latents = drop_audio(latents, heard)
+            latents = drop_audio(latents, audio_kept)
         return self._objective(network, latents, draws)
 
-    def _averaged(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._average is None else self._average.applied()
+    def _with_ema(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._ema is None else self._ema.applied()
 
 
 def _parts(losses: Losses) -> dict[str, Tensor]:

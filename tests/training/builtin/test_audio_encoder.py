@@ -14,8 +14,8 @@ from latentsync.data.speech_dataset import MOUTH_NAMES, NOTHING, PHONE_NAMES, Sp
 from latentsync.data.talkers.clip import make_talker
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.training.builtin.audio_encoder import train_audio_encoder
-from latentsync.training.builtin.audio_encoder_recipe import AudioEncoderRecipe
-from latentsync.training.loop.trainer import Outcome
+from latentsync.training.builtin.recipes import AudioEncoderRecipe
+from latentsync.training.loop.trainer import TrainingResult
 from tests.training.tiny_unet import ROOT
 
 SMALL = [
@@ -28,7 +28,7 @@ SMALL = [
 def test_training_writes_a_file_that_the_audio_encoder_reads(tmp_path):
     overrides = [*SMALL, f"data.train_output_dir={tmp_path}"]
     recipe = load_config(ROOT / "configs/audio_encoder/talkers.yaml", AudioEncoderRecipe, overrides)
-    assert train_audio_encoder(recipe, "run") is Outcome.FINISHED
+    assert train_audio_encoder(recipe, "run") is TrainingResult.FINISHED
     encoder = AudioEncoder.from_file(tmp_path / "run" / "weights" / "last.pt")
     features = encoder.encode(speak(7, 1.0).waveform)
     assert features.states.shape == (50, 2, 16)
@@ -55,12 +55,12 @@ def test_windows_are_filled_in_part_or_wholly_and_are_the_same_each_time():
     for index in range(3):
         for epoch in range(4):
             mel, phones, mouth, _ = data[SampleKey(epoch, index)]
-            heard = int((phones != NOTHING).sum())
-            lengths.append(heard)
-            assert (phones[:heard] != NOTHING).all()
-            assert not mel[:, 2 * heard :].any()
-            assert mel[:, : 2 * heard].any(dim=0).all()
-            assert not mouth[heard:].any()
+            spoken = int((phones != NOTHING).sum())
+            lengths.append(spoken)
+            assert (phones[:spoken] != NOTHING).all()
+            assert not mel[:, 2 * spoken :].any()
+            assert mel[:, : 2 * spoken].any(dim=0).all()
+            assert not mouth[spoken:].any()
             again = data[SampleKey(epoch, index)]
             assert torch.equal(mel, again[0])
     assert min(lengths) < 1500 == max(lengths)

@@ -6,14 +6,16 @@ import csv
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
 from latentsync.checkpoint import load_codec
 from latentsync.config import load_config
 from latentsync.errors import ConfigError
-from latentsync.training.builtin.codec import train_codec
-from latentsync.training.builtin.codec_recipe import CodecRecipe
-from latentsync.training.loop.trainer import Outcome
+from latentsync.models.codec import LatentCodec
+from latentsync.training.builtin.codec import LatentMoments, standardize, train_codec
+from latentsync.training.builtin.recipes import CodecRecipe
+from latentsync.training.loop.trainer import TrainingResult
 from tests.training.tiny_unet import ROOT
 
 SMALL = [
@@ -40,7 +42,7 @@ def test_training_writes_a_codec_that_the_loader_reads_and_goes_on_exactly(tmp_p
     for name, lengths in (("whole", [4]), ("parts", [2, 4])):
         for length in lengths:
             recipe = recipe_of(tmp_path, f"run.max_train_steps={length}", "optimizer.lr_warmup_steps=0")
-            assert train_codec(recipe, name) is Outcome.FINISHED
+            assert train_codec(recipe, name) is TrainingResult.FINISHED
     files = [tmp_path / name / "weights/last/diffusion_pytorch_model.safetensors" for name in ("whole", "parts")]
     whole, parts = map(load_file, files)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -56,9 +58,10 @@ def test_training_writes_a_codec_that_the_loader_reads_and_goes_on_exactly(tmp_p
 
 def test_going_on_from_a_codec_trains_its_decoder_only(tmp_path):
     short = ["run.max_train_steps=2", "optimizer.lr_warmup_steps=0"]
-    assert train_codec(recipe_of(tmp_path, *short), "whole") is Outcome.FINISHED
+    assert train_codec(recipe_of(tmp_path, *short), "whole") is TrainingResult.FINISHED
     start = tmp_path / "whole" / "weights" / "last"
-    assert train_codec(recipe_of(tmp_path, *short, f"ckpt.resume_ckpt_path={start}"), "decoder") is Outcome.FINISHED
+    recipe = recipe_of(tmp_path, *short, f"ckpt.resume_ckpt_path={start}")
+    assert train_codec(recipe, "decoder") is TrainingResult.FINISHED
     name = "diffusion_pytorch_model.safetensors"
     before, after = load_file(start / name), load_file(tmp_path / "decoder" / "weights" / "last" / name)
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
@@ -68,3 +71,27 @@ def test_going_on_from_a_codec_trains_its_decoder_only(tmp_path):
 def test_a_model_block_that_is_no_autoencoder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="describes no codec"):
         train_codec(recipe_of(tmp_path, "model.layers=3"), "run")
+
+
+def test_standardized_latents_and_equal_images():
+    torch.manual_seed(0)
+    original = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=6,
+        norm_num_groups=4,
+    ).eval()
+    images = torch.rand(5, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        posterior = original.encode(images).latent_dist
+        result = standardize(original, LatentMoments.of(posterior.mean))
+        codec = LatentCodec(result)
+        latents = codec.encode(images)
+        assert torch.allclose(latents.mean(dim=(0, 2, 3)), torch.zeros(6), atol=1e-3)
+        assert torch.allclose(latents.std(dim=(0, 2, 3)), torch.ones(6), atol=1e-3)
+        reconstruction = original.decode(posterior.mean).sample
+        assert torch.allclose(codec.decode(latents), reconstruction, atol=1e-4)
+        mean, std = codec.posterior(images)
+        scale = posterior.mean.std(dim=(0, 2, 3))
+        assert torch.allclose(std, posterior.std / scale[:, None, None], rtol=1e-2)

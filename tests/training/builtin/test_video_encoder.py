@@ -24,6 +24,7 @@ from latentsync.errors import ConfigError, DataError
 from latentsync.losses.trepa import TrepaLoss
 from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.recipe import UNetRecipe
+from latentsync.training.builtin.recipes import VideoEncoderRecipe
 from latentsync.training.builtin.video_encoder import (
     CHANGE_WEIGHT,
     TrainedVideoEncoder,
@@ -32,8 +33,7 @@ from latentsync.training.builtin.video_encoder import (
     movement_similarity,
     train_video_encoder,
 )
-from latentsync.training.builtin.video_encoder_recipe import VideoEncoderRecipe
-from latentsync.training.loop.trainer import Outcome
+from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.unet.networks import videomae_config
 from tests.training.tiny_unet import ROOT
 
@@ -53,7 +53,8 @@ def recipe_of(folder, *overrides: str) -> VideoEncoderRecipe:
 def test_training_writes_an_encoder_that_the_temporal_loss_reads_and_goes_on_exactly(tmp_path):
     for name, lengths in (("whole", [6]), ("parts", [3, 6])):
         for length in lengths:
-            assert train_video_encoder(recipe_of(tmp_path, f"run.max_train_steps={length}"), name) is Outcome.FINISHED
+            recipe = recipe_of(tmp_path, f"run.max_train_steps={length}")
+            assert train_video_encoder(recipe, name) is TrainingResult.FINISHED
     files = [tmp_path / name / "weights/last.safetensors" for name in ("whole", "parts")]
     whole, parts = map(load_file, files)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)

@@ -8,21 +8,21 @@ import cv2
 import pytest
 
 from latentsync.training.loop.charts import Curve, Panel, draw_charts
-from latentsync.training.loop.metrics_log import Journal
+from latentsync.training.loop.metrics_log import MetricsLog
 
 
-def test_a_resumed_journal_goes_on_without_doubles_or_half_lines(tmp_path):
-    first = Journal(tmp_path, 0)
+def test_a_resumed_metrics_log_goes_on_without_doubles_or_half_lines(tmp_path):
+    first = MetricsLog(tmp_path, 0)
     for step in range(1, 6):
         first.add("train", step, {"loss": 1 / step})
     first.close()
     with (tmp_path / "train.csv").open("a") as file:
         file.write("6")  # killed while writing
-    second = Journal(tmp_path, 3)
+    second = MetricsLog(tmp_path, 3)
     second.add("train", 4, {"loss": 0.5})
     second.close()
     assert [row["step"] for row in second.rows["train"]] == [1, 2, 3, 4]
-    third = Journal(tmp_path, 10)
+    third = MetricsLog(tmp_path, 10)
     assert [(row["step"], row["loss"]) for row in third.rows["train"]] == [
         (1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3)), (4, 0.5),
     ]  # fmt: skip
@@ -31,14 +31,14 @@ def test_a_resumed_journal_goes_on_without_doubles_or_half_lines(tmp_path):
 
 
 def test_a_run_that_measures_other_things_after_a_restart_keeps_one_table(tmp_path):
-    first = Journal(tmp_path, 0)
+    first = MetricsLog(tmp_path, 0)
     first.add("validation", 0, {"loss": 0.5})
     first.close()
-    second = Journal(tmp_path, 5)
+    second = MetricsLog(tmp_path, 5)
     second.add("validation", 5, {"loss": 0.4, "sync": 0.7})
     second.add("validation", 10, {"loss": 0.3})
     second.close()
-    third = Journal(tmp_path, 10)
+    third = MetricsLog(tmp_path, 10)
     rows = third.rows["validation"]
     third.close()
     assert [(row["step"], row["loss"]) for row in rows] == [(0, 0.5), (5, 0.4), (10, 0.3)]

@@ -12,10 +12,9 @@ import torch
 from accelerate import Accelerator
 
 from latentsync.errors import TrainingError
-from latentsync.training.loop.learning_rate import LearningRate
-from latentsync.training.loop.optimizers import OPTIMIZERS
+from latentsync.training.loop.optimizers import OPTIMIZERS, LearningRate
 from latentsync.training.loop.task import LoopSettings
-from latentsync.training.loop.trainer import BAD_STEPS_IN_A_ROW, MAX_ROLL_BACKS, Outcome, Trainer
+from latentsync.training.loop.trainer import BAD_STEPS_IN_A_ROW, MAX_ROLL_BACKS, Trainer, TrainingResult
 from tests.training.toy import ToyTask
 
 
@@ -24,7 +23,7 @@ def settings(max_steps=20, **values) -> LoopSettings:
     return LoopSettings(max_steps, learning_rate=LearningRate(1e-2, "linear", 3, 20), **defaults | values)
 
 
-def train(task, folder, **values) -> Outcome:
+def train(task, folder, **values) -> TrainingResult:
     torch.manual_seed(1)
     return Trainer(task, settings(**values), folder, Accelerator(cpu=True)).run()
 
@@ -40,7 +39,7 @@ def column(folder, table, name):
 
 def test_a_run_writes_what_it_promises(tmp_path):
     task = ToyTask()
-    assert train(task, tmp_path) is Outcome.FINISHED
+    assert train(task, tmp_path) is TrainingResult.FINISHED
     assert column(tmp_path, "train", "step") == list(range(1, 21))
     assert column(tmp_path, "train", "lr")[:4] == pytest.approx([1e-2 / 3, 2e-2 / 3, 1e-2, 1e-2])
     losses = column(tmp_path, "validation", "loss")
@@ -68,7 +67,7 @@ def test_stopping_and_starting_again_changes_nothing(tmp_path, optimizer):
 def test_a_finished_run_is_left_alone(tmp_path):
     train(ToyTask(), tmp_path)
     again = ToyTask()
-    assert train(again, tmp_path) is Outcome.FINISHED
+    assert train(again, tmp_path) is TrainingResult.FINISHED
     assert not again.seen
 
 
@@ -83,7 +82,7 @@ def test_accumulated_batches_make_the_step_of_the_large_batch(tmp_path):
 
 def test_a_step_without_a_finite_loss_is_skipped_and_written_down(tmp_path):
     task = ToyTask(poisoned=[7])
-    assert train(task, tmp_path) is Outcome.FINISHED
+    assert train(task, tmp_path) is TrainingResult.FINISHED
     assert weights(task).isfinite().all()
     assert 8 not in column(tmp_path, "train", "step")
     assert column(tmp_path, "train", "skipped_steps")[-1] == 1
@@ -96,7 +95,7 @@ def test_a_step_without_a_finite_loss_is_skipped_and_written_down(tmp_path):
 def test_many_bad_steps_in_a_row_go_back_to_the_last_checkpoint(tmp_path, caplog):
     poisoned = range(11, 11 + BAD_STEPS_IN_A_ROW)
     task = ToyTask(poisoned=poisoned)
-    assert train(task, tmp_path) is Outcome.FINISHED
+    assert train(task, tmp_path) is TrainingResult.FINISHED
     assert "going back to the weights of" in caplog.text
     assert "step_000000010" in caplog.text
     assert len(task.seen) == 20  # the data went on, nothing was seen twice
@@ -118,11 +117,11 @@ def test_a_signal_saves_between_two_steps_and_the_run_can_go_on(tmp_path, number
     train(whole, tmp_path / "whole")
     handler = signal.getsignal(number)
     stopped = ToyTask(on_step=lambda count: os.kill(os.getpid(), number) if count == 7 else None)
-    assert train(stopped, tmp_path / "stopped") is Outcome.STOPPED
+    assert train(stopped, tmp_path / "stopped") is TrainingResult.STOPPED
     assert signal.getsignal(number) is handler
     assert (tmp_path / "stopped" / "checkpoints").exists()
     assert len(stopped.seen) in (7, 8)
-    assert train(second, tmp_path / "stopped") is Outcome.FINISHED
+    assert train(second, tmp_path / "stopped") is TrainingResult.FINISHED
     assert torch.equal(weights(whole), weights(second))
 
 

@@ -10,6 +10,7 @@ import torch
 
 from latentsync.models.syncnet import cosine_similarity
 from latentsync.training.syncnet.objective import (
+    SyncScores,
     all_pairs_loss,
     compare_all,
     contrastive_loss,
@@ -102,3 +103,22 @@ def test_a_share_moves_the_best_guess_and_what_it_costs():
 def test_guessing_costs_ln_2():
     assert guessing_loss() == pytest.approx(math.log(2))
     assert sync_loss(torch.full((10,), 0.5), torch.tensor([0.0, 1.0] * 5)).item() == pytest.approx(math.log(2))
+
+
+def test_accuracy_and_the_best_threshold():
+    scores = SyncScores(torch.tensor([0.9, 0.45, 0.4, 0.2, 0.1, 0.05]), torch.tensor([1.0, 1, 1, 0, 0, 0]))
+    assert scores.accuracy == pytest.approx(4 / 6)
+    threshold, best = scores.best_threshold()
+    assert best == 1.0
+    assert 0.2 < threshold < 0.4
+    assert SyncScores(torch.tensor([0.3, 0.2]), torch.tensor([0.0, 0.0])).best_threshold()[1] == 1.0
+    assert SyncScores(torch.tensor([0.3, 0.2]), torch.tensor([1.0, 1.0])).best_threshold()[1] == 1.0
+
+
+def test_the_confidence_interval_is_wilsons():
+    scores = SyncScores(torch.tensor([0.9] * 8 + [0.1] * 2), torch.ones(10))
+    low, high = scores.accuracy_interval()
+    assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))  # 8 of 10, published table
+    certain = SyncScores(torch.ones(5), torch.ones(5)).accuracy_interval()
+    assert certain[1] == pytest.approx(1.0)
+    assert certain[0] == pytest.approx(1 / (1 + 1.959964**2 / 5))

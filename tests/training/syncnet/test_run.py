@@ -18,12 +18,13 @@ from latentsync.errors import ConfigError, DataError
 from latentsync.metrics.stable_sync import StableSync, SyncOffset
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.recipe import SyncNetData, SyncNetRecipe
-from latentsync.training.loop.trainer import Outcome
+from latentsync.training.loop.run import run_folder
+from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.syncnet import facts as sync_facts
 from latentsync.training.syncnet.data import find_clips, mel_reader
 from latentsync.training.syncnet.evaluation import evaluate_syncnet
 from latentsync.training.syncnet.facts import measure_facts, require_sync
-from latentsync.training.syncnet.run import loop_settings, run_folder, train_syncnet
+from latentsync.training.syncnet.run import syncnet_loop_settings, train_syncnet
 from tests.data.clips import talking_square, write_talking_clips
 from tests.media.synthetic import write_clip
 from tests.metrics.sync_networks import Knowing
@@ -52,7 +53,7 @@ def test_the_network_leaves_chance_level_and_is_scored_the_same_twice(clips, tmp
         optimizer={"lr": 2e-3, "lr_warmup_steps": 10},
         ckpt={"save_ckpt_steps": 30, "inference_ckpt_path": str(tmp_path / "tiny/weights/last.safetensors")},
     )
-    assert train_syncnet(recipe, "tiny") is Outcome.FINISHED
+    assert train_syncnet(recipe, "tiny") is TrainingResult.FINISHED
     first, second = (evaluate_syncnet(recipe, run_folder(recipe, "tiny"), 1, torch.device("cpu")) for _ in range(2))
     assert first == second
     assert first["loss"] < 0.65  # about 0.5 after 30 steps, whatever the seed
@@ -79,7 +80,7 @@ def test_a_contrast_that_sinks_is_written_down_beside_the_loss_of_the_pairs(clip
         recipe = tiny_recipe(
             tmp_path, clips, model=MODEL_8, data=data, run=run | contrast, optimizer={"max_grad_norm": 1e9}
         )
-        assert train_syncnet(recipe, name) is Outcome.FINISHED
+        assert train_syncnet(recipe, name) is TrainingResult.FINISHED
         with (tmp_path / name / "train.csv").open() as file:
             tables[weight] = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     without, with_it = tables[0.0], tables[5.0]
@@ -146,7 +147,7 @@ def test_a_folder_of_another_run_is_not_continued(clips, tmp_path):
     with pytest.raises(ConfigError, match=r"optimizer.lr: 0.001 there, 0.002 now"):
         train_syncnet(tiny_recipe(tmp_path, clips, run=few, optimizer={"lr": 2e-3}), "tiny")
     longer = tiny_recipe(tmp_path, clips, run={"max_train_steps": 2, "validation_steps": 1}, data={"num_workers": 1})
-    assert train_syncnet(longer, "tiny") is Outcome.FINISHED
+    assert train_syncnet(longer, "tiny") is TrainingResult.FINISHED
 
 
 def test_named_validation_clips_are_kept_out_of_training(clips, tmp_path):
@@ -179,10 +180,10 @@ def test_facts_are_measured_on_the_clips(tmp_path):
 
 
 def test_the_alarm_is_heard_in_a_run_without_anything_to_learn(clips, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("latentsync.training.syncnet.run.sync_loss", lambda c, y: 0.6931 + 0 * c.sum())
+    monkeypatch.setattr("latentsync.training.syncnet.task.sync_loss", lambda c, y: 0.6931 + 0 * c.sum())
     run = {"max_train_steps": 5, "validation_steps": 10, "alarm_steps": 4}
     monkeypatch.setattr(
-        "latentsync.training.syncnet.run.SyncNetTask.validate", lambda *_: {"score": 0.5, "loss": 0.7, "accuracy": 0.5}
+        "latentsync.training.syncnet.task.SyncNetTask.validate", lambda *_: {"score": 0.5, "loss": 0.7, "accuracy": 0.5}
     )
     with caplog.at_level(logging.WARNING):
         train_syncnet(tiny_recipe(tmp_path, clips, run=run), "tiny")
@@ -197,8 +198,8 @@ def test_clips_out_of_sync_are_named_and_refused(clips, tmp_path, monkeypatch, c
     monkeypatch.setattr(sync_facts, "sample_offsets", lambda *_: list(zip(found.train, verdicts, strict=True)))
     with pytest.raises(DataError, match="Only 40% of 15 clips are in sync"):
         require_sync(recipe, found.train, None, torch.device("cpu"))
-    assert f"{found.train[6].path}: the sound is +75 frames late" in caplog.text
-    assert f"{found.train[14].path}: no shift of the sound fits" in caplog.text
+    assert f"{found.train[6].path}: the audio is +75 frames late" in caplog.text
+    assert f"{found.train[14].path}: no shift of the audio fits" in caplog.text
 
 
 def test_sound_that_is_three_seconds_late_is_found_before_the_first_step(tmp_path, caplog):
@@ -240,7 +241,7 @@ def test_offsets_are_measured_by_a_network_of_the_same_view_only(tmp_path, data,
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_file_describes_a_network_that_fits_its_data(path):
     recipe = build_config(read_yaml(path), SyncNetRecipe, source=str(path))
-    loop_settings(recipe)
+    syncnet_loop_settings(recipe)
     data = recipe.data
     with torch.device("meta"):
         network = StableSyncNet(SyncNetConfig.from_dict(recipe.model))
@@ -248,8 +249,8 @@ def test_every_shipped_file_describes_a_network_that_fits_its_data(path):
         channels = data.num_frames * _picture_channels(data)
         visual = torch.empty(1, channels, side // 2 if data.lower_half else side, side)
         mel = torch.empty(1, 1, 80, -(-80 * data.num_frames // 25))
-        seen, heard = network(visual, mel)
-    assert seen.shape == heard.shape
+        visual_embedding, audio_embedding = network(visual, mel)
+    assert visual_embedding.shape == audio_embedding.shape
 
 
 @pytest.mark.slow
@@ -268,7 +269,7 @@ def test_a_full_size_step_of_the_published_network_runs_on_a_cpu(tmp_path):
     with torch.device("meta"):
         network = StableSyncNet(SyncNetConfig.from_dict(recipe.model))
     assert sum(p.numel() for p in network.parameters()) == 401_306_080
-    assert train_syncnet(recipe, "full") is Outcome.FINISHED
+    assert train_syncnet(recipe, "full") is TrainingResult.FINISHED
     row = (tmp_path / "full" / "train.csv").read_text().splitlines()[1].split(",")
     assert 0.3 < float(row[1]) < 2
 
@@ -282,7 +283,7 @@ def test_the_talkers_configuration_learns_what_can_be_learnt(tmp_path, shuffled)
     recipe.data.train_output_dir = str(tmp_path)
     recipe.data.shuffled_sound = shuffled
     recipe.ckpt.inference_ckpt_path = str(tmp_path / "talkers/weights/last.safetensors")
-    assert train_syncnet(recipe, "talkers") is Outcome.FINISHED
+    assert train_syncnet(recipe, "talkers") is TrainingResult.FINISHED
     recipe.data.num_val_samples = 2000  # known to half a hundredth
     accuracy = evaluate_syncnet(recipe, tmp_path / "talkers", 1234, torch.device("cpu"))["accuracy"]
     assert abs(accuracy - 0.5) <= 0.05 if shuffled else accuracy >= 0.95

@@ -1,4 +1,4 @@
-"""Pictures that are made while the training goes on: when their figures come, and what a failure costs."""
+"""Images that are made while the training goes on: when their figures come, and what a failure costs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from latentsync.errors import GenerationError
-from latentsync.training.loop.metrics_log import Journal
+from latentsync.training.loop.metrics_log import MetricsLog
 from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
 
 MODELS = object()
 
 
-class Pictures:
+class Renderer:
     """Gives the step as its score once it is let go; ``failure`` is raised instead."""
 
     figures = ("sync_cosine",)
@@ -33,21 +33,21 @@ class Pictures:
         return {"sync_cosine": float(step)}
 
 
-def test_nobody_waits_for_pictures_until_they_are_asked_for():
-    pictures = Pictures()
-    late = BackgroundRendering(pictures)
+def test_nobody_waits_for_images_until_they_are_asked_for():
+    renderer = Renderer()
+    late = BackgroundRendering(renderer)
     late.start(MODELS, 3)
     assert late.finished() == []
-    pictures.go.set()
+    renderer.go.set()
     assert late.finished(wait=True) == [(3, {"sync_cosine": 3.0})]
     assert late.finished(wait=True) == []
 
 
 def test_those_of_the_step_before_are_waited_for():
-    pictures = Pictures()
-    late = BackgroundRendering(pictures)
+    renderer = Renderer()
+    late = BackgroundRendering(renderer)
     late.start(MODELS, 3)
-    threading.Timer(0.1, pictures.go.set).start()
+    threading.Timer(0.1, renderer.go.set).start()
     late.wait()
     late.start(MODELS, 4)
     late.wait()
@@ -55,27 +55,27 @@ def test_those_of_the_step_before_are_waited_for():
 
 
 def test_a_known_failure_leaves_a_gap_and_an_unknown_one_is_raised(caplog):
-    pictures = Pictures()
-    pictures.go.set()
-    late = BackgroundRendering(pictures)
-    pictures.failure = GenerationError("made up")
+    renderer = Renderer()
+    renderer.go.set()
+    late = BackgroundRendering(renderer)
+    renderer.failure = GenerationError("made up")
     late.start(MODELS, 5)
     (found,) = late.finished(wait=True)
     assert math.isnan(found[1]["sync_cosine"])
-    assert "Step 5 has no pictures: made up" in caplog.text
-    pictures.failure = KeyError("a mistake in the program")
+    assert "Step 5 has no validation images: made up" in caplog.text
+    renderer.failure = KeyError("a mistake in the program")
     late.start(MODELS, 6)
     with pytest.raises(KeyError):
         late.finished(wait=True)
 
 
 def test_late_figures_enter_their_row(tmp_path):
-    journal = Journal(tmp_path, 0)
+    metrics_log = MetricsLog(tmp_path, 0)
     for step in (0, 10):
-        journal.add("validation", step, {"loss": 1.0, "sync_cosine": math.nan})
-    journal.amend("validation", 0, {"sync_cosine": 0.25})
-    journal.close()
-    first, second = Journal(tmp_path, 10).rows["validation"]
+        metrics_log.add("validation", step, {"loss": 1.0, "sync_cosine": math.nan})
+    metrics_log.amend("validation", 0, {"sync_cosine": 0.25})
+    metrics_log.close()
+    first, second = MetricsLog(tmp_path, 10).rows["validation"]
     assert first == {"step": 0, "loss": 1.0, "sync_cosine": 0.25}
     assert math.isnan(second["sync_cosine"])
 

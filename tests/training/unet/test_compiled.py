@@ -17,7 +17,7 @@ from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
 from latentsync.runtime import compilation as compiling
-from latentsync.training.loop.trainer import Outcome
+from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.syncnet.run import train_syncnet
 from latentsync.training.unet.networks import choose_trained
 from latentsync.training.unet.run import train_unet
@@ -119,7 +119,7 @@ def test_a_compiled_training_has_the_losses_of_an_eager_one_and_goes_on_as_one(t
     for name, lengths in (("eager", {3: False}), ("mixed", {2: True, 3: False})):
         for length, compiled in lengths.items():
             wish = (f"ckpt.resume_ckpt_path={start}", f"run.max_train_steps={length}", f"run.compile={compiled}")
-            assert train_unet(recipe_of(tmp_path, networks, *wish), name) is Outcome.FINISHED
+            assert train_unet(recipe_of(tmp_path, networks, *wish), name) is TrainingResult.FINISHED
     assert any((tmp_path / "compiled").rglob("*.so"))  # it was translated
     runs = [tmp_path / "out" / name for name in ("eager", "mixed")]
     for table, key in (("train", "loss"), ("train", "grad_norm"), ("validation", "loss")):

@@ -9,9 +9,8 @@ from latentsync.config import load_config
 from latentsync.errors import ConfigError
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.recipe import UNetRecipe
-from latentsync.training.loop.memory_estimate import GIB, PeakMemory
 from latentsync.training.unet import memory as unet_memory
-from latentsync.training.unet.memory import estimate_memory, settle_checkpointing
+from latentsync.training.unet.memory import GIB, PeakMemory, estimate_memory, settle_checkpointing
 from tests.models.published import on_meta
 from tests.training.tiny_unet import ROOT
 

@@ -22,8 +22,8 @@ from latentsync.losses.trepa import TrepaLoss
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE
-from latentsync.training.latents.batch import LatentBatch, StepDraws, drop_audio, encode_batch
-from latentsync.training.unet.objective import LossWeights, UNetObjective, trainable_parameters
+from latentsync.training.unet.latents import LatentBatch, StepDraws, encode_batch
+from latentsync.training.unet.objective import LossWeights, UNetObjective, drop_audio, trainable_parameters
 from latentsync.types import Losses, SampleOrigin, UNetBatch
 from tests.golden import fill_by_rule, golden_arrays, golden_json, relative_error, rule_input
 from tests.models.networks import REDUCED_VIDEOMAE, rule_syncnet, small_kl, small_syncnet
@@ -279,24 +279,24 @@ def test_movement_is_judged_if_asked_and_weighs_by_noise_level():
 
 
 @pytest.mark.parametrize(
-    ("judge", "missing", "named"),
+    ("loss", "missing", "named"),
     [(LatentSyncLoss, "mel", "mel spectrograms"), (PixelSyncLoss, "pixels", "ground truth in pixels")],
 )
-def test_what_a_loss_needs_and_the_batch_does_not_bring_is_named(judge, missing, named):
+def test_what_a_loss_needs_and_the_batch_does_not_bring_is_named(loss, missing, named):
     with pytest.raises(ValueError, match=named):
-        toy_losses(LossWeights(), dataclasses.replace(toy_batch(), **{missing: None}), sync=judge(small_syncnet()))
+        toy_losses(LossWeights(), dataclasses.replace(toy_batch(), **{missing: None}), sync=loss(small_syncnet()))
 
 
 @torch.no_grad()
-def test_a_clip_without_sound_has_no_sync_loss():
+def test_a_clip_without_audio_has_no_sync_loss():
     class Fixed(LatentSyncLoss):
         def __call__(self, latents: Tensor, mel: Tensor) -> Tensor:
             return torch.tensor([2.0, 4.0])
 
-    silenced = drop_audio(toy_batch(), torch.tensor([1.0, 0.0]))
-    assert silenced.audio[0].any()
-    assert not silenced.audio[1].any()
-    losses = toy_losses(LossWeights(), silenced, sync=Fixed(small_syncnet()))
+    dropped = drop_audio(toy_batch(), torch.tensor([1.0, 0.0]))
+    assert dropped.audio[0].any()
+    assert not dropped.audio[1].any()
+    losses = toy_losses(LossWeights(), dropped, sync=Fixed(small_syncnet()))
     assert losses.sync.item() == 1.0
-    with_sound = toy_losses(LossWeights(), toy_batch(), sync=Fixed(small_syncnet()))
-    assert losses.recon != with_sound.recon
+    with_audio = toy_losses(LossWeights(), toy_batch(), sync=Fixed(small_syncnet()))
+    assert losses.recon != with_audio.recon

@@ -28,8 +28,8 @@ from latentsync.errors import ConfigError, WeightsMismatchError, WeightsMissingE
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.recipe import UNetRecipe
-from latentsync.training.loop.run_clips import find_clips
-from latentsync.training.loop.trainer import Outcome
+from latentsync.training.loop.clips import find_clips
+from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.unet.data import cache_folder, prepare_windows
 from latentsync.training.unet.networks import (
     build_unet,
@@ -41,7 +41,7 @@ from latentsync.training.unet.networks import (
     require_files,
     weight_files,
 )
-from latentsync.training.unet.run import loop_settings, train_unet
+from latentsync.training.unet.run import train_unet, unet_loop_settings
 from latentsync.training.unet.task import UNetTask
 from tests.golden import fill_by_rule
 from tests.models.published import on_meta
@@ -86,11 +86,11 @@ def recipe_of(stage: int, folder: Path, networks: list[str], *overrides: str) ->
 def stages(folder, networks) -> Path:
     """Where stage 1 ran for three steps and stage 2, after it and with all losses, for two."""
     first = recipe_of(1, folder, networks, "run.max_train_steps=3", "optimizer.lr_warmup_steps=0")
-    assert train_unet(first, "stage1") is Outcome.FINISHED
+    assert train_unet(first, "stage1") is TrainingResult.FINISHED
     start = f"ckpt.resume_ckpt_path={folder}/out/stage1/weights/last.safetensors"
     short = ["run.max_train_steps=2", "data.batch_size=1", "data.num_val_samples=1", "optimizer.lr_warmup_steps=0"]
     second = recipe_of(2, folder, networks, *ALL_LOSSES, start, *short)
-    assert train_unet(second, "stage2") is Outcome.FINISHED
+    assert train_unet(second, "stage2") is TrainingResult.FINISHED
     return folder / "out"
 
 
@@ -135,7 +135,7 @@ def test_four_steps_are_two_steps_and_two_more(stages, folder, networks):
     for name, lengths in (("whole", [4]), ("parts", [2, 4])):
         for length in lengths:
             recipe = recipe_of(1, folder, networks, *steady, f"run.max_train_steps={length}")
-            assert train_unet(recipe, name) is Outcome.FINISHED
+            assert train_unet(recipe, name) is TrainingResult.FINISHED
     whole, parts = tensors(stages / "whole"), tensors(stages / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     losses = [[row["loss"] for row in table(stages / name, "train")] for name in ("whole", "parts")]
@@ -144,11 +144,11 @@ def test_four_steps_are_two_steps_and_two_more(stages, folder, networks):
 
 
 def task_of(recipe: UNetRecipe) -> UNetTask:
-    judges, accelerator = loss_config_of(recipe), Accelerator(cpu=True)
+    losses, accelerator = loss_config_of(recipe), Accelerator(cpu=True)
     clips = find_clips(recipe.data, UNetDataset.min_frames(recipe.data.num_frames), cache_folder(recipe))
     codec = load_frozen_codec(recipe, accelerator.device)
-    windows = prepare_windows(recipe, clips, judges, codec, accelerator)
-    objective = make_objective(recipe, judges, load_loss_networks(recipe, judges, codec, accelerator.device), codec)
+    windows = prepare_windows(recipe, clips, losses, codec, accelerator)
+    objective = make_objective(recipe, losses, load_loss_networks(recipe, losses, codec, accelerator.device), codec)
     torch.manual_seed(0)
     return UNetTask(recipe, build_unet(recipe), codec, objective, windows, None)
 
@@ -206,7 +206,7 @@ def test_stage_1_learns_one_batch_by_heart(stages, folder, networks):
 
 
 def test_stage_2_learns_one_batch_by_heart(folder, networks):
-    """Through all four losses, decoder and judges included."""
+    """Through all four losses, decoder and losses included."""
     narrow = ["model.block_out_channels=[32,32,32]", "data.resolution=32", "data.batch_size=1", "run.audio_dropout=0"]
     whole = ["ckpt.resume_ckpt_path=null", "run.trainable_modules=null", "run.loss_levels=uniform"]
     rows = learn_by_heart(task_of(recipe_of(2, folder, networks, *ALL_LOSSES, *narrow, *whole)), 20, 3e-3)
@@ -234,9 +234,9 @@ def test_a_published_file_trains_its_parts_and_names_the_weights_it_lacks(name, 
     judged, trained = PUBLISHED[name]
     network = on_meta(lambda: choose_trained(UNet3D(UNetConfig.from_dict(recipe.model)), recipe))
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == trained
-    judges = loss_config_of(recipe)
-    assert judges.need_pixels == bool(judged)
-    files = weight_files(recipe, judges)
+    losses = loss_config_of(recipe)
+    assert losses.need_pixels == bool(judged)
+    files = weight_files(recipe, losses)
     assert set(files) == {"codec", "audio encoder", "U-Net to start from", *judged}
     absent = {use: Path("nowhere") / path for use, path in files.items()}
     with pytest.raises(WeightsMissingError, match="download_checkpoints --for training") as error:
@@ -253,7 +253,7 @@ def test_a_published_file_trains_its_parts_and_names_the_weights_it_lacks(name, 
         ("data.syncnet_config_path=configs/syncnet/syncnet_16_latent.yaml data.resolution=512", "latents of 256 px"),
         (
             "data.syncnet_config_path=configs/syncnet/syncnet_16_latent.yaml model.in_channels=25 model.out_channels=8",
-            "takes 64 channels of picture, where its windows have 128",
+            "takes 64 channels of image, where its windows have 128",
         ),
         ("model.cross_attention_dim=100", "no published audio encoder's"),
         ("run.trainable_modules=[attention_.]", "'attention_.'"),
@@ -271,7 +271,7 @@ def test_published_options_set_the_length_and_the_rate():
     recipe = load_config(
         CONFIGS / "stage1.yaml", UNetRecipe, ["run.max_train_epochs=3", "optimizer.scale_lr=true", "data.batch_size=4"]
     )
-    settings = loop_settings(recipe, n_samples=100, n_processes=2)
+    settings = unet_loop_settings(recipe, n_samples=100, n_processes=2)
     assert settings.max_steps == 38  # 300 clips, eight a step
     assert settings.learning_rate(0) == pytest.approx(2e-5)
 
@@ -296,7 +296,7 @@ def test_a_sync_network_on_latents_supervises_without_decoded_faces(stages, fold
     short = ["run.max_train_steps=1", "data.batch_size=1", "data.num_val_samples=1", "optimizer.lr_warmup_steps=0"]
     recipe = recipe_of(2, folder, networks, start, *latent, *short)
     assert not loss_config_of(recipe).need_pixels
-    assert train_unet(recipe, "latent") is Outcome.FINISHED
+    assert train_unet(recipe, "latent") is TrainingResult.FINISHED
     (row,) = table(stages / "latent", "train")
     assert row["sync"] > 0
     assert 0 < table(stages / "latent", "validation")[0]["sync_cosine"] < 1

@@ -18,7 +18,7 @@ from latentsync.checkpoint import load_unet
 from latentsync.config import load_config
 from latentsync.errors import ConfigError, TrainingError
 from latentsync.recipe import UNetRecipe
-from latentsync.training.loop.trainer import Outcome
+from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.unet.run import sharded_dtype, train_unet
 from tests.data.clips import write_corrupt_clip, write_talking_clips
 from tests.training.tiny_unet import ROOT, write_networks
@@ -85,7 +85,7 @@ def test_two_processes_that_share_a_network_train_like_one_and_go_on_exactly(tmp
     wishes.write_text(json.dumps([wish("whole", 1, *shared), *parts]))
     run_two("tests.training.run_several", str(CONFIG), str(wishes))
     alone = load_config(CONFIG, UNetRecipe, wish("one", 2, "data.num_val_samples=4"))
-    assert train_unet(alone, "talkers_stage1") is Outcome.FINISHED
+    assert train_unet(alone, "talkers_stage1") is TrainingResult.FINISHED
     for table in ("train", "validation"):
         one, whole, parts = (column(tmp_path, name, table, "loss") for name in ("one", "whole", "parts"))
         assert whole == pytest.approx(one, rel=1e-3), table
@@ -114,7 +114,7 @@ def test_two_processes_with_a_corrupt_clip_train_and_validate_like_one(tmp_path)
     common_settings = (tmp_path, networks, tmp_path / "clips")
     run_two("scripts.train_unet", "--unet_config_path", str(CONFIG), *overrides(*common_settings, "two", batch=1))
     alone = load_config(CONFIG, UNetRecipe, overrides(*common_settings, "one", batch=2))
-    assert train_unet(alone, "talkers_stage1") is Outcome.FINISHED
+    assert train_unet(alone, "talkers_stage1") is TrainingResult.FINISHED
     for table, key, steps in (("train", "loss", 3), ("validation", "loss", 3), ("validation", "sync_cosine", 3)):
         alone, together = (column(tmp_path, name, table, key) for name in ("one", "two"))
         assert len(alone) == steps, key

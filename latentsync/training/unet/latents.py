@@ -6,7 +6,7 @@ S audio tokens of width D per frame · M mel frames
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,8 +23,8 @@ class LatentBatch:
     """What the U-Net's losses are computed from, on one device, float32.
 
     ``target`` (B, C, F, h, w) latents of the ground truth and ``pixels`` (B, F, 3, R, R) in [-1, 1] the same as
-    pictures, None where no loss looks at them; ``audio`` (B, F, S, D); ``mel`` (B, 1, 80, M) in [-4, 4], None where no
-    sync network listens; ``heard`` (B,) 1 where ``audio`` is the sound and 0 where it was taken away.
+    faces, None where no loss looks at them; ``audio`` (B, F, S, D); ``mel`` (B, 1, 80, M) in [-4, 4], None where no
+    sync network takes part; ``audio_kept`` (B,) 1 where ``audio`` is that of the clip and 0 where it was dropped.
     """
 
     target: Tensor
@@ -32,12 +32,12 @@ class LatentBatch:
     audio: Tensor
     pixels: Tensor | None
     mel: Tensor | None
-    heard: Tensor | None = None
+    audio_kept: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PosteriorBatch:
-    """As ``types.UNetBatch``, with what the codec says of the pictures in place of the pictures.
+    """As ``types.UNetBatch``, with what the codec says of the faces in place of the faces.
 
     ``target``, ``masked`` and ``reference`` (B, F, 2, C, h, w) float32: mean and standard deviation of the latents.
     ``pixels`` (B, F, 3, R, R) in [-1, 1] of the target, None where no loss looks at them.
@@ -54,8 +54,16 @@ class PosteriorBatch:
 
     def to(self, device: torch.device | str) -> PosteriorBatch:
         """The same batch with its tensors on ``device``."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return PosteriorBatch(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()})
+        return PosteriorBatch(
+            target=self.target.to(device),
+            masked=self.masked.to(device),
+            reference=self.reference.to(device),
+            pixels=None if self.pixels is None else self.pixels.to(device),
+            keep_mask=self.keep_mask.to(device),
+            audio=self.audio.to(device),
+            mel=None if self.mel is None else self.mel.to(device),
+            origins=self.origins,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,7 @@ def draw_step(
 
 @torch.no_grad()
 def encode_batch(codec: LatentCodec, batch: UNetBatch, posterior: Tensor) -> LatentBatch:
-    """``posterior`` (3, B, F, C, h, w) as from ``draw_posterior``: what is drawn of each picture's latents."""
+    """``posterior`` (3, B, F, C, h, w) as from ``draw_posterior``: what is drawn of each face's latents."""
     frames = batch.target.shape[:2]
     target, masked, reference = (
         codec.encode(pixels.flatten(0, 1), eps.flatten(0, 1).to(pixels.device)).unflatten(0, frames).transpose(1, 2)
@@ -113,12 +121,6 @@ def draw_latents(batch: PosteriorBatch, posterior: Tensor) -> LatentBatch:
         for moments, eps in zip((batch.target, batch.masked, batch.reference), posterior, strict=True)
     )
     return _assemble(batch, target, masked, reference, batch.pixels)
-
-
-def drop_audio(batch: LatentBatch, heard: Tensor) -> LatentBatch:
-    """Take the sound from the clips where ``heard`` (B,) is 0: what guidance contrasts with, all-zero tokens."""
-    heard = heard.to(batch.audio)
-    return replace(batch, audio=batch.audio * heard[:, None, None, None], heard=heard)
 
 
 def _assemble(

@@ -18,11 +18,11 @@ from latentsync.face.detections_file import write_detections
 from latentsync.media.contact_sheet import NAME_WIDTH, TILE
 from latentsync.media.video import VideoFile
 from latentsync.recipe import UNetRecipe
-from latentsync.training.loop.trainer import Outcome
-from latentsync.training.unet import dubbed_clip as unet_dubbed_clip
+from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.unet.alarm import Alarm
 from latentsync.training.unet.run import train_unet
 from latentsync.training.unet.task import UNetTask
+from latentsync.training.unet.validation_video import _ModelRate
 from latentsync.types import ArrayFrame
 from tests.data.talkers.talker_video import write_talker_video
 from tests.training.tiny_unet import ROOT, write_networks
@@ -71,7 +71,7 @@ def validation(run: Path) -> list[dict[str, float]]:
 def test_the_validation_video_is_dubbed_scored_and_shown(folder, networks, film):
     video, faces = film
     named = [f"data.val_video_path={video}", f"data.val_detector={faces}"]
-    assert train_unet(recipe_of(folder, networks, *named), "video") is Outcome.FINISHED
+    assert train_unet(recipe_of(folder, networks, *named), "video") is TrainingResult.FINISHED
     run = folder / "out" / "video"
     for step, row in zip((0, 1), validation(run), strict=True):
         result = VideoFile(run / "validation" / f"step_{step:09d}.mp4")
@@ -88,13 +88,13 @@ def test_the_validation_video_is_dubbed_scored_and_shown(folder, networks, film)
 @pytest.mark.parametrize("frames", [16, 1])
 def test_without_a_video_held_out_clips_are_shown_with_the_sound_of_others(folder, networks, frames):
     name, windows = f"clips_{frames}", f"data.num_frames={frames}"
-    assert train_unet(recipe_of(folder, networks, windows), name) is Outcome.FINISHED
+    assert train_unet(recipe_of(folder, networks, windows), name) is TrainingResult.FINISHED
     run = folder / "out" / name
     sheet = cv2.imread(str(run / "validation" / "step_000000001.png"))
     assert sheet.shape == (4 * (TILE + 2), NAME_WIDTH + 8 * TILE, 3)
     assert all(0 < row["sync_cosine"] < 1 for row in validation(run))
     again = recipe_of(folder, networks, windows, "run.max_train_steps=2", "run.guidance_scale=1.5")
-    assert train_unet(again, name) is Outcome.FINISHED  # how pictures are made may change
+    assert train_unet(again, name) is TrainingResult.FINISHED  # how pictures are made may change
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_a_video_that_fails_later_does_not_end_the_run(folder, networks, film, m
 
     monkeypatch.setattr("latentsync.inference.job.validation_video.ValidationVideo.perform", fail)
     named = [f"data.val_video_path={film[0]}", f"data.val_detector={film[1]}"]
-    assert train_unet(recipe_of(folder, networks, *named), "failing") is Outcome.FINISHED
-    assert "Step 0 has no pictures: made up" in caplog.text
+    assert train_unet(recipe_of(folder, networks, *named), "failing") is TrainingResult.FINISHED
+    assert "Step 0 has no validation images: made up" in caplog.text
     rows = validation(folder / "out" / "failing")
     assert len(rows) == 2
     assert all(math.isnan(row["sync_cosine"]) and row["loss"] > 0 for row in rows)
@@ -142,7 +142,7 @@ def test_a_run_that_is_worse_than_its_start_says_so_and_can_stop(monkeypatch, ca
 @pytest.mark.parametrize("fps", [10, 25, 30, 60])
 def test_frames_of_any_rate_are_seen_25_times_a_second(fps):
     seen = []
-    rate = unet_dubbed_clip._ModelRate(lambda place, frame, placement: seen.append((place, frame.index)))
+    rate = _ModelRate(lambda place, frame, placement: seen.append((place, frame.index)))
     for index in range(fps):
         rate.push(ArrayFrame(index, Fraction(index, fps), np.zeros((1, 1, 3), np.uint8)), None)
     rate.close(Fraction(fps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from latentsync.training.syncnet.chance_alarm import ChanceAlarm, SyncFacts, diagnose
+from latentsync.training.syncnet.alarm import ChanceAlarm, SyncFacts, diagnose
 
 FINE = SyncFacts(
     clips=50_000, sources=5_000, hours=100.0, silent_share=0.1, still_share=0.0, learning_rate=1e-5, pairs_per_step=256,
@@ -50,7 +50,7 @@ def test_the_worst_value_is_named_first_with_its_figure():
     assert "3 recordings" in first_cause(sources=3, pairs_per_step=60)
     assert "1.0e-02" in first_cause(learning_rate=1e-2)
     assert "2 pairs per step" in first_cause(pairs_per_step=2)
-    assert "90% of the sound is silent" in first_cause(silent_share=0.9)
+    assert "90% of the audio is silent" in first_cause(silent_share=0.9)
     assert "80% of the windows hardly move" in first_cause(still_share=0.8)
     assert "31% of the negatives" in first_cause(near_negative_share=0.31, min_distance=1)
 

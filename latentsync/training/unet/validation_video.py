@@ -1,4 +1,4 @@
-"""The validation video of a U-Net's training: dubbed by the pipeline that users run, written, looked at and scored."""
+"""The validation video of a U-Net's training: dubbed by the pipeline that users run, written, shown and scored."""
 
 from __future__ import annotations
 
@@ -27,75 +27,75 @@ from latentsync.metrics.sync_tracks import BoxTrack, crop_face, crop_path
 from latentsync.metrics.syncnet_v2 import SyncNetV2
 from latentsync.types import Frame
 
-TILES = 10  # pictures in a row of the contact sheet
+TILES = 10  # images in a row of the contact sheet
 
 
 @dataclass(frozen=True, slots=True)
-class ClipJudges:
+class SyncNetworks:
     """What scores the result: the sync network of the configuration, and SyncNet v2; None = its weights are absent."""
 
-    sync: StableSync | None
-    lips: SyncNetV2 | None
+    stable: StableSync | None
+    v2: SyncNetV2 | None
 
 
-class DubbedClip:
-    """See ``unet_pictures.ValidationPictures``. Writes ``step_*.mp4`` and ``step_*.png`` into ``folder``.
+class DubbedVideo:
+    """See ``validation.ValidationRenderer``. Writes ``step_*.mp4`` and ``step_*.png`` into ``folder``.
 
-    Figures: ``sync_cosine`` and ``sync_offset`` (frames, positive: the sound comes late) by the sync network of the
+    Figures: ``sync_cosine`` and ``sync_offset`` (frames, positive: the audio comes late) by the sync network of the
     configuration; ``lse_c``, ``lse_d`` and ``lse_offset`` by SyncNet v2, on crops around the tracked boxes, which makes
     them comparable within a run only.
     """
 
     def __init__(
         self,
-        rehearsal: ValidationVideo,
+        validation_video: ValidationVideo,
         encoder: AudioEncoder,
         settings: ModelSettings,
         options: SyncOptions,
-        judges: ClipJudges,
+        networks: SyncNetworks,
         folder: Path,
     ) -> None:
-        self._rehearsal = rehearsal
+        self._video = validation_video
         self._encoder = encoder
         self._settings = settings
         self._options = options
-        self._judges = judges
+        self._networks = networks
         self._folder = folder
-        self._mel = syncnet_mel(rehearsal.waveform)
+        self._mel = syncnet_mel(validation_video.waveform)
         before = self._view(lips_path=None)
-        for frame, placement in rehearsal.source():
+        for frame, placement in validation_video.source():
             before.watch(frame, placement)
-        fit = before.finish(rehearsal.fps)
+        fit = before.finish(validation_video.fps)
         self._source = before.tiles
         self._path = _lip_path(before.boxes)
         self.marks = [] if fit is None else [("unchanged video", fit.cosine)]
-        by_sync = () if judges.sync is None else ("sync_cosine", "sync_offset")
-        self.figures = by_sync + (() if judges.lips is None else ("lse_c", "lse_d", "lse_offset"))
+        by_sync = () if networks.stable is None else ("sync_cosine", "sync_offset")
+        self.figures = by_sync + (() if networks.v2 is None else ("lse_c", "lse_d", "lse_offset"))
 
     def render(self, models: LatentModels, step: int) -> dict[str, float]:
-        """See ``ValidationPictures.render``."""
+        """See ``ValidationRenderer.render``."""
         self._folder.mkdir(parents=True, exist_ok=True)
         pipeline = pipeline_of(models, self._encoder, self._settings)
-        after = self._view(self._path if self._judges.lips is not None else None)
-        self._rehearsal.perform(pipeline, self._options, self._folder / f"step_{step:09d}.mp4", after.watch)
-        fit = after.finish(self._rehearsal.fps)
+        after = self._view(self._path if self._networks.v2 is not None else None)
+        self._video.perform(pipeline, self._options, self._folder / f"step_{step:09d}.mp4", after.watch)
+        fit = after.finish(self._video.fps)
         rows = [SheetRow("source", self._source), SheetRow(f"step {step}", after.tiles)]
         write_sheet(self._folder / f"step_{step:09d}.png", rows)
         found = {} if fit is None else {"sync_cosine": fit.cosine, "sync_offset": float(fit.offset.frames)}
-        if self._judges.lips is not None:
-            found |= self._lip_score(after.lips)
+        if self._networks.v2 is not None:
+            found |= self._v2_score(self._networks.v2, after.lips)
         return {name: found.get(name, float("nan")) for name in self.figures}
 
-    def _lip_score(self, lips: list[np.ndarray]) -> dict[str, float]:
+    def _v2_score(self, network: SyncNetV2, lips: list[np.ndarray]) -> dict[str, float]:
         try:
-            score = sync_score(self._judges.lips, lips, self._rehearsal.waveform)
+            score = sync_score(network, lips, self._video.waveform)
         except DataError:  # too short for it
             return {}
         return {"lse_c": score.confidence, "lse_d": score.distance, "lse_offset": float(score.offset_frames)}
 
     def _view(self, lips_path: np.ndarray | None) -> _View:
-        n_frames = int(len(self._rehearsal.waveform) * MODEL_FPS / AUDIO_RATE)
-        trace = None if self._judges.sync is None else SyncTrace(self._judges.sync, self._mel)
+        n_frames = int(len(self._video.waveform) * MODEL_FPS / AUDIO_RATE)
+        trace = None if self._networks.stable is None else SyncTrace(self._networks.stable, self._mel)
         return _View(self._settings.resolution, n_frames, trace, lips_path)
 
 

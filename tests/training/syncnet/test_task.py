@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from latentsync.data.array_cache import ArrayCache
@@ -11,7 +10,7 @@ from latentsync.data.negatives import NegativeRule
 from latentsync.data.scan import load_clips
 from latentsync.data.syncnet_dataset import SyncNetDataset
 from latentsync.metrics.stable_sync import StableSync
-from latentsync.training.syncnet.scoring import SyncScores, score_pairs
+from latentsync.training.syncnet.task import score_pairs
 from latentsync.types import SyncView
 from tests.data.clips import write_talking_clips
 from tests.metrics.sync_networks import Knowing
@@ -30,22 +29,3 @@ def test_scores_keep_order_and_do_not_depend_on_the_batch(tmp_path):
     again, _ = score_pairs(model, data, range(1, 20, 2), batch_size=3)
     torch.testing.assert_close(again.cosine, scores.cosine[1::2])
     assert len(score_pairs(model, data, [], batch_size=3)[0].label) == 0
-
-
-def test_accuracy_and_the_best_threshold():
-    scores = SyncScores(torch.tensor([0.9, 0.45, 0.4, 0.2, 0.1, 0.05]), torch.tensor([1.0, 1, 1, 0, 0, 0]))
-    assert scores.accuracy == pytest.approx(4 / 6)
-    threshold, best = scores.best_threshold()
-    assert best == 1.0
-    assert 0.2 < threshold < 0.4
-    assert SyncScores(torch.tensor([0.3, 0.2]), torch.tensor([0.0, 0.0])).best_threshold()[1] == 1.0
-    assert SyncScores(torch.tensor([0.3, 0.2]), torch.tensor([1.0, 1.0])).best_threshold()[1] == 1.0
-
-
-def test_the_confidence_interval_is_wilsons():
-    scores = SyncScores(torch.tensor([0.9] * 8 + [0.1] * 2), torch.ones(10))
-    low, high = scores.accuracy_interval()
-    assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))  # 8 of 10, published table
-    certain = SyncScores(torch.ones(5), torch.ones(5)).accuracy_interval()
-    assert certain[1] == pytest.approx(1.0)
-    assert certain[0] == pytest.approx(1 / (1 + 1.959964**2 / 5))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from latentsync.models.codec import LatentCodec
-from latentsync.training.latents.batch import draw_posterior, draw_step, encode_batch
+from latentsync.training.unet.latents import draw_posterior, draw_step, encode_batch
 from latentsync.types import UNetBatch
 from tests.golden import rule_input
 from tests.models.networks import small_kl

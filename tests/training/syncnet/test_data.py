@@ -19,8 +19,8 @@ from latentsync.errors import ConfigError, WeightsMismatchError
 from latentsync.face.resample import fit_frames
 from latentsync.metrics.stable_sync import StableSync
 from latentsync.models.codec import LatentCodec
-from latentsync.training.latents.cache import LatentCache
-from latentsync.training.loop.trainer import Outcome
+from latentsync.training.latent_cache import LatentCache
+from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.syncnet.data import pair_set
 from latentsync.training.syncnet.evaluation import evaluate_syncnet
 from latentsync.training.syncnet.run import train_syncnet
@@ -102,7 +102,7 @@ def test_the_cache_gives_what_encoding_gives(place, tmp_path):
 def test_a_run_trains_validates_and_is_scored_alike_with_and_without_the_cache(place, tmp_path):
     for cached in (True, False):
         folder = tmp_path / f"cached_{cached}"
-        assert train_syncnet(recipe_of(place, folder, cached=cached), "tiny") is Outcome.FINISHED
+        assert train_syncnet(recipe_of(place, folder, cached=cached), "tiny") is TrainingResult.FINISHED
         replaced = json.loads((folder / "tiny" / "replaced_clips.json").read_text())
         assert {entry["path"].rsplit("/", 1)[1] for entry in replaced} <= {"zz_corrupt.mp4"}
     assert losses(tmp_path / "cached_True") == pytest.approx(losses(tmp_path / "cached_False"), rel=1e-3)
@@ -114,7 +114,7 @@ def test_a_run_trains_validates_and_is_scored_alike_with_and_without_the_cache(p
 
 
 def test_a_network_is_not_scored_on_another_codecs_latents(place, tmp_path):
-    assert train_syncnet(recipe_of(place, tmp_path), "tiny") is Outcome.FINISHED
+    assert train_syncnet(recipe_of(place, tmp_path), "tiny") is TrainingResult.FINISHED
     torch.manual_seed(3)
     save_codec(tmp_path / "other", AutoencoderKL(**CODEC, latent_channels=CHANNELS))
     recipe = recipe_of(place, tmp_path, data={"codec_path": str(tmp_path / "other")})

@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from latentsync.training.loop.metrics_log import Row
+from latentsync.training.loop.task import Row
 
 CHANCE_LOSS = math.log(2)
 CHANCE_MARGIN = 0.01
-RECENT_SHARE = 0.25  # of the steps so far, whose mean loss is judged
+RECENT_SHARE = 0.25  # of the steps so far, whose mean loss is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _findings(facts: SyncFacts, step: int) -> list[tuple[float, str]]:
         ),
         (
             (facts.silent_share - 0.3) / 0.7,
-            f"{facts.silent_share:.0%} of the sound is silent. In silence nothing tells a fit from a misfit.",
+            f"{facts.silent_share:.0%} of the audio is silent. In silence nothing tells a fit from a misfit.",
         ),
         (
             (facts.still_share - 0.2) / 0.8,
@@ -111,7 +111,7 @@ def _findings(facts: SyncFacts, step: int) -> list[tuple[float, str]]:
             (
                 2 * (0.6 - facts.in_sync_share) / 0.6,
                 f"{facts.in_sync_share:.0%} of the clips are in sync to one frame; offsets in frames: {facts.offsets}. "
-                "Below 60 % shift the sound first (./data_processing_pipeline.sh does).",
+                "Below 60 % shift the audio first (./data_processing_pipeline.sh does).",
             )
         )
     return found

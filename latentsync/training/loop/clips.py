@@ -1,22 +1,44 @@
-"""The clips of a run, training and validation apart, with a report of what cannot be used."""
+"""The clips of a run, training and validation apart, with a report of what cannot be used, and what is computed of them
+before the first step."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
+
+from accelerate import Accelerator
+from tqdm import tqdm
 
 from latentsync.atomic import write_text
 from latentsync.constants import MODEL_FPS
 from latentsync.data.manifest import Clip, Manifest, fault_table, read_manifest, split_by_source, usable_clips
 from latentsync.data.scan import load_clips
 from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
-from latentsync.errors import ConfigError
-from latentsync.recipe import SyncNetData, TalkerData, UNetData
+from latentsync.errors import ConfigError, DataError
+from latentsync.recipe import TalkerData
 from latentsync.types import ClipFault
+
+logger = logging.getLogger(__name__)
+
+
+class ClipSource(Protocol):
+    """The ``data`` section of a training file, as far as it tells where clips come from."""
+
+    train_output_dir: str
+    train_fileslist: str | None
+    train_data_dir: str | None
+    val_fileslist: str | None
+    val_data_dir: str | None
+    validation_share: float
+    resolution: int
+    video_fps: int
+    talkers: TalkerData | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +66,7 @@ class RunClips:
         write_text(path, json.dumps(report, indent=1, ensure_ascii=False))
 
 
-def find_clips(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> RunClips:
+def find_clips(data: ClipSource, min_frames: int, cache: Path) -> RunClips:
     """Training and validation clips of a configuration; ``cache`` is a folder for what opening the files gave.
     Clips shorter than ``min_frames`` are left out.
 
@@ -65,13 +87,13 @@ def find_clips(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> Ru
     return RunClips(left.clips, validation.clips, (*left.faults, *validation.faults))
 
 
-def find_talkers(wish: TalkerData, resolution: int, min_frames: int, output_dir: str) -> RunClips:
+def find_talkers(talkers: TalkerData, resolution: int, min_frames: int, output_dir: str) -> RunClips:
     """Synthetic clips only, drawn into ``output_dir`` if they are not there. Raises ``DataError`` as above."""
-    drawn = usable_clips(read_manifest(_draw(wish, resolution, output_dir)), min_frames, MODEL_FPS)
+    drawn = usable_clips(read_manifest(_draw(talkers, resolution, output_dir)), min_frames, MODEL_FPS)
     return RunClips(*split_by_source(drawn.clips, 0), drawn.faults)
 
 
-def find_validation_clips(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> RunClips:
+def find_validation_clips(data: ClipSource, min_frames: int, cache: Path) -> RunClips:
     """The same validation clips, without looking at training clips where validation clips are named."""
     validation = _validation_files(data, min_frames, cache)
     if validation is None:
@@ -79,8 +101,19 @@ def find_validation_clips(data: SyncNetData | UNetData, min_frames: int, cache: 
     return RunClips((), validation.clips, validation.faults)
 
 
-def _train_files(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> Manifest:
-    source = data.train_fileslist or data.train_data_dir
+def fill_cache(clips: RunClips, compute: Callable[[Clip], object], what: str, accelerator: Accelerator) -> None:
+    """Call ``compute`` for this process's share of the clips. What fails is reported when a sample asks for it."""
+    both = (*clips.train, *clips.validation)
+    own = both[accelerator.process_index :: accelerator.num_processes]
+    for clip in tqdm(own, desc=what, unit="clip", disable=not accelerator.is_main_process):
+        try:
+            compute(clip)
+        except DataError as error:
+            logger.warning("%s: %s", clip.path, error.message)
+
+
+def _train_files(data: ClipSource, min_frames: int, cache: Path) -> Manifest:
+    source: str | Path | None = data.train_fileslist or data.train_data_dir
     if not source and data.talkers is not None:
         source = _draw(data.talkers, data.resolution, data.train_output_dir)
     if not source:
@@ -91,28 +124,32 @@ def _train_files(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> 
     return _usable(load_clips(source, cache / "train_clips.json"), data, min_frames)
 
 
-def _validation_files(data: SyncNetData | UNetData, min_frames: int, cache: Path) -> Manifest | None:
+def _validation_files(data: ClipSource, min_frames: int, cache: Path) -> Manifest | None:
     source = data.val_fileslist or data.val_data_dir
     return None if not source else _usable(load_clips(source, cache / "val_clips.json"), data, min_frames)
 
 
-def _draw(wish: TalkerData, resolution: int, output_dir: str) -> Path:
+def _draw(talkers: TalkerData, resolution: int, output_dir: str) -> Path:
     """The manifest of the synthetic clips that a configuration asks for; they are made if they are not there."""
-    crops = TalkerCrops(wish.train_clips, wish.validation_clips, wish.seconds, resolution, wish.seed)
+    crops = TalkerCrops(
+        talkers.train_clips, talkers.validation_clips, talkers.seconds, resolution, talkers.seed
+    )
     return make_talker_crops(crops, Path(output_dir) / "talker_clips", workers=os.cpu_count() or 1)
 
 
-def _usable(manifest: Manifest, data: SyncNetData | UNetData, min_frames: int) -> Manifest:
+def _usable(manifest: Manifest, data: ClipSource, min_frames: int) -> Manifest:
     return usable_clips(manifest, min_frames, Fraction(data.video_fps))
 
 
 def _figures(clips: Sequence[Clip]) -> dict[str, float]:
-    seen: Callable[[str], int] = lambda name: len({getattr(clip, name) for clip in clips} - {""})  # noqa: E731
+    def count(name: str) -> int:
+        return len({getattr(clip, name) for clip in clips} - {""})
+
     return {
         "clips": len(clips),
         "hours": round(sum(clip.seconds for clip in clips) / 3600, 4),
-        "sources": seen("source"),
-        "speakers": seen("speaker"),
+        "sources": count("source"),
+        "speakers": count("speaker"),
     }
 
 

@@ -1,4 +1,4 @@
-"""Where no validation video is named: stretches of held-out clips, each with the sound of another clip."""
+"""Where no validation video is named: stretches of held-out clips, each with the audio of another clip."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from latentsync.metrics.stable_sync import StableSync
 from latentsync.types import Window
 
 STRETCHES = 4  # that are generated: seconds of work on a CPU with small networks
-TILES = 8  # pictures of a stretch on the contact sheet
+TILES = 8  # images of a stretch on the contact sheet
 
 
 @dataclass(frozen=True, slots=True)
 class CrossStretch:
-    """Some frames of one clip with the sound of another one, and what the sync network hears of either.
+    """Some frames of one clip with the audio of another one, and what the sync network needs of either.
 
-    ``faces`` (N, 3, R, R) float32 in [-1, 1]; ``audio`` (N, S, D); ``own_mel``, ``mel`` (80, M), None without a judge.
+    ``faces`` (N, 3, R, R) float32 in [-1, 1]; ``audio`` (N, S, D); ``own_mel``, ``mel`` (80, M), None without a sync
+    network.
     """
 
     faces: np.ndarray
@@ -46,20 +47,21 @@ def cross_stretches(
 
     Clips that cannot be read are passed over. Raises ``DataError`` if none can.
     """
-    stretches, faults = [], []
+    stretches: list[CrossStretch] = []
+    faults = []
     for number, clip in enumerate(dataset.clips):
         if len(stretches) == count:
             break
         rng = np.random.default_rng([seed, number])
         other = dataset.clips[(number + 1) % len(dataset.clips)]
         try:
-            own, sound = dataset.choose(clip, rng), dataset.choose(other, rng)
+            own, cross = dataset.choose(clip, rng), dataset.choose(other, rng)
             stretches.append(
                 CrossStretch(
                     dataset.faces(clip, own.start).numpy(),
-                    sound.audio.numpy(),
+                    cross.audio.numpy(),
                     _mel(mels, clip, own.start, dataset.num_frames),
-                    _mel(mels, other, sound.start, dataset.num_frames),
+                    _mel(mels, other, cross.start, dataset.num_frames),
                 )
             )
         except DataError as error:
@@ -71,11 +73,12 @@ def cross_stretches(
     return stretches
 
 
-class HeldOutStretches:
-    """See ``unet_pictures.ValidationPictures``. Writes ``step_*.png`` into ``folder``.
+class HeldOutClips:
+    """See ``validation.ValidationRenderer``. Writes ``step_*.png`` into ``folder``.
 
-    The figure ``sync_cosine`` is the mean over the stretches with the sounds that they were generated for; ``judge``
-    sees no more frames than a stretch has. The network generates windows of ``num_frames``, of which a stretch is made.
+    The figure ``sync_cosine`` is the mean over the stretches with the audio that they were generated for; ``sync``
+    looks at no more frames than a stretch has. The network generates windows of ``num_frames``, of which a stretch is
+    made.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class HeldOutStretches:
         num_frames: int,
         settings: SamplerSettings,
         seed: int,
-        judge: StableSync | None,
+        sync: StableSync | None,
         folder: Path,
     ) -> None:
         self._stretches = stretches
@@ -93,19 +96,19 @@ class HeldOutStretches:
         self._num_frames = num_frames
         self._settings = settings
         self._seed = seed
-        self._judge = judge
+        self._sync = sync
         self._folder = folder
         self._source = [to_image(stretch.faces) for stretch in stretches]
-        self.figures = () if judge is None else ("sync_cosine",)
-        self.marks = []
-        if judge is not None:
+        self.figures: tuple[str, ...] = () if sync is None else ("sync_cosine",)
+        self.marks: list[tuple[str, float]] = []
+        if sync is not None:
             self.marks = [
-                ("true video, its own sound", self._cosine(self._source, [s.own_mel for s in stretches])),
-                ("unchanged video", self._cosine(self._source, [s.mel for s in stretches])),
+                ("true video, its own audio", _cosine(sync, self._source, [s.own_mel for s in stretches])),
+                ("unchanged video", _cosine(sync, self._source, [s.mel for s in stretches])),
             ]
 
     def render(self, models: LatentModels, step: int) -> dict[str, float]:
-        """See ``ValidationPictures.render``."""
+        """See ``ValidationRenderer.render``."""
         self._folder.mkdir(parents=True, exist_ok=True)
         generator = LatentGenerator(models, self._keep_mask, self._settings, self._seed)
         kept = self._keep_mask.transpose(1, 2, 0)
@@ -114,11 +117,11 @@ class HeldOutStretches:
             faces = to_image(np.concatenate(generator(self._windows(stretch))))
             results.append(np.rint(faces * (1 - kept) + source * kept).astype(np.uint8))
             shown = np.linspace(0, len(source) - 1, TILES).round().astype(int)
-            rows += [SheetRow(f"clip {number}", source[shown]), SheetRow("other sound", results[-1][shown])]
+            rows += [SheetRow(f"clip {number}", source[shown]), SheetRow("other audio", results[-1][shown])]
         write_sheet(self._folder / f"step_{step:09d}.png", rows)
-        if self._judge is None:
+        if self._sync is None:
             return {}
-        return {"sync_cosine": self._cosine(results, [stretch.mel for stretch in self._stretches])}
+        return {"sync_cosine": _cosine(self._sync, results, [stretch.mel for stretch in self._stretches])}
 
     def _windows(self, stretch: CrossStretch) -> list[Window]:
         """The stretch in windows of the network's length."""
@@ -129,12 +132,12 @@ class HeldOutStretches:
             for number, start in enumerate(starts)
         ]
 
-    def _cosine(self, pictures: Sequence[np.ndarray], mels: Sequence[np.ndarray]) -> float:
-        model = self._judge
-        size = model.view.num_frames
-        frames = torch.cat([model.embed_frames(model.crop(stretch[:size])[None]) for stretch in pictures])
-        audio = model.embed_audio(torch.cat([model.mel_windows(mel, 1) for mel in mels]))
-        return float((frames * audio).sum(dim=1).mean())
+
+def _cosine(sync: StableSync, images: Sequence[np.ndarray], mels: Sequence[np.ndarray | None]) -> float:
+    size = sync.view.num_frames
+    frames = torch.cat([sync.embed_frames(sync.crop(stretch[:size])[None]) for stretch in images])
+    audio = sync.embed_audio(torch.cat([sync.mel_windows(mel, 1) for mel in mels if mel is not None]))
+    return float((frames * audio).sum(dim=1).mean())
 
 
 def _mel(mels: MelReader | None, clip: Clip, start: int, frames: int) -> np.ndarray | None:

@@ -1,0 +1,204 @@
+"""The training files of the built-in codec, audio encoder and video encoder. There are no published ones: the published
+codec is Stable Diffusion's, the audio encoder Whisper's, the video encoder VideoMAE v2's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from latentsync.constants import MODEL_FPS
+from latentsync.recipe import TalkerData
+
+# -- codec ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class CodecData:
+    """Where images come from: single frames of clips, found as for the U-Net."""
+
+    train_output_dir: str = "output/codec"
+    train_fileslist: str | None = None
+    train_data_dir: str | None = None
+    val_fileslist: str | None = None
+    val_data_dir: str | None = None
+    validation_share: float = 0.05
+    batch_size: int = 8  # images per device
+    num_workers: int = 0
+    num_val_samples: int = 80  # images
+    resolution: int = 128
+    video_fps: int = int(MODEL_FPS)
+    mask_image_path: str = "mask.png"  # what the U-Net will generate
+    focus_image_path: str = "mask3.png"  # where most detail is: the mouth and around it
+    frame_cache_gib: float = 2.0  # memory for decoded clips
+    talkers: TalkerData | None = None
+
+
+@dataclass
+class CodecCheckpointing:
+    """What training starts from and how often it saves.
+
+    From a codec on, only its decoder is trained: a U-Net that knows its latents stays right.
+    """
+
+    resume_ckpt_path: str | None = None  # folder of a codec
+    save_ckpt_steps: int = 250
+    keep_checkpoints: int = 2
+
+
+@dataclass
+class CodecRun:
+    """Losses and length."""
+
+    max_train_steps: int = 2000
+    validation_steps: int = 250
+    log_steps: int = 20
+    seed: int = 1247
+    edge_loss_weight: float = 0.5  # of the differences between neighbouring pixels
+    divergence_weight: float = 3e-4  # of the KL divergence of the latents from a standard normal distribution
+    kept_area_weight: float = 0.3  # of pixels outside the mask's hole, which the result does not take from the codec
+    focus_weight: float = 2.0  # of pixels in the focus mask's hole
+    ema_decay: float = 0.998
+
+
+@dataclass
+class CodecOptimizer:
+    """AdamW."""
+
+    lr: float = 1.5e-3
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    lr_scheduler: str = "cosine"
+    lr_warmup_steps: int = 100
+
+
+@dataclass
+class CodecRecipe:
+    """``model`` are the arguments of diffusers' ``AutoencoderKL``."""
+
+    model: dict[str, Any]
+    data: CodecData = field(default_factory=CodecData)
+    ckpt: CodecCheckpointing = field(default_factory=CodecCheckpointing)
+    run: CodecRun = field(default_factory=CodecRun)
+    optimizer: CodecOptimizer = field(default_factory=CodecOptimizer)
+
+
+# -- audio encoder ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class AudioEncoderModel:
+    """A Whisper encoder of 80 mel bands and 30 s: ``width`` of its states, attention heads and blocks."""
+
+    width: int = 128
+    heads: int = 4
+    blocks: int = 2
+
+
+@dataclass
+class AudioEncoderData:
+    """Sentences of synthetic talkers, each by a voice of its own; windows of 30 s are filled with them."""
+
+    train_output_dir: str = "output/audio_encoder"
+    sentences: int = 600
+    validation_sentences: int = 60
+    sentence_seconds: float = 8.0
+    batch_size: int = 4  # windows of 30 s
+    num_val_samples: int = 16  # windows of 30 s
+    seed: int = 5_000_000  # first seed of voices and sentences
+
+
+@dataclass
+class AudioEncoderCheckpointing:
+    """How often training saves."""
+
+    save_ckpt_steps: int = 200
+    keep_checkpoints: int = 2
+
+
+@dataclass
+class AudioEncoderRun:
+    """Losses and length."""
+
+    max_train_steps: int = 1500
+    validation_steps: int = 250
+    log_steps: int = 10
+    seed: int = 1247
+    mouth_loss_weight: float = 5.0  # of the mouth's shape beside the phone
+
+
+@dataclass
+class AudioEncoderOptimizer:
+    """AdamW."""
+
+    lr: float = 2e-3
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.01
+    lr_scheduler: str = "cosine"
+    lr_warmup_steps: int = 50
+
+
+@dataclass
+class AudioEncoderRecipe:
+    """An audio encoder's training file."""
+
+    model: AudioEncoderModel = field(default_factory=AudioEncoderModel)
+    data: AudioEncoderData = field(default_factory=AudioEncoderData)
+    ckpt: AudioEncoderCheckpointing = field(default_factory=AudioEncoderCheckpointing)
+    run: AudioEncoderRun = field(default_factory=AudioEncoderRun)
+    optimizer: AudioEncoderOptimizer = field(default_factory=AudioEncoderOptimizer)
+
+
+# -- video encoder ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class VideoEncoderData:
+    """Windows of synthetic talkers, whose mouths are known; the clips may be those of the codec and the U-Net."""
+
+    train_output_dir: str = "output/video_encoder"
+    talkers: TalkerData = field(default_factory=TalkerData)
+    resolution: int = 128  # of the clips; the encoder sees them at model.image_size
+    batch_size: int = 32  # windows per device
+    num_workers: int = 0
+    num_val_samples: int = 160  # windows
+    frame_cache_gib: float = 2.2  # memory for decoded clips
+
+
+@dataclass
+class VideoEncoderCheckpointing:
+    """How often training saves."""
+
+    save_ckpt_steps: int = 100
+    keep_checkpoints: int = 2
+
+
+@dataclass
+class VideoEncoderRun:
+    """Length."""
+
+    max_train_steps: int = 1000
+    validation_steps: int = 100
+    log_steps: int = 10
+    seed: int = 1247
+
+
+@dataclass
+class VideoEncoderOptimizer:
+    """AdamW."""
+
+    lr: float = 2e-3
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.01
+    lr_scheduler: str = "cosine"
+    lr_warmup_steps: int = 40
+
+
+@dataclass
+class VideoEncoderRecipe:
+    """``model`` are the fields of ``models.videomae.VideoMAEConfig`` but ``num_classes``, which the task gives."""
+
+    model: dict[str, int]
+    data: VideoEncoderData = field(default_factory=VideoEncoderData)
+    ckpt: VideoEncoderCheckpointing = field(default_factory=VideoEncoderCheckpointing)
+    run: VideoEncoderRun = field(default_factory=VideoEncoderRun)
+    optimizer: VideoEncoderOptimizer = field(default_factory=VideoEncoderOptimizer)

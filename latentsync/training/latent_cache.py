@@ -1,0 +1,75 @@
+"""Latents of whole training clips, encoded once: windows overlap and come again and again.
+
+Encoding three windows per sample and step is otherwise most of the U-Net's stage 1.
+
+N frames of a clip · C latent channels · R face side · h = w = R/8
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentsync.data.array_cache import ArrayCache
+from latentsync.data.clip_reader import read_clip_frames
+from latentsync.data.manifest import Clip
+from latentsync.errors import DataError
+from latentsync.face.resample import fit_frames
+from latentsync.levels import normalize
+from latentsync.models.codec import LatentCodec
+
+_VERSION = "latents-1"  # part of the folder's name: change it when the stored values change
+_ENCODED_AT_ONCE = 64  # frames: 200 MB of pixels at 512 px
+
+
+class LatentCache:
+    """Posterior means and standard deviations of all frames of a clip, as they are and, if there is a ``keep_mask``
+    (1, R, R), also with its hole in grey.
+
+    Kept under ``folder`` by the clip's content, the codec's weights and precision, R, and the mask: nothing stale is
+    ever read. The precision is that of the codec, so training sees what it would see without a cache.
+    """
+
+    def __init__(self, folder: Path, codec: LatentCodec, resolution: int, keep_mask: Tensor | None = None) -> None:
+        name = hashlib.sha256(_VERSION.encode())
+        for key, tensor in sorted(codec.state_dict().items()):
+            name.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            name.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        if keep_mask is None:
+            name.update(str(resolution).encode())
+        else:
+            name.update(str(tuple(keep_mask.shape)).encode() + keep_mask.numpy().tobytes())
+        self._arrays = ArrayCache(folder / f"{_VERSION}-{name.hexdigest()[:16]}", mapped=True)
+        self._resolution = resolution
+        self._keep_mask = keep_mask
+
+    def fill(self, clip: Clip, codec: LatentCodec) -> None:
+        """Encode ``clip`` if that has not been done yet. Raises ``DataError`` if it cannot be decoded."""
+        self._arrays.get(clip.content, lambda: self._encode(clip, codec))
+
+    def read(self, clip: Clip) -> np.ndarray:
+        """(2, N, 2, C, h, w): as it is and masked; mean and standard deviation. The first is 1 without a mask. Raises
+        ``DataError`` if it was not filled."""
+
+        def absent() -> np.ndarray:
+            raise DataError("undecodable: its latents are not in the cache, since it could not be read")
+
+        return self._arrays.get(clip.content, absent)
+
+    @torch.no_grad()
+    def _encode(self, clip: Clip, codec: LatentCodec) -> np.ndarray:
+        frames = fit_frames(read_clip_frames(clip, 0, clip.frames), self._resolution)
+        weight = next(codec.parameters())
+        moments = []
+        for part in frames.split(_ENCODED_AT_ONCE):
+            pixels = normalize(part.to(weight.device))
+            views = pixels[None]
+            if self._keep_mask is not None:
+                views = torch.stack([pixels, pixels * self._keep_mask.to(weight.device)])
+            mean, std = codec.posterior(views.flatten(0, 1).to(weight.dtype))
+            moments.append(torch.stack([mean, std], dim=1).unflatten(0, views.shape[:2]).cpu())
+        return torch.cat(moments, dim=1).numpy()

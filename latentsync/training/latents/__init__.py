@@ -1,1 +1,0 @@
-"""Training in latent space: batches, and latents of whole clips that are encoded once."""
