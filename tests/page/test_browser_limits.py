@@ -25,7 +25,7 @@ REFUSED = ("gradio_api/mcp/schema", "monitoring/summary")
 def browser():
     """With a camera and a microphone that play a test signal, and a name that leads to this machine."""
     flags = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-    with chromium(*flags, "--host-resolver-rules=MAP evil.example 127.0.0.1") as browser:
+    with chromium(*flags, "--host-resolver-rules=MAP *.example 127.0.0.1") as browser:
         yield browser
 
 
@@ -112,6 +112,19 @@ def test_a_page_with_a_login(browser, example, tmp_path, monkeypatch):
         page.click("#run")
         expect(page.locator(".status.done")).to_be_visible()
         context.close()
+
+
+def test_a_page_under_a_name_of_its_own(page, example, tmp_path, monkeypatch):
+    """As behind a proxy that passes the name on."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with stage(example, server=ServerSettings(allow_hosts=("page.example",))) as (address, _):
+        visit(page, f"http://page.example:{urlsplit(address).port}/")
+        page.set_input_files("#video input[type=file]", str(example.video))
+        page.set_input_files("#audio input[type=file]", str(example.audio))
+        expect(page.locator("#people img")).to_have_count(2)
+        page.click("#run")
+        expect(page.locator(".status.done")).to_be_visible()
+        assert not unexpected(page)
 
 
 # -- other sites
