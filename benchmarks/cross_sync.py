@@ -22,7 +22,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -74,7 +74,9 @@ class DrawnVideo:
         self.info = VideoInfo(Path("talker"), clip.width, clip.height, clip.fps, n_frames, n_frames / clip.fps)
         self.pixels = clip.pixels()
 
-    def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
+    def frames(
+        self, start: int = 0, stop: int | None = None, *, reverse: bool = False
+    ) -> Generator[Frame, None, None]:
         """See ``types.VideoSource``."""
         indices = range(self.info.n_frames)[start:stop]
         for index in reversed(indices) if reverse else indices:

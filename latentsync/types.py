@@ -8,7 +8,7 @@ Frames are RGB everywhere. Times are exact fractions of a second from the start 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
@@ -196,8 +196,11 @@ class VideoSource(Protocol):
         """When each frame is shown, seconds from the first."""
         ...
 
-    def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
-        """Frames ``start`` to ``stop - 1`` in ascending order, or the same ones descending if ``reverse``."""
+    def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Generator[Frame, None, None]:
+        """Frames ``start`` to ``stop - 1`` in ascending order, or the same ones descending if ``reverse``.
+
+        Closing the generator closes the source.
+        """
         ...
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from latentsync.errors import ConfigError
 
 if TYPE_CHECKING:
-    from diffusers import SchedulerMixin
+    from torch import Tensor
 
 SchedulerName = Literal["ddim", "dpm++", "unipc"]
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
@@ -24,13 +24,30 @@ _PUBLISHED: dict[str, Any] = {
 }
 
 
+class Scheduler(Protocol):
+    """What is used of a scheduler of diffusers."""
+
+    alphas_cumprod: Tensor  # (TRAINING_STEPS,) share of signal that is left at each training step
+    timesteps: Tensor  # (steps,) int64 training steps to go through, the noisiest first
+
+    def set_timesteps(self, num_inference_steps: int) -> None:
+        """Choose ``timesteps``."""
+        ...
+
+    def step(
+        self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: Literal[False]
+    ) -> tuple[Tensor, ...]:
+        """Noisy latents and the predicted noise -> latents with less noise, the first of the tuple."""
+        ...
+
+
 def check_scheduler(name: str) -> None:
     """Raise ``ConfigError`` unless there is a scheduler of that name; loads no library."""
     if name not in SCHEDULERS:
         raise ConfigError(f"There is no scheduler '{name}'.", remedy=f"Choose one of {', '.join(SCHEDULERS)}.")
 
 
-def make_scheduler(name: SchedulerName) -> SchedulerMixin:
+def make_scheduler(name: SchedulerName) -> Scheduler:
     """A new scheduler; the caller calls its ``set_timesteps``. All start from noise of unit variance.
 
     - ``ddim``: as published (Song et al. 2020), eta 0;
@@ -43,8 +60,11 @@ def make_scheduler(name: SchedulerName) -> SchedulerMixin:
     check_scheduler(name)
     import diffusers  # here: it loads a scheduler's module when it is named, 60 MB for the two fast ones
 
+    scheduler: Any  # diffusers does not state the types that `Scheduler` does
     if name == "ddim":
-        return diffusers.DDIMScheduler(**_PUBLISHED, clip_sample=False, set_alpha_to_one=False)
-    if name == "dpm++":
-        return diffusers.DPMSolverMultistepScheduler(**_PUBLISHED)
-    return diffusers.UniPCMultistepScheduler(**_PUBLISHED)
+        scheduler = diffusers.DDIMScheduler(**_PUBLISHED, clip_sample=False, set_alpha_to_one=False)
+    elif name == "dpm++":
+        scheduler = diffusers.DPMSolverMultistepScheduler(**_PUBLISHED)
+    else:
+        scheduler = diffusers.UniPCMultistepScheduler(**_PUBLISHED)
+    return scheduler

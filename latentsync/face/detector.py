@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from latentsync.errors import WeightsMissingError
 from latentsync.types import Frame
 
 DOWNLOAD = "python -m scripts.download_checkpoints --for inference"
@@ -32,6 +33,14 @@ class FaceDetector(Protocol):
     def detect(self, frames: list[Frame]) -> list[list[Detection]]:
         """The faces of each frame, the most certain first. The frames have one size."""
         ...
+
+
+def require_weights(weights_dir: Path, names: tuple[str, ...]) -> Path:
+    """The first of the files ``names`` that is in ``weights_dir``. Raises ``WeightsMissingError`` if none is."""
+    found = find_weights(weights_dir, names)
+    if found is None:
+        raise WeightsMissingError(f"There is no {' or '.join(names)} in {weights_dir}.", remedy=f"Run: {DOWNLOAD}")
+    return found
 
 
 def find_weights(weights_dir: Path, names: tuple[str, ...]) -> Path | None:

@@ -63,12 +63,14 @@ class FacePaster:
         x, y = transform(invert(aligned.matrix), self._ring.astype(np.float64)).T
         inside = (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1)
         columns, rows = (self._ring[inside] - self._ring_box[:2]).T
-        generated, original = (self._blurred(canvas)[rows, columns] for canvas in (face, aligned.pixels))
+        generated, original = (
+            self._blurred(canvas, self._ring_box)[rows, columns] for canvas in (face, aligned.pixels)
+        )
         return fit_color(generated, original)
 
-    def _blurred(self, canvas: np.ndarray) -> np.ndarray:
-        """The part of a canvas (3, R, R) that holds the ring, as (h, w, 3) float32 grey levels, blurred."""
-        left, top, right, bottom = self._ring_box
+    def _blurred(self, canvas: np.ndarray, box: Box) -> np.ndarray:
+        """The part of a canvas (3, R, R) in ``box``, as (h, w, 3) float32 grey levels, blurred."""
+        left, top, right, bottom = box
         part = cv2.merge(list(denormalize_canvas(canvas[:, top:bottom, left:right])))
         return cv2.blur(part, (self._blur, self._blur))
 

@@ -63,7 +63,8 @@ class Warp:
         if max(boxes) > 1:
             patch = cv2.resize(patch, None, fx=1 / boxes[0], fy=1 / boxes[1], interpolation=cv2.INTER_AREA)
         if max(len(kernel) for kernel in self._kernels) > 1:
-            patch = cv2.sepFilter2D(patch, cv2.CV_32F, *self._kernels, borderType=cv2.BORDER_REPLICATE)
+            along_x, along_y = self._kernels
+            patch = cv2.sepFilter2D(patch, cv2.CV_32F, along_x, along_y, borderType=cv2.BORDER_REPLICATE)
         # A patch pixel p lies at origin + p * box + (box - 1) / 2 of the image.
         origin = np.array([self._left, self._top]) + (np.array(boxes) - 1) / 2
         warped = cv2.warpAffine(

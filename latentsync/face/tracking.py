@@ -54,11 +54,11 @@ class TrackedFrame:
 
 @dataclass(slots=True)
 class _Item:
-    """A frame in the look-ahead, with its unsmoothed faces by track number."""
+    """What is known of a frame in the look-ahead: its unsmoothed faces by track number."""
 
     shot: int
+    index: int
     time: float
-    frame: Frame | None  # None once it has been yielded
     faces: dict[int, Detection] = field(default_factory=dict)
 
 
@@ -80,8 +80,8 @@ def track_faces(
     settings = settings or TrackingSettings()
     marked = ((frame, False) for frame in frames) if settings.one_shot else mark_cuts(frames)
     detected = _detected(marked, detector, settings.batch, {} if known is None else known)
-    items = _joined(detected, Associator(first_track), settings.max_gap, first_shot)
-    for _, shot in itertools.groupby(items, key=lambda item: item.shot):
+    joined = _joined(detected, Associator(first_track), settings.max_gap, first_shot)
+    for _, shot in itertools.groupby(joined, key=lambda pair: pair[0].shot):
         yield from _smoothed(shot, settings)
 
 
@@ -99,10 +99,11 @@ def _detected(
 
 def _joined(
     detected: Iterable[tuple[Frame, bool, list[Detection]]], associator: Associator, max_gap: int, first_shot: int
-) -> Iterator[_Item]:
-    """Items with their tracks. When a face is detected again after a short gap, the items of the gap are filled in.
+) -> Iterator[tuple[_Item, Frame]]:
+    """Items with their tracks, and their frames.
 
-    These were yielded already, so a consumer must hold ``max_gap + 1`` of them before it uses one.
+    When a face is detected again after a short gap, it is filled in for the items of the gap. These were yielded
+    already, so a consumer must hold ``max_gap + 1`` of them before it uses one.
     """
     shot = first_shot
     recent: deque[_Item] = deque(maxlen=max_gap + 2)
@@ -111,12 +112,12 @@ def _joined(
             shot += 1
             associator.cut()
             recent.clear()
-        item = _Item(shot, float(frame.time), frame)
+        item = _Item(shot, frame.index, float(frame.time))
         recent.append(item)
         for number, detection in zip(associator.update(position, detections), detections, strict=True):
             item.faces[number] = detection
             _fill_gap(recent, number)
-        yield item
+        yield item, frame
 
 
 def _fill_gap(recent: deque[_Item], number: int) -> None:
@@ -136,25 +137,25 @@ def _fill_gap(recent: deque[_Item], number: int) -> None:
         )
 
 
-def _smoothed(shot: Iterable[_Item], settings: TrackingSettings) -> Iterator[TrackedFrame]:
+def _smoothed(shot: Iterable[tuple[_Item, Frame]], settings: TrackingSettings) -> Iterator[TrackedFrame]:
     """The items of one shot as finished frames."""
     look_ahead = settings.smoothing + settings.max_gap + 1
     window: deque[_Item] = deque()  # up to ``smoothing`` items that were yielded, then those that wait
-    waiting = 0
-    for item in shot:
+    waiting: deque[Frame] = deque()  # the frames of those that wait
+    for item, frame in shot:
         window.append(item)
-        waiting += 1
-        if waiting > look_ahead:
-            yield _finish(window, len(window) - waiting, settings.smoothing)
-            waiting -= 1
-            if len(window) - waiting > settings.smoothing:
+        waiting.append(frame)
+        if len(waiting) > look_ahead:
+            yield _finish(window, waiting, settings.smoothing)
+            if len(window) - len(waiting) > settings.smoothing:
                 window.popleft()
     while waiting:
-        yield _finish(window, len(window) - waiting, settings.smoothing)
-        waiting -= 1
+        yield _finish(window, waiting, settings.smoothing)
 
 
-def _finish(window: deque[_Item], position: int, smoothing: int) -> TrackedFrame:
+def _finish(window: deque[_Item], waiting: deque[Frame], smoothing: int) -> TrackedFrame:
+    """Take the first of ``waiting`` and smooth its faces."""
+    position = len(window) - len(waiting)
     item = window[position]
     faces = []
     for number in sorted(item.faces):
@@ -165,9 +166,7 @@ def _finish(window: deque[_Item], position: int, smoothing: int) -> TrackedFrame
             last += 1
         run = [window[i] for i in range(first, last + 1)]
         faces.append(_observe(item, number, run, position - first))
-    finished = TrackedFrame(item.frame, tuple(faces), item.shot)
-    item.frame = None
-    return finished
+    return TrackedFrame(waiting.popleft(), tuple(faces), item.shot)
 
 
 def _observe(item: _Item, number: int, run: list[_Item], position: int) -> FaceObservation:
@@ -176,7 +175,7 @@ def _observe(item: _Item, number: int, run: list[_Item], position: int) -> FaceO
     points = np.array([np.concatenate([face.box.reshape(2, 2), face.landmarks]) for face in found], dtype=np.float64)
     smoothed = smooth_points(times, points, position).astype(np.float32)
     score = item.faces[number].score
-    return FaceObservation(item.frame.index, number, smoothed[:2].ravel(), smoothed[2:], score)
+    return FaceObservation(item.index, number, smoothed[:2].ravel(), smoothed[2:], score)
 
 
 def smooth_points(times: np.ndarray, points: np.ndarray, position: int) -> np.ndarray:

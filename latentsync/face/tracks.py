@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class FaceTracks:
         """With known faces and no detector: other frames have no face."""
         return cls(_NoDetector(), selector, settings, detections=detections)
 
-    def follow(self, frames: Iterable[Frame]) -> Iterator[TargetFrame]:
+    def follow(self, frames: Iterable[Frame]) -> Generator[TargetFrame, None, None]:
         """Each frame with its face, in the given order.
 
         New frames must come in ascending order. Frames that were seen before may come in any order (backwards, again)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -84,7 +84,7 @@ class _Undecoded:
     def times(self) -> list[Fraction]:
         return self._times
 
-    def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Iterator[Frame]:
+    def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Generator[Frame, None, None]:
         indices = range(len(self._times))[start:stop]
         for index in reversed(indices) if reverse else indices:
             yield ArrayFrame(index, self._times[index], _NO_PIXELS)

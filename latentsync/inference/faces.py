@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentsync.face.backends import load_detector
-from latentsync.face.detections_file import read_detections
+from latentsync.face.detections_file import Detections, read_detections
 from latentsync.face.detector import Detection, FaceDetector
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracking import TrackingSettings
@@ -39,18 +39,18 @@ class FaceFinder:
 
         Raises ``ConfigError`` and the ``WeightsError`` family.
         """
-        self.file = Path(name) if Path(name).suffix.lower() in FACES_SUFFIXES else None
+        self._given: Detections = {}
         self.detector: FaceDetector | None = None
-        if self.file is not None:
-            read_detections(self.file)  # so that a damaged file is refused now
+        if Path(name).suffix.lower() in FACES_SUFFIXES:
+            self._given = read_detections(Path(name))
         else:
             self.detector = TimedDetector(load(name, auxiliary, str(device)), clock)
 
     def tracks(self, info: VideoInfo, options: SyncOptions) -> FaceTracks:
         """The tracks of one video. The detections of a video file are kept for the next run on the same content."""
         selector, settings = FaceSelector(options.face), tracking_settings(options)
-        if self.file is not None:
-            return FaceTracks.from_file(self.file, selector, settings)
+        if self.detector is None:
+            return FaceTracks.given(dict(self._given), selector, settings)
         if info.path.is_file():
             return FaceTracks.cached(info.path, self.detector, selector, settings)
         return FaceTracks(self.detector, selector, settings)

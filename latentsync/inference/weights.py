@@ -103,7 +103,7 @@ class WeightPaths:
                 remedy="Fetch them with `python -m scripts.download_checkpoints --for inference`, or bring in copies "
                 "with its --import option.",
             )
-        described = {}
+        described: dict[str, Mapping[str, Any]] = {}
         for name, path in self.networks().items():
             inspect_file(path)
             card = read_card(path)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from latentsync.errors import DeviceError, WeightsCorruptError
-from latentsync.face.detector import DOWNLOAD, Detection, find_weights
+from latentsync.face.detector import DOWNLOAD, Detection, find_weights, require_weights
 from latentsync.face.resample import warp_frame_bilinear
 from latentsync.types import Frame
 
@@ -41,7 +41,8 @@ def missing_files(weights_dir: Path) -> list[str]:
 
 def load(weights_dir: Path, device: str, threads: int | None = None) -> FaceAlignmentDetector:
     """The detector from the files in ``weights_dir``; ``threads`` is not used, torch has its own setting."""
-    return FaceAlignmentDetector(find_weights(weights_dir, S3FD_FILES), find_weights(weights_dir, FAN_FILES), device)
+    s3fd, fan = (require_weights(weights_dir, names) for names in FILES)
+    return FaceAlignmentDetector(s3fd, fan, device)
 
 
 class FaceAlignmentDetector:

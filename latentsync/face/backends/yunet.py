@@ -17,7 +17,7 @@ import numpy as np
 
 from latentsync.errors import WeightsCorruptError
 from latentsync.face.backends.face_mesh import MESH_FILES, MESH_SETTINGS, Place, fit_mesh, read_meshes
-from latentsync.face.detector import DOWNLOAD, Detection, find_weights
+from latentsync.face.detector import DOWNLOAD, Detection, find_weights, require_weights
 from latentsync.types import Frame
 
 DETECTOR_FILES = ("face_detection_yunet_2023mar.onnx", "yunet_n_dynamic.onnx")
@@ -43,7 +43,7 @@ def missing_files(weights_dir: Path) -> list[str]:
 
 def load(weights_dir: Path, device: str, threads: int | None = None) -> YuNetMesh:
     """The detector from the files in ``weights_dir``; it always runs on the CPU."""
-    return YuNetMesh(find_weights(weights_dir, DETECTOR_FILES), find_weights(weights_dir, MESH_FILES), threads)
+    return YuNetMesh(require_weights(weights_dir, DETECTOR_FILES), require_weights(weights_dir, MESH_FILES), threads)
 
 
 class YuNetMesh:

@@ -66,6 +66,7 @@ def dub(
     frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.step_done)
     frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
     frames = _require_a_dubbed_frame(frames, record, checked)
+    audio_start, audio_limit = _audio_part(checked)
     write_start = time.perf_counter()
     written = write_video(
         request.output,
@@ -74,7 +75,8 @@ def dub(
         request.encoding,
         audio=request.audio,
         overwrite=request.overwrite,
-        **_audio_part(checked),
+        audio_start=audio_start,
+        audio_limit=audio_limit,
     )
     not_kept = checked.tracks.save()
     seconds = record.clock.seconds()
@@ -163,14 +165,13 @@ def _no_face(checked: Preflight, where: str, reasons: Counter[str]) -> NoFaceErr
     )
 
 
-def _audio_part(checked: Preflight) -> dict[str, Fraction]:
+def _audio_part(checked: Preflight) -> tuple[Fraction, Fraction | None]:
     """Start and greatest length of the audio in seconds: for an excerpt, and where the result ends with the video."""
     if checked.options.excerpt is not None:
-        start = checked.options.excerpt.start
-        return {"audio_start": start, "audio_limit": checked.cost.frames / checked.video.info.fps}
+        return checked.options.excerpt.start, checked.cost.frames / checked.video.info.fps
     if checked.options.length is LengthMode.CUT:
-        return {"audio_limit": min(checked.video.info.duration, checked.duration)}
-    return {}
+        return Fraction(0), min(checked.video.info.duration, checked.duration)
+    return Fraction(0), None
 
 
 def _write_report(path: Path, text: str) -> None:
