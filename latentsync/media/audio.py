@@ -15,33 +15,43 @@ from av.container import InputContainer
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import AudioError, NoAudioStreamError
 from latentsync.media.container import open_input
+from latentsync.media.limits import GENEROUS, MediaLimits, refuse_rate
 
 _LONGEST_JUMP = Fraction(1, 20)  # seconds that time stamps may jump by without a part of the sound being lost
 _EXACT_LENGTH = ("flac", "mov,mp4,m4a,3gp,3g2,mj2")  # containers whose header states the length of the sound exactly
+_LARGEST_PACKET = 2**26  # bytes; three minutes of PCM in stereo
+_PADDING = 1  # seconds that codecs may add to the length of a file at its ends
 _MISSING_END = 0.2  # seconds less than stated that may be due to rounding to packets
 _REPAIR = "Re-encode it to WAV with a player or editor that opens it."
 
 
-def read_audio(path: Path | str, rate: int = AUDIO_RATE) -> np.ndarray:
-    """(n,) float32 in [-1, 1]: the sound of a file, mixed down to one channel, at ``rate`` samples per second.
+def read_audio(path: Path | str, rate: int = AUDIO_RATE, limits: MediaLimits = GENEROUS) -> np.ndarray:
+    """(n,) float32 in [-1, 1]: the audio of a file, mixed down to one channel, at ``rate`` samples per second.
 
     Goes through 16-bit samples, as the published code does (int16 / 32768), so a 16-bit mono file of that rate comes
-    back bit for bit. Raises ``NoAudioStreamError`` for a file without a sample of sound, ``AudioError`` for one that
-    cannot be read or is damaged in the middle.
+    back bit for bit. Raises ``NoAudioStreamError`` for a file without a sample of audio, ``AudioError`` for one that
+    cannot be read, is damaged in the middle, or holds more than ``limits`` let be held in memory.
     """
-    return np.concatenate(list(audio_blocks(path, rate))).astype(np.float32) / 32768
+    waveform = bytearray()  # grows in place
+    for block in _blocks(Path(path), rate, limits, held=True):
+        waveform += np.divide(block, 32768, dtype=np.float32).data
+    return np.frombuffer(waveform, np.float32)
 
 
-def audio_blocks(path: Path | str, rate: int = AUDIO_RATE) -> Iterator[np.ndarray]:
-    """The sound as ``read_audio`` gives it, piece by piece: (n,) int16. Raises as ``read_audio``."""
-    path = Path(path)
+def audio_blocks(path: Path | str, rate: int = AUDIO_RATE, limits: MediaLimits = GENEROUS) -> Iterator[np.ndarray]:
+    """The audio as ``read_audio`` gives it, piece by piece: (n,) int16. Raises as ``read_audio``, at the sample that
+    is one too many."""
+    yield from _blocks(Path(path), rate, limits, held=False)
+
+
+def _blocks(path: Path, rate: int, limits: MediaLimits, held: bool) -> Iterator[np.ndarray]:
     resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
-    with open_audio(path) as (container, stream):
-        for frame in decode_audio(container.demux(stream), stream, path):
+    with open_audio(path, limits) as (container, stream):
+        for frame in decode_audio(container.demux(stream), stream, path, limits, held):
             try:
                 yield from [part.to_ndarray()[0] for part in resampler.resample(frame)]
-            except ValueError as cause:  # the resampler's set-up is that of the first frame
-                raise AudioError(f"{path}: the format of the sound changes within the file.", remedy=_REPAIR) from cause
+            except (ValueError, av.FFmpegError) as cause:  # the resampler's set-up is that of the first frame
+                raise AudioError(f"{path}: the format of the audio changes within the file.", remedy=_REPAIR) from cause
     yield from [part.to_ndarray()[0] for part in resampler.resample(None)]
 
 
@@ -63,9 +73,9 @@ def read_pcm(path: Path | str) -> tuple[np.ndarray, int]:
 
 
 @contextmanager
-def open_audio(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
-    """The container of a file and its sound track; raises as ``read_audio``."""
-    with open_input(path, AudioError) as container:
+def open_audio(path: Path, limits: MediaLimits = GENEROUS) -> Iterator[tuple[InputContainer, AudioStream]]:
+    """The container of a file and its audio stream; raises as ``read_audio``."""
+    with open_input(path, AudioError, limits.audio_formats, limits.pixels) as container:
         stream = container.streams.best("audio")
         if stream is None:
             raise NoAudioStreamError(f"{path} has no sound track.", remedy="Name a file that has sound.")
@@ -74,40 +84,51 @@ def open_audio(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
         yield container, stream
 
 
-def decode_audio(packets: Iterable[av.Packet], stream: AudioStream, path: Path) -> Iterator[av.AudioFrame]:
-    """All frames of a sound track, at least one, from all of its packets (``container.demux(stream)``).
+def decode_audio(
+    packets: Iterable[av.Packet],
+    stream: AudioStream,
+    path: Path,
+    limits: MediaLimits = GENEROUS,
+    held: bool = False,
+) -> Iterator[av.AudioFrame]:
+    """All frames of an audio stream, at least one, from all of its packets (``container.demux(stream)``).
 
-    Rubbish before the first and after the last sound is passed over, as players do; damage in between would shift the
-    rest in time and is an ``AudioError``. A track without a sample is a ``NoAudioStreamError``.
+    Rubbish before the first and after the last sample is passed over, as players do; damage in between would shift the
+    rest in time and is an ``AudioError``. A stream without a sample is a ``NoAudioStreamError``. The seconds that have
+    come out count towards ``limits``, for audio that is ``held`` in memory or not: packets and headers may say less.
     """
-    n_samples, damaged, expected = 0, False, (stream.start_time or 0) * stream.time_base
+    decoded, damaged, expected = Fraction(0), False, (stream.start_time or 0) * stream.time_base
     try:
         for packet in packets:
+            if packet.size > _LARGEST_PACKET:
+                raise AudioError(f"{path} has {packet.size >> 20} MB of audio in one packet.", remedy=_REPAIR)
             try:
                 frames = stream.codec_context.decode(packet if packet.size else None)
             except av.FFmpegError:
-                damaged = n_samples > 0
+                damaged = decoded > 0
                 continue
             for frame in (frame for frame in frames if frame.samples):
+                refuse_rate(frame.sample_rate, path)
                 start = expected if frame.pts is None else frame.pts * frame.time_base
                 if damaged or start - expected > _LONGEST_JUMP:
-                    raise _damage(path, n_samples / stream.sample_rate)
-                n_samples += frame.samples
-                expected = start + Fraction(frame.samples, frame.sample_rate)
+                    raise _damage(path, decoded)
+                duration = Fraction(frame.samples, frame.sample_rate)
+                decoded += duration
+                limits.refuse_long(decoded - _PADDING, path, AudioError, held)
+                expected = start + duration
                 yield frame
     except av.FFmpegError as cause:
-        raise _damage(path, n_samples / stream.sample_rate) from cause
-    if n_samples == 0:
+        raise _damage(path, decoded) from cause
+    if decoded == 0:
         raise NoAudioStreamError(f"{path}: its sound track holds no sample.", remedy="Name a file that has sound.")
-    seconds = n_samples / stream.sample_rate
     if stream.container.format.name in _EXACT_LENGTH and stream.duration is not None:
         stated = float(stream.duration * stream.time_base)
-        if seconds < stated - _MISSING_END:
+        if decoded < stated - _MISSING_END:
             raise AudioError(
-                f"{path} is cut short: {seconds:.2f} of {stated:.2f} s of sound are there.",
+                f"{path} is cut short: {float(decoded):.2f} of {stated:.2f} s of sound are there.",
                 remedy="Get the file again.",
             )
 
 
-def _damage(path: Path, seconds: float) -> AudioError:
-    return AudioError(f"{path}: the sound is damaged at {seconds:.2f} s.", remedy=_REPAIR)
+def _damage(path: Path, seconds: Fraction) -> AudioError:
+    return AudioError(f"{path}: the sound is damaged at {float(seconds):.2f} s.", remedy=_REPAIR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,12 @@ import av
 from av.container import InputContainer
 
 from latentsync.errors import AudioError, LatentSyncError, VideoError
+from latentsync.media.boxes import has_index, refuse_large_index
+from latentsync.media.formats import PROTOCOLS, READABLE
 
 IMAGE_SUFFIXES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
+MOST_PIXELS = 2**26  # of a frame, where nobody says otherwise: twice 8K
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _HEAD_BYTES = 512  # enough to know a pointer file or a web page by
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # as a path, of which one slash is left
 
@@ -24,12 +29,26 @@ def file_url(path: Path) -> str:
 
 @contextmanager
 def open_input(
-    path: Path, error: type[VideoError] | type[AudioError], options: dict[str, str] | None = None
+    path: Path,
+    error: type[VideoError] | type[AudioError],
+    formats: str = READABLE,
+    most_pixels: int = MOST_PIXELS,
 ) -> Iterator[InputContainer]:
-    """Open a media file for reading, with FFmpeg's ``options``; raises ``error`` with the cause if that fails."""
+    """Open a media file for reading, if it is of one of the ``formats`` (FFmpeg's names, ``media.formats``).
+
+    No other file and no address is opened on its account, and no frame of more than ``most_pixels`` is decoded to find
+    out what it holds. Raises ``error`` with the cause if the file cannot be read.
+    """
     refuse_unreadable(path, error)
-    # FFmpeg reads % in the name of a picture as a pattern for numbers, so pictures come through a file object.
-    source = path.open("rb") if path.suffix.lower() in IMAGE_SUFFIXES else file_url(path)
+    refuse_large_index(path, error)
+    options = {
+        "format_whitelist": formats,
+        "protocol_whitelist": PROTOCOLS,
+        "max_pixels": str(with_padding(most_pixels)),
+    }
+    # FFmpeg reads % in the name of an image as a pattern for numbers, so images come through a file without a name.
+    is_image = path.suffix.lower() in IMAGE_SUFFIXES
+    source = open(os.open(path, _READ), "rb") if is_image else file_url(path)
     try:
         try:
             container = av.open(source, options=options)
@@ -40,6 +59,11 @@ def open_input(
     finally:
         if not isinstance(source, str):
             source.close()
+
+
+def with_padding(pixels: int) -> int:
+    """FFmpeg's ``max_pixels`` for frames of so many: it counts the padding of rows as well."""
+    return pixels + pixels // 8
 
 
 def is_folder(path: Path) -> bool:
@@ -79,28 +103,15 @@ def _explain(path: Path, error: type[LatentSyncError], cause: Exception) -> Late
         return error(f"{path} is a Git-LFS pointer, not the file itself.", remedy="Fetch the file with 'git lfs pull'.")
     if text.startswith((b"<!doctype html", b"<html")):
         return error(f"{path} is a web page, not a media file.", remedy="Download the file itself.")
-    if head[4:8] == b"ftyp" and b"moov" not in _complete_boxes(path):
+    if head[4:8] == b"ftyp" and not has_index(path):
         return error(
             f"{path} is cut short: its index is missing (moov atom not found).",
             remedy="The recording or download did not finish: get the file again.",
         )
+    if isinstance(cause, av.ArgumentError):  # what FFmpeg says of a format that is not on the list
+        return error(
+            f"{path} is not of a kind that is read here; lists of other files are not.",
+            remedy="Convert it to MP4, or its audio to WAV.",
+        )
     reason = getattr(cause, "strerror", None) or str(cause)
     return error(f"{path} is no media file that FFmpeg can read: {reason}.", remedy="Check that it plays in a player.")
-
-
-def _complete_boxes(path: Path) -> list[bytes]:
-    """Types of the boxes at the top level of an MP4 file that are there to their last byte."""
-    types, position, end = [], 0, path.stat().st_size
-    with path.open("rb") as file:
-        while len(header := file.read(8)) == 8:
-            size, kind = int.from_bytes(header[:4], "big"), header[4:]
-            if size == 1:  # 64-bit size follows
-                size = int.from_bytes(file.read(8), "big")
-            elif size == 0:  # up to the end of the file
-                size = end - position
-            position += size
-            if size < 8 or position > end:
-                break
-            types.append(kind)
-            file.seek(position)
-    return types

@@ -11,12 +11,13 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from latentsync.errors import NoVideoStreamError, VideoError
-from latentsync.media.container import open_input
+from latentsync.media.container import MOST_PIXELS, open_input, with_padding
 from latentsync.media.threads import codec_threads
 from latentsync.media.timeline import Timeline
 
 NO_VIDEO_REMEDY = "Name a video, a picture or a folder of pictures."
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of these drop the alpha
+_UNSTATED = 3840 * 2160  # pixels that a frame may have if the file says less: some grow within a file (WebRTC)
 _VP8_SHOW_FRAME = 0x10  # bit of the first byte of a VP8 frame (RFC 6386, 9.1)
 
 
@@ -46,19 +47,25 @@ def is_shown(packet: av.Packet, codec: str) -> bool:
     return codec != "vp8" or bool(memoryview(packet)[0] & _VP8_SHOW_FRAME)
 
 
-def decode_all(path: Path) -> Iterator[av.VideoFrame]:
-    """Every frame that FFmpeg can make of a file, from its start."""
-    with open_input(path, VideoError) as container:
-        yield from _decoded(container, video_stream(container, path))
+def decode_all(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[av.VideoFrame]:
+    """Every frame that FFmpeg can make of a file, from its start.
+
+    Raises ``VideoError`` at a frame of more than ``most_pixels``, or one that is larger than 4K and than the file says
+    that its frames are: no more than that is ever decoded.
+    """
+    with open_input(path, VideoError, most_pixels=most_pixels) as container:
+        yield from _decoded(container, video_stream(container, path), path, most_pixels)
 
 
-def decode_from(path: Path, timeline: Timeline, key: int, reorder_depth: int) -> Iterator[tuple[int, av.VideoFrame]]:
+def decode_from(
+    path: Path, timeline: Timeline, key: int, reorder_depth: int, most_pixels: int = MOST_PIXELS
+) -> Iterator[tuple[int, av.VideoFrame]]:
     """(index, frame) from about key frame ``key`` on, as far as FFmpeg can decode.
 
     What comes first may lie before ``key``, or after it if the container seeks badly; frames that depend on missing
-    ones are left out by the decoder. Indices rise.
+    ones are left out by the decoder. Indices rise. Raises as ``decode_all``.
     """
-    with open_input(path, VideoError) as container:
+    with open_input(path, VideoError, most_pixels=most_pixels) as container:
         stream = video_stream(container, path)
         if key > 0:
             try:
@@ -67,16 +74,19 @@ def decode_from(path: Path, timeline: Timeline, key: int, reorder_depth: int) ->
                 return
             stream.codec_context.reorder_depth = reorder_depth  # forgotten on seeking; without it B frames get lost
         last = -1
-        for frame in _decoded(container, stream):
+        for frame in _decoded(container, stream, path, most_pixels):
             index = timeline.index_at(frame.pts) if timeline.by_time and frame.pts is not None else last + 1
             if index > last:
                 yield index, frame
                 last = index
 
 
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+def _decoded(container: InputContainer, stream: VideoStream, path: Path, most_pixels: int) -> Iterator[av.VideoFrame]:
     """Frames as far as they can be read and decoded; who numbers them sees what is missing."""
+    stated = stream.codec_context.width * stream.codec_context.height
+    most = min(most_pixels, max(stated, _UNSTATED))
     decoder = _decoder_for(stream)
+    decoder.options = {"max_pixels": str(with_padding(most))}
     packets = container.demux(stream)
     while True:
         try:
@@ -87,9 +97,27 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.Vide
             return
         try:
             frames = decoder.decode(packet if packet.size else None)
-        except av.FFmpegError:
+        except av.FFmpegError as error:
+            if _is_too_large(error, decoder, most):
+                raise _too_large(path, most) from error
             continue
-        yield from frames
+        for frame in frames:
+            if frame.width * frame.height > most:
+                raise _too_large(path, most)
+            yield frame
+
+
+def _is_too_large(error: av.FFmpegError, decoder: av.VideoCodecContext, most: int) -> bool:
+    """Whether a decoder failed at the size of a frame: it then knows of no size, or says which one, or that it is out
+    of range (dav1d)."""
+    return isinstance(error, OverflowError) or not 0 < decoder.width * decoder.height <= with_padding(most)
+
+
+def _too_large(path: Path, most: int) -> VideoError:
+    return VideoError(
+        f"{path} has a frame of more than {most / 1e6:.1f} megapixels, which is not decoded.",
+        remedy="Convert it again, at one size.",
+    )
 
 
 def _decoder_for(stream: VideoStream) -> av.VideoCodecContext:

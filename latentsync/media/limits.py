@@ -1,69 +1,123 @@
-"""How large a file from a stranger may be, found out before a picture of it is decoded."""
+"""How large a file may be, and how much may come out of it: what is decoded counts, whatever its header says."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from latentsync.errors import AudioError, LatentSyncError, VideoError
-from latentsync.media.container import open_input, refuse_unreadable
+from latentsync.media.boxes import seconds_in_header
+from latentsync.media.container import MOST_PIXELS, open_input, refuse_unreadable
 from latentsync.media.decoder import video_stream
+from latentsync.media.formats import COMMON_AUDIO, COMMON_VIDEO, READABLE
+from latentsync.media.trial import refuse_costly
 
-# Names of FFmpeg's readers. Lists of other files (HLS, concat), pictures and GIF, which unpack to any size, are not
-# among them.
-_VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
-_AUDIO_FORMATS = f"{_VIDEO_FORMATS},wav,w64,aiff,mp3,aac,flac,ogg"
-_UNKNOWN_LENGTH = 2**32 - 1
-_PROBED_PIXELS = 2**26  # of a picture that FFmpeg may decode to find out what it is: 8K and no more
+_MOST_FRAMES = 10**7  # of one video, 17 bytes of index each: 24 hours at 115 per second
+_DAY = 24 * 3600
+_SAMPLED_PACKETS = 8
+_PLAUSIBLE = 2  # times the length that some containers state (AVI with MP3)
+_SAMPLE_RATES = range(1000, 768_001)  # Hz: beyond them a second is no measure of how much there is to decode
 
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """``bytes`` of each file, ``seconds`` of each, and of a video ``pixels`` of a frame and frames per second."""
+    """``bytes`` of each file, ``seconds`` of each, and of a video ``pixels`` of a frame and frames per second.
+
+    ``held_seconds``: of audio that is held in memory as a whole, 230 MB an hour; None: as ``seconds``. ``any_format``:
+    whether all that FFmpeg reads is taken, not only common kinds of files. ``raised_by`` says in remedies how a user
+    who may raises these limits. They hold where files are decoded; ``check_video`` and ``check_audio`` are for files of
+    strangers, before anything else is done with them.
+    """
 
     bytes: int = 500 * 10**6
     seconds: int = 600
     pixels: int = 3840 * 2160
     fps: int = 120
+    held_seconds: int | None = None
+    any_format: bool = False
+    raised_by: str = ""
+
+    @property
+    def frames(self) -> int:
+        """Most frames of a video."""
+        return min(self.seconds * self.fps, _MOST_FRAMES)
+
+    @property
+    def video_formats(self) -> str:
+        """FFmpeg's names of the containers that are taken."""
+        return READABLE if self.any_format else COMMON_VIDEO
+
+    @property
+    def audio_formats(self) -> str:
+        """FFmpeg's names of the containers that audio is taken from."""
+        return READABLE if self.any_format else COMMON_AUDIO
 
     def describe(self) -> str:
         """For people, before they choose a file."""
         return (
             f"Video: MP4, MOV, MKV, WebM or AVI, up to {self.pixels / 1e6:.1f} megapixels (4K) and {self.fps} frames "
             f"per second. Sound: WAV, MP3, M4A, FLAC, OGG, or that of a video. Each file up to "
-            f"{self.bytes / 10**6:.0f} MB and {self._length}."
+            f"{self.bytes / 10**6:.0f} MB and {_length(self.seconds)}."
         )
 
     def check_video(self, path: Path) -> None:
         """Raise ``VideoError`` unless the video is of a kind and size that is taken; its packets are counted."""
-        with self._opened(path, VideoError, _VIDEO_FORMATS) as container:
+        with self._opened(path, VideoError, self.video_formats) as container:
             stream = video_stream(container, path)
-            width, height = stream.codec_context.width, stream.codec_context.height
-            if not 0 < width * height <= self.pixels:
-                size = f"is {width} x {height} pixels" if width else "has pictures of no size, or of one far too large"
-                raise VideoError(
-                    f"{path} {size}; up to {self.pixels / 1e6:.1f} megapixels (3840 x 2160) are taken.",
-                    remedy="Export it smaller.",
-                )
+            self.refuse_size(stream.codec_context.width, stream.codec_context.height, path)
             seconds, packets = self._measure(container, stream, path, VideoError)
             if packets > self.fps * max(seconds, 1.0):
                 raise VideoError(
                     f"{path} holds {packets} frames in {seconds:.1f} s; up to {self.fps} a second are taken.",
-                    remedy="Export it at an ordinary frame rate.",
+                    remedy=self._remedy("Export it at an ordinary frame rate"),
                 )
 
     def check_audio(self, path: Path) -> None:
-        """Raise ``AudioError`` unless the sound is of a kind and length that is taken; its packets are counted."""
-        with self._opened(path, AudioError, _AUDIO_FORMATS) as container:
+        """Raise ``AudioError`` unless the audio is of a kind and length that is taken; its packets are counted.
+
+        What comes out of the packets is counted where they are decoded (``media.audio``).
+        """
+        with self._opened(path, AudioError, self.audio_formats) as container:
             stream = container.streams.best("audio")
-            if stream is not None and stream.codec_context is not None:  # else: said when the sound is read
+            if stream is not None and stream.codec_context is not None:  # else: said when the audio is read
+                refuse_rate(stream.sample_rate, path)
                 self._measure(container, stream, path, AudioError)
+
+    def refuse_size(self, width: int, height: int, path: Path) -> None:
+        """Raise ``VideoError`` for a frame of no size, or of too large a one."""
+        if not 0 < width * height <= self.pixels:
+            size = f"is {width} x {height} pixels" if width else "has pictures of no size, or of one far too large"
+            raise VideoError(
+                f"{path} {size}; up to {self.pixels / 1e6:.1f} megapixels are taken.",
+                remedy=self._remedy("Export it smaller"),
+            )
+
+    def refuse_long(
+        self, seconds: float | Fraction, path: Path, error: type[LatentSyncError], held: bool = False
+    ) -> None:
+        """Raise ``error`` for a file that lasts longer than is taken, or than may be ``held`` in memory."""
+        most = self.held_seconds if held and self.held_seconds is not None else self.seconds
+        if seconds > most:
+            raise error(
+                f"{path} lasts more than {_length(most)}, the longest that is taken.",
+                remedy=self._remedy("Cut it into shorter parts"),
+            )
+
+    def refuse_frames(self, count: int, path: Path) -> None:
+        """Raise ``VideoError`` for more frames than are taken."""
+        if count > self.frames:
+            raise VideoError(
+                f"{path} holds more than {self.frames:,} frames, the most that are taken.",
+                remedy=self._remedy("Cut it into shorter parts"),
+            )
 
     @contextmanager
     def _opened(self, path: Path, error: type[VideoError] | type[AudioError], formats: str) -> Iterator[InputContainer]:
@@ -71,12 +125,12 @@ class MediaLimits:
         if path.stat().st_size > self.bytes:
             raise error(
                 f"{path} has {path.stat().st_size / 10**6:.0f} MB; up to {self.bytes / 10**6:.0f} MB are taken.",
-                remedy="Make it shorter or smaller.",
+                remedy=self._remedy("Make it shorter or smaller"),
             )
+        refuse_costly(path, error, formats, self.pixels)
         with ExitStack() as stack:
             try:
-                options = {"format_whitelist": formats, "max_pixels": str(_PROBED_PIXELS)}
-                container = stack.enter_context(open_input(path, error, options))
+                container = stack.enter_context(open_input(path, error, formats, self.pixels))
             except error as refused:
                 if isinstance(refused.__cause__, av.ArgumentError):  # what FFmpeg says of a format not in the list
                     raise error(
@@ -86,56 +140,57 @@ class MediaLimits:
             yield container
 
     def _measure(
-        self, container: InputContainer, stream: av.stream.Stream, path: Path, error: type[LatentSyncError]
+        self, container: InputContainer, stream: VideoStream | AudioStream, path: Path, error: type[LatentSyncError]
     ) -> tuple[float, int]:
-        """Seconds and number of packets. Raises ``error`` if the header or the packets say that it lasts too long."""
+        """Seconds and number of packets. Raises ``error`` if the header or the packets say that it lasts too long, or
+        audio packets by what comes out of the first ones."""
         stated = max((container.duration or 0) / av.time_base, float((stream.duration or 0) * stream.time_base))
         if "mp4" in container.format.name:
-            stated = max(stated, _seconds_in_movie_header(path))
-        self._refuse_long(stated, path, error)
+            stated = max(stated, seconds_in_header(path))
+        self.refuse_long(stated, path, error)
         seconds, packets = 0.0, 0
+        sampled, decoded = 0.0, 0.0  # seconds of the first packets, and of what they hold
         try:
             for packet in container.demux(stream):
                 if packet.size:
                     packets += 1
                     seconds += float((packet.duration or 0) * packet.time_base)
-                    self._refuse_long(seconds, path, error)
+                    if packets <= _SAMPLED_PACKETS and isinstance(stream, AudioStream):
+                        sampled, decoded = seconds, decoded + _seconds_in(packet, stream)
+                    expansion = decoded / sampled if decoded > _PLAUSIBLE * sampled > 0 else 1
+                    self.refuse_long(seconds * expansion, path, error)
                 if packets > self.fps * self.seconds:
                     break
         except av.FFmpegError:  # damage is described where the file is read
             pass
         return max(stated, seconds), packets
 
-    def _refuse_long(self, seconds: float, path: Path, error: type[LatentSyncError]) -> None:
-        if seconds > self.seconds:
-            raise error(
-                f"{path} lasts more than {self._length}, the longest that is taken.",
-                remedy="Cut it into shorter parts.",
-            )
-
-    @property
-    def _length(self) -> str:
-        return f"{self.seconds / 60:g} minutes" if self.seconds >= 120 else f"{self.seconds} s"
+    def _remedy(self, what: str) -> str:
+        return f"{what}, or raise {self.raised_by}." if self.raised_by else f"{what}."
 
 
-def _seconds_in_movie_header(path: Path) -> float:
-    """The length in the 'mvhd' box of an MP4 file, which players show and FFmpeg corrects; 0 without such a box.
+# For files of one's own, and for the many that are made into training data: any kind, and a day of it.
+GENEROUS = MediaLimits(10**15, _DAY, MOST_PIXELS, fps=1000, held_seconds=4 * 3600, any_format=True)
 
-    ISO/IEC 14496-12, 8.2.2: version, flags, times of creation and change, units per second, length in units.
-    """
-    with path.open("rb") as file:
-        while len(header := file.read(8)) == 8:
-            size, kind = struct.unpack(">I4s", header)
-            if kind == b"mvhd":
-                layout = ">4x16xIQ" if file.read(1) == b"\1" else ">4x8xII"
-                box = b"\0" + file.read(struct.calcsize(layout) - 1)
-                scale, length = struct.unpack(layout, box.ljust(struct.calcsize(layout), b"\0"))
-                return length / scale if scale and length < _UNKNOWN_LENGTH else 0.0
-            if kind == b"moov":  # its first box is the one that is looked for
-                continue
-            if size == 1:  # a 64-bit size follows
-                size = int.from_bytes(file.read(8), "big") - 8
-            if size < 8:
-                break
-            file.seek(size - 8, 1)
-    return 0.0
+
+def _length(seconds: int) -> str:
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:g} hours"
+    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds} s"
+
+
+def _seconds_in(packet: av.Packet, stream: AudioStream) -> float:
+    try:
+        return sum(frame.samples / frame.sample_rate for frame in stream.codec_context.decode(packet))
+    except av.FFmpegError:  # as above
+        return 0.0
+
+
+def refuse_rate(rate: int, path: Path) -> None:
+    """Raise ``AudioError`` for a sample rate, in Hz, that no recording has."""
+    if rate not in _SAMPLE_RATES:
+        raise AudioError(
+            f"{path} states {rate} samples of audio per second; from {_SAMPLE_RATES[0]:,} to {_SAMPLE_RATES[-1]:,} "
+            "are taken.",
+            remedy="Export it at an ordinary sample rate.",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,13 +17,14 @@ from latentsync.media import color
 from latentsync.media.audio import open_audio
 from latentsync.media.container import IMAGE_SUFFIXES, is_folder, open_input
 from latentsync.media.decoder import NO_VIDEO_REMEDY, decode_all, is_shown, video_stream
+from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.rotation import Orientation
 from latentsync.media.timeline import DEFAULT_RATE, Timeline, counted_timeline, timeline_from_packets
 from latentsync.types import AudioStreamInfo, ColorTags, VideoInfo
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipProbe:
     """All that is needed to decode a video frame by frame. ``files`` is set for a folder of pictures."""
 
     info: VideoInfo
@@ -34,13 +36,14 @@ class Clip:
     notes: tuple[str, ...] = ()  # what a user should know about how it is read
 
 
-def probe_video(path: Path | str, fps: Fraction | None = None) -> VideoInfo:
-    """Size, exact frame count, rate, color, rotation and sound tracks of a video, a picture or a folder of pictures.
+def probe_video(path: Path | str, fps: Fraction | None = None, limits: MediaLimits = GENEROUS) -> VideoInfo:
+    """Size, exact frame count, rate, color, rotation and audio streams of a video, an image or a folder of images.
 
-    ``fps`` is the rate of pictures that have none (default 25). Reads every packet, decodes the first frame. Raises
-    ``NoVideoStreamError`` for a file without a moving picture, ``VideoError`` for one that cannot be read or decoded.
+    ``fps`` is the rate of images that have none (default 25). Reads every packet, decodes the first frame. Raises
+    ``NoVideoStreamError`` for a file without video, ``VideoError`` for one that cannot be read or decoded, or is longer
+    or larger than ``limits`` allow.
     """
-    return inspect_clip(path, fps).info
+    return inspect_clip(path, fps, limits).info
 
 
 def probe_audio(path: Path | str) -> AudioStreamInfo:
@@ -52,30 +55,30 @@ def probe_audio(path: Path | str) -> AudioStreamInfo:
         return _audio_info(stream)
 
 
-def inspect_clip(path: Path | str, fps: Fraction | None = None) -> Clip:
+def inspect_clip(path: Path | str, fps: Fraction | None = None, limits: MediaLimits = GENEROUS) -> ClipProbe:
     """See ``probe_video``; the result also holds what a decoder needs."""
     path = Path(path)
     if is_folder(path):
-        return _inspect_folder(path, fps or DEFAULT_RATE)
-    with open_input(path, VideoError) as container:
+        return _inspect_folder(path, fps or DEFAULT_RATE, limits)
+    with open_input(path, VideoError, limits.video_formats, limits.pixels) as container:
         stream = video_stream(container, path)
         still = path.suffix.lower() in IMAGE_SUFFIXES and container.format.name != "apng"
         audio = tuple(_audio_info(track) for track in container.streams.audio if track.codec_context is not None)
         codec, depth = stream.codec_context.name, stream.codec_context.reorder_depth
         sample_aspect = stream.sample_aspect_ratio
         header_frames = stream.frames
-    first = _first_frame(path)
+    first = _first_frame(path, limits)
     notes = _format_notes(first)
     if still:
         timeline, n_bytes = counted_timeline(1, fps or DEFAULT_RATE), 0
     else:
-        timeline, n_bytes, damage = _read_timeline(path, header_frames)
+        timeline, n_bytes, damage = _read_timeline(path, header_frames, limits)
         notes += damage
     orientation, angle, turned = _orientation(first)
     notes += turned
     alpha = color.has_alpha(first.format.name)
     if alpha and (still or codec == "gif"):
-        alpha = _any_transparency(path)
+        alpha = _any_transparency(path, limits)
     width, height = first.width, first.height
     if orientation.transpose:
         width, height = height, width
@@ -97,22 +100,22 @@ def inspect_clip(path: Path | str, fps: Fraction | None = None) -> Clip:
         has_alpha=alpha,
         audio=audio,
     )
-    return Clip(info, timeline, (first.width, first.height), orientation, depth, notes=tuple(notes))
+    return ClipProbe(info, timeline, (first.width, first.height), orientation, depth, notes=tuple(notes))
 
 
-def _first_frame(path: Path) -> av.VideoFrame:
-    with closing(decode_all(path)) as frames:
+def _first_frame(path: Path, limits: MediaLimits) -> av.VideoFrame:
+    with closing(decode_all(path, limits.pixels)) as frames:
         frame = next(frames, None)
     if frame is None:
         raise VideoError(f"{path}: no frame of it can be decoded.", remedy="Check that it plays in a video player.")
     return frame
 
 
-def _read_timeline(path: Path, header_frames: int) -> tuple[Timeline, int, list[str]]:
+def _read_timeline(path: Path, header_frames: int, limits: MediaLimits) -> tuple[Timeline, int, list[str]]:
     """Timeline, bytes of the stream, and notes on damage, from a pass over all packets."""
-    packets: list[tuple[int, int, bool]] = []
+    pts, durations, is_key = array("q"), array("q"), array("b")
     n_bytes, n_hidden, n_shown, notes = 0, 0, 0, []
-    with open_input(path, VideoError) as container:
+    with open_input(path, VideoError, limits.video_formats, limits.pixels) as container:
         stream = video_stream(container, path)
         codec, time_base = stream.codec_context.name, stream.time_base
         rates = (stream.guessed_rate, stream.base_rate, stream.average_rate)
@@ -125,26 +128,42 @@ def _read_timeline(path: Path, header_frames: int) -> tuple[Timeline, int, list[
                     n_hidden += 1
                     continue
                 n_shown += 1
+                limits.refuse_frames(n_shown, path)
                 if packet.pts is not None:
-                    packets.append((packet.pts, packet.duration or 0, packet.is_keyframe))
+                    pts.append(packet.pts)
+                    durations.append(packet.duration or 0)
+                    is_key.append(packet.is_keyframe)
         except av.FFmpegError as error:
             notes.append(f"{path}: reading stopped after {n_shown} frames ({error.strerror})")
     if header_frames > n_shown + n_hidden:
         notes.append(f"{path}: cut short, {n_shown} of {header_frames} frames are there")
-    stamps = {pts for pts, _, _ in packets}
-    if packets and len(stamps) == n_shown:
-        return timeline_from_packets(packets, time_base, rates), n_bytes, notes
-    rate = next((rate for rate in rates if rate), DEFAULT_RATE)
-    return counted_timeline(sum(1 for _ in decode_all(path)), rate), n_bytes, notes  # no usable stamps: decode to count
+    timeline = None
+    if pts and len(pts) == n_shown:
+        limits.refuse_long((max(pts) - min(pts)) * time_base, path, VideoError)
+        stamps, lasting, keys = (np.array(column) for column in (pts, durations, is_key))
+        if len(np.unique(stamps)) == n_shown:
+            timeline = timeline_from_packets(stamps, lasting, keys.astype(bool), time_base, rates)
+    if timeline is None:  # no usable stamps: decode to count
+        rate = next((rate for rate in rates if rate), DEFAULT_RATE)
+        timeline = counted_timeline(_count_frames(path, limits), rate)
+    limits.refuse_long(timeline.duration, path, VideoError)
+    return timeline, n_bytes, notes
 
 
-def _inspect_folder(folder: Path, fps: Fraction) -> Clip:
+def _count_frames(path: Path, limits: MediaLimits) -> int:
+    count = 0
+    for count, _ in enumerate(decode_all(path, limits.pixels), start=1):
+        limits.refuse_frames(count, path)
+    return count
+
+
+def _inspect_folder(folder: Path, fps: Fraction, limits: MediaLimits) -> ClipProbe:
     files = tuple(sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.name[0] != "."))
     if not files:
         raise NoVideoStreamError(f"The folder {folder} holds no pictures.", remedy=NO_VIDEO_REMEDY)
-    first = _first_frame(files[0])
+    first = _first_frame(files[0], limits)
     timeline = counted_timeline(len(files), Fraction(fps), n_keys=len(files))
-    alpha = color.has_alpha(first.format.name) and any(_any_transparency(file) for file in files)
+    alpha = color.has_alpha(first.format.name) and any(_any_transparency(file, limits) for file in files)
     n_bytes = sum(file.stat().st_size for file in files)
     info = VideoInfo(
         path=folder,
@@ -159,12 +178,12 @@ def _inspect_folder(folder: Path, fps: Fraction) -> Clip:
         color=_color_tags(first),
         has_alpha=alpha,
     )
-    return Clip(info, timeline, (first.width, first.height), files=files, notes=tuple(_format_notes(first)))
+    return ClipProbe(info, timeline, (first.width, first.height), files=files, notes=tuple(_format_notes(first)))
 
 
-def _any_transparency(path: Path) -> bool:
+def _any_transparency(path: Path, limits: MediaLimits) -> bool:
     """Whether any pixel of a picture or GIF is not opaque: an alpha plane that says nothing is no alpha."""
-    with closing(decode_all(path)) as frames:
+    with closing(decode_all(path, limits.pixels)) as frames:
         return any(color.alpha_of(frame).min() < 255 for frame in frames)
 
 

@@ -5,7 +5,7 @@ Built from the packets of the stream without decoding; 8 bytes per frame are all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -15,6 +15,7 @@ import numpy as np
 _STANDARD_RATES = [Fraction(n) for n in (24, 25, 30, 48, 50, 60)]
 _STANDARD_RATES += [Fraction(n * 1000, 1001) for n in (24, 30, 48, 60)]
 _ESTIMATE = Fraction(1, 10_000)  # relative error of a rate that a container has estimated; a tenth of 30 against 29.97
+_LARGEST = 2**62  # ticks that may be reckoned with in int64
 DEFAULT_RATE = Fraction(25)  # frames per second of pictures that have no time of their own
 
 
@@ -68,13 +69,19 @@ class Timeline:
 
 
 def timeline_from_packets(
-    packets: Sequence[tuple[int, int, bool]], time_base: Fraction, nominal_rates: Iterable[Fraction | None]
+    pts: np.ndarray,
+    durations: np.ndarray,
+    is_key: np.ndarray,
+    time_base: Fraction,
+    nominal_rates: Iterable[Fraction | None],
 ) -> Timeline:
-    """A timeline from (pts, duration, is key frame) of every packet, in any order, pts all different.
+    """A timeline from time stamp, duration (int64, ticks) and kind (bool) of every packet, in any order, stamps all
+    different and less than 2^62 ticks apart.
 
     ``nominal_rates`` are what the container claims; a claim is believed if it fits every time stamp.
     """
-    pts, durations, is_key = (np.array(column) for column in zip(*sorted(packets), strict=True))
+    order = np.argsort(pts)
+    pts, durations, is_key = pts[order], durations[order], is_key[order]
     keys = np.union1d(np.flatnonzero(is_key), [0])
     rates = [rate for rate in nominal_rates if rate]
     rate = constant_rate(pts, time_base, rates)
@@ -107,6 +114,8 @@ def constant_rate(pts: np.ndarray, time_base: Fraction, nominal_rates: Iterable[
     index = np.arange(len(pts))
     for rate in chain.from_iterable(map(_readings, nominal_rates)):
         interval = 1 / (rate * time_base)  # ticks
+        if interval.numerator * len(pts) > _LARGEST:  # no rate of a recording, on no clock of one
+            continue
         tolerance = min(1.0, float(interval) / 8)
         # Exact in float64 up to 2^53 ticks: the product is an integer, divided once.
         ideal = index * interval.numerator / interval.denominator

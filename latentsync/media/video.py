@@ -14,6 +14,7 @@ import numpy as np
 from latentsync.errors import VideoError
 from latentsync.media.color import Reading
 from latentsync.media.decoder import decode_all, decode_from
+from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.planes import frame_of
 from latentsync.media.probe import inspect_clip
 from latentsync.media.rotation import Upright
@@ -29,11 +30,12 @@ class VideoFile:
     """A video file, a picture, or a folder of pictures in the order of their names (``types.VideoSource``).
 
     ``info`` is what ``probe_video`` says; ``notes`` are remarks for the user, and grow when damage is met. ``fps`` is
-    the rate of pictures that have none (default 25). Raises as ``probe_video`` does.
+    the rate of images that have none (default 25). ``limits`` hold for every frame that is decoded. Raises as
+    ``probe_video`` does.
     """
 
-    def __init__(self, path: Path | str, fps: Fraction | None = None) -> None:
-        self._clip = inspect_clip(path, fps)
+    def __init__(self, path: Path | str, fps: Fraction | None = None, limits: MediaLimits = GENEROUS) -> None:
+        self._clip, self._limits = inspect_clip(path, fps, limits), limits
         self.info = self._clip.info
         self.notes: list[str] = list(self._clip.notes)
 
@@ -145,11 +147,12 @@ class VideoFile:
             stop = low
 
     def _decode(self, key: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        most = self._limits.pixels
         if self._clip.files:
             for index in range(key, len(self._clip.files)):
-                yield from ((index, frame) for frame in islice(decode_all(self._clip.files[index]), 1))
+                yield from ((index, frame) for frame in islice(decode_all(self._clip.files[index], most), 1))
         else:
-            yield from decode_from(self.info.path, self._clip.timeline, key, self._clip.reorder_depth)
+            yield from decode_from(self.info.path, self._clip.timeline, key, self._clip.reorder_depth, most)
 
     def _check_size(self, index: int, frame: av.VideoFrame) -> None:
         expected = self._clip.coded_size

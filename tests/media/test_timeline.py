@@ -24,17 +24,22 @@ RATES = [
 ]
 
 
-def packets_at(times: list[Fraction], time_base: Fraction, last: Fraction) -> list[tuple[int, int, bool]]:
+def columns(packets: list[tuple[int, int, bool]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    pts, durations, is_key = zip(*packets, strict=True)
+    return np.array(pts), np.array(durations), np.array(is_key)
+
+
+def packets_at(times: list[Fraction], time_base: Fraction, last: Fraction) -> tuple[np.ndarray, ...]:
     pts = [round(time / time_base) for time in times]
     durations = [b - a for a, b in zip(pts, pts[1:], strict=False)] + [round(last / time_base)]
-    return [(p, d, i % 5 == 0) for i, (p, d) in enumerate(zip(pts, durations, strict=True))]
+    return columns([(p, d, i % 5 == 0) for i, (p, d) in enumerate(zip(pts, durations, strict=True))])
 
 
 @settings(deadline=None)
 @given(st.sampled_from(RATES), st.sampled_from([1000, 12_800, 90_000, 1_000_000]), st.integers(2, 3000))
 def test_constant_rate_gives_exact_times_whatever_the_container_rounds_to(rate, ticks, n):
     times = [Fraction(7, 3) + i / rate for i in range(n)]
-    timeline = timeline_from_packets(packets_at(times, Fraction(1, ticks), 1 / rate), Fraction(1, ticks), [rate])
+    timeline = timeline_from_packets(*packets_at(times, Fraction(1, ticks), 1 / rate), Fraction(1, ticks), [rate])
     assert timeline.rate == rate == timeline.fps
     assert timeline.time(n - 1) == (n - 1) / rate
     assert timeline.duration == n / rate
@@ -43,7 +48,7 @@ def test_constant_rate_gives_exact_times_whatever_the_container_rounds_to(rate, 
 def test_dropped_frame_makes_the_rate_variable_and_keeps_the_gap():
     times = [Fraction(i, 25) for i in range(50) if i != 20]
     timeline = timeline_from_packets(
-        packets_at(times, Fraction(1, 25), Fraction(1, 25)), Fraction(1, 25), [Fraction(25)]
+        *packets_at(times, Fraction(1, 25), Fraction(1, 25)), Fraction(1, 25), [Fraction(25)]
     )
     assert timeline.rate is None
     assert timeline.time(20) == Fraction(21, 25)
@@ -63,7 +68,7 @@ def test_a_thirtieth_is_not_taken_for_2997_over_a_minute():
 
 def test_order_of_packets_does_not_matter_and_keys_follow_presentation():
     packets = [(0, 512, True), (1536, 512, False), (512, 512, False), (1024, 512, False), (2048, 512, True)]
-    timeline = timeline_from_packets(packets, Fraction(1, 12_800), [Fraction(25)])
+    timeline = timeline_from_packets(*columns(packets), Fraction(1, 12_800), [Fraction(25)])
     assert list(timeline.pts) == [0, 512, 1024, 1536, 2048]
     assert list(timeline.keys) == [0, 4]
     assert [timeline.key_before(i) for i in range(5)] == [0, 0, 0, 0, 4]
@@ -72,11 +77,11 @@ def test_order_of_packets_does_not_matter_and_keys_follow_presentation():
 @pytest.mark.parametrize(("pts", "index"), [(-9, 0), (0, 0), (255, 0), (257, 1), (512, 1), (9999, 3)])
 def test_index_at_takes_the_nearest_frame(pts, index):
     packets = [(512 * i, 512, i == 0) for i in range(4)]
-    assert timeline_from_packets(packets, Fraction(1, 12_800), []).index_at(pts) == index
+    assert timeline_from_packets(*columns(packets), Fraction(1, 12_800), []).index_at(pts) == index
 
 
 def test_single_frame_has_a_duration():
-    timeline = timeline_from_packets([(0, 0, True)], Fraction(1, 90_000), [])
+    timeline = timeline_from_packets(*columns([(0, 0, True)]), Fraction(1, 90_000), [])
     assert timeline.duration == Fraction(1, 25)
 
 
