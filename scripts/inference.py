@@ -116,6 +116,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     encoding.add_argument("--pix_fmt", help="FFmpeg's name of a pixel format (that of the source)")
 
+    limits = parser.add_argument_group("limits")
+    limits.add_argument("--max_hours", type=float, help="longest sound; 230 MB of memory an hour (4)")
+    limits.add_argument("--max_megapixels", type=float, help="largest frame of the video (67)")
+
     parser.add_argument("--dry-run", action="store_true", help="only check the files and say what the run will cost")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, only errors")
     return parser.parse_args(arguments)
@@ -127,6 +131,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
     from latentsync.inference.job.request import DubRequest
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.weights import WeightPaths
+    from latentsync.media.limits import GENEROUS
     from latentsync.media.writer import EncodingOptions
 
     weights, sampler = apply_preset(
@@ -136,6 +141,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         guidance_scale=arguments.guidance_scale,
         cache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else None,
     )
+    limits = GENEROUS.raised(arguments.max_hours, arguments.max_megapixels, by="--max_hours, --max_megapixels")
     return DubRequest(
         video=arguments.video_path,
         audio=arguments.audio_path,
@@ -159,6 +165,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         compiled=arguments.compile,
         overwrite=arguments.overwrite,
         report=arguments.report,
+        limits=limits,
     )
 
 

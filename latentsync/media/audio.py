@@ -49,9 +49,13 @@ def _blocks(path: Path, rate: int, limits: MediaLimits, held: bool) -> Iterator[
     with open_audio(path, limits) as (container, stream):
         for frame in decode_audio(container.demux(stream), stream, path, limits, held):
             try:
-                yield from [part.to_ndarray()[0] for part in resampler.resample(frame)]
-            except (ValueError, av.FFmpegError) as cause:  # the resampler's set-up is that of the first frame
-                raise AudioError(f"{path}: the format of the audio changes within the file.", remedy=_REPAIR) from cause
+                parts = resampler.resample(frame)
+            except ValueError as cause:  # the resampler's set-up is that of the first frame
+                raise AudioError(f"{path}: the format of the sound changes within the file.", remedy=_REPAIR) from cause
+            except av.FFmpegError as cause:
+                channels = frame.layout.nb_channels
+                raise AudioError(f"{path}: {channels} channels cannot be mixed down to one.", remedy=_REPAIR) from cause
+            yield from [part.to_ndarray()[0] for part in parts]
     yield from [part.to_ndarray()[0] for part in resampler.resample(None)]
 
 
@@ -109,7 +113,7 @@ def decode_audio(
                 continue
             for frame in (frame for frame in frames if frame.samples):
                 refuse_rate(frame.sample_rate, path)
-                start = expected if frame.pts is None else frame.pts * frame.time_base
+                start = expected if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
                 if damaged or start - expected > _LONGEST_JUMP:
                     raise _damage(path, decoded)
                 duration = Fraction(frame.samples, frame.sample_rate)

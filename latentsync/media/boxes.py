@@ -18,7 +18,7 @@ from typing import BinaryIO, NoReturn
 from latentsync.errors import AudioError, VideoError
 
 _UNKNOWN_LENGTH = 2**32 - 1  # in 'mvhd': the length is not stated
-_MOST_BOXES = 10**6  # of one file; a day in fragments of a second has 900,000
+_MOST_BOXES = 400_000  # of one file; 12 hours in fragments of a second have as many
 _MOST_SAMPLES = 2**23  # of one file, 36 bytes of FFmpeg's memory each; 24 hours of video and audio have 6 million
 _MOST_HEADER = 2**24  # bytes of a compressed header, unpacked
 _MOST_RUNS = 2**20  # of chunks with equally many samples, of a track

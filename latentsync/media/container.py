@@ -7,15 +7,19 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
 
-from latentsync.errors import AudioError, LatentSyncError, VideoError
+from latentsync.errors import AudioError, LatentSyncError, NoVideoStreamError, VideoError
 from latentsync.media.boxes import has_index, refuse_large_index
 from latentsync.media.formats import PROTOCOLS, READABLE
 
 IMAGE_SUFFIXES = frozenset({".png", ".apng", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
+NO_VIDEO_REMEDY = "Name a video, a picture or a folder of pictures."
 MOST_PIXELS = 2**26  # of a frame, where nobody says otherwise: twice 8K
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _HEAD_BYTES = 512  # enough to know a pointer file or a web page by
@@ -46,24 +50,47 @@ def open_input(
         "protocol_whitelist": PROTOCOLS,
         "max_pixels": str(with_padding(most_pixels)),
     }
-    # FFmpeg reads % in the name of an image as a pattern for numbers, so images come through a file without a name.
-    is_image = path.suffix.lower() in IMAGE_SUFFIXES
-    source = open(os.open(path, _READ), "rb") if is_image else file_url(path)
-    try:
+    with _source(path) as source:
         try:
             container = av.open(source, options=options)
         except (av.FFmpegError, ValueError) as cause:
             raise _explain(path, error, cause) from cause
         with container:
             yield container
-    finally:
-        if not isinstance(source, str):
-            source.close()
+
+
+@contextmanager
+def _source(path: Path) -> Iterator[str | BinaryIO]:
+    """What FFmpeg is to open. It reads % in the name of an image as a pattern for numbers, so images have no name."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        with os.fdopen(os.open(path, _READ), "rb") as file:
+            yield file
+    else:
+        yield file_url(path)
 
 
 def with_padding(pixels: int) -> int:
     """FFmpeg's ``max_pixels`` for frames of so many: it counts the padding of rows as well."""
     return pixels + pixels // 8
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The moving picture of a container, with all other streams switched off; cover art of a sound file is none.
+
+    Raises ``NoVideoStreamError`` if there is none, ``VideoError`` if FFmpeg has no decoder for it.
+    """
+    best = container.streams.best("video")
+    streams = ([best] if best is not None else []) + list(container.streams.video)
+    stream = next((s for s in streams if not s.disposition & Disposition.attached_pic), None)
+    if stream is None:
+        holds = "only sound" if container.streams.audio else "no pictures"
+        raise NoVideoStreamError(f"{path} holds {holds}.", remedy=NO_VIDEO_REMEDY)
+    if stream.codec_context is None:
+        raise VideoError(f"{path}: FFmpeg has no decoder for its video codec.", remedy="Convert it to H.264 first.")
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all
+    return stream
 
 
 def is_folder(path: Path) -> bool:

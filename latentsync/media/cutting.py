@@ -20,8 +20,7 @@ from av.video.stream import VideoStream
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import VideoError
 from latentsync.media.audio import audio_blocks
-from latentsync.media.container import file_url, open_input
-from latentsync.media.decoder import video_stream
+from latentsync.media.container import file_url, open_input, video_stream
 from latentsync.media.writer import output_error
 
 _INDEX_FIRST = {"movflags": "+faststart"}  # so that a browser can play the file while it loads
@@ -89,23 +88,26 @@ class AudioReader:
 
     def read(self, count: int) -> np.ndarray:
         """The next ``count`` samples, int16."""
-        parts, missing = [], count
-        while missing:
-            if not len(self._rest):
-                block = next(self._blocks, None)
-                if block is None:
-                    parts.append(np.zeros(missing, np.int16))
-                    break
-                self._rest = block
-            parts.append(self._rest[:missing])
-            self._rest = self._rest[missing:]
-            missing -= len(parts[-1])
-        return np.concatenate(parts) if parts else np.zeros(0, np.int16)
+        parts = list(self._taken(count))
+        missing = count - sum(len(part) for part in parts)
+        return np.concatenate([*parts, np.zeros(missing, np.int16)])
 
     def skip(self, count: int) -> None:
         """Pass over ``count`` samples."""
+        for _ in self._taken(count):
+            pass
+
+    def _taken(self, count: int) -> Iterator[np.ndarray]:
+        """The next samples, ``count`` or as many as there are."""
         while count > 0:
-            count -= len(self.read(min(count, AUDIO_RATE)))
+            if not len(self._rest):
+                block = next(self._blocks, None)
+                if block is None:
+                    return
+                self._rest = block
+            part, self._rest = self._rest[:count], self._rest[count:]
+            count -= len(part)
+            yield part
 
 
 class _Flac:

@@ -7,37 +7,18 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
-from latentsync.errors import NoVideoStreamError, VideoError
-from latentsync.media.container import MOST_PIXELS, open_input, with_padding
+from latentsync.errors import VideoError
+from latentsync.media import png
+from latentsync.media.container import open_input, video_stream, with_padding
+from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.threads import codec_threads
 from latentsync.media.timeline import Timeline
 
-NO_VIDEO_REMEDY = "Name a video, a picture or a folder of pictures."
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of these drop the alpha
 _UNSTATED = 3840 * 2160  # pixels that a frame may have if the file says less: some grow within a file (WebRTC)
 _VP8_SHOW_FRAME = 0x10  # bit of the first byte of a VP8 frame (RFC 6386, 9.1)
-
-
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The moving picture of a container, with all other streams switched off; cover art of a sound file is none.
-
-    Raises ``NoVideoStreamError`` if there is none, ``VideoError`` if FFmpeg has no decoder for it.
-    """
-    best = container.streams.best("video")
-    streams = ([best] if best is not None else []) + list(container.streams.video)
-    stream = next((s for s in streams if not s.disposition & Disposition.attached_pic), None)
-    if stream is None:
-        holds = "only sound" if container.streams.audio else "no pictures"
-        raise NoVideoStreamError(f"{path} holds {holds}.", remedy=NO_VIDEO_REMEDY)
-    if stream.codec_context is None:
-        raise VideoError(f"{path}: FFmpeg has no decoder for its video codec.", remedy="Convert it to H.264 first.")
-    for other in container.streams:
-        if other is not stream:
-            other.discard = Discard.all
-    return stream
 
 
 def is_shown(packet: av.Packet, codec: str) -> bool:
@@ -47,25 +28,25 @@ def is_shown(packet: av.Packet, codec: str) -> bool:
     return codec != "vp8" or bool(memoryview(packet)[0] & _VP8_SHOW_FRAME)
 
 
-def decode_all(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[av.VideoFrame]:
+def decode_all(path: Path, limits: MediaLimits = GENEROUS) -> Iterator[av.VideoFrame]:
     """Every frame that FFmpeg can make of a file, from its start.
 
-    Raises ``VideoError`` at a frame of more than ``most_pixels``, or one that is larger than 4K and than the file says
-    that its frames are: no more than that is ever decoded.
+    Raises ``VideoError`` at a frame that is larger than ``limits`` allow, or larger than 4K and than the file says that
+    its frames are: no more than that is ever decoded.
     """
-    with open_input(path, VideoError, most_pixels=most_pixels) as container:
-        yield from _decoded(container, video_stream(container, path), path, most_pixels)
+    with open_input(path, VideoError, most_pixels=limits.pixels) as container:
+        yield from _decoded(container, video_stream(container, path), path, limits)
 
 
 def decode_from(
-    path: Path, timeline: Timeline, key: int, reorder_depth: int, most_pixels: int = MOST_PIXELS
+    path: Path, timeline: Timeline, key: int, reorder_depth: int, limits: MediaLimits = GENEROUS
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """(index, frame) from about key frame ``key`` on, as far as FFmpeg can decode.
 
     What comes first may lie before ``key``, or after it if the container seeks badly; frames that depend on missing
     ones are left out by the decoder. Indices rise. Raises as ``decode_all``.
     """
-    with open_input(path, VideoError, most_pixels=most_pixels) as container:
+    with open_input(path, VideoError, most_pixels=limits.pixels) as container:
         stream = video_stream(container, path)
         if key > 0:
             try:
@@ -74,17 +55,19 @@ def decode_from(
                 return
             stream.codec_context.reorder_depth = reorder_depth  # forgotten on seeking; without it B frames get lost
         last = -1
-        for frame in _decoded(container, stream, path, most_pixels):
+        for frame in _decoded(container, stream, path, limits):
             index = timeline.index_at(frame.pts) if timeline.by_time and frame.pts is not None else last + 1
             if index > last:
                 yield index, frame
                 last = index
 
 
-def _decoded(container: InputContainer, stream: VideoStream, path: Path, most_pixels: int) -> Iterator[av.VideoFrame]:
+def _decoded(
+    container: InputContainer, stream: VideoStream, path: Path, limits: MediaLimits
+) -> Iterator[av.VideoFrame]:
     """Frames as far as they can be read and decoded; who numbers them sees what is missing."""
     stated = stream.codec_context.width * stream.codec_context.height
-    most = min(most_pixels, max(stated, _UNSTATED))
+    most = min(limits.pixels, max(stated, _UNSTATED))
     decoder = _decoder_for(stream)
     decoder.options = {"max_pixels": str(with_padding(most))}
     packets = container.demux(stream)
@@ -95,15 +78,17 @@ def _decoded(container: InputContainer, stream: VideoStream, path: Path, most_pi
             return
         if packet is None:
             return
+        if stream.codec_context.name in png.CODECS and packet.size:
+            packet = png.without_comments(packet)
         try:
             frames = decoder.decode(packet if packet.size else None)
         except av.FFmpegError as error:
             if _is_too_large(error, decoder, most):
-                raise _too_large(path, most) from error
+                raise _too_large(path, most, limits) from error
             continue
         for frame in frames:
             if frame.width * frame.height > most:
-                raise _too_large(path, most)
+                raise _too_large(path, most, limits)
             yield frame
 
 
@@ -113,9 +98,11 @@ def _is_too_large(error: av.FFmpegError, decoder: av.VideoCodecContext, most: in
     return isinstance(error, OverflowError) or not 0 < decoder.width * decoder.height <= with_padding(most)
 
 
-def _too_large(path: Path, most: int) -> VideoError:
+def _too_large(path: Path, most: int, limits: MediaLimits) -> VideoError:
+    if most == limits.pixels:
+        return limits.size_error(path, "has a frame of no size, or of one far too large")
     return VideoError(
-        f"{path} has a frame of more than {most / 1e6:.1f} megapixels, which is not decoded.",
+        f"{path} has a frame of more than {most / 1e6:.1f} megapixels, and states a smaller size.",
         remedy="Convert it again, at one size.",
     )
 

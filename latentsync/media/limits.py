@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,10 +13,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from latentsync.errors import AudioError, LatentSyncError, VideoError
+from latentsync.errors import AudioError, ConfigError, LatentSyncError, VideoError
 from latentsync.media.boxes import seconds_in_header
-from latentsync.media.container import MOST_PIXELS, open_input, refuse_unreadable
-from latentsync.media.decoder import video_stream
+from latentsync.media.container import MOST_PIXELS, open_input, refuse_unreadable, video_stream
 from latentsync.media.formats import COMMON_AUDIO, COMMON_VIDEO, READABLE
 from latentsync.media.trial import refuse_costly
 
@@ -31,10 +30,12 @@ _SAMPLE_RATES = range(1000, 768_001)  # Hz: beyond them a second is no measure o
 class MediaLimits:
     """``bytes`` of each file, ``seconds`` of each, and of a video ``pixels`` of a frame and frames per second.
 
-    ``held_seconds``: of audio that is held in memory as a whole, 230 MB an hour; None: as ``seconds``. ``any_format``:
-    whether all that FFmpeg reads is taken, not only common kinds of files. ``raised_by`` says in remedies how a user
-    who may raises these limits. They hold where files are decoded; ``check_video`` and ``check_audio`` are for files of
-    strangers, before anything else is done with them.
+    ``held_seconds``: of audio that is held in memory as a whole, 230 MB an hour; None: as ``seconds``. ``own_files``:
+    not of strangers, so that all kinds that FFmpeg reads are taken and a dub does not look at them beforehand.
+    ``raised_by``: the settings that raise these limits, for remedies.
+
+    The limits hold where files are decoded. ``check_video`` and ``check_audio`` are for files of strangers, before
+    anything else is done with them.
     """
 
     bytes: int = 500 * 10**6
@@ -42,7 +43,7 @@ class MediaLimits:
     pixels: int = 3840 * 2160
     fps: int = 120
     held_seconds: int | None = None
-    any_format: bool = False
+    own_files: bool = False
     raised_by: str = ""
 
     @property
@@ -53,12 +54,24 @@ class MediaLimits:
     @property
     def video_formats(self) -> str:
         """FFmpeg's names of the containers that are taken."""
-        return READABLE if self.any_format else COMMON_VIDEO
+        return READABLE if self.own_files else COMMON_VIDEO
 
     @property
     def audio_formats(self) -> str:
         """FFmpeg's names of the containers that audio is taken from."""
-        return READABLE if self.any_format else COMMON_AUDIO
+        return READABLE if self.own_files else COMMON_AUDIO
+
+    def raised(self, hours: float | None, megapixels: float | None, by: str) -> MediaLimits:
+        """These limits with others for what is held in memory, where they are given; ``by``: the names of the settings.
+
+        Raises ``ConfigError`` for a limit that is not positive.
+        """
+        for value in (hours, megapixels):
+            if value is not None and value <= 0:
+                raise ConfigError(f"A limit of {value:g} takes nothing.", remedy=f"Give a larger number ({by}).")
+        held = self.held_seconds if hours is None else round(hours * 3600)
+        pixels = self.pixels if megapixels is None else round(megapixels * 1e6)
+        return replace(self, seconds=max(self.seconds, held or 0), held_seconds=held, pixels=pixels, raised_by=by)
 
     def describe(self) -> str:
         """For people, before they choose a file."""
@@ -92,13 +105,17 @@ class MediaLimits:
                 self._measure(container, stream, path, AudioError)
 
     def refuse_size(self, width: int, height: int, path: Path) -> None:
-        """Raise ``VideoError`` for a frame of no size, or of too large a one."""
+        """Raise ``VideoError`` for frames of no size, or of too large a one."""
         if not 0 < width * height <= self.pixels:
             size = f"is {width} x {height} pixels" if width else "has pictures of no size, or of one far too large"
-            raise VideoError(
-                f"{path} {size}; up to {self.pixels / 1e6:.1f} megapixels are taken.",
-                remedy=self._remedy("Export it smaller"),
-            )
+            raise self.size_error(path, size)
+
+    def size_error(self, path: Path, what: str) -> VideoError:
+        """The error for frames that are too large; ``what`` the file is or has."""
+        return VideoError(
+            f"{path} {what}; up to {self.pixels / 1e6:.1f} megapixels are taken.",
+            remedy=self._remedy("Export it smaller"),
+        )
 
     def refuse_long(
         self, seconds: float | Fraction, path: Path, error: type[LatentSyncError], held: bool = False
@@ -166,11 +183,11 @@ class MediaLimits:
         return max(stated, seconds), packets
 
     def _remedy(self, what: str) -> str:
-        return f"{what}, or raise {self.raised_by}." if self.raised_by else f"{what}."
+        return f"{what}, or raise the limit ({self.raised_by})." if self.raised_by else f"{what}."
 
 
 # For files of one's own, and for the many that are made into training data: any kind, and a day of it.
-GENEROUS = MediaLimits(10**15, _DAY, MOST_PIXELS, fps=1000, held_seconds=4 * 3600, any_format=True)
+GENEROUS = MediaLimits(10**15, _DAY, MOST_PIXELS, fps=1000, held_seconds=4 * 3600, own_files=True)
 
 
 def _length(seconds: int) -> str:

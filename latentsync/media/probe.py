@@ -15,10 +15,10 @@ from av.sidedata.sidedata import Type as SideDataType
 from latentsync.errors import NoVideoStreamError, VideoError
 from latentsync.media import color
 from latentsync.media.audio import open_audio
-from latentsync.media.container import IMAGE_SUFFIXES, is_folder, open_input
-from latentsync.media.decoder import NO_VIDEO_REMEDY, decode_all, is_shown, video_stream
+from latentsync.media.container import IMAGE_SUFFIXES, NO_VIDEO_REMEDY, is_folder, open_input, video_stream
+from latentsync.media.decoder import decode_all, is_shown
 from latentsync.media.limits import GENEROUS, MediaLimits
-from latentsync.media.rotation import Orientation
+from latentsync.media.rotation import Orientation, rotation_matrix
 from latentsync.media.timeline import DEFAULT_RATE, Timeline, counted_timeline, timeline_from_packets
 from latentsync.types import AudioStreamInfo, ColorTags, VideoInfo
 
@@ -104,7 +104,7 @@ def inspect_clip(path: Path | str, fps: Fraction | None = None, limits: MediaLim
 
 
 def _first_frame(path: Path, limits: MediaLimits) -> av.VideoFrame:
-    with closing(decode_all(path, limits.pixels)) as frames:
+    with closing(decode_all(path, limits)) as frames:
         frame = next(frames, None)
     if frame is None:
         raise VideoError(f"{path}: no frame of it can be decoded.", remedy="Check that it plays in a video player.")
@@ -152,7 +152,7 @@ def _read_timeline(path: Path, header_frames: int, limits: MediaLimits) -> tuple
 
 def _count_frames(path: Path, limits: MediaLimits) -> int:
     count = 0
-    for count, _ in enumerate(decode_all(path, limits.pixels), start=1):
+    for count, _ in enumerate(decode_all(path, limits), start=1):
         limits.refuse_frames(count, path)
     return count
 
@@ -183,19 +183,27 @@ def _inspect_folder(folder: Path, fps: Fraction, limits: MediaLimits) -> ClipPro
 
 def _any_transparency(path: Path, limits: MediaLimits) -> bool:
     """Whether any pixel of a picture or GIF is not opaque: an alpha plane that says nothing is no alpha."""
-    with closing(decode_all(path, limits.pixels)) as frames:
+    with closing(decode_all(path, limits)) as frames:
         return any(color.alpha_of(frame).min() < 255 for frame in frames)
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[Orientation, int, list[str]]:
-    side_data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
-    if side_data is None:
+    matrix, angle = _display_matrix(frame), -frame.rotation % 360
+    if matrix is None:
         return Orientation(), 0, []
-    orientation = Orientation.from_display_matrix(np.frombuffer(side_data, np.int32))
-    angle = -frame.rotation % 360
+    orientation = Orientation.from_display_matrix(matrix)
     if orientation is None:
         return Orientation(), 0, [f"a rotation by {angle} degrees is ignored: only quarter turns are applied"]
     return orientation, angle, []
+
+
+def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
+    """(9,) int32, how the frame has to be turned; None for one that says nothing of it."""
+    try:
+        side_data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    except ValueError:  # a frame with EXIF data, which PyAV has no name for: the angle alone is to be had
+        return None if frame.rotation == 0 else rotation_matrix(frame.rotation)
+    return None if side_data is None else np.frombuffer(side_data, np.int32)
 
 
 def _format_notes(frame: av.VideoFrame) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -34,6 +35,12 @@ class Orientation:
         """FFmpeg filters (name, arguments) that turn pictures so."""
         chosen = [("transpose", "cclock_flip")] if self.transpose else []
         return chosen + [(name, None) for name, wanted in (("hflip", self.flip_x), ("vflip", self.flip_y)) if wanted]
+
+
+def rotation_matrix(angle: float) -> np.ndarray:
+    """(9,) int32: FFmpeg's display matrix for frames that are to be turned by ``angle`` degrees counterclockwise."""
+    sine, cosine = (round(2**16 * f(math.radians(angle))) for f in (math.sin, math.cos))
+    return np.array([cosine, -sine, 0, sine, cosine, 0, 0, 0, 2**30], np.int32)
 
 
 class Upright:

@@ -38,7 +38,7 @@ def refuse_costly(
     except subprocess.TimeoutExpired as cause:
         raise error(f"{path} takes more than {_PATIENCE} s to open.", remedy="Convert it, without tags.") from cause
     if done.returncode == _TOO_LARGE:
-        raise error(f"{path} takes more than {MEMORY >> 20} MB of memory to open.", remedy="Convert it, without tags.")
+        raise error(f"{path} asks for more memory than opening a file takes.", remedy="Convert it, without tags.")
     if done.returncode != 0:  # ended by the system: out of time, or a fault of FFmpeg's
         raise error(f"{path} cannot be opened: FFmpeg fails on it.", remedy="Convert it, without tags.")
 

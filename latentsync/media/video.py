@@ -147,12 +147,12 @@ class VideoFile:
             stop = low
 
     def _decode(self, key: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        most = self._limits.pixels
         if self._clip.files:
             for index in range(key, len(self._clip.files)):
-                yield from ((index, frame) for frame in islice(decode_all(self._clip.files[index], most), 1))
+                yield from ((index, frame) for frame in islice(decode_all(self._clip.files[index], self._limits), 1))
         else:
-            yield from decode_from(self.info.path, self._clip.timeline, key, self._clip.reorder_depth, most)
+            clip = self._clip
+            yield from decode_from(self.info.path, clip.timeline, key, clip.reorder_depth, self._limits)
 
     def _check_size(self, index: int, frame: av.VideoFrame) -> None:
         expected = self._clip.coded_size

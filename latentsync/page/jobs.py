@@ -197,7 +197,7 @@ class JobQueue:
     def _audio_seconds(self, audio: Path, control: RunControl) -> Fraction:
         self.limits.check_audio(audio)
         samples = 0
-        for block in audio_blocks(audio):
+        for block in audio_blocks(audio, limits=self.limits):
             control.check()
             samples += len(block)
         return Fraction(samples, AUDIO_RATE)

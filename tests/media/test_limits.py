@@ -11,7 +11,7 @@ import pytest
 
 from latentsync.errors import AudioError, NoVideoStreamError, VideoError
 from latentsync.media.limits import MediaLimits
-from tests.media.hostile import concatenation, gif_bomb, huge_frames, huge_png, playlist, ten_hours, web_page
+from tests.media.hostile.uploads import concatenation, gif_bomb, huge_frames, huge_png, playlist, ten_hours, web_page
 from tests.media.synthetic import tone, write_clip, write_wav
 from tests.memory import peak_megabytes
 

@@ -15,7 +15,7 @@ from latentsync.inference.options import PRESETS
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
-from tests.media.hostile import gif_bomb, huge_frames, huge_png, playlist, ten_hours, web_page
+from tests.media.hostile.uploads import gif_bomb, huge_frames, huge_png, playlist, ten_hours, web_page
 from tests.media.synthetic import tone, write_clip, write_wav
 from tests.page.stage import SECOND_CHECKPOINT, STEPS, StageNetworks, green_people, stage, wait_until
 

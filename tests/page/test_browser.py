@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from latentsync.media.video import VideoFile
-from tests.media.hostile import web_page
+from tests.media.hostile.uploads import web_page
 from tests.media.synthetic import tone, write_clip, write_wav
 from tests.page.stage import STEPS, StageNetworks, green_people, wait_until
 

@@ -11,7 +11,7 @@ from latentsync.page.fair_queue import RepeatedError, Visitor, Waiting
 from latentsync.page.jobs import JobRequest, JobResult
 from latentsync.page.storage import Storage, StorageLimits
 from latentsync.page.visitors import VisitorFolders
-from tests.media.hostile import web_page
+from tests.media.hostile.uploads import web_page
 from tests.page.stage import StageNetworks, wait_until
 
 ANN, BEN, CY = (Visitor(name, f"{name}'s page") for name in ("Ann", "Ben", "Cy"))

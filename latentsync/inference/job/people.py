@@ -17,7 +17,7 @@ from latentsync.inference.job.networks import Networks
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.weights import WeightPaths
-from latentsync.media.limits import MediaLimits
+from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.types import Frame
 
@@ -67,7 +67,7 @@ def find_people(
     weights: WeightPaths,
     detector: str = "auto",
     device: torch.device | str = "auto",
-    limits: MediaLimits | None = None,
+    limits: MediaLimits = GENEROUS,
     networks: Networks | None = None,
 ) -> list[Person]:
     """The people in a few frames spread over the video, from left to right; an empty list if there is nobody.
@@ -76,9 +76,9 @@ def find_people(
     detections are kept for the dub. Raises ``VideoError``, ``ConfigError``, ``DeviceError`` and the ``WeightsError``
     family.
     """
-    if limits is not None:
+    if not limits.own_files:
         limits.check_video(path)
-    video = VideoFile(path)
+    video = VideoFile(path, limits=limits)
     from latentsync.inference.device import choose_device  # torch: seconds to import
 
     place = choose_device(device) if isinstance(device, str) else device

@@ -26,6 +26,7 @@ from latentsync.inference.record import StageClock
 from latentsync.inference.timeline import expected_frames
 from latentsync.inference.weights import ModelSettings, model_settings
 from latentsync.media.audio import read_audio
+from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
 from latentsync.types import VideoInfo
@@ -84,11 +85,11 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     refuse_unwritable(request.output, (request.video, request.audio), request.overwrite)
     if request.report is not None:
         _require_place_for_report(request.report, request)
-    if request.limits is not None:
+    if not request.limits.own_files:
         request.limits.check_video(request.video)
         request.limits.check_audio(request.audio)
-    video = VideoFile(request.video)
-    waveform, notes = read_speech(request.audio)
+    video = VideoFile(request.video, limits=request.limits)
+    waveform, notes = read_speech(request.audio, request.limits)
     weights = request.weights.check()
     settings = model_settings(request.weights.unet, request.unet_config)
     plan = check_encoder(request.encoding, video.info, request.output.suffix)
@@ -169,13 +170,13 @@ def _frames_to_do(video: VideoFile, duration: Fraction, options: SyncOptions) ->
     return len(excerpt_frames(video, duration, options.length, options.excerpt))
 
 
-def read_speech(path: Path) -> tuple[np.ndarray, list[str]]:
+def read_speech(path: Path, limits: MediaLimits = GENEROUS) -> tuple[np.ndarray, list[str]]:
     """The audio of a file, (n,) float32 at 16 kHz, and notes for the user.
 
     Raises ``AudioError`` or ``NoAudioStreamError`` for audio that cannot be read, is shorter than a frame, or is not
     finite.
     """
-    waveform = read_audio(path)
+    waveform = read_audio(path, limits=limits)
     if len(waveform) < AUDIO_RATE // 25:
         raise NoAudioStreamError(
             f"{path}: its audio lasts {len(waveform) / AUDIO_RATE:.3f} s, less than a frame.",

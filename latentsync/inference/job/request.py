@@ -9,7 +9,7 @@ from pathlib import Path
 from latentsync.errors import ConfigError
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.weights import WeightPaths
-from latentsync.media.limits import MediaLimits
+from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.writer import EncodingOptions
 
 AUTO_BATCH = {"cpu": 1, "mps": 1}  # windows per batch
@@ -21,7 +21,7 @@ AUTO_BATCH_BUILTIN = 4  # of the small models on a CPU, at most: one for each co
 class DubRequest:
     """``batch`` is a number or 'auto'; ``detector`` a name of ``face.detector`` or the path of a file of faces.
 
-    ``limits``: what the files of a stranger must keep to. ``compiled``: see ``latentsync.runtime.compilation``.
+    ``limits``: what the files must keep to. ``compiled``: see ``latentsync.runtime.compilation``.
     """
 
     video: Path
@@ -38,7 +38,7 @@ class DubRequest:
     compiled: bool = False
     overwrite: bool = False
     report: Path | None = None
-    limits: MediaLimits | None = None
+    limits: MediaLimits = GENEROUS
 
     def batch_for(self, device_type: str) -> int:
         """Windows per batch. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""
