@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from latentsync.media.video import VideoFile
 from tests.media.hostile.uploads import web_page
 from tests.media.synthetic import tone, write_clip, write_wav
+from tests.page.browser import TIMEOUT, chromium
 from tests.page.stage import STEPS, StageNetworks, green_people, wait_until
-
-TIMEOUT = 120_000  # ms; the machine may be busy
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 expect.set_options(timeout=TIMEOUT)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        say = pytest.fail if os.environ.get("LATENTSYNC_BROWSER_REQUIRED") else pytest.skip
-        say("no Chromium here: on Debian or Ubuntu, apt-get install chromium")
-    with sync_playwright() as playwright:
-        # Containers forbid the sandbox; the only page that is opened is our own.
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"], timeout=TIMEOUT)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
