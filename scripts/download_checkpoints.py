@@ -69,9 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
         import_files(arguments.source, arguments.dir, arguments.variant)
         return
     if arguments.list or arguments.verify:
-        standings = [look_up(known, arguments.dir, verify=arguments.verify) for known in of_release(release)]
-        print(table(standings))
-        if any(each.state is State.CORRUPT for each in standings):
+        statuses = [look_up(known, arguments.dir, verify=arguments.verify) for known in of_release(release)]
+        print(table(statuses))
+        if any(each.state is State.CORRUPT for each in statuses):
             raise WeightsCorruptError("Some files are broken.", remedy="Run this again without --list to replace them.")
         return
     wanted = files_for(release, tuple(arguments.purposes or ["inference"]))

@@ -1,7 +1,7 @@
 """The deterministic weight rule, and access to the numbers recorded from the published code under it.
 
 The rule fills every tensor of a state dict from its name alone, so two implementations with the same names and shapes
-hold the same network without exchanging a file (``tests/data/golden/README.md``).
+hold the same network without exchanging a file. The recorded numbers are in ``tests/data/golden``.
 """
 
 from __future__ import annotations

@@ -162,7 +162,8 @@ def test_no_shell_strings_and_no_unsafe_loading():
 
 
 @pytest.mark.parametrize(
-    "module", ["types", "errors", "constants", "config", "stream", "inference", "checkpoint", "face"]
+    "module",
+    ["types", "errors", "constants", "config", "stream", "atomic", "levels", "recipe", "inference", "checkpoint", "face"],
 )
 def test_light_modules_load_no_framework(module):
     code = (

@@ -16,7 +16,7 @@ from latentsync.checkpoint.card import write_sidecar
 from latentsync.checkpoint.files import inspect_file, sha256_file
 from latentsync.checkpoint.inventory import (
     JSON_ONLY,
-    Standing,
+    FileStatus,
     State,
     describe,
     look_up,
@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PlannedFetch:
     """One file to fetch, and where from."""
 
     known: KnownFile
@@ -53,13 +53,13 @@ def download(wanted: Sequence[KnownFile], folder: Path, revisions: Mapping[str, 
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder, say):
-        orders = list(_plan(wanted, folder, revisions, say))
-        if not orders:
+        fetches = list(_plan(wanted, folder, revisions, say))
+        if not fetches:
             say(f"Nothing to fetch: {folder} has everything that was asked for.")
             return
-        _announce(orders, folder, say)
-        for order in orders:
-            _carry_out(order, say)
+        _announce(fetches, folder, say)
+        for planned in fetches:
+            _fetch_file(planned, say)
 
 
 @contextmanager
@@ -77,34 +77,34 @@ def _alone_in(folder: Path, say: Say) -> Iterator[None]:
         lock.release()
 
 
-def _plan(wanted: Sequence[KnownFile], folder: Path, revisions: Mapping[str, str], say: Say) -> Iterator[Order]:
+def _plan(wanted: Sequence[KnownFile], folder: Path, revisions: Mapping[str, str], say: Say) -> Iterator[PlannedFetch]:
     """What has to be fetched, after every server concerned has been asked."""
     for known in wanted:
-        standing = look_up(known, folder)
-        if standing.state is State.OTHER:
-            raise _in_the_way(standing.path, standing.note, known)
-        if standing.state is State.CORRUPT:
-            say(f"{standing.note} It will be replaced; the broken file is kept beside it.")
-        stated = standing.card is not None and standing.card.release is not None
-        unsure = standing.state is State.PRESENT and known.release is not None and not stated
-        if standing.state is State.PRESENT and not unsure:
+        status = look_up(known, folder)
+        if status.state is State.OTHER:
+            raise _in_the_way(status.path, status.note, known)
+        if status.state is State.CORRUPT:
+            say(f"{status.note} It will be replaced; the broken file is kept beside it.")
+        stated = status.card is not None and status.card.release is not None
+        unsure = status.state is State.PRESENT and known.release is not None and not stated
+        if status.state is State.PRESENT and not unsure:
             continue
         if not known.sources:
             say(f"{known.target} cannot be fetched: {known.use}. Bring it in with --import.")
             continue
         if unsure:
-            _identify(standing, revisions, say)
+            _identify(status, revisions, say)
         else:
-            yield _order(known, standing.path, revisions)
+            yield _first_source(known, status.path, revisions)
 
 
-def _order(known: KnownFile, path: Path, revisions: Mapping[str, str]) -> Order:
+def _first_source(known: KnownFile, path: Path, revisions: Mapping[str, str]) -> PlannedFetch:
     """The first source that answers."""
     failures: list[DownloadError] = []
     for source in known.sources:
         revision = revisions.get(source.repository, "main") if isinstance(source, HubFile) else "main"
         try:
-            return Order(known, path, source, locate(source, revision))
+            return PlannedFetch(known, path, source, locate(source, revision))
         except DownloadError as error:
             failures.append(error)
     raise DownloadError(
@@ -113,31 +113,32 @@ def _order(known: KnownFile, path: Path, revisions: Mapping[str, str]) -> Order:
     ) from failures[0]
 
 
-def _identify(standing: Standing, revisions: Mapping[str, str], say: Say) -> None:
+def _identify(status: FileStatus, revisions: Mapping[str, str], say: Say) -> None:
     """Give a file of unknown release a card, if it is the very file that the hub has for the release asked for."""
     try:
-        order = _order(standing.known, standing.path, revisions)
+        planned = _first_source(status.known, status.path, revisions)
     except DownloadError as error:
-        say(f"{standing.path} is kept; which release it belongs to cannot be told now. {error.message}")
+        say(f"{status.path} is kept; which release it belongs to cannot be told now. {error.message}")
         return
-    if order.remote.sha256 is None:
-        say(f"{standing.path} is kept; which release it belongs to cannot be told, the server states no checksum.")
+    if planned.remote.sha256 is None:
+        say(f"{status.path} is kept; which release it belongs to cannot be told, the server states no checksum.")
         return
-    say(f"Comparing {standing.path} with the published file ...")
-    if sha256_file(standing.path) != order.remote.sha256:
-        raise _in_the_way(standing.path, "is another file", standing.known)
-    _write_card(order, order.remote.sha256)
+    say(f"Comparing {status.path} with the published file ...")
+    if sha256_file(status.path) != planned.remote.sha256:
+        raise _in_the_way(status.path, "is another file", status.known)
+    _write_card(planned, planned.remote.sha256)
 
 
-def _announce(orders: Sequence[Order], folder: Path, say: Say) -> None:
+def _announce(fetches: Sequence[PlannedFetch], folder: Path, say: Say) -> None:
     """Say what will be fetched, and refuse if the disk cannot take it."""
-    for order in orders:
-        say(f"  {order.known.target}  {size_text(order.remote.size)}  from {address(order.source, order.remote)}")
-    total = sum(order.remote.size or 0 for order in orders)
-    done = sum(partial.stat().st_size for partial in map(_partial, orders) if partial.exists())
-    unstated = sum(order.remote.size is None for order in orders)
+    for planned in fetches:
+        source = address(planned.source, planned.remote)
+        say(f"  {planned.known.target}  {size_text(planned.remote.size)}  from {source}")
+    total = sum(planned.remote.size or 0 for planned in fetches)
+    done = sum(partial.stat().st_size for partial in map(_partial, fetches) if partial.exists())
+    unstated = sum(planned.remote.size is None for planned in fetches)
     say(
-        f"{len(orders)} files, {size_text(total)} in all"
+        f"{len(fetches)} files, {size_text(total)} in all"
         + (f", {unstated} of unstated size" if unstated else "")
         + (f"; {size_text(done)} of it have already arrived" if done else "")
     )
@@ -149,11 +150,11 @@ def _announce(orders: Sequence[Order], folder: Path, say: Say) -> None:
         )
 
 
-def _carry_out(order: Order, say: Say) -> None:
-    partial = _partial(order)
+def _fetch_file(planned: PlannedFetch, say: Say) -> None:
+    partial = _partial(planned)
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
-        fetch(order.remote, partial, order.known.target)
+        fetch(planned.remote, partial, planned.known.target)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -161,47 +162,48 @@ def _carry_out(order: Order, say: Say) -> None:
             f"The disk is full: {partial} has {size_text(partial.stat().st_size)}.",
             remedy="Make room and start again; it goes on where it stopped.",
         ) from error
-    digest = _check(order, partial)
-    if order.path.exists():
-        set_aside(order.path)
-    partial.replace(order.path)
-    for stale in order.path.parent.glob(f".*.part.{order.path.name}"):
+    digest = _check(planned, partial)
+    if planned.path.exists():
+        set_aside(planned.path)
+    partial.replace(planned.path)
+    for stale in planned.path.parent.glob(f".*.part.{planned.path.name}"):
         stale.unlink()
-    _write_card(order, digest)
-    say(f"{order.path} is complete, SHA-256 {digest}.")
+    _write_card(planned, digest)
+    say(f"{planned.path} is complete, SHA-256 {digest}.")
 
 
-def _check(order: Order, partial: Path) -> str:
+def _check(planned: PlannedFetch, partial: Path) -> str:
     """The checksum of what arrived; raises ``DownloadError``, and discards it, if it is not the file that was meant."""
     digest = sha256_file(partial)
     try:
-        inspect_file(partial, accept=JSON_ONLY if order.path.suffix == ".json" else None)
-        require_content(partial, order.known, digest)
-        if order.remote.sha256 not in (None, digest):
-            raise DownloadError(f"Its SHA-256 is {digest} instead of {order.remote.sha256}.")
+        inspect_file(partial, accept=JSON_ONLY if planned.path.suffix == ".json" else None)
+        require_content(partial, planned.known, digest)
+        if planned.remote.sha256 not in (None, digest):
+            raise DownloadError(f"Its SHA-256 is {digest} instead of {planned.remote.sha256}.")
     except WeightsError as error:
         partial.unlink()
         raise DownloadError(
-            f"{address(order.source, order.remote)} gave something else than {order.known.target}: {error.message}",
+            f"{address(planned.source, planned.remote)} gave something else than {planned.known.target}: "
+            f"{error.message}",
             remedy="Start again; if it happens twice, take another mirror (HF_ENDPOINT) or copy the file by hand and "
             "use --import.",
         ) from error
     return digest
 
 
-def _write_card(order: Order, digest: str) -> None:
-    source = address(order.source, order.remote)
-    card = describe(order.path, order.known, sha256=digest, source=source, release=order.known.release)
+def _write_card(planned: PlannedFetch, digest: str) -> None:
+    source = address(planned.source, planned.remote)
+    card = describe(planned.path, planned.known, sha256=digest, source=source, release=planned.known.release)
     if card is not None:
-        write_sidecar(order.path, card)
+        write_sidecar(planned.path, card)
 
 
-def _partial(order: Order) -> Path:
+def _partial(planned: PlannedFetch) -> Path:
     """Where the bytes gather; the name changes with the content that is expected, so two contents never mix."""
-    remote = order.remote
-    content = remote.sha256 or f"{address(order.source, remote)} {remote.size} {remote.etag}"
+    remote = planned.remote
+    content = remote.sha256 or f"{address(planned.source, remote)} {remote.size} {remote.etag}"
     mark = sha256(content.encode()).hexdigest()[:12]
-    return order.path.with_name(f".{mark}.part.{order.path.name}")  # the suffix tells what to expect inside
+    return planned.path.with_name(f".{mark}.part.{planned.path.name}")  # the suffix tells what to expect inside
 
 
 def _in_the_way(path: Path, what: str, known: KnownFile) -> WeightsMismatchError:

@@ -37,7 +37,7 @@ def import_files(source: Path, folder: Path, release: Release | None, say: Say =
     """
     if not source.exists():
         raise WeightsMissingError(f"There is no {source}.", remedy="Name the file or folder that was copied here.")
-    known_files = _that_may_be_meant(release)
+    known_files = _possible_files(release)
     found: dict[str, tuple[KnownFile, Path]] = {}
     for path in _candidates(source):
         known = _by_name(path, known_files) or (_by_content(path, known_files) if path == source else None)
@@ -57,7 +57,7 @@ def import_files(source: Path, folder: Path, release: Release | None, say: Say =
     return [_import_file(known, path, folder, release, say) for known, path in found.values()]
 
 
-def _that_may_be_meant(release: Release | None) -> list[KnownFile]:
+def _possible_files(release: Release | None) -> list[KnownFile]:
     """The files of ``release``; of the default one, and what only others have, if none was named."""
     by_target: dict[str, KnownFile] = {}
     for each in (release,) if release else (DEFAULT_RELEASE, *RELEASES):
@@ -118,28 +118,28 @@ def _import_file(known: KnownFile, path: Path, folder: Path, release: Release | 
     digest = sha256_file(path)
     require_content(path, known, digest)
     card = describe(path, known, sha256=digest, source="hand-copied", release=_release_of(path, known, release))
-    standing = look_up(known, folder)
-    if standing.state is State.MISSING or sha256_file(standing.path) != digest:
-        if standing.state in (State.PRESENT, State.OTHER):
+    status = look_up(known, folder)
+    if status.state is State.MISSING or sha256_file(status.path) != digest:
+        if status.state in (State.PRESENT, State.OTHER):
             raise WeightsMismatchError(
-                f"{standing.path} is there already and is another file than {path}.",
+                f"{status.path} is there already and is another file than {path}.",
                 remedy="Move it elsewhere, or keep the two apart with --dir.",
             )
-        with atomic_file(standing.path, durable=True) as temporary:
+        with atomic_file(status.path, durable=True) as temporary:
             shutil.copyfile(path, temporary)
             if sha256_file(temporary) != digest:
                 raise WeightsCorruptError(f"{path} changed while it was copied.", remedy="Try again.")
-            if standing.state is State.CORRUPT:
-                say(f"{standing.note} It is kept as {set_aside(standing.path).name}.")
+            if status.state is State.CORRUPT:
+                say(f"{status.note} It is kept as {set_aside(status.path).name}.")
     if card is not None:
-        write_sidecar(standing.path, card)
+        write_sidecar(status.path, card)
     if known.card == "unet" and card is not None and card.resolution is None:
         say(
             f"{path.name} does not say which release it is of: name it with --variant, so that it cannot be run at a "
             "resolution that it was not trained for."
         )
-    say(f"{path} -> {standing.path}")
-    return standing.path
+    say(f"{path} -> {status.path}")
+    return status.path
 
 
 def _release_of(path: Path, known: KnownFile, release: Release | None) -> str | None:

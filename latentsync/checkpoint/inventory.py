@@ -1,4 +1,4 @@
-"""What lies in a checkpoint folder, held against the table of known files."""
+"""What lies in a checkpoint folder, compared with the table of known files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JSON_ONLY = frozenset({FileKind.JSON})
 
 
 class State(Enum):
-    """How a file stands."""
+    """Whether a file can be used."""
 
     PRESENT = "present"
     MISSING = "missing"
@@ -27,7 +27,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class FileStatus:
     """One known file in one folder; ``note`` says why it is not simply present."""
 
     known: KnownFile
@@ -37,26 +37,26 @@ class Standing:
     card: WeightsCard | None = None
 
 
-def look_up(known: KnownFile, folder: Path, *, verify: bool = False) -> Standing:
-    """How ``known`` stands in ``folder``; with ``verify`` its checksum is computed, about a second per GB."""
+def look_up(known: KnownFile, folder: Path, *, verify: bool = False) -> FileStatus:
+    """The status of ``known`` in ``folder``; with ``verify`` its checksum is computed, about a second per GB."""
     path = folder / known.target
     if not path.exists():
-        return Standing(known, path, State.MISSING)
+        return FileStatus(known, path, State.MISSING)
     try:
         inspect_file(path, accept=JSON_ONLY if path.suffix == ".json" else None)
         card = read_card(path) if known.card else None
         require_content(path, known, sha256_file(path) if verify else None, card)
     except WeightsError as error:
-        return Standing(known, path, State.CORRUPT, error.message)
+        return FileStatus(known, path, State.CORRUPT, error.message)
     release = card.release if card else None
     if known.release and release and release != known.release:
-        return Standing(known, path, State.OTHER, f"is of release {release}", card)
+        return FileStatus(known, path, State.OTHER, f"is of release {release}", card)
     notes = []
     if known.release and release is None:
         notes.append("release not stated")
     if verify and known.card and not known.sha256 and not (card and card.sha256):
         notes.append("no checksum to compare with")
-    return Standing(known, path, State.PRESENT, ", ".join(notes), card)
+    return FileStatus(known, path, State.PRESENT, ", ".join(notes), card)
 
 
 def require_content(path: Path, known: KnownFile, sha256: str | None, card: WeightsCard | None = None) -> None:
@@ -113,10 +113,10 @@ def describe(path: Path, known: KnownFile, *, sha256: str, source: str, release:
     )
 
 
-def table(standings: Sequence[Standing]) -> str:
-    """The standings as aligned text, one line a file."""
+def table(statuses: Sequence[FileStatus]) -> str:
+    """The statuses as aligned text, one line a file."""
     rows = [("file", "state", "size", "licence", "commercial use", "for", "source")]
-    for each in standings:
+    for each in statuses:
         size = each.path.stat().st_size if each.path.is_file() else each.known.size
         purposes = "/".join(each.known.purposes) or "on request"
         allowed = {True: "yes", False: "no", None: "unknown"}[each.known.commercial]
@@ -126,7 +126,7 @@ def table(standings: Sequence[Standing]) -> str:
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    notes = [f"{each.known.target}: {each.note}" for each in standings if each.note]
+    notes = [f"{each.known.target}: {each.note}" for each in statuses if each.note]
     return "\n".join([*lines, *notes])
 
 

@@ -72,21 +72,21 @@ def require_tensors(
     """
     missing = [name for name in expected if name not in actual]
     if missing:
-        raise mismatch(path, f"lacks {len(missing)} of the {len(expected)} tensors of {network}: {spell(missing)}")
+        raise mismatch(path, f"lacks {len(missing)} of the {len(expected)} tensors of {network}: {shorten(missing)}")
     wrong = [
         f"{name} is {tuple(actual[name].shape)} in the file and {tuple(tensor.shape)} in the network"
         for name, tensor in expected.items()
         if actual[name].shape != tensor.shape
     ]
     if wrong:
-        raise mismatch(path, f"does not fit {network}: {spell(wrong, '; ')}")
+        raise mismatch(path, f"does not fit {network}: {shorten(wrong, '; ')}")
     return [name for name in actual if name not in expected]
 
 
 def refuse_extras(path: Path, extras: list[str], network: str) -> None:
     """Raise ``WeightsMismatchError`` if the file has tensors that the network has no place for."""
     if extras:
-        raise mismatch(path, f"has {len(extras)} tensors that {network} has no place for: {spell(extras)}")
+        raise mismatch(path, f"has {len(extras)} tensors that {network} has no place for: {shorten(extras)}")
 
 
 def mismatch(path: Path, cause: str) -> WeightsMismatchError:
@@ -98,7 +98,7 @@ def mismatch(path: Path, cause: str) -> WeightsMismatchError:
     )
 
 
-def spell(names: Iterable[str], separator: str = ", ") -> str:
+def shorten(names: Iterable[str], separator: str = ", ") -> str:
     """The first few names and a count of the others."""
     names = list(names)
     rest = len(names) - NAMES_SHOWN

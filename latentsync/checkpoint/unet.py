@@ -18,7 +18,7 @@ from latentsync.checkpoint.tensors import (
     read_table,
     refuse_extras,
     require_tensors,
-    spell,
+    shorten,
     tensors_under,
 )
 from latentsync.errors import ConfigError
@@ -74,7 +74,7 @@ def read_unet(path: str | Path) -> UNetWeights:
         extras = [*extras, *replaced]
         if extras:
             logger.warning(
-                "%s: %d tensors that the U-Net does not use are left out: %s", path, len(extras), spell(extras)
+                "%s: %d tensors that the U-Net does not use are left out: %s", path, len(extras), shorten(extras)
             )
     else:
         refuse_extras(path, extras, "the U-Net")

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from latentsync.checkpoint.card import read_config
-from latentsync.checkpoint.tensors import mismatch, refuse_extras, require_tensors, spell
+from latentsync.checkpoint.tensors import mismatch, refuse_extras, require_tensors, shorten
 from latentsync.checkpoint.unet import MOTION_MODULES, read_unet
 from latentsync.models.unet import UNet3D, UNetConfig
 
@@ -46,9 +46,9 @@ def start_unet(path: str | Path, config: UNetConfig) -> UNet3D:
     refuse_extras(path, sorted(extras - set(left_out)), "the U-Net of the configuration")
     network.load_state_dict(expected | {name: weights.state_dict[name] for name in wanted})
     if fresh:
-        logger.info("%s: %d tensors begin anew: %s", path, len(fresh), spell(fresh))
+        logger.info("%s: %d tensors begin anew: %s", path, len(fresh), shorten(fresh))
     if left_out:
-        logger.warning("%s: %d tensors of motion modules are left out: %s", path, len(left_out), spell(left_out))
+        logger.warning("%s: %d tensors of motion modules are left out: %s", path, len(left_out), shorten(left_out))
     return network
 
 
