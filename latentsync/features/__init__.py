@@ -1,4 +1,4 @@
-"""Networks applied to media: what the U-Net hears."""
+"""Networks applied to media: the features of the audio that the U-Net attends to."""
 
 from __future__ import annotations
 

@@ -33,11 +33,13 @@ WINDOWS_KEPT = 3  # about 10 MB each with Whisper tiny; a video frame reads from
 class AudioEncoder:
     """Whisper's encoder with the mel spectrogram before it and the cutting into windows around it.
 
-    ``taps`` is a ``models.whisper.WhisperTaps`` or anything that maps log-mel (B, 80, 3000) to (B, 1500, L, D). Its
-    weights keep their precision; ``dtype`` is that of what flows through it. Results are float32 on the CPU.
+    ``taps`` maps log-mel (B, 80, 3000) to (B, 1500, L, D). Its weights keep their precision; ``dtype`` is that of what
+    flows through it. Results are float32 on the CPU.
     """
 
-    def __init__(self, taps: nn.Module, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, taps: WhisperTaps, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
         self._taps = taps.to(device).eval()
         self._device = device
         self._dtype = dtype

@@ -17,7 +17,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from latentsync.atomic import write_text
+from latentsync.atomic import atomic_file, write_text
 from latentsync.data.manifest import fault_table
 from latentsync.training.loop.charts import draw_charts
 from latentsync.training.loop.task import LateFigures, Row, Task
@@ -168,7 +168,7 @@ def _read(path: Path, last_step: int) -> list[Row]:
 
 
 def _write(path: Path, rows: list[Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         if rows:
             writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
             writer.writeheader()
