@@ -1,4 +1,7 @@
-"""LPIPS on VGG-16 features (Zhang et al. 2018, arXiv 1801.03924), as the lpips package builds it, without its files."""
+"""LPIPS on VGG-16 features (Zhang et al. 2018, arXiv 1801.03924), as the lpips package builds it, without its files.
+
+H, W image side, pixels; the dimensions before the three channels are a batch of any shape
+"""
 
 from __future__ import annotations
 

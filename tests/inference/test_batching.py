@@ -111,7 +111,7 @@ class Numbering:
 
     def __call__(self, windows):
         if self.together is not None:
-            self.together.wait(timeout=10)  # raises unless all shares are computed at the same time
+            self.together.wait(timeout=300)  # raises unless all shares are computed at the same time
         numbers = [window.number for window in windows]
         self.calls.append((numbers, threading.current_thread().name, torch.get_num_threads()))
         if self.failing in numbers:

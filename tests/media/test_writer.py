@@ -506,7 +506,7 @@ except DiskFullError as error:
     print(error.message)
     sys.exit(error.exit_code)
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == DiskFullError.exit_code, run.stderr
     assert "not enough room" in run.stdout
     assert list(tmp_path.iterdir()) == []

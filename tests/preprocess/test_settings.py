@@ -71,5 +71,5 @@ def test_the_code_of_judges_and_of_ray_is_not_loaded_before_it_is_needed():
         "found = {'torchvision', 'scipy.signal', 'diffusers', 'onnxruntime', 'ray'} & set(sys.modules)\n"
         "assert not found, found"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -27,7 +27,7 @@ class Renderer:
 
     def render(self, models, step):
         assert models is MODELS
-        assert self.go.wait(10)
+        assert self.go.wait(300)
         if self.failure is not None:
             raise self.failure
         return {"sync_cosine": float(step)}
