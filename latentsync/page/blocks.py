@@ -34,14 +34,18 @@ class PageBlocks(gr.Blocks):
         self.state_session_capacity = SESSIONS_KEPT
         self.fields: dict[Component, str] = {}
 
-    async def process_api(self, *values: Any, **settings: Any) -> dict[str, Any]:
+    async def process_api(self, block_fn: Any, *values: Any, **settings: Any) -> dict[str, Any]:
         """As Gradio's; raises ``gr.Error`` for everything."""
         try:
-            return await super().process_api(*values, **settings)
+            return await super().process_api(block_fn, *values, **settings)
         except gr.Error as error:
             error.print_exception = False
             raise
-        except Exception as error:  # the page lives on, and says so
+        except Exception as error:
+            function = block_fn.fn
+            if getattr(function, "__module__", "").startswith("gradio."):  # it takes for granted that its page calls
+                self.faults.note(f"{function.__qualname__} of Gradio", error)
+                raise said(wording.NOT_UNDERSTOOD) from error
             raise said(self.faults.sentence(error)) from error
 
     async def preprocess_data(

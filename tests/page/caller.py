@@ -31,6 +31,7 @@ class Caller:
 
     def __init__(self, address: str, video: Path, audio: Path) -> None:
         self._client = httpx.Client(base_url=address, timeout=TIMEOUT)
+        self._config = self._client.get("config").json()
         self.video, self.audio = self.upload(video), self.upload(audio)
 
     def close(self) -> None:
@@ -46,10 +47,15 @@ class Caller:
 
     def function(self, elem_id: str, event: str = "click") -> int:
         """The number of what a component of the page calls."""
-        config = self._client.get("config").json()
-        (component,) = [each["id"] for each in config["components"] if each["props"].get("elem_id") == elem_id]
-        found = [each["id"] for each in config["dependencies"] if [component, event] in each["targets"]]
+        components = self._config["components"]
+        (component,) = [each["id"] for each in components if each["props"].get("elem_id") == elem_id]
+        found = [each["id"] for each in self._config["dependencies"] if [component, event] in each["targets"]]
         return found[0]
+
+    def inputs(self, function: int) -> int:
+        """How many values a function of the page takes."""
+        (found,) = [each for each in self._config["dependencies"] if each["id"] == function]
+        return len(found["inputs"])
 
     def call(self, route: str, body: bytes) -> Answer:
         """What comes of a post: of its stream too, if it has one."""
@@ -81,39 +87,43 @@ class Caller:
         return [text for text in self._client.get(address).text.split("\n\n") if "data: " in text]
 
 
+def mostly(usual: st.SearchStrategy, rare: st.SearchStrategy) -> st.SearchStrategy:
+    """Three of four times one, else the other."""
+    return st.integers(0, 3).flatmap(lambda draw: usual if draw else rare)
+
+
 def any_call(caller: Caller, functions: int) -> st.SearchStrategy[tuple[str, bytes]]:
     """(route, body) of calls from right to hostile; those that are right take their time, and are rare."""
-    names = {"dub": [], "preview": [0.5]}
-    values = st.one_of(st.sampled_from([*CHOICES, None, caller.video, caller.audio]), any_value())
+    between = {"dub": [], "preview": [0.5]}  # the files and the choices
+    value = mostly(st.sampled_from([*CHOICES, None, caller.video, caller.audio]), any_value())
 
     def data(name: str) -> st.SearchStrategy[list[Any]]:
-        right = [caller.video, caller.audio, *names[name], *CHOICES]
-        changed = st.tuples(st.integers(0, len(right) - 1), any_value())
-        nearly = st.lists(changed, min_size=1, max_size=3).map(
-            lambda changes: [dict(changes).get(index, value) for index, value in enumerate(right)]
-        )
-        return st.one_of(nearly, nearly, st.lists(values, max_size=12))
+        right = [caller.video, caller.audio, *between[name], *CHOICES]
+        changes = st.dictionaries(st.integers(0, len(right) - 1), any_value(), min_size=1, max_size=3)
+        nearly = changes.map(lambda changed: [changed.get(index, known) for index, known in enumerate(right)])
+        return mostly(nearly, st.lists(value, max_size=12))
 
-    sessions = st.one_of(st.none(), st.text("abc123", min_size=1, max_size=9), any_value())
-    named = st.sampled_from(list(names)).flatmap(
+    session = mostly(st.text("abc123", min_size=1, max_size=9), any_value())
+    by_place = st.sampled_from(list(between)).flatmap(
         lambda name: st.fixed_dictionaries(
-            {"data": st.one_of(data(name), data(name), data(name), any_value())}, optional={"session_hash": sessions}
+            {"data": mostly(data(name), mostly(data(name), any_value()))}, optional={"session_hash": session}
         ).map(lambda body: (f"call/{name}", body))
     )
     by_name = st.tuples(
-        st.sampled_from(["call/v2/dub", "call/v2/preview", "call/nothing", "call/v2/nothing"]),
+        st.sampled_from(["call/v2/dub", "call/v2/preview", "call/v2/dub", "call/nothing", "call/v2/nothing"]),
         st.dictionaries(
-            st.one_of(st.sampled_from(["video", "steps", "face", "seed", "data"]), st.text(max_size=9)), values
+            mostly(st.sampled_from(["video", "audio", "steps", "face", "seed"]), st.text(max_size=9)), value
         ),
     )
     joined = st.tuples(
         st.just("queue/join"),
         st.fixed_dictionaries(
             {
-                "data": st.one_of(
-                    st.lists(values, max_size=3), st.lists(values, min_size=10, max_size=11), any_value()
+                "data": mostly(
+                    st.sampled_from([0, 1, 2, 10, 11]).flatmap(lambda n: st.lists(value, min_size=n, max_size=n)),
+                    any_value(),
                 ),
-                "fn_index": st.one_of(st.integers(0, functions - 1), st.integers(0, functions - 1), any_value()),
+                "fn_index": mostly(st.integers(0, functions - 1), any_value()),
                 "session_hash": st.text("abc123", min_size=1, max_size=9).map(lambda name: f"joined{name}"),
             },
             optional={"event_data": any_value(), "trigger_id": any_value(), "batched": st.booleans()},
@@ -123,11 +133,11 @@ def any_call(caller: Caller, functions: int) -> st.SearchStrategy[tuple[str, byt
         st.sampled_from(["cancel", "reset"]),
         st.dictionaries(st.sampled_from(["session_hash", "fn_index", "event_id"]), any_value()),
     )
-    shaped = st.one_of(named, named, named, by_name, joined, joined, ended).map(
+    shaped = mostly(by_place, mostly(joined, mostly(by_name, ended))).map(
         lambda call: (call[0], json.dumps(call[1]).encode())
     )
     raw = st.tuples(
         st.sampled_from(["call/dub", "queue/join", "cancel"]),
-        st.one_of(st.binary(max_size=50), st.integers(1, 3000).map(lambda depth: b"[" * depth + b"]" * depth)),
+        mostly(st.binary(max_size=50), st.integers(1, 3000).map(lambda depth: b"[" * depth + b"]" * depth)),
     )
-    return st.one_of(shaped, shaped, shaped, shaped, shaped, raw)
+    return mostly(shaped, mostly(shaped, raw))
