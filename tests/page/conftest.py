@@ -34,3 +34,11 @@ def quick_networks():
     StageNetworks.seconds = 0.0
     yield
     StageNetworks.seconds = 0.0
+
+
+@pytest.fixture
+def held():
+    """Networks that stand still at their next step until the test sets this event, or ends."""
+    StageNetworks.go_on.clear()
+    yield StageNetworks.go_on
+    StageNetworks.go_on.set()

@@ -51,13 +51,15 @@ class Painter(Identity):
 
 
 class StageNetworks(Networks):
-    """``loads`` counts what is loaded; ``seconds`` is how long a step of the network takes; ``busy`` while it runs."""
+    """``loads`` counts what is loaded; ``seconds`` is how long a step of the network takes; it waits for ``go_on``."""
 
     loads: list[str] = []
     seconds = 0.0
     at_work = 0
     most_at_work = 0
     steps = 0
+    go_on = threading.Event()
+    go_on.set()
 
     def __init__(self):
         self._kept = None
@@ -74,6 +76,7 @@ class StageNetworks(Networks):
 
     def _passed(self, on_step, windows):
         StageNetworks.steps += 1
+        StageNetworks.go_on.wait(60)
         on_step(windows)
 
 

@@ -36,8 +36,7 @@ def files_of(tmp_path):
     return [path for path in (tmp_path / "jobs").rglob("*") if path.is_file() or path.name.startswith("job_")]
 
 
-def test_only_the_visitor_who_asks_for_it_is_stopped(jobs, request_, folders):
-    StageNetworks.seconds = 0.1
+def test_only_the_visitor_who_asks_for_it_is_stopped(jobs, request_, folders, held):
     job = jobs.perform(request_, folders, ANN)
     next(job)
     jobs.stop(ANN.session)
@@ -47,12 +46,11 @@ def test_only_the_visitor_who_asks_for_it_is_stopped(jobs, request_, folders):
     job = jobs.perform(request_, folders, ANN)
     next(job)
     jobs.stop(BEN.session)
-    StageNetworks.seconds = 0.0
+    held.set()
     assert isinstance(list(job)[-1], JobResult)
 
 
-def test_jobs_wait_for_each_other_and_may_leave_the_queue(jobs, request_, folders):
-    StageNetworks.seconds = 0.1
+def test_jobs_wait_for_each_other_and_may_leave_the_queue(jobs, request_, folders, held):
     first, second, third = (jobs.perform(request_, folders, visitor) for visitor in (ANN, BEN, CY))
     assert not isinstance(next(first), Waiting)
     assert next(second) == Waiting(1) and next(third) == Waiting(2)
@@ -61,26 +59,25 @@ def test_jobs_wait_for_each_other_and_may_leave_the_queue(jobs, request_, folder
     with pytest.raises(StoppedError):
         next(second)
     assert next(third) == Waiting(1)
-    StageNetworks.seconds = 0.0
+    held.set()
     results = [list(job)[-1] for job in (first, third)]
     assert all(isinstance(result, JobResult) for result in results)
     assert {path.parent for path in folders._root.rglob("*.mp4")} == {result.video.parent for result in results}
 
 
-def test_a_second_click_is_refused_and_the_first_goes_on(jobs, request_, folders):
-    StageNetworks.seconds = 0.05
+def test_a_second_click_is_refused_and_the_first_goes_on(jobs, request_, folders, held):
     first = jobs.perform(request_, folders, ANN)
     next(first)
     with pytest.raises(RepeatedError, match="Your last job is not done yet"):
         next(jobs.perform(request_, folders, ANN))
     assert len(jobs) == 1
-    StageNetworks.seconds = 0.0
+    held.set()
     assert isinstance(list(first)[-1], JobResult)
 
 
 @pytest.mark.parametrize("end", ["close", "stop"])
-def test_no_folder_stays_of_a_job_without_a_result(jobs, request_, folders, tmp_path, end):
-    StageNetworks.seconds, start = 0.05, StageNetworks.steps
+def test_no_folder_stays_of_a_job_without_a_result(jobs, request_, folders, tmp_path, end, held):
+    start = StageNetworks.steps
     job = jobs.perform(request_, folders, ANN)
     next(job)
     wait_until(lambda: StageNetworks.steps > start)
@@ -91,11 +88,11 @@ def test_no_folder_stays_of_a_job_without_a_result(jobs, request_, folders, tmp_
             list(job)
     else:
         job.close()
+    held.set()
     wait_until(lambda: not files_of(tmp_path))
 
 
-def test_no_folder_is_made_for_what_only_waits_or_is_refused(jobs, request_, folders, tmp_path):
-    StageNetworks.seconds = 0.1
+def test_no_folder_is_made_for_what_only_waits_or_is_refused(jobs, request_, folders, tmp_path, held):
     first = jobs.perform(request_, folders, ANN)
     next(first)
     second = jobs.perform(request_, folders, BEN)
@@ -105,6 +102,7 @@ def test_no_folder_is_made_for_what_only_waits_or_is_refused(jobs, request_, fol
     wait_until(lambda: len([path for path in files_of(tmp_path) if path.is_dir()]) == 1)
     second.close()
     first.close()
+    held.set()
     wait_until(lambda: not files_of(tmp_path))
 
 
