@@ -104,6 +104,7 @@ def decode_audio(
     decoded, damaged, expected = Fraction(0), False, (stream.start_time or 0) * stream.time_base
     try:
         for packet in packets:
+            limits.on_packet()
             if packet.size > _LARGEST_PACKET:
                 raise AudioError(f"{path} has {packet.size >> 20} MB of audio in one packet.", remedy=_REPAIR)
             try:

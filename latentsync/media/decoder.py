@@ -78,6 +78,7 @@ def _decoded(
             return
         if packet is None:
             return
+        limits.on_packet()
         if stream.codec_context.name in png.CODECS and packet.size:
             packet = png.without_comments(packet)
         try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,7 +32,8 @@ class MediaLimits:
 
     ``held_seconds``: of audio that is held in memory as a whole, 230 MB an hour; None: as ``seconds``. ``own_files``:
     not of strangers, so that all kinds that FFmpeg reads are taken and a dub does not look at them beforehand.
-    ``raised_by``: the settings that raise these limits, for remedies.
+    ``raised_by``: the settings that raise these limits, for remedies. ``on_packet`` is called for each packet that is
+    read; what it raises ends the reading, for whoever no longer waits for it.
 
     The limits hold where files are decoded. ``check_video`` and ``check_audio`` are for files of strangers, before
     anything else is done with them.
@@ -45,6 +46,7 @@ class MediaLimits:
     held_seconds: int | None = None
     own_files: bool = False
     raised_by: str = ""
+    on_packet: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
 
     @property
     def frames(self) -> int:
@@ -169,6 +171,7 @@ class MediaLimits:
         sampled, decoded = 0.0, 0.0  # seconds of the first packets, and of what they hold
         try:
             for packet in container.demux(stream):
+                self.on_packet()
                 if packet.size:
                     packets += 1
                     seconds += float((packet.duration or 0) * packet.time_base)

@@ -121,6 +121,7 @@ def _read_timeline(path: Path, header_frames: int, limits: MediaLimits) -> tuple
         rates = (stream.guessed_rate, stream.base_rate, stream.average_rate)
         try:
             for packet in container.demux(stream):
+                limits.on_packet()
                 if not packet.size:
                     continue
                 n_bytes += packet.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,10 @@ class PageBlocks(gr.Blocks):
             error.print_exception = False
             raise
         except Exception as error:
-            function = block_fn.fn
-            if getattr(function, "__module__", "").startswith("gradio."):  # it takes for granted that its page calls
-                self.faults.note(f"{function.__qualname__} of Gradio", error)
-                raise said(wording.NOT_UNDERSTOOD) from error
-            raise said(self.faults.sentence(error)) from error
+            if _is_ours(error):
+                raise said(self.faults.sentence(error)) from error
+            self.faults.note("Gradio failed on a call", error)  # which its own page would not make
+            raise said(wording.NOT_UNDERSTOOD) from error
 
     async def preprocess_data(
         self, block_fn: Any, inputs: Sequence[Any], state: Any, explicit_call: bool = False
@@ -85,6 +85,12 @@ class PageBlocks(gr.Blocks):
             what = "so long a text" if isinstance(value, str) else "a list or an object"
             raise FieldError(field, f"{what} is not possible.")
         raise ConfigError(wording.NOT_UNDERSTOOD)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it was raised by a function of the page, or below one."""
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(name.startswith("latentsync.") and name != __name__ for name in modules)
 
 
 def said(sentence: str) -> gr.Error:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
@@ -119,7 +119,11 @@ class JobQueue:
             with self._importing:
                 control.check()
                 return find_people(
-                    video, self.weights[checkpoint], self._detector(video), limits=self.limits, networks=self._detectors
+                    video,
+                    self.weights[checkpoint],
+                    self._detector(video),
+                    limits=self._limits(control),
+                    networks=self._detectors,
                 )
 
         return self._look("people", visitor, video, work)
@@ -195,12 +199,14 @@ class JobQueue:
             queue.leave(ticket)
 
     def _audio_seconds(self, audio: Path, control: RunControl) -> Fraction:
-        self.limits.check_audio(audio)
-        samples = 0
-        for block in audio_blocks(audio, limits=self.limits):
-            control.check()
-            samples += len(block)
+        limits = self._limits(control)
+        limits.check_audio(audio)
+        samples = sum(len(block) for block in audio_blocks(audio, limits=limits))
         return Fraction(samples, AUDIO_RATE)
+
+    def _limits(self, control: RunControl) -> MediaLimits:
+        """Those of the page, for work that ends with ``control`` wherever it reads a file."""
+        return replace(self.limits, on_packet=control.check)
 
     def _dub_request(self, request: JobRequest, folder: Path, control: RunControl) -> DubRequest:
         weights, sampler = apply_preset(
@@ -227,7 +233,7 @@ class JobQueue:
             encoding=EncodingOptions(crf=QUALITIES[request.quality]),
             weights=weights,
             detector=self._detector(request.video),
-            limits=self.limits,
+            limits=self._limits(control),
         )
 
     def _detector(self, video: Path) -> str:

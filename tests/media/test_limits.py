@@ -9,8 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from latentsync.errors import AudioError, NoVideoStreamError, VideoError
+from latentsync.errors import AudioError, NoVideoStreamError, StoppedError, VideoError
+from latentsync.media.audio import read_audio
 from latentsync.media.limits import MediaLimits
+from latentsync.media.video import VideoFile
 from tests.media.hostile.uploads import concatenation, gif_bomb, huge_frames, huge_png, playlist, ten_hours, web_page
 from tests.media.synthetic import tone, write_clip, write_wav
 from tests.memory import peak_megabytes
@@ -93,3 +95,34 @@ def test_a_sound_that_claims_ten_hours(tmp_path):
     silence = np.zeros((700 * 8000, 1), np.int16)
     with pytest.raises(AudioError, match="more than 10 minutes"):
         LIMITS.check_audio(write_wav(tmp_path / "long.flac", silence, 8000, "flac"))
+
+
+class Countdown:
+    """Ends reading at the n-th packet."""
+
+    def __init__(self, packets):
+        self.left = packets
+
+    def __call__(self):
+        self.left -= 1
+        if self.left == 0:
+            raise StoppedError("Nobody waits for it.")
+
+
+@pytest.mark.parametrize("packets", [1, 10])
+def test_whoever_no_longer_waits_ends_the_reading(tmp_path, packets):
+    video, audio = write_clip(tmp_path / "a.mp4", 50), write_wav(tmp_path / "a.wav", tone(2.0))
+    readings = {
+        "the check of a video": lambda limits: limits.check_video(video),
+        "the check of audio": lambda limits: limits.check_audio(audio),
+        "a video's timeline": lambda limits: VideoFile(video, limits=limits),
+        "audio": lambda limits: read_audio(audio, limits=limits),
+    }
+    for read in readings.values():
+        with pytest.raises(StoppedError):
+            read(MediaLimits(on_packet=Countdown(packets)))
+    counter = Countdown(10**9)
+    file = VideoFile(video, limits=MediaLimits(on_packet=counter))
+    counter.left = packets
+    with pytest.raises(StoppedError):
+        list(file.frames())

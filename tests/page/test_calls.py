@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from latentsync.page.request import CALLS
-from latentsync.page.wording import NOT_UNDERSTOOD
+from latentsync.page.wording import FAULT, NOT_UNDERSTOOD
 from tests.page.caller import CHOICES, Caller, any_call
 from tests.page.stage import wait_until
 
@@ -98,6 +98,17 @@ def test_a_stream_of_nobody_has_no_traceback(caller, capfd, caplog):
         answer = caller._client.get(f"gradio_api/{address}")
         assert answer.status_code == 200 and "Not Found" in answer.text
     assert "Traceback" not in capfd.readouterr().err + caplog.text
+
+
+def test_a_fault_of_ours_is_a_sentence_and_one_traceback(caller, served, monkeypatch, caplog, capfd):
+    def broken(*values):
+        raise ValueError("broken <b>here</b>")
+
+    monkeypatch.setattr(served[1], "perform", broken)
+    right = body(data=[caller.video, caller.audio, *CHOICES])
+    assert [caller.call("call/dub", right).sentence for _ in range(3)] == [FAULT] * 3
+    assert caplog.text.count("Traceback") == 1 and "in broken" in caplog.text
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_double_click_gives_one_job_and_a_word_about_it(caller, served, held):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Event, Thread
 
 import pytest
 
@@ -140,8 +141,6 @@ def texts_of(value):
 
 
 def test_looking_into_another_file_ends_the_look_into_the_last(jobs, example, monkeypatch):
-    from threading import Event, Thread
-
     begun, go_on, ended = Event(), Event(), []
 
     def slow_look(video, *rest, **settings):
@@ -167,15 +166,21 @@ def test_looking_into_another_file_ends_the_look_into_the_last(jobs, example, mo
     assert len(ended) == 1
 
 
-def test_a_look_that_takes_too_long_is_a_sentence(jobs, example, monkeypatch):
-    from threading import Event
+def test_a_look_that_takes_too_long_is_a_sentence_and_ends(jobs, example, monkeypatch):
+    ended = Event()
 
-    go_on = Event()
+    def look(video, *rest, limits, **settings):
+        try:
+            while True:  # as long as there are packets
+                limits.on_packet()
+        finally:
+            ended.set()
+
     monkeypatch.setattr("latentsync.page.jobs.LOOK_SECONDS", 0.1)
-    monkeypatch.setattr("latentsync.page.jobs.find_people", lambda *rest, **settings: go_on.wait(60) and [])
+    monkeypatch.setattr("latentsync.page.jobs.find_people", look)
     with pytest.raises(VideoError, match="takes too long to look into"):
         jobs.find_people(example.video, next(iter(jobs.weights)), ANN)
-    go_on.set()
+    assert ended.wait(60)
 
 
 def test_audio_is_measured_by_what_is_decoded(jobs, example, tmp_path):
