@@ -117,7 +117,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     encoding.add_argument("--pix_fmt", help="FFmpeg's name of a pixel format (that of the source)")
 
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--max_hours", type=float, help="longest sound; 230 MB of memory an hour (4)")
+    limits.add_argument("--max_hours", type=float, help="longest audio; 230 MB of memory an hour (4)")
     limits.add_argument("--max_megapixels", type=float, help="largest frame of the video (67)")
 
     parser.add_argument("--dry-run", action="store_true", help="only check the files and say what the run will cost")

@@ -19,7 +19,7 @@ TOLERANCE = 1e-5  # relative L2; the published code against itself in float64: 3
 
 @dataclass
 class Spy:
-    """Predicts a mixture of its input and the sound; notes what it was given."""
+    """Predicts a mixture of its input and the audio; notes what it was given."""
 
     inputs: list[torch.Tensor] = field(default_factory=list)
     timesteps: list[int] = field(default_factory=list)
@@ -35,8 +35,8 @@ class Spy:
             assert len(feature_cache.hidden) == len(sample)
         elif feature_cache is not None:
             feature_cache.hidden = sample
-        sound = audio.mean(dim=(2, 3))[:, None, :, None, None]
-        return 0.5 * sample[:, :4] + 0.1 * sample[:, 5:9] * sample[:, 4:5] + 0.1 * sample[:, 9:] + sound
+        level = audio.mean(dim=(2, 3))[:, None, :, None, None]
+        return 0.5 * sample[:, :4] + 0.1 * sample[:, 5:9] * sample[:, 4:5] + 0.1 * sample[:, 9:] + level
 
 
 def _inputs(batch: int, seed: int = 0) -> tuple[Conditioning, torch.Tensor, torch.Tensor]:
@@ -101,12 +101,12 @@ def test_guidance_is_linear_in_the_predictions():
     conditioning, audio, noise = _inputs(1)
     denoiser = Spy()
     result = sample(denoiser, conditioning, audio, noise, SamplerSettings(steps=1, guidance_scale=2.0))
-    silence, sound = (
+    unconditional, conditional = (
         denoiser(denoiser.inputs[0][:1], torch.tensor(1), tokens) for tokens in (torch.zeros_like(audio), audio)
     )
     scheduler = make_scheduler("ddim")
     scheduler.set_timesteps(1)
-    expected = scheduler.step(2 * sound - silence, scheduler.timesteps[0], noise).prev_sample
+    expected = scheduler.step(2 * conditional - unconditional, scheduler.timesteps[0], noise).prev_sample
     assert relative_error(result, expected) < 1e-6
 
 

@@ -56,11 +56,11 @@ class TruthfulDetector:
         return [self._faces(number) for number in numbers]
 
 
-def smooth_picture(height: int, width: int, detail: float, seed: int = 0) -> np.ndarray:
+def smooth_image(height: int, width: int, detail: float, seed: int = 0) -> np.ndarray:
     """(H, W, 3) uint8 random colors without structure finer than about ``detail`` px."""
     cell = detail / 4
     rng = np.random.default_rng(seed)
     coarse = rng.normal(size=(int(height / cell) + 4, int(width / cell) + 4, 3)).astype(np.float32)
-    picture = cv2.resize(cv2.GaussianBlur(coarse, (0, 0), 4 / 3), (width, height), interpolation=cv2.INTER_CUBIC)
-    picture = (picture - picture.mean()) / picture.std()
-    return np.clip(np.rint(127 + 45 * picture), 0, 255).astype(np.uint8)
+    image = cv2.resize(cv2.GaussianBlur(coarse, (0, 0), 4 / 3), (width, height), interpolation=cv2.INTER_CUBIC)
+    image = (image - image.mean()) / image.std()
+    return np.clip(np.rint(127 + 45 * image), 0, 255).astype(np.uint8)

@@ -4,13 +4,13 @@ import pytest
 from latentsync.face.align import FaceAligner, align_face, anchor_points, estimate_similarity
 from latentsync.face.similarity import compose, crop_to_canvas, transform
 from latentsync.types import ArrayFrame
-from tests.face.drawn import placed, smooth_picture
+from tests.face.drawn import placed, smooth_image
 
 
 @pytest.mark.parametrize("resolution", [256, 512])
 def test_anchors_land_where_the_template_has_them(resolution):
     landmarks = placed((300.25, 280.75), 150, degrees=20)
-    face = FaceAligner(resolution).align(ArrayFrame.of(smooth_picture(600, 640, 12)), landmarks)
+    face = FaceAligner(resolution).align(ArrayFrame.of(smooth_image(600, 640, 12)), landmarks)
     assert face.pixels.shape == (3, resolution, resolution)
     assert face.pixels.dtype == np.float32
     assert face.matrix.dtype == np.float64
@@ -22,7 +22,7 @@ def test_anchors_land_where_the_template_has_them(resolution):
 
 
 def test_points_and_matrix_give_the_same_face():
-    frame, points = smooth_picture(400, 400, 12), anchor_points(placed((200, 200), 120))
+    frame, points = smooth_image(400, 400, 12), anchor_points(placed((200, 200), 120))
     matrix = compose(crop_to_canvas(256), estimate_similarity(points, 256))
     by_points, by_matrix = align_face(frame, points, 256), align_face(frame, matrix, 256)
     assert np.array_equal(by_points.pixels, by_matrix.pixels)

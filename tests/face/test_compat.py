@@ -1,4 +1,4 @@
-"""Against pictures and matrices recorded from the published releases."""
+"""Against images and matrices recorded from the published releases."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from latentsync.types import ArrayFrame, Compat
 from tests.golden import golden_arrays, shared_file
 
 
-def picture(name: str) -> np.ndarray:
+def image(name: str) -> np.ndarray:
     return cv2.cvtColor(cv2.imread(str(shared_file(f"golden/geometry/{name}.png"))), cv2.COLOR_BGR2RGB)
 
 
@@ -59,7 +59,7 @@ def test_running_offset_is_carried_and_starts_anew_with_a_new_run():
     ],
 )
 def test_crops_and_pasted_frames(release, resolution, prefix, name):
-    frame = picture("input_frame")
+    frame = image("input_frame")
     landmarks = golden_arrays("geometry/head")["landmarks106" if release is Compat.V1_6 else "landmarks68"]
     aligner = FaceAligner(resolution, release)
     color = np.array([0.5, -0.25, 0.0], dtype=np.float32)[:, None, None]
@@ -69,10 +69,10 @@ def test_crops_and_pasted_frames(release, resolution, prefix, name):
         if index not in (0, 9):
             continue
         face = aligner.crop(ArrayFrame.of(frame), matrix)
-        assert mean_error(levels(face.pixels), picture(f"{name}_frame{index}")) < 0.5
+        assert mean_error(levels(face.pixels), image(f"{name}_frame{index}")) < 0.5
         canvas = np.broadcast_to(color, (3, resolution, resolution))
         pasted = paste_compat(frame, canvas, matrix, release)
-        expected = picture(f"{prefix}restored_const_{resolution}{precision}_frame{index}")
+        expected = image(f"{prefix}restored_const_{resolution}{precision}_frame{index}")
         assert mean_error(pasted, expected) < 0.5
         assert np.abs(pasted.astype(int) - expected).max() <= 2
 
@@ -80,18 +80,18 @@ def test_crops_and_pasted_frames(release, resolution, prefix, name):
 @pytest.mark.shared
 @pytest.mark.parametrize("resolution", [256, 512])
 def test_a_face_pasted_back_unchanged(resolution):
-    frame = picture("input_frame")
+    frame = image("input_frame")
     face = FaceAligner(resolution, Compat.V1_6).align(
         ArrayFrame.of(frame), golden_arrays("geometry/head")["landmarks106"][0]
     )
     pasted = paste_compat(frame, face.pixels, face.matrix, Compat.V1_6)
-    assert mean_error(pasted, picture(f"restored_roundtrip_{resolution}_fp32_frame0")) < 0.5
+    assert mean_error(pasted, image(f"restored_roundtrip_{resolution}_fp32_frame0")) < 0.5
 
 
 @pytest.mark.shared
 def test_network_pixels_and_masked_pixels():
     golden = golden_arrays("geometry/head")
-    face = FaceAligner(256, Compat.V1_6).align(ArrayFrame.of(picture("input_frame")), golden["landmarks106"][0])
+    face = FaceAligner(256, Compat.V1_6).align(ArrayFrame.of(image("input_frame")), golden["landmarks106"][0])
     rows = golden["pixel_values_256_rows_idx"]
     assert np.abs(face.pixels[:, rows] - golden["pixel_values_256_rows"]).mean() < 0.5 / 127.5
     masked = face.pixels * load_mask("mask", 256)

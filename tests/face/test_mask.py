@@ -33,12 +33,12 @@ def test_equal_to_the_published_pictures(name, resolution):
 
 
 def test_a_picture_of_the_user(tmp_path):
-    picture = np.full((64, 64), 255, dtype=np.uint8)
-    picture[40:] = 0
+    image = np.full((64, 64), 255, dtype=np.uint8)
+    image[40:] = 0
     path = tmp_path / "my mask é.png"
-    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
     mask = load_mask(path, 64)
-    assert np.array_equal(mask[0], picture / np.float32(255))
+    assert np.array_equal(mask[0], image / np.float32(255))
 
 
 def test_missing_foreign_and_oblong_pictures_are_named(tmp_path):

@@ -9,7 +9,7 @@ from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster, PasteSettings, paste_face
 from latentsync.face.similarity import invert
 from latentsync.types import AlignedFace, ArrayFrame
-from tests.face.drawn import placed, smooth_picture
+from tests.face.drawn import placed, smooth_image
 
 
 def scene(height: int, width: int, face_width: float, resolution: int, seed: int = 0) -> tuple[np.ndarray, AlignedFace]:
@@ -17,7 +17,7 @@ def scene(height: int, width: int, face_width: float, resolution: int, seed: int
     landmarks = placed((width * 0.45, height * 0.45), face_width, degrees=7)
     aligner = FaceAligner(resolution)
     step = np.linalg.norm(aligner.matrix(landmarks)[:, :2], axis=0).min()
-    frame = smooth_picture(height, width, detail=max(8 / step, 8), seed=seed)
+    frame = smooth_image(height, width, detail=max(8 / step, 8), seed=seed)
     return frame, aligner.align(ArrayFrame.of(frame), landmarks)
 
 
@@ -121,7 +121,7 @@ def test_a_bar_in_front_of_the_mouth_is_left_alone():
 
 @pytest.mark.parametrize("centre", [(0, 240), (640, 240), (320, 0), (320, 480), (0, 0), (-40, 500)])
 def test_a_face_at_the_edge_of_the_frame(centre):
-    frame = smooth_picture(480, 640, 16)
+    frame = smooth_image(480, 640, 16)
     face = FaceAligner(256).align(ArrayFrame.of(frame), placed(centre, 150))
     keep_mask = load_mask("mask", 256)
     pasted = paste_face(frame, face.pixels, face.matrix, keep_mask, PasteSettings(match_color=False))

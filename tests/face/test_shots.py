@@ -6,12 +6,12 @@ import pytest
 
 from latentsync.face.shots import mark_cuts
 from latentsync.types import ArrayFrame
-from tests.face.drawn import blank_frames, smooth_picture
+from tests.face.drawn import blank_frames, smooth_image
 from tests.golden import shared_file
 
 
-def cuts(pictures) -> list[int]:
-    marked = list(mark_cuts(ArrayFrame(i, Fraction(i, 25), pixels) for i, pixels in enumerate(pictures)))
+def cuts(images) -> list[int]:
+    marked = list(mark_cuts(ArrayFrame(i, Fraction(i, 25), pixels) for i, pixels in enumerate(images)))
     assert [frame.index for frame, _ in marked] == list(range(len(marked)))
     return [frame.index for frame, cut in marked if cut]
 
@@ -21,13 +21,13 @@ def test_cuts_are_where_they_are():
 
 
 def test_a_moving_camera_and_a_fade_are_no_cuts():
-    wide = smooth_picture(120, 900, 20)
+    wide = smooth_image(120, 900, 20)
     assert cuts(wide[:, 8 * i : 8 * i + 200] for i in range(60)) == []
     assert cuts((wide[:, :200] * (1 - i / 30)).astype(np.uint8) for i in range(30)) == []
 
 
 def test_a_cut_while_the_camera_moves():
-    first, second = smooth_picture(120, 900, 20), 255 - smooth_picture(120, 900, 20, seed=1) // 2
+    first, second = smooth_image(120, 900, 20), 255 - smooth_image(120, 900, 20, seed=1) // 2
     assert cuts(
         [*(first[:, 6 * i :][:, :200] for i in range(20)), *(second[:, 6 * i :][:, :200] for i in range(20))]
     ) == [20]

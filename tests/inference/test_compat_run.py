@@ -1,4 +1,4 @@
-"""The whole published run, from frames and sound to faces and frames, against its recorded numbers."""
+"""The whole published run, from frames and audio to faces and frames, against its recorded numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ORDER = [*range(N_SOURCE), *reversed(range(N_SOURCE)), *range(N_SOURCE)][:N_RESU
 
 
 class RolledFrame:
-    """Frame i is the input picture rolled right by i pixels, in the published playing order."""
+    """Frame i is the input image rolled right by i pixels, in the published playing order."""
 
     def __init__(self, pixels):
         height, width = pixels.shape[:2]
@@ -85,13 +85,13 @@ def test_initial_noise(published):
 @pytest.mark.parametrize(("interval", "key"), [(1, "synced_faces"), (3, "synced_faces_deepcache")])
 def test_faces_and_frames(published, interval, key, monkeypatch):
     config, models, encoder, golden = published
-    picture = cv2.imread(str(shared_file("golden/pipeline/input_frame.png")))[..., ::-1].copy()
-    sound = read_audio(shared_file("media/bytedance+LatentSync/assets/demo1_audio.wav"))
+    image = cv2.imread(str(shared_file("golden/pipeline/input_frame.png")))[..., ::-1].copy()
+    waveform = read_audio(shared_file("media/bytedance+LatentSync/assets/demo1_audio.wav"))
     start, count = config["audio"]["sample_start"], config["audio"]["sample_count"]
     pipeline = pipeline_of(models, encoder, ModelSettings(config["resolution"], config["num_frames"]))
     embed_audio = pipeline._embed_audio
 
-    class TwoFramesLonger:  # the published code makes two frames more than the sound lasts
+    class TwoFramesLonger:  # the published code makes two frames more than the audio lasts
         def __init__(self, audio):
             self.audio, self.duration = audio, Fraction(N_RESULT, 25)
 
@@ -107,10 +107,10 @@ def test_faces_and_frames(published, interval, key, monkeypatch):
 
     monkeypatch.setattr("latentsync.inference.compositing.paste_compat", paste)
     monkeypatch.setattr("latentsync.inference.compositing.PASTE_WORKERS", 1)  # so that faces come in order
-    video = RolledFrame(picture)
+    video = RolledFrame(image)
     run = pipeline.sync(
         video,
-        sound[start : start + count],
+        waveform[start : start + count],
         options(config, cache_interval=interval),
         GivenLandmarks(golden["landmarks106"]),
     )

@@ -71,16 +71,16 @@ def media(tmp_path_factory):
     write_video(folder / "video.mp4", video.frames(), video.info)
     known = KnownFaces(video)
     write_detections(folder / "faces.npz", {k: known.detect([ArrayFrame.of(video.draw(k))])[0] for k in range(30)})
-    sound = tone(3.0)
-    sound[:: 16_000 // 100] = 8000  # a click every hundredth of a second
-    write_wav(folder / "sound.wav", (sound * np.linspace(0.1, 1, len(sound))[:, None]).astype(np.int16))
+    samples = tone(3.0)
+    samples[:: 16_000 // 100] = 8000  # a click every hundredth of a second
+    write_wav(folder / "audio.wav", (samples * np.linspace(0.1, 1, len(samples))[:, None]).astype(np.int16))
     write_checkpoints(folder / "checkpoints")
     return folder
 
 
 def arguments(media, output, *more):
     return [
-        *("--video_path", str(media / "video.mp4"), "--audio_path", str(media / "sound.wav")),
+        *("--video_path", str(media / "video.mp4"), "--audio_path", str(media / "audio.wav")),
         *("--checkpoint_dir", str(media / "checkpoints"), "--detector", str(media / "faces.npz")),
         *("--video_out_path", str(output), "--inference_steps", "1", "--guidance_scale", "1"),
         *("--no-output-check", *more),
@@ -95,7 +95,7 @@ def test_the_command_line_writes_an_excerpt_with_its_sound(media, tmp_path, star
     info = VideoFile(output).info
     assert info.n_frames == 10 and info.duration == Fraction(2, 5)
     first = round(Fraction(start) * 25) * 640
-    expected = read_audio(media / "sound.wav")[first : first + 6400]
+    expected = read_audio(media / "audio.wav")[first : first + 6400]
     assert np.abs(read_audio(output) - expected).max() < 1e-3
 
 

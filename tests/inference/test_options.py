@@ -60,7 +60,7 @@ def test_command_line_page_and_evaluation_take_the_same_networks_and_steps(tmp_p
     folder = tmp_path / "checkpoints"
     (folder / "taesd").mkdir(parents=True)
     (folder / "taesd" / "diffusion_pytorch_model.safetensors").touch()
-    video, audio = tmp_path / "films" / "a.mp4", tmp_path / "sounds" / "a.wav"
+    video, audio = tmp_path / "videos" / "a.mp4", tmp_path / "audios" / "a.wav"
     for path in (video, audio):
         path.parent.mkdir()
         path.touch()

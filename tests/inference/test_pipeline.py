@@ -30,7 +30,7 @@ from tests.inference.world import (
 
 
 def check_indices(video, frames, passed=frozenset()):
-    """Every frame carries the sound of its own time, or none if it passes through."""
+    """Every frame carries the audio token of its own time, or none if it passes through."""
     for number, frame in enumerate(frames):
         token = IndexPainter.read(frame.pixels, video.landmarks(frame.index))
         if number in passed:
@@ -61,7 +61,7 @@ def test_every_rate_and_length(fps, seconds):
 
 
 @pytest.mark.parametrize("mode", list(LengthMode))
-def test_every_length_mode_has_the_right_sound(mode):
+def test_every_length_mode_has_the_right_audio(mode):
     video = DrawnVideo(20)
     frames = list(sync(video, Fraction(47, 25), IndexPainter(), length=mode))
     assert len(frames) == (20 if mode is LengthMode.CUT else 47)
@@ -115,7 +115,7 @@ def test_the_batch_and_the_run_do_not_matter():
     assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
 
 
-def test_a_second_pass_detects_nothing():
+def test_frames_that_are_shown_again_are_not_detected_again():
     video = DrawnVideo(20)
     detector = KnownFaces(video)
     assert len(list(sync(video, Fraction(100, 25), detector=detector))) == 100

@@ -66,10 +66,10 @@ def options(checkpoints, video, audio, output, report):
 
 
 def no_longer_than(seconds, audio, folder):
-    """The sound itself, or a WAV file of its first ``seconds``."""
+    """The audio itself, or a WAV file of its first ``seconds``."""
     samples, rate = read_pcm(audio)
     most = round(seconds * rate)
-    return audio if len(samples) <= most else write_wav(folder / "sound.wav", samples[:most], rate)
+    return audio if len(samples) <= most else write_wav(folder / "audio.wav", samples[:most], rate)
 
 
 @pytest.mark.parametrize("name", CLIPS)
@@ -85,9 +85,9 @@ def test_length_sound_and_untouched_pixels(checkpoints, tmp_path, name):
     if not source.info.variable_frame_rate:
         assert result.info.fps == source.info.fps and account["frames"] == frame_count(duration, source.info.fps)
     assert abs(result.info.duration - duration) <= 1 / source.info.fps
-    sound, rate = read_pcm(output)
+    samples, rate = read_pcm(output)
     expected, expected_rate = read_pcm(audio)
-    assert rate == expected_rate and np.array_equal(sound, expected)
+    assert rate == expected_rate and np.array_equal(samples, expected)
     if name == "graphic insert":
         assert any(span["first"] <= 330 and span["last"] >= 430 for span in account["passed_through"])
     check_pixels(source, result, account, checkpoints)

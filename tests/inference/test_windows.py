@@ -1,4 +1,4 @@
-"""Windows never hold a blank, never span a cut, and give every frame the sound of its own time."""
+"""Windows never hold a blank, never span a cut, and give every frame the audio of its own time."""
 
 from __future__ import annotations
 

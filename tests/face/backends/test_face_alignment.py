@@ -28,7 +28,7 @@ def test_peaks_at_the_edge_stay_at_the_edge():
 
 
 class Box(torch.nn.Module):
-    """Stands for S3FD: one box in every picture."""
+    """Stands for S3FD: one box in every image."""
 
     def detect_from_batch(self, batch: torch.Tensor) -> list:
         return [[np.array([100.0, 80, 180, 190, 0.99])] for _ in batch]

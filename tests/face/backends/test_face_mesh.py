@@ -31,18 +31,18 @@ def mesh() -> cv2.dnn.Net:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     clip = shared_file("media/bytedance+LatentSync/assets/demo1_video.mp4")
     with av.open(str(clip)) as container:
         return [f.to_ndarray(format="rgb24") for f in itertools.islice(container.decode(video=0), 0, 25, 8)]
 
 
 @pytest.fixture(scope="module")
-def places(pictures) -> list[Place]:
+def places(images) -> list[Place]:
     detector = YuNetMesh(
         shared_file("weights/yunet_n_dynamic.onnx"), shared_file("weights/face_landmarker.task"), workers=1
     )
-    faces = [found[0] for found in detector.detect([ArrayFrame.of(picture) for picture in pictures])]
+    faces = [found[0] for found in detector.detect([ArrayFrame.of(image) for image in images])]
     return [place_of_mesh(f.box[:2], f.box[2:] - f.box[:2], f.landmarks[[36, 45]]) for f in faces]
 
 
@@ -62,12 +62,12 @@ def test_what_is_near():
 
 
 @pytest.mark.shared
-def test_one_look_where_the_face_is_and_another_where_it_is_not(mesh, pictures, places):
-    for picture, place in zip(pictures, places, strict=True):
+def test_a_second_crop_only_where_the_face_is_elsewhere(mesh, images, places):
+    for image, place in zip(images, places, strict=True):
         once, twice = Counting(mesh), Counting(mesh)
-        points, presence = fit_mesh(once, ArrayFrame.of(picture), place)
+        points, presence = fit_mesh(once, ArrayFrame.of(image), place)
         aside = replace(place, centre=place.centre + [0.15 * place.extent, 0])
-        again, _ = fit_mesh(twice, ArrayFrame.of(picture), aside)
+        again, _ = fit_mesh(twice, ArrayFrame.of(image), aside)
         assert (once.runs, twice.runs) == (1, 2)
         assert presence > 0.9
         assert np.linalg.norm(points - again, axis=1).mean() < 0.015 * place.extent

@@ -26,14 +26,14 @@ def frames(clip: str, start: int, stop: int, step: int = 1) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in shown]
 
 
-def stills(pictures: list[np.ndarray]) -> list[Frame]:
-    return [ArrayFrame.of(picture) for picture in pictures]
+def stills(images: list[np.ndarray]) -> list[Frame]:
+    return [ArrayFrame.of(image) for image in images]
 
 
 @pytest.mark.shared
 def test_the_face_of_a_talking_head(detector):
-    pictures = frames("bytedance+LatentSync/assets/demo1_video.mp4", 0, 9, 4)
-    found = detector.detect(stills(pictures))
+    images = frames("bytedance+LatentSync/assets/demo1_video.mp4", 0, 9, 4)
+    found = detector.detect(stills(images))
     assert [len(faces) for faces in found] == [1, 1, 1]
     for face in itertools.chain(*found):
         assert face.score > 0.8
@@ -48,26 +48,26 @@ def test_the_face_of_a_talking_head(detector):
         )
         assert brows < eyes < nose < mouth < face.landmarks[8, 1]
         assert face.landmarks[36, 0] < face.landmarks[45, 0]
-    alone = detector.detect(stills(pictures[1:2]))[0][0]
+    alone = detector.detect(stills(images[1:2]))[0][0]
     assert np.array_equal(alone.landmarks, found[1][0].landmarks)
 
 
 @pytest.mark.shared
 def test_a_turned_and_a_moved_picture_turn_and_move_the_points(detector):
-    picture = frames("bytedance+LatentSync/assets/demo1_video.mp4", 0, 1)[0][300:1100]
-    plain = detector.detect([ArrayFrame.of(picture)])[0][0].landmarks
-    moved = detector.detect([ArrayFrame.of(np.ascontiguousarray(picture[40:, 64:]))])[0][0].landmarks
+    image = frames("bytedance+LatentSync/assets/demo1_video.mp4", 0, 1)[0][300:1100]
+    plain = detector.detect([ArrayFrame.of(image)])[0][0].landmarks
+    moved = detector.detect([ArrayFrame.of(np.ascontiguousarray(image[40:, 64:]))])[0][0].landmarks
     assert np.abs(moved - plain + [64, 40]).mean() < 2
-    mirrored = detector.detect([ArrayFrame.of(np.ascontiguousarray(picture[:, ::-1]))])[0][0].landmarks
-    assert abs(mirrored[:, 0].mean() - (picture.shape[1] - 1 - plain[:, 0].mean())) < 3
+    mirrored = detector.detect([ArrayFrame.of(np.ascontiguousarray(image[:, ::-1]))])[0][0].landmarks
+    assert abs(mirrored[:, 0].mean() - (image.shape[1] - 1 - plain[:, 0].mean())) < 3
 
 
 @pytest.mark.shared
 def test_small_frames_and_large_ones_give_the_same_points(detector):
-    picture = frames("bytedance+LatentSync/assets/demo1_video.mp4", 0, 1)[0][400:1100, 200:900]
-    large = detector.detect([ArrayFrame.of(picture)])[0][0].landmarks
+    image = frames("bytedance+LatentSync/assets/demo1_video.mp4", 0, 1)[0][400:1100, 200:900]
+    large = detector.detect([ArrayFrame.of(image)])[0][0].landmarks
     for side in (350, 175):
-        small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
         found = (detector.detect([ArrayFrame.of(small)])[0][0].landmarks + 0.5) * (700 / side) - 0.5
         assert np.linalg.norm(found - large, axis=1).mean() < 0.02 * np.ptp(large[:, 0])
 

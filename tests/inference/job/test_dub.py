@@ -46,13 +46,13 @@ def checkpoints(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory):
-    """A drawn video with its faces in a file, and a stereo sound at 44.1 kHz."""
+    """A drawn video with its faces in a file, and stereo audio at 44.1 kHz."""
     folder = tmp_path_factory.mktemp("media")
     drawn = DrawnVideo(FRAMES, 200, 200, face=90)
     write_video(folder / "video.mp4", drawn.frames(), drawn.info, EncodingOptions(crf=10))
     faces = KnownFaces(drawn)
     write_detections(folder / "faces.npz", {k: faces.detect([ArrayFrame.of(drawn.draw(k))])[0] for k in range(FRAMES)})
-    write_wav(folder / "sound.wav", tone(1.4, 44100, 2), 44100)
+    write_wav(folder / "audio.wav", tone(1.4, 44100, 2), 44100)
     return folder
 
 
@@ -63,7 +63,7 @@ def cache(tmp_path, monkeypatch):
 
 def arguments(media, checkpoints, output, *more, video=None, audio=None, faces=None):
     return [
-        *("--video_path", str(video or media / "video.mp4"), "--audio_path", str(audio or media / "sound.wav")),
+        *("--video_path", str(video or media / "video.mp4"), "--audio_path", str(audio or media / "audio.wav")),
         *("--video_out_path", str(output), "--checkpoint_dir", str(checkpoints)),
         *("--detector", str(faces or media / "faces.npz"), *FAST, *more),
     ]
@@ -84,10 +84,10 @@ def test_dub(media, checkpoints, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.mkv", "report.json", "temp"]
 
     result, source = VideoFile(output), VideoFile(media / "video.mp4")
-    assert result.info.n_frames == 35 and result.info.fps == 25  # 1.4 s of sound, longer than the 30 frames
-    sound, rate = read_pcm(output)
-    expected, _ = read_pcm(media / "sound.wav")
-    assert rate == 44100 and np.array_equal(sound, expected)
+    assert result.info.n_frames == 35 and result.info.fps == 25  # 1.4 s of audio, longer than the 30 frames
+    samples, rate = read_pcm(output)
+    expected, _ = read_pcm(media / "audio.wav")
+    assert rate == 44100 and np.array_equal(samples, expected)
     (first,), (original,) = list(result.frames(0, 1)), list(source.frames(0, 1))
     changed = np.abs(first.pixels.astype(int) - original.pixels).max(-1) > 24
     assert changed[100:180, 60:140].mean() > 0.3 and changed[:60].mean() == 0
@@ -100,16 +100,16 @@ def test_dub(media, checkpoints, tmp_path):
     assert {"decode", "align", "generate", "paste", "audio", "load"} <= account["seconds_by_stage"].keys()
 
 
-def test_a_ten_bit_film_stays_one_and_keeps_every_sample_but_those_of_the_mouth(media, checkpoints, tmp_path):
+def test_a_ten_bit_video_stays_one_and_keeps_every_sample_but_those_of_the_mouth(media, checkpoints, tmp_path):
     source = VideoFile(media / "video.mp4")
-    film = tmp_path / "film.mkv"
+    video = tmp_path / "in.mkv"
     deep = replace(source.info, pix_fmt="yuv420p10le")
     shaded = (ArrayFrame(f.index, f.time, f.pixels) for f in source.frames())
-    write_video(film, shaded, deep, EncodingOptions("ffv1"))
+    write_video(video, shaded, deep, EncodingOptions("ffv1"))
     output = tmp_path / "out.mkv"
-    assert main(arguments(media, checkpoints, output, "--codec", "ffv1", video=film)) == 0
+    assert main(arguments(media, checkpoints, output, "--codec", "ffv1", video=video)) == 0
     assert VideoFile(output).info.pix_fmt == "yuv420p10le"
-    with av.open(str(film)) as before, av.open(str(output)) as after:
+    with av.open(str(video)) as before, av.open(str(output)) as after:
         for old, new in zip(before.decode(video=0), after.decode(video=0), strict=False):
             for number, scale in enumerate((1, 2, 2)):
                 a, b = (plane_view(frame.planes[number], bits=10) for frame in (old, new))
@@ -118,10 +118,10 @@ def test_a_ten_bit_film_stays_one_and_keeps_every_sample_but_those_of_the_mouth(
                 assert not same[100 // scale : 180 // scale, 60 // scale : 140 // scale].all()
     lossy = tmp_path / "out.mp4"
     assert (
-        main(arguments(media, checkpoints, lossy, "--codec", "hevc", "--encoder_preset", "veryfast", video=film)) == 0
+        main(arguments(media, checkpoints, lossy, "--codec", "hevc", "--encoder_preset", "veryfast", video=video)) == 0
     )
     assert VideoFile(lossy).info.pix_fmt == "yuv420p10le"
-    assert main(arguments(media, checkpoints, lossy, "--pix_fmt", "yuv420p10le", "--overwrite", video=film)) == 0
+    assert main(arguments(media, checkpoints, lossy, "--pix_fmt", "yuv420p10le", "--overwrite", video=video)) == 0
     assert (VideoFile(lossy).info.codec, VideoFile(lossy).info.pix_fmt) == ("h264", "yuv420p10le")
 
 
@@ -136,7 +136,7 @@ def test_any_name(media, checkpoints, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     video, audio = Path("in" + name), Path("s" + name[:100] + ".wav")
     shutil.copy(media / "video.mp4", video)
-    shutil.copy(media / "sound.wav", audio)
+    shutil.copy(media / "audio.wav", audio)
     line = arguments(media, checkpoints, "x", video=video, audio=audio)
     line[line.index("--video_out_path") : line.index("--video_out_path") + 2] = [f"--video_out_path={name}"]
     assert main(line) == 0
@@ -157,7 +157,7 @@ def test_a_name_that_is_no_text(media, checkpoints, tmp_path, capsys):
 def test_faces_that_cannot_be_kept_cost_a_note(media, checkpoints, tmp_path, monkeypatch):
     drawn = DrawnVideo(FRAMES, 200, 200, face=90)
     monkeypatch.setattr("latentsync.inference.job.networks.load_detector", lambda *_: KnownFaces(drawn))
-    monkeypatch.setenv("LATENTSYNC_CACHE", str(media / "sound.wav"))  # a file where a folder should be
+    monkeypatch.setenv("LATENTSYNC_CACHE", str(media / "audio.wav"))  # a file where a folder should be
     report = tmp_path / "report.json"
     line = arguments(media, checkpoints, tmp_path / "out.mp4", "--report", str(report), faces="auto")
     assert main(line) == 0
@@ -183,7 +183,7 @@ FAILURES = [
     ("video", lambda m, t: broken(t, "v.mp4", b"<!DOCTYPE html><html>"), errors.VideoError, "web page"),
     ("video", lambda m, t: broken(t, "v.mp4", b"some words " * 99), errors.VideoError, "v.mp4"),
     ("video", lambda m, t: broken(t, "v.mp4", (m / "video.mp4").read_bytes()[:3000]), errors.VideoError, "v.mp4"),
-    ("video", lambda m, t: m / "sound.wav", errors.NoVideoStreamError, "sound.wav"),
+    ("video", lambda m, t: m / "audio.wav", errors.NoVideoStreamError, "audio.wav"),
     ("video", lambda m, t: "https://example.org/v.mp4", errors.VideoError, "address"),
     ("audio", lambda m, t: "https://example.org/a.wav", errors.AudioError, "address"),
     ("audio", lambda m, t: t / "nowhere.wav", errors.AudioError, "nowhere.wav"),
@@ -194,7 +194,7 @@ FAILURES = [
         errors.AudioError,
         "LFS",
     ),
-    ("audio", lambda m, t: broken(t, "a.wav", (m / "sound.wav").read_bytes()[:44]), errors.AudioError, "a.wav"),
+    ("audio", lambda m, t: broken(t, "a.wav", (m / "audio.wav").read_bytes()[:44]), errors.AudioError, "a.wav"),
     ("faces", lambda m, t: broken(t, "f.npz", b"nothing"), errors.ConfigError, "f.npz"),
 ]
 
@@ -232,8 +232,8 @@ def test_a_face_that_is_too_small_in_every_frame_is_no_dub(checkpoints, tmp_path
     write_video(tmp_path / "in.mkv", drawn.frames(), drawn.info)
     faces = KnownFaces(drawn)
     write_detections(tmp_path / "faces.npz", {k: faces.detect([ArrayFrame.of(drawn.draw(k))])[0] for k in range(8)})
-    write_wav(tmp_path / "sound.wav", tone(0.32), 16_000)
-    inputs = {"video": tmp_path / "in.mkv", "audio": tmp_path / "sound.wav", "faces": tmp_path / "faces.npz"}
+    write_wav(tmp_path / "audio.wav", tone(0.32), 16_000)
+    inputs = {"video": tmp_path / "in.mkv", "audio": tmp_path / "audio.wav", "faces": tmp_path / "faces.npz"}
     assert main(arguments(None, checkpoints, tmp_path / "out.mp4", **inputs)) == errors.NoFaceError.exit_code
     assert "too small" in capsys.readouterr().err and not (tmp_path / "out.mp4").exists()
 
@@ -419,8 +419,8 @@ def test_transparency_is_kept(checkpoints, tmp_path):
     write_video(video, iter(frames), info, EncodingOptions(codec="prores"))
     faces = KnownFaces(drawn)
     write_detections(tmp_path / "faces.npz", {k: faces.detect([ArrayFrame.of(drawn.draw(k))])[0] for k in range(8)})
-    write_wav(tmp_path / "sound.wav", tone(0.32), 16_000)
-    line = arguments(None, checkpoints, output, video=video, audio=tmp_path / "sound.wav", faces=tmp_path / "faces.npz")
+    write_wav(tmp_path / "audio.wav", tone(0.32), 16_000)
+    line = arguments(None, checkpoints, output, video=video, audio=tmp_path / "audio.wav", faces=tmp_path / "faces.npz")
     assert main(line) == 0
     before, after = (list(VideoFile(path).frames()) for path in (video, output))
     assert len(after) == 8
@@ -438,7 +438,7 @@ def test_two_runs_at_once_in_one_folder(media, checkpoints, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_length(checkpoints, tmp_path):
-    """Five times the sound: the peak of the process stays (benchmarks/pipeline_memory.py has 10 min of 1080p)."""
+    """Five times the audio: the peak of the process stays (benchmarks/pipeline_memory.py has 10 min of 1080p)."""
     drawn = DrawnVideo(FRAMES, 640, 640, face=250)
     write_video(tmp_path / "video.mp4", drawn.frames(), drawn.info, EncodingOptions(preset="ultrafast"))
     faces = KnownFaces(drawn)
@@ -446,13 +446,13 @@ def test_memory_does_not_grow_with_the_length(checkpoints, tmp_path):
     write_detections(tmp_path / "faces.npz", known)
     peaks = []
     for seconds in (2.0, 10.0):
-        write_wav(tmp_path / "sound.wav", tone(seconds), 16_000)
+        write_wav(tmp_path / "audio.wav", tone(seconds), 16_000)
         line = arguments(tmp_path, checkpoints, tmp_path / f"{seconds}.mp4", "--inference_steps", "1")
         peaks.append(peak_megabytes(f"from scripts.inference import main\nassert main({line!r}) == 0"))
     assert peaks[1] - peaks[0] < 100, f"{peaks} MB; the 200 frames more are 123 MB as planes, 246 MB as RGB"
 
 
-# Kind of picture source, and of sound: whatever FFmpeg reads will do.
+# Containers, codecs and folders of pictures: whatever FFmpeg reads is accepted.
 @pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mov", ".webm"])
 def test_containers(media, checkpoints, tmp_path, suffix):
     video = tmp_path / f"in{suffix}"
@@ -472,7 +472,7 @@ def test_containers(media, checkpoints, tmp_path, suffix):
     ],
 )
 def test_sounds(media, checkpoints, tmp_path, suffix, codec, rate, channels):
-    audio = write_wav(tmp_path / f"sound{suffix}", tone(1.0, rate, channels), rate, codec)
+    audio = write_wav(tmp_path / f"audio{suffix}", tone(1.0, rate, channels), rate, codec)
     assert main(arguments(media, checkpoints, tmp_path / "out.mkv", audio=audio)) == 0
     assert abs(VideoFile(tmp_path / "out.mkv").info.n_frames - 25) <= 2  # lossy codecs pad the ends
 

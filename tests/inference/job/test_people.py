@@ -35,14 +35,14 @@ def faces(number):
 def clip(tmp_path_factory):
     folder = tmp_path_factory.mktemp("people")
 
-    def picture(number):
+    def image(number):
         pixels = np.full((200, 320, 3), 90, np.uint8)
         for name, points in faces(number).items():
             x, y = points.mean(axis=0).astype(int)
             pixels[y - 30 : y + 30, x - 30 : x + 30] = (220, 60, 60) if name == "left" else (60, 60, 220)
         return pixels
 
-    write_clip(folder / "two.mp4", (picture(number) for number in range(N)), gop=5)
+    write_clip(folder / "two.mp4", (image(number) for number in range(N)), gop=5)
     found = {
         number: [Detection(np.concatenate([p.min(0), p.max(0)]), p, 0.9) for p in faces(number).values()]
         for number in range(N)

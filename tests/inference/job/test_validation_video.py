@@ -22,8 +22,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory):
-    return write_talker_video(tmp_path_factory.mktemp("film"))
+def talker_video(tmp_path_factory):
+    return write_talker_video(tmp_path_factory.mktemp("talker"))
 
 
 def painting() -> LipsyncPipeline:
@@ -34,8 +34,8 @@ def painting() -> LipsyncPipeline:
     )
 
 
-def test_every_performance_is_the_same_and_is_watched(film, tmp_path):
-    video, faces = film
+def test_every_dub_is_the_same_and_is_watched(talker_video, tmp_path):
+    video, faces = talker_video
     rehearsal = open_validation_video(video, video, str(faces), tmp_path, CPU, SIDE)
     shown = []
     for name in ("first.mp4", "second.mp4", "second.mp4"):
@@ -58,8 +58,8 @@ def test_every_performance_is_the_same_and_is_watched(film, tmp_path):
     assert np.abs(plain - mine).mean() < 0.1  # tracks are smoothed, so not equal
 
 
-def test_what_cannot_be_dubbed_is_refused_when_it_is_opened(film, tmp_path):
-    video, faces = film
+def test_what_cannot_be_dubbed_is_refused_when_it_is_opened(talker_video, tmp_path):
+    video, faces = talker_video
     write_detections(tmp_path / "nobody.npz", {number: [] for number in range(30)})
     with pytest.raises(NoFaceError, match="no usable face"):
         open_validation_video(video, video, str(tmp_path / "nobody.npz"), tmp_path, CPU, SIDE)
