@@ -35,7 +35,7 @@ class FaceFinder:
         clock: StageClock,
         load: Callable[[str, Path, str], FaceDetector] = load_detector,
     ) -> None:
-        """``name``: a detector of ``face.detector`` or a file of faces; ``auxiliary``: the folder of detector weights.
+        """``name``: a detector of ``face.backends`` or a file of faces; ``auxiliary``: the folder of detector weights.
 
         Raises ``ConfigError`` and the ``WeightsError`` family.
         """

@@ -51,10 +51,7 @@ def dub(
     control.expect(checked.cost.frames, checked.cost.denoising_steps)
     on_note(checked.describe())
     options = replace(checked.options, batch=request.batch_for(checked.device.type))
-    if options.excerpt is not None:
-        control.enter("looking for a face")
-        _require_face_in_excerpt(checked, options.excerpt, control)
-    elif not checked.face_seen or options.face != LARGEST:
+    if options.excerpt is not None or not checked.face_seen or options.face != LARGEST:
         control.enter("looking for a face")
         _require_face(checked, control)
     control.enter("loading")
@@ -78,8 +75,8 @@ def dub(
         audio_start=audio_start,
         audio_limit=audio_limit,
     )
+    encode_seconds = time.perf_counter() - write_start - record.clock.seconds().get("wait", 0.0)
     not_kept = checked.tracks.save()
-    seconds = record.clock.seconds()
     report = RunReport(
         video=str(request.video),
         audio=str(request.audio),
@@ -87,7 +84,7 @@ def dub(
         output_seconds=float(record.frames / checked.video.info.fps),
         fps=float(checked.video.info.fps),
         wall_seconds=time.perf_counter() - start,
-        encode_seconds=time.perf_counter() - write_start - seconds.get("wait", 0.0),
+        encode_seconds=encode_seconds,
         record=record,
         device=str(checked.device),
         precision=str(checked.dtype).removeprefix("torch."),
@@ -121,7 +118,15 @@ def _require_a_dubbed_frame(frames: Iterator[Frame], record: RunRecord, checked:
 
 
 def _require_face(checked: Preflight, control: RunControl) -> None:
-    """Look through the frames that will be shown until one has a usable face; what is found is kept for the run."""
+    """Raise ``NoFaceError`` if no frame that will be shown has a usable face; detections are kept for the run."""
+    if checked.options.excerpt is None:
+        _require_face_in_video(checked, control)
+    else:
+        _require_face_in_excerpt(checked, checked.options.excerpt, control)
+
+
+def _require_face_in_video(checked: Preflight, control: RunControl) -> None:
+    """Look through the frames until one has a usable face."""
     options = checked.options
     selector, settings = FaceSelector(options.face), tracking_settings(options)
     if checked.finder.detector is None:

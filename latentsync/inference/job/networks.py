@@ -33,7 +33,7 @@ class Networks:
 
     def pipeline(self, choice: NetworkChoice) -> LipsyncPipeline:
         """See ``loading.load_pipeline``."""
-        from latentsync.inference.loading import load_pipeline  # seconds to import: not before the files are checked
+        from latentsync.inference.loading import load_pipeline  # here: it takes seconds to import
 
         return load_pipeline(choice.weights, choice.settings, choice.device, choice.dtype, choice.compiled)
 

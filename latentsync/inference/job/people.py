@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from latentsync.face.box import box_centre, longer_side
 from latentsync.face.detector import Detection
 from latentsync.face.selection import MIN_SCORE, MIN_SIZE
 from latentsync.inference.faces import FaceFinder
@@ -46,7 +47,7 @@ class Person:
 
 
 @dataclass(slots=True)
-class _Sightings:
+class _Candidate:
     """The detections that count as one person: the first, the last, and a thumbnail of the clearest."""
 
     first: Detection
@@ -57,7 +58,7 @@ class _Sightings:
     quality: float
 
     def person(self, frames: int) -> Person:
-        x, y = _centre(self.first)
+        x, y = box_centre(self.first.box)
         choice = f"{max(x, 0):.0f},{max(y, 0):.0f}@{self.time:.3f}"
         return Person(choice, self.thumbnail, self.time, self.count / frames)
 
@@ -79,31 +80,31 @@ def find_people(
     if not limits.own_files:
         limits.check_video(path)
     video = VideoFile(path, limits=limits)
-    from latentsync.inference.device import choose_device  # torch: seconds to import
+    from latentsync.inference.device import choose_device  # here: it imports torch, which takes seconds
 
     place = choose_device(device) if isinstance(device, str) else device
     finder = FaceFinder(detector, weights.auxiliary, place, StageClock(), (networks or Networks()).detector)
     tracks = finder.tracks(video.info, SyncOptions())
     known = tracks.detections
-    seen: list[_Sightings] = []
+    seen: list[_Candidate] = []
     frames = 0
     for frame in video.sample(SAMPLED_FRAMES):
         frames += 1
         if frame.index not in known and finder.detector is not None:
             known[frame.index] = finder.detector.detect([frame])[0]
         for face in known.get(frame.index, ()):
-            if face.score >= MIN_SCORE and _size(face) >= MIN_SIZE:
-                _sight(seen, frame, face)
+            if face.score >= MIN_SCORE and longer_side(face.box) >= MIN_SIZE:
+                _add(seen, frame, face)
     tracks.save()
-    return [sightings.person(frames) for sightings in sorted(seen, key=lambda s: _centre(s.first)[0])]
+    return [each.person(frames) for each in sorted(seen, key=lambda each: box_centre(each.first.box)[0])]
 
 
-def _sight(seen: list[_Sightings], frame: Frame, face: Detection) -> None:
-    here = [sightings for sightings in seen if _is_same(sightings.last, face)]
-    known = min(here, key=lambda sightings: math.dist(_centre(sightings.last), _centre(face)), default=None)
-    quality = _size(face) * face.score
+def _add(seen: list[_Candidate], frame: Frame, face: Detection) -> None:
+    same = [person for person in seen if _is_same(person.last, face)]
+    known = min(same, key=lambda person: _distance(person.last, face), default=None)
+    quality = longer_side(face.box) * face.score
     if known is None:
-        seen.append(_Sightings(face, float(frame.time), face, 1, _thumbnail(frame.pixels, face), quality))
+        seen.append(_Candidate(face, float(frame.time), face, 1, _thumbnail(frame.pixels, face), quality))
         return
     known.count, known.last = known.count + 1, face
     if quality > known.quality:
@@ -111,25 +112,20 @@ def _sight(seen: list[_Sightings], frame: Frame, face: Detection) -> None:
 
 
 def _is_same(before: Detection, now: Detection) -> bool:
-    sizes = sorted((_size(before), _size(now)))
-    near = math.dist(_centre(before), _centre(now)) <= REACH * sizes[0]
-    return near and sizes[1] <= MAX_SIZE_RATIO * sizes[0]
+    smaller, larger = sorted((longer_side(before.box), longer_side(now.box)))
+    return _distance(before, now) <= REACH * smaller and larger <= MAX_SIZE_RATIO * smaller
+
+
+def _distance(before: Detection, now: Detection) -> float:
+    return math.dist(box_centre(before.box), box_centre(now.box))
 
 
 def _thumbnail(pixels: np.ndarray, face: Detection) -> np.ndarray:
     """(160, 160, 3) uint8: the face with a margin; outside the frame its edge is repeated."""
-    scale = THUMBNAIL_SIDE / (MARGIN * _size(face))
-    x, y = _centre(face)
+    scale = THUMBNAIL_SIDE / (MARGIN * longer_side(face.box))
+    x, y = box_centre(face.box).astype(float)
     half = THUMBNAIL_SIDE / 2
     matrix = np.array([[scale, 0, half - scale * x], [0, scale, half - scale * y]])
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     return cv2.warpAffine(pixels, matrix, side, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
 
-
-def _size(face: Detection) -> float:
-    return float((face.box[2:] - face.box[:2]).max())
-
-
-def _centre(face: Detection) -> tuple[float, float]:
-    x, y = (face.box[:2] + face.box[2:]) / 2
-    return float(x), float(y)

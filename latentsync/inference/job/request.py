@@ -19,7 +19,7 @@ AUTO_BATCH_BUILTIN = 4  # of the small models on a CPU, at most: one for each co
 
 @dataclass(frozen=True, slots=True)
 class DubRequest:
-    """``batch`` is a number or 'auto'; ``detector`` a name of ``face.detector`` or the path of a file of faces.
+    """``batch`` is a number or 'auto'; ``detector`` a name of ``face.backends`` or the path of a file of faces.
 
     ``limits``: what the files must keep to. ``compiled``: see ``latentsync.runtime.compilation``.
     """

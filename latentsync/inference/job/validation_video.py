@@ -57,7 +57,7 @@ class ValidationVideo:
         for frame in self._shown():
             yield frame, self._faces.get(frame.index)
 
-    def perform(self, pipeline: LipsyncPipeline, options: SyncOptions, output: Path, watch: Watch) -> None:
+    def dub(self, pipeline: LipsyncPipeline, options: SyncOptions, output: Path, watch: Watch) -> None:
         """Dub into the file ``output``, over an older one; ``watch`` gets every frame before it is encoded.
 
         Raises as ``LipsyncPipeline.sync`` and ``media.writer.write_video`` do.

@@ -77,7 +77,7 @@ class DubbedVideo:
         self._folder.mkdir(parents=True, exist_ok=True)
         pipeline = pipeline_of(models, self._encoder, self._settings)
         after = self._view(self._path if self._networks.v2 is not None else None)
-        self._video.perform(pipeline, self._options, self._folder / f"step_{step:09d}.mp4", after.watch)
+        self._video.dub(pipeline, self._options, self._folder / f"step_{step:09d}.mp4", after.watch)
         fit = after.finish(self._video.fps)
         rows = [SheetRow("source", self._source), SheetRow(f"step {step}", after.tiles)]
         write_sheet(self._folder / f"step_{step:09d}.png", rows)

@@ -36,18 +36,18 @@ def painting() -> LipsyncPipeline:
 
 def test_every_dub_is_the_same_and_is_watched(talker_video, tmp_path):
     video, faces = talker_video
-    rehearsal = open_validation_video(video, video, str(faces), tmp_path, CPU, SIDE)
+    validation = open_validation_video(video, video, str(faces), tmp_path, CPU, SIDE)
     shown = []
     for name in ("first.mp4", "second.mp4", "second.mp4"):
         seen = []
-        rehearsal.perform(
+        validation.dub(
             painting(), SyncOptions(check_output=False), tmp_path / name, lambda f, p, seen=seen: seen.append((f, p))
         )
         shown.append(np.stack([frame.pixels for frame, _ in seen]))
         assert all(placement is not None for _, placement in seen)
     assert np.array_equal(shown[0], shown[1])
     assert np.array_equal(shown[0], shown[2])
-    source = list(rehearsal.source())
+    source = list(validation.source())
     assert len(source) == len(shown[0]) == VideoFile(tmp_path / "second.mp4").info.n_frames == 30
     changed = (shown[0] != np.stack([frame.pixels for frame, _ in source])).any(axis=(1, 2, 3))
     assert changed.all()

@@ -119,7 +119,7 @@ def test_a_video_that_fails_later_does_not_end_the_run(folder, networks, film, m
     def fail(*arguments):
         raise GenerationError("made up")
 
-    monkeypatch.setattr("latentsync.inference.job.validation_video.ValidationVideo.perform", fail)
+    monkeypatch.setattr("latentsync.inference.job.validation_video.ValidationVideo.dub", fail)
     named = [f"data.val_video_path={film[0]}", f"data.val_detector={film[1]}"]
     assert train_unet(recipe_of(folder, networks, *named), "failing") is TrainingResult.FINISHED
     assert "Step 0 has no validation images: made up" in caplog.text
