@@ -71,36 +71,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds accurate)")
     model.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
 
-    look = parser.add_argument_group("result")
-    look.add_argument(
-        "--preset",
-        choices=PRESETS,
-        help=f"sampler settings ({DEFAULT_PRESET}; {BUILTIN_PRESET} with the built-in models)",
-    )
-    look.add_argument("--inference_steps", type=int, help="denoising steps (20)")
-    look.add_argument("--guidance_scale", type=float, help="how strongly the mouth follows the audio, 1 to 3 (1.5)")
-    look.add_argument("--enable_deepcache", action="store_true", help="reuse deep features at two steps of three")
-    look.add_argument("--seed", type=_seed, default=DEFAULT_SEED, help=f"-1: another every time ({DEFAULT_SEED})")
-    look.add_argument("--batch", default="auto", help="windows of 16 frames generated together (auto)")
-    look.add_argument(
-        "--length",
-        choices=[mode.value for mode in LengthMode],
-        default=LengthMode.PINGPONG.value,
-        help="how a video of another length than the audio is fitted (pingpong)",
-    )
-    look.add_argument(
-        "--excerpt",
-        nargs=2,
-        type=_seconds,
-        metavar=("FROM", "TO"),
-        help="only these seconds of the result, to try a setting",
-    )
-    look.add_argument("--no-output-check", action="store_true", help="keep what the network gives, even noise")
-    look.add_argument(
-        "--compat",
-        choices=[release.value for release in Compat],
-        help="reproduce that release instead of improving on it",
-    )
+    add_result_options(parser.add_argument_group("result"))
 
     face = parser.add_argument_group("face")
     face.add_argument("--face", default="largest", help="whom to dub: largest, index:N, or X,Y@SECONDS (largest)")
@@ -123,6 +94,39 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="only check the files and say what the run will cost")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, only errors")
     return parser.parse_args(arguments)
+
+
+def add_result_options(group: argparse._ArgumentGroup) -> None:
+    """What the result looks like."""
+    group.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help=f"sampler settings ({DEFAULT_PRESET}; {BUILTIN_PRESET} with the built-in models)",
+    )
+    group.add_argument("--inference_steps", type=int, help="denoising steps (20)")
+    group.add_argument("--guidance_scale", type=float, help="how strongly the mouth follows the audio, 1 to 3 (1.5)")
+    group.add_argument("--enable_deepcache", action="store_true", help="reuse deep features at two steps of three")
+    group.add_argument("--seed", type=_seed, default=DEFAULT_SEED, help=f"-1: another every time ({DEFAULT_SEED})")
+    group.add_argument("--batch", default="auto", help="windows of 16 frames generated together (auto)")
+    group.add_argument(
+        "--length",
+        choices=[mode.value for mode in LengthMode],
+        default=LengthMode.PINGPONG.value,
+        help="how a video of another length than the audio is fitted (pingpong)",
+    )
+    group.add_argument(
+        "--excerpt",
+        nargs=2,
+        type=_seconds,
+        metavar=("FROM", "TO"),
+        help="only these seconds of the result, to try a setting",
+    )
+    group.add_argument("--no-output-check", action="store_true", help="keep what the network gives, even noise")
+    group.add_argument(
+        "--compat",
+        choices=[release.value for release in Compat],
+        help="reproduce that release instead of improving on it",
+    )
 
 
 def make_request(arguments: argparse.Namespace) -> DubRequest:

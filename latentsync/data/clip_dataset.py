@@ -14,9 +14,9 @@ from typing import Generic, TypeVar
 import numpy as np
 from torch.utils.data import Dataset
 
+from latentsync.data.batches import ClipFault
 from latentsync.data.manifest import Clip, fault_table
 from latentsync.errors import DataError
-from latentsync.types import ClipFault
 
 Sample = TypeVar("Sample")
 MAX_ATTEMPTS = 10  # clips tried for one sample; with a tenth of all clips bad, one sample in 10^10 uses them up

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentsync.data.batches import ClipFault, SampleOrigin
 from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
 from latentsync.data.clip_reader import FrameReader
 from latentsync.data.manifest import Clip
 from latentsync.data.talker_crops import true_mouth
 from latentsync.errors import DataError
 from latentsync.face.resample import fit_frames
-from latentsync.types import ClipFault, SampleOrigin
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.atomic import write_text
+from latentsync.data.batches import ClipFault
 from latentsync.errors import DataError
-from latentsync.types import ClipFault
 
 TRAIN, VALIDATION = "train", "val"  # values of ``split``
 MANIFEST_SUFFIX = ".jsonl"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.atomic import write_text
+from latentsync.data.batches import ClipFault
 from latentsync.data.manifest import (
     MANIFEST_SUFFIX,
     Clip,
@@ -19,7 +20,6 @@ from latentsync.data.manifest import (
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.media.probe import probe_video
 from latentsync.stream import parallel_map
-from latentsync.types import ClipFault
 
 Row = dict[str, Any]  # columns of a manifest, or the reason why a file is no clip
 

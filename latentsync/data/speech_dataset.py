@@ -16,13 +16,13 @@ from torch.utils.data import Dataset
 
 from latentsync.audio.mel import whisper_log_mel
 from latentsync.constants import AUDIO_RATE, FEATURE_RATE, WHISPER_MEL_FRAMES, WHISPER_POSITIONS, WHISPER_SECONDS
+from latentsync.data.batches import SampleOrigin
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.talkers.geometry import Articulation
 from latentsync.data.talkers.identity import make_identity
 from latentsync.data.talkers.phones import PHONES
 from latentsync.data.talkers.speech import compose, mouth_at, tracks
 from latentsync.data.talkers.voice import synthesise
-from latentsync.types import SampleOrigin
 
 PHONE_NAMES = tuple(PHONES)
 MOUTH_NAMES = tuple(each.name for each in fields(Articulation))

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from latentsync.audio.mel import mel_window
 from latentsync.constants import AUDIO_RATE, SYNCNET_MEL_HOP
+from latentsync.data.batches import ClipFault, SampleOrigin, SyncBatch
 from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
 from latentsync.data.clip_reader import FrameReader, MelReader
 from latentsync.data.manifest import Clip
 from latentsync.data.negatives import NegativeRule, shifted_start, spread_starts
 from latentsync.errors import DataError
 from latentsync.face.resample import fit_frames
-from latentsync.types import ClipFault, SampleOrigin, SyncBatch, SyncView
+from latentsync.types import SyncView
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from latentsync.audio.mel import mel_window
 from latentsync.constants import MODEL_FPS, WINDOW_FRAMES
+from latentsync.data.batches import ClipFault, SampleOrigin, UNetBatch
 from latentsync.data.clip_dataset import BadClip, ClipDataset, Sample, SampleKey
 from latentsync.data.clip_reader import MelReader, read_clip_frames
 from latentsync.data.manifest import Clip
@@ -22,7 +23,7 @@ from latentsync.data.negatives import shifted_start
 from latentsync.errors import DataError
 from latentsync.face.resample import fit_frames
 from latentsync.levels import normalize
-from latentsync.types import AudioFeatures, ClipFault, SampleOrigin, UNetBatch
+from latentsync.types import AudioFeatures
 
 # Frames between the starts of a window and its reference, also where windows are shorter than the published ones: a
 # mouth of the moment before would tell what the audio is to tell.

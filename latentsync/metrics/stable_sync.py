@@ -55,7 +55,7 @@ class StableSync:
         return next(self.network.parameters()).dtype
 
     def visual_input(self, frames: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """``frames`` of a batch (see ``types.SyncBatch``) -> the input of the visual encoder, float32.
+        """``frames`` of a batch (see ``data.batches.SyncBatch``) -> the input of the visual encoder, float32.
 
         Pixels (N, F*3, H, R) in [-1, 1]; with a codec latents (N, F*C, h, w), drawn from the posterior as published,
         with ``generator`` (None: the global one), and cut to their lower half if the view asks for it.
@@ -79,7 +79,7 @@ class StableSync:
 
     @torch.no_grad()
     def score_pairs(self, frames: Tensor, mel: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Cosines (N,) float32 in [0, 1] of a batch of ``types.SyncBatch`` that lies on ``device``."""
+        """Cosines (N,) float32 in [0, 1] of a batch of ``data.batches.SyncBatch`` that lies on ``device``."""
         return cosine_similarity(*self.network(self.visual_input(frames, generator), mel))
 
     def crop(self, frames: np.ndarray) -> Tensor:

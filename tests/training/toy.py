@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from latentsync.types import ClipFault, SampleOrigin
+from latentsync.data.batches import ClipFault, SampleOrigin
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from latentsync.atomic import write_text
 from latentsync.constants import MODEL_FPS
+from latentsync.data.batches import ClipFault
 from latentsync.data.manifest import Clip, Manifest, fault_table, read_manifest, split_by_source, usable_clips
 from latentsync.data.scan import load_clips
 from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
 from latentsync.errors import ConfigError, DataError
 from latentsync.recipe import TalkerData
-from latentsync.types import ClipFault
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from latentsync.atomic import atomic_file, write_text
+from latentsync.data.batches import ClipFault
 from latentsync.data.manifest import fault_table
 from latentsync.training.loop.charts import draw_charts
 from latentsync.training.loop.task import LateFigures, Row, Task
-from latentsync.types import ClipFault
 
 
 class MetricsLog:

@@ -11,10 +11,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from latentsync.data.batches import SampleOrigin
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.training.loop.charts import Panel
 from latentsync.training.loop.optimizers import LearningRate, require_optimizer
-from latentsync.types import SampleOrigin
 
 Row = dict[str, float]  # of the metrics log: name of a figure -> value, with the key ``step``
 

@@ -26,6 +26,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from latentsync.data.batches import ClipFault
 from latentsync.errors import TrainingError
 from latentsync.training.loop.checkpoints import CheckpointStore, TrainingState
 from latentsync.training.loop.data_order import StepBatches
@@ -34,7 +35,6 @@ from latentsync.training.loop.metrics_log import RunLog
 from latentsync.training.loop.optimizers import make_optimizer
 from latentsync.training.loop.sharding import Shards, gathered, is_sharded
 from latentsync.training.loop.task import BatchT, LateFigures, LoopSettings, Task
-from latentsync.types import ClipFault
 
 logger = logging.getLogger(__name__)
 

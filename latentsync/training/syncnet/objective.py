@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentsync.types import SampleOrigin
+from latentsync.data.batches import SampleOrigin
 
 DECISION_COSINE = 0.5  # above it a pair is called fitting (the published accuracy)
 

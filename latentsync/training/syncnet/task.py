@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from latentsync import checkpoint  # the codec's names are loaded where latents are: they bring seconds of imports
 from latentsync.checkpoint import WeightsCard, save_weights
+from latentsync.data.batches import ClipFault, SyncBatch
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import MelReader
 from latentsync.data.syncnet_dataset import SyncNetDataset, SyncSample, collate_sync
@@ -39,7 +40,6 @@ from latentsync.training.syncnet.objective import (
     guessing_loss,
     sync_loss,
 )
-from latentsync.types import ClipFault, SyncBatch
 
 logger = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from latentsync.checkpoint import sha256_file
 from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE, WINDOW_FRAMES
 from latentsync.data.array_cache import ArrayCache
+from latentsync.data.batches import ClipFault, SampleOrigin, UNetBatch
 from latentsync.data.clip_dataset import BadClip, SampleKey
 from latentsync.data.clip_reader import MEL_VERSION, AudioFeatureReader, MelReader
 from latentsync.data.manifest import Clip
@@ -28,7 +29,7 @@ from latentsync.training.latent_cache import LatentCache
 from latentsync.training.loop.clips import RunClips, fill_cache
 from latentsync.training.unet.latents import PosteriorBatch, StepDraws, draw_posterior, draw_step
 from latentsync.training.unet.networks import LossConfig, audio_encoder_path
-from latentsync.types import AudioFeatures, ClipFault, SampleOrigin, UNetBatch
+from latentsync.types import AudioFeatures
 
 _VALIDATION = 1  # added to the seed
 

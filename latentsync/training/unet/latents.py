@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from latentsync.constants import LATENT_CHANNELS
+from latentsync.data.batches import SampleOrigin, UNetBatch
 from latentsync.diffusion.conditioning import Conditioning, latent_mask
 from latentsync.diffusion.noise import mixed_noise
 from latentsync.models.codec import LatentCodec
-from latentsync.types import SampleOrigin, UNetBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class LatentBatch:
 
 @dataclass(frozen=True, slots=True)
 class PosteriorBatch:
-    """As ``types.UNetBatch``, with what the codec says of the faces in place of the faces.
+    """As ``data.batches.UNetBatch``, with what the codec says of the faces in place of the faces.
 
     ``target``, ``masked`` and ``reference`` (B, F, 2, C, h, w) float32: mean and standard deviation of the latents.
     ``pixels`` (B, F, 3, R, R) in [-1, 1] of the target, None where no loss looks at them.

@@ -22,6 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from latentsync.checkpoint import build_codec
 from latentsync.constants import FEATURES_PER_FRAME, LATENT_DOWNSCALE, SYNCNET_MEL_BANDS
+from latentsync.data.batches import UNetBatch
 from latentsync.models.codec import LatentCodec
 from latentsync.models.lpips import build_lpips
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
@@ -39,7 +40,7 @@ from latentsync.training.unet.networks import (
     make_objective,
     videomae_config,
 )
-from latentsync.types import Denoiser, FeatureCache, UNetBatch
+from latentsync.types import Denoiser, FeatureCache
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from latentsync.data.batches import SampleOrigin
 from latentsync.models.syncnet import cosine_similarity
 from latentsync.training.syncnet.objective import (
     SyncScores,
@@ -17,7 +18,6 @@ from latentsync.training.syncnet.objective import (
     guessing_loss,
     sync_loss,
 )
-from latentsync.types import SampleOrigin
 from tests.golden import golden_arrays, relative_error
 
 

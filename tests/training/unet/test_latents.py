@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from latentsync.data.batches import UNetBatch
 from latentsync.models.codec import LatentCodec
 from latentsync.training.unet.latents import draw_posterior, draw_step, encode_batch
-from latentsync.types import UNetBatch
 from tests.golden import rule_input
 from tests.models.networks import small_kl
 

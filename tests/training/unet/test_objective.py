@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentsync.data.batches import SampleOrigin, UNetBatch
 from latentsync.diffusion.conditioning import Conditioning
 from latentsync.diffusion.level_weights import level_weights
 from latentsync.diffusion.noise import mix_noise
@@ -24,7 +25,7 @@ from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE
 from latentsync.training.unet.latents import LatentBatch, StepDraws, encode_batch
 from latentsync.training.unet.objective import LossWeights, UNetObjective, drop_audio, trainable_parameters
-from latentsync.types import Losses, SampleOrigin, UNetBatch
+from latentsync.types import Losses
 from tests.golden import fill_by_rule, golden_arrays, golden_json, relative_error, rule_input
 from tests.models.networks import REDUCED_VIDEOMAE, rule_syncnet, small_kl, small_syncnet
 from tests.models.published import on_meta, rule_lpips
