@@ -20,6 +20,7 @@ LONG_FILES = (
     "training/syncnet/test_whole_run.py",
     "benchmarks/test_training_speed.py",
     "training/unet/test_memory.py",
+    "preprocess/engine/test_hostile.py",
     "preprocess/test_training.py",
     "page/test_app.py",
     "page/test_endings.py",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -15,8 +19,12 @@ from latentsync.audio.mel import syncnet_mel
 from latentsync.constants import AUDIO_RATE
 from latentsync.data.array_cache import ArrayCache
 from latentsync.data.manifest import Clip
-from latentsync.errors import DataError, LatentSyncError
+from latentsync.errors import DataError, LatentSyncError, VideoError
+from latentsync.media import png
 from latentsync.media.audio import read_audio
+from latentsync.media.decoder import decode_all
+from latentsync.media.limits import GENEROUS
+from latentsync.media.probe import probe_video
 from latentsync.types import AudioFeatures
 
 if TYPE_CHECKING:
@@ -25,6 +33,11 @@ if TYPE_CHECKING:
 # Loudest band of a mel frame below which the frame counts as silent; that of white noise at -60 dBFS (measured).
 SILENT_MEL = -2.0
 MEL_VERSION = "mel-1"  # part of the cache folder's name: change it when syncnet_mel changes its values
+
+
+_LIMITS = replace(GENEROUS, pixels=3840 * 2160)  # of a training clip
+_LONGER, _MORE_SECONDS = 2, 10  # times the length that the manifest states, and seconds: what audio may last
+_CHECKED = 2**20  # clips whose frame size a process remembers
 
 
 @cache
@@ -37,9 +50,38 @@ def _decord() -> ModuleType:
     return decord
 
 
+@lru_cache(maxsize=_CHECKED)
+def frame_size(path: Path) -> tuple[int, int]:
+    """Width and height of a clip's frames, for which every one of them is decoded.
+
+    decord knows no limits, neither of frames that are larger than the file says nor of other files that it may point
+    to. So it is given only what ``media`` has read through before: each clip once in every process, in about the time
+    that a window of it takes. Raises ``DataError`` if there is no frame, if the size changes, beyond 4K, and for PNG
+    images, whose comments unpack to any size.
+    """
+    size, changed = None, ""
+    try:
+        if probe_video(path, limits=_LIMITS).codec in png.CODECS:
+            raise DataError("undecodable: its frames are PNG images, which may unpack to any size")
+        with closing(decode_all(path, _LIMITS)) as frames:
+            for number, frame in enumerate(frames):
+                size = size or (frame.width, frame.height)
+                if (frame.width, frame.height) != size:
+                    changed = f"{size[0]} x {size[1]} px, from frame {number} on {frame.width} x {frame.height}"
+                    break
+    except VideoError as error:
+        raise DataError(f"undecodable: {error.message}") from error
+    if changed:
+        raise DataError(f"changing size: {changed}")
+    if size is None:
+        raise DataError("undecodable: not one frame")
+    return size
+
+
 def read_clip_frames(clip: Clip, start: int, count: int) -> np.ndarray:
     """Frames ``start`` to ``start + count - 1`` as (count, H, W, 3) uint8 RGB. Raises ``DataError`` if they cannot be
-    decoded."""
+    decoded, and as ``frame_size``."""
+    frame_size(clip.path)
     decord = _decord()
     try:
         reader = decord.VideoReader(str(clip.path), ctx=decord.cpu(0), num_threads=1)
@@ -71,7 +113,10 @@ class FrameReader:
         return read_clip_frames(clip, start, count)
 
     def _fits(self, clip: Clip) -> bool:
-        return clip.content not in self._damaged and clip.frames * clip.width * clip.height * 3 <= self._left
+        if clip.content in self._damaged or clip.frames * 3 > self._left:
+            return False
+        width, height = frame_size(clip.path)
+        return clip.frames * width * height * 3 <= self._left
 
     def _keep(self, clip: Clip) -> None:
         try:
@@ -123,8 +168,10 @@ def silent_share(mel: np.ndarray) -> float:
 
 def _of_audio(clip: Clip, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """What ``compute`` gives for the waveform of a clip. Raises ``DataError`` if there is none."""
+    stated = math.ceil(_LONGER * clip.audio_seconds) + _MORE_SECONDS
+    limits = replace(_LIMITS, held_seconds=min(stated, _LIMITS.held_seconds or stated))
     try:
-        return compute(read_audio(clip.path))
+        return compute(read_audio(clip.path, limits=limits))
     except LatentSyncError as error:
         raise DataError(f"unreadable sound: {error.message}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import av
@@ -28,7 +28,7 @@ def is_shown(packet: av.Packet, codec: str) -> bool:
     return codec != "vp8" or bool(memoryview(packet)[0] & _VP8_SHOW_FRAME)
 
 
-def decode_all(path: Path, limits: MediaLimits = GENEROUS) -> Iterator[av.VideoFrame]:
+def decode_all(path: Path, limits: MediaLimits = GENEROUS) -> Generator[av.VideoFrame, None, None]:
     """Every frame that FFmpeg can make of a file, from its start.
 
     Raises ``VideoError`` at a frame that is larger than ``limits`` allow, or larger than 4K and than the file says that

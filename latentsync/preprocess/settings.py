@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 from latentsync.constants import MODEL_FPS
 from latentsync.errors import ConfigError
+from latentsync.media.limits import GENEROUS, MediaLimits
 
 FINAL_STEP = "high_visual_quality"
 PUBLISHED_SYNC = "syncnet_v2"  # value of sync.scorer
 
 _WEIGHTS = Path(__file__).parents[2] / "checkpoints" / "auxiliary"
+
+
+@dataclass(frozen=True)
+class LimitSettings:
+    """What an input file may hold; one with more is refused by name. Frames and samples count as they are decoded,
+    whatever the file says of itself. Hours of video or audio, megapixels of a frame, frames per second, gigabytes.
+    """
+
+    hours: float = 24.0
+    megapixels: float = 64.0
+    fps: int = 1000
+    gigabytes: float = 1000.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,7 @@ class PreprocessSettings:
     weights_dir: str | None = None
     device: str = "auto"
     last_step: str = FINAL_STEP
+    limits: LimitSettings = field(default_factory=LimitSettings)
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
     shots: ShotSettings = field(default_factory=ShotSettings)
     segment_seconds: float = 5.0  # a shot is cut into pieces of this length; the last one is up to twice as long
@@ -108,6 +122,18 @@ class PreprocessSettings:
         return _WEIGHTS if self.weights_dir is None else Path(self.weights_dir)
 
     @property
+    def media_limits(self) -> MediaLimits:
+        """``limits`` as ``media`` takes them; containers of every kind that holds its own data."""
+        return replace(
+            GENEROUS,
+            bytes=round(self.limits.gigabytes * 1e9),
+            seconds=round(self.limits.hours * 3600),
+            pixels=round(self.limits.megapixels * 1e6),
+            fps=self.limits.fps,
+            raised_by="limits in configs/preprocess.yaml",
+        )
+
+    @property
     def segment_frames(self) -> int:
         """Frames of a segment."""
         return round(Fraction(self.segment_seconds).limit_denominator(1000) * MODEL_FPS)
@@ -118,6 +144,7 @@ def check_settings(settings: PreprocessSettings) -> None:
     flat = asdict(settings)
     rules = {
         "input_dir has to name a folder of videos": not settings.input_dir,
+        "limits have to be positive": min(flat["limits"].values()) <= 0,
         "segment_seconds has to be at least 1": settings.segment_seconds < 1,
         "faces.stride has to be from 1 to 5": not 1 <= settings.faces.stride <= 5,
         "alignment.resolution has to be a multiple of 8": settings.alignment.resolution % 8,

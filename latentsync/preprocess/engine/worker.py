@@ -96,6 +96,9 @@ class Worker:
             known = None
         if known is not None and known.settings == readable_digest(self._settings):
             return known
+        too_large = step1_readable.too_large(stat.st_size, self._settings)
+        if too_large:  # before it is hashed
+            return self._keep_file(name, StepResult(reason=too_large), stat)
         started, content, duration = time.perf_counter(), "", 0.0
         try:
             content = known.content if known is not None and known.content else step1_readable.content_of(path)

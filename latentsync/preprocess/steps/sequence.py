@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from latentsync.errors import ConfigError
 from latentsync.preprocess.clip_record import StepInput, StepResult
-from latentsync.preprocess.settings import FINAL_STEP, PreprocessSettings
+from latentsync.preprocess.settings import FINAL_STEP, LimitSettings, PreprocessSettings
 from latentsync.preprocess.steps import (
     step1_readable,
     step2_resampled,
@@ -60,8 +60,14 @@ def wanted_steps(settings: PreprocessSettings) -> tuple[Step, ...]:
 
 
 def readable_digest(settings: PreprocessSettings) -> str:
-    """Of what decides the result of step 1."""
-    return _digest("", READABLE, step1_readable.VERSION, (settings.segment_seconds, settings.faces.min_side))
+    """Of what decides the result of step 1.
+
+    With the usual limits it is that of manifests from before there were any: their files need not be read again.
+    """
+    values: tuple[Any, ...] = (settings.segment_seconds, settings.faces.min_side)
+    if settings.limits != LimitSettings():
+        values += (settings.limits,)
+    return _digest("", READABLE, step1_readable.VERSION, values)
 
 
 class _Entry(NamedTuple):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from latentsync.errors import LatentSyncError
+from latentsync.errors import LatentSyncError, VideoError
 from latentsync.media.container import IMAGE_SUFFIXES
 from latentsync.media.probe import probe_video
+from latentsync.media.trial import refuse_costly
 from latentsync.preprocess.clip_record import StepResult
 from latentsync.preprocess.settings import PreprocessSettings
 from latentsync.types import VideoInfo
 
 VERSION = 1
+
+_SECONDS_TO_OPEN = 30  # of a processor: a day of video has millions of packets in its index
 
 
 def content_of(path: Path) -> str:
@@ -21,12 +24,23 @@ def content_of(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def too_large(n_bytes: int, settings: PreprocessSettings) -> str:
+    """The reason not to read a file of that size; "" if there is none. Holes in a file cost nobody a disk."""
+    gigabytes = settings.limits.gigabytes
+    return f"too large: {n_bytes / 1e9:.1f} GB where {gigabytes:g} are taken" if n_bytes > gigabytes * 1e9 else ""
+
+
 def run(path: Path, settings: PreprocessSettings) -> tuple[float, StepResult]:
-    """Length of the video in seconds, and whether the file can be used."""
+    """Length of the video in seconds, and whether the file can be used.
+
+    It is opened for the first time in a process of its own, so that no file can hold up the run or end it.
+    """
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return 0.0, StepResult(reason="no video: a picture")
+    limits = settings.media_limits
     try:
-        info = probe_video(path)
+        refuse_costly(path, VideoError, limits.video_formats, limits.pixels, _SECONDS_TO_OPEN)
+        info = probe_video(path, limits=limits)
     except LatentSyncError as error:
         return 0.0, StepResult(reason=f"unreadable: {error.message}")
     seconds = float(info.duration)

@@ -20,6 +20,7 @@ from latentsync.audio.voice_activity import SAMPLES_PER_FRAME, is_audible
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.media.audio import audio_blocks, audio_start
 from latentsync.media.cutting import AudioReader, write_flac
+from latentsync.media.limits import MediaLimits
 from latentsync.media.rate import at_rate
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
@@ -36,10 +37,11 @@ _BLOCK = 25 * SAMPLES_PER_FRAME  # samples that are handled at a time
 
 def run(job: StepInput, settings: PreprocessSettings, networks: StepNetworks) -> StepResult:
     """Errors of the input (``VideoError``, ``AudioError``) pass through."""
-    video = VideoFile(job.file)
+    limits = settings.media_limits
+    video = VideoFile(job.file, limits=limits)
     n_frames = round(video.info.duration * MODEL_FPS)
     audio = job.scratch / "audio.flac"
-    audible = _write_audio(video, audio, n_frames * SAMPLES_PER_FRAME)
+    audible = _write_audio(video, limits, audio, n_frames * SAMPLES_PER_FRAME)
     figures: dict[str, Any] = {"silence": round(1 - audible, 4)}
     if audible == 0:
         return StepResult(reason="silent: no sound above -60 dBFS in the whole recording", figures=figures)
@@ -70,11 +72,11 @@ def _with_keys(
         yield frame
 
 
-def _write_audio(video: VideoFile, target: Path, n_samples: int) -> float:
+def _write_audio(video: VideoFile, limits: MediaLimits, target: Path, n_samples: int) -> float:
     """Write the audio of the frames, silence where there is none; returns the share that is not silent."""
     source = video.info.path
     delay = round((audio_start(source) - video.start) * AUDIO_RATE)  # samples by which the audio begins later
-    reader = AudioReader(audio_blocks(source))
+    reader = AudioReader(audio_blocks(source, limits=limits))
     reader.skip(-delay)
     audible = total = 0
 

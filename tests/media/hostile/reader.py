@@ -42,20 +42,20 @@ def read(path: Path, kind: str, way: str) -> None:
             assert len(read_audio(path, limits=limits))
 
 
-def _memory(field: str) -> float:
-    """Megabytes of this process: "VmRSS" now, "VmHWM" at most since ``_forget_peak``."""
+def memory(field: str) -> float:
+    """Megabytes of this process: "VmRSS" now, "VmHWM" at most since ``forget_peak``."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def main(way: str, *files: str) -> None:
-    start = _memory("VmRSS")
+    start = memory("VmRSS")
     for kind, name in zip(files[::2], files[1::2], strict=True):
-        _forget_peak()
+        forget_peak()
         began, outcome = time.perf_counter(), "read"
         print(json.dumps({"begun": name}), flush=True)
         try:
@@ -64,10 +64,10 @@ def main(way: str, *files: str) -> None:
             outcome = f"{type(error).__name__}: {error.message}"
         except Exception as error:  # noqa: BLE001  what is looked for
             outcome = f"UNNAMED {error!r}"
-        seconds, peak = time.perf_counter() - began, _memory("VmHWM") - start
+        seconds, peak = time.perf_counter() - began, memory("VmHWM") - start
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
-        after = _memory("VmRSS") - start
+        after = memory("VmRSS") - start
         print(
             json.dumps({"file": name, "outcome": outcome, "peak": peak, "after": after, "seconds": seconds}), flush=True
         )
