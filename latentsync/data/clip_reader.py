@@ -1,7 +1,8 @@
-"""Random access to the frames and the audio of training clips."""
+"""Random access to the frames and the audio of training clips, and what is computed from them, kept on disk."""
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Callable
@@ -11,13 +12,13 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from latentsync.atomic import atomic_file
 from latentsync.audio.mel import syncnet_mel
 from latentsync.constants import AUDIO_RATE
-from latentsync.data.array_cache import ArrayCache
 from latentsync.data.manifest import Clip
 from latentsync.errors import DataError, LatentSyncError, VideoError
 from latentsync.media import png
@@ -29,6 +30,8 @@ from latentsync.types import AudioFeatures
 
 if TYPE_CHECKING:
     from latentsync.features import AudioEncoder
+
+logger = logging.getLogger(__name__)
 
 # Loudest band of a mel frame below which the frame counts as silent; that of white noise at -60 dBFS (measured).
 SILENT_MEL = -2.0
@@ -125,6 +128,33 @@ class FrameReader:
             self._damaged.add(clip.content)
         else:
             self._left -= self._kept[clip.content].nbytes
+
+
+class ArrayCache:
+    """Arrays computed from clips, by content hash, in one folder: same-named clips never mix.
+
+    ``folder`` names what they are and how they were computed.
+
+    Safe for many processes: files appear whole. A damaged file is computed anew, with a warning. ``mapped``: arrays
+    that are there are read-only and loaded as they are looked at, for readers of small parts of large ones.
+    """
+
+    def __init__(self, folder: Path, *, mapped: bool = False) -> None:
+        self._folder = folder
+        self._mode: Literal["r"] | None = "r" if mapped else None
+
+    def get(self, content: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """The array of the clip with that content hash; ``compute`` is called if it is not there."""
+        path = self._folder / content[:2] / f"{content}.npy"
+        if path.is_file():
+            try:
+                return np.load(path, mmap_mode=self._mode, allow_pickle=False)
+            except (ValueError, EOFError, OSError) as error:
+                logger.warning("Cached array %s is damaged (%s); computing it again.", path, error)
+        array = compute()
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        return array
 
 
 class MelReader:

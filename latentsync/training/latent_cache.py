@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentsync.data.array_cache import ArrayCache
-from latentsync.data.clip_reader import read_clip_frames
+from latentsync.data.clip_reader import ArrayCache, read_clip_frames
 from latentsync.data.manifest import Clip
 from latentsync.errors import DataError
 from latentsync.face.resample import fit_frames

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from latentsync.data import clip_reader
-from latentsync.data.array_cache import ArrayCache
-from latentsync.data.clip_reader import FrameReader, MelReader, frame_size, read_clip_frames
+from latentsync.data.clip_reader import ArrayCache, FrameReader, MelReader, frame_size, read_clip_frames
 from latentsync.data.manifest import Clip
 from latentsync.errors import DataError
 from tests.data.clips import write_talking_clips
@@ -106,3 +105,32 @@ def test_audio_that_is_a_little_longer_than_stated_is_read(tmp_path):
     mels = MelReader(ArrayCache(tmp_path / "cache"))
     whole = mels(clip_of(path, audio_seconds=1.92))
     assert np.array_equal(MelReader(ArrayCache(tmp_path / "other"))(clip_of(path, audio_seconds=0.1)), whole)
+
+
+def test_an_array_is_computed_once_per_content(tmp_path):
+    cache, calls = ArrayCache(tmp_path), []
+
+    def compute(value):
+        calls.append(value)
+        return np.full(3, value)
+
+    assert cache.get("aa11", lambda: compute(1)).tolist() == [1, 1, 1]
+    assert cache.get("aa22", lambda: compute(2)).tolist() == [2, 2, 2]
+    assert ArrayCache(tmp_path).get("aa11", lambda: compute(3)).tolist() == [1, 1, 1]
+    assert calls == [1, 2]
+
+
+def test_a_damaged_file_is_computed_again(tmp_path, caplog):
+    cache = ArrayCache(tmp_path)
+    cache.get("aa", lambda: np.arange(1000))
+    (path,) = tmp_path.rglob("*.npy")
+    path.write_bytes(path.read_bytes()[:500])
+    assert cache.get("aa", lambda: np.arange(1000)).sum() == 499_500
+    assert "damaged" in caplog.text
+    assert np.load(path).sum() == 499_500
+
+
+def test_a_failed_computation_leaves_nothing_behind(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        ArrayCache(tmp_path).get("aa", lambda: 1 / 0)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]

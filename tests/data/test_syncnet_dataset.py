@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from latentsync.audio.mel import mel_window, syncnet_mel
-from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_dataset import MAX_ATTEMPTS, SampleKey
-from latentsync.data.clip_reader import FrameReader, MelReader, read_clip_frames
+from latentsync.data.clip_reader import ArrayCache, FrameReader, MelReader, read_clip_frames
 from latentsync.data.negatives import NegativeRule
 from latentsync.data.scan import load_clips
 from latentsync.data.syncnet_dataset import SyncNetDataset, collate_sync, jitter_colors

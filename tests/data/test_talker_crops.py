@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import torch
 
-from latentsync.data.array_cache import ArrayCache
-from latentsync.data.clip_reader import MelReader, read_clip_frames
+from latentsync.data.clip_reader import ArrayCache, MelReader, read_clip_frames
 from latentsync.data.manifest import read_manifest, split_by_source
 from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
 from latentsync.data.talkers.clip import make_talker

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from latentsync.audio.mel import mel_window
-from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_dataset import SampleKey
-from latentsync.data.clip_reader import AudioFeatureReader, MelReader, read_clip_frames
+from latentsync.data.clip_reader import ArrayCache, AudioFeatureReader, MelReader, read_clip_frames
 from latentsync.data.scan import load_clips
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.errors import DataError

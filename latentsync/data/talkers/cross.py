@@ -9,13 +9,13 @@ import numpy as np
 from latentsync.data.talkers.clip import TalkerClip, TalkerOptions, make_talker
 
 FIRST_SEED = 50_000_000  # far from the seeds of training and validation clips (``data.talker_crops``)
-SETTLING = 0.16  # s after the last sound until the mouth rests, and before the first one
-_SILENCE = (0.45, 0.65)  # share of the clip in which the new sound pauses
+SETTLING = 0.16  # s after the last phone until the mouth rests, and before the first one
+_SILENCE = (0.45, 0.65)  # share of the clip in which the new audio pauses
 
 
 @dataclass(frozen=True, slots=True)
 class CrossClip:
-    """``source`` is what gets dubbed, with the sound of ``truth``, which is what the result should look like.
+    """``source`` is what gets dubbed, with the audio of ``truth``, which is what the result should look like.
 
     Both show the same person, scene and movement; frames differ in the mouth only.
     """
@@ -44,7 +44,7 @@ def make_cross_clip(number: int, seconds: float, size: int) -> CrossClip:
 
 
 def speaking(clip: TalkerClip) -> np.ndarray:
-    """(N,) bool: False in the frames in which the mouth rests, ``SETTLING`` away from every sound."""
+    """(N,) bool: False in the frames in which the mouth rests, ``SETTLING`` away from every phone."""
     times = np.arange(clip.n_frames) / float(clip.fps)
     said = clip.utterance
     near = np.zeros(clip.n_frames, bool)

@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_dataset import BadClip
-from latentsync.data.clip_reader import MEL_VERSION, FrameReader, MelReader
+from latentsync.data.clip_reader import MEL_VERSION, ArrayCache, FrameReader, MelReader
 from latentsync.data.manifest import Clip
 from latentsync.data.negatives import NegativeRule
 from latentsync.data.syncnet_dataset import SyncNetDataset

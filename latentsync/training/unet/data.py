@@ -14,10 +14,9 @@ from torch.utils.data import Dataset
 
 from latentsync.checkpoint import sha256_file
 from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE, WINDOW_FRAMES
-from latentsync.data.array_cache import ArrayCache
 from latentsync.data.batches import ClipFault, SampleOrigin, UNetBatch
 from latentsync.data.clip_dataset import BadClip, SampleKey
-from latentsync.data.clip_reader import MEL_VERSION, AudioFeatureReader, MelReader
+from latentsync.data.clip_reader import MEL_VERSION, ArrayCache, AudioFeatureReader, MelReader
 from latentsync.data.manifest import Clip
 from latentsync.data.unet_dataset import UNetDataset, WindowDataset
 from latentsync.errors import ConfigError, DataError

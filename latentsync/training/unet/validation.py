@@ -9,8 +9,7 @@ from typing import Protocol
 import torch
 
 from latentsync.config import load_config
-from latentsync.data.array_cache import ArrayCache
-from latentsync.data.clip_reader import MEL_VERSION, MelReader
+from latentsync.data.clip_reader import MEL_VERSION, ArrayCache, MelReader
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import ConfigError, DataError

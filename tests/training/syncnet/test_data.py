@@ -10,9 +10,8 @@ import torch
 from diffusers import AutoencoderKL
 
 from latentsync.checkpoint import latent_signature, load_codec, read_card, save_codec
-from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_dataset import SampleKey
-from latentsync.data.clip_reader import MelReader, read_clip_frames
+from latentsync.data.clip_reader import ArrayCache, MelReader, read_clip_frames
 from latentsync.data.scan import load_clips
 from latentsync.data.syncnet_dataset import collate_sync
 from latentsync.errors import ConfigError, WeightsMismatchError

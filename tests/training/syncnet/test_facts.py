@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from latentsync.data.array_cache import ArrayCache
-from latentsync.data.clip_reader import MelReader
+from latentsync.data.clip_reader import ArrayCache, MelReader
 from latentsync.data.scan import load_clips
 from latentsync.errors import DataError
 from latentsync.metrics.stable_sync import StableSync

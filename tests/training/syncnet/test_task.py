@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from latentsync.data.array_cache import ArrayCache
-from latentsync.data.clip_reader import FrameReader, MelReader
+from latentsync.data.clip_reader import ArrayCache, FrameReader, MelReader
 from latentsync.data.negatives import NegativeRule
 from latentsync.data.scan import load_clips
 from latentsync.data.syncnet_dataset import SyncNetDataset
