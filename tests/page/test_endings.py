@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from latentsync.page.page_folder import page_folder, sweep
-from tests.page.program import ROOT, TIMEOUT, begin_job, program
+from tests.page.program import ROOT, SAMPLE, TIMEOUT, begin, program, upload
 from tests.page.stage import wait_until
 
 
@@ -35,15 +35,16 @@ def lies_in(folder):
 
 def begin_everything(address, folder):
     """A job that runs and one that waits."""
-    begin_job(address)
+    sample = [upload(address, path) for path in SAMPLE]
+    begin(address, *sample)
     wait_until(lambda: any("job_" in str(path) for path in lies_in(folder)), TIMEOUT)
-    begin_job(address)
+    begin(address, *sample)
     wait_until(lambda: any("incoming" in str(path) for path in lies_in(folder)), TIMEOUT)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_an_end_in_upload_queue_and_job_leaves_nothing(tmp_path, name):
-    with program(tmp_path) as (process, address), upload_under_way(address):
+    with program(tmp_path, seconds=0.2) as (process, address), upload_under_way(address):
         begin_everything(address, tmp_path)
         process.send_signal(getattr(signal, name))
         assert process.wait(TIMEOUT) == 0
@@ -51,7 +52,7 @@ def test_an_end_in_upload_queue_and_job_leaves_nothing(tmp_path, name):
 
 
 def test_what_a_killed_page_leaves_goes_with_the_next_start(tmp_path):
-    with program(tmp_path) as (process, address), upload_under_way(address):
+    with program(tmp_path, seconds=0.2) as (process, address), upload_under_way(address):
         begin_everything(address, tmp_path)
         process.send_signal(signal.SIGKILL)
         process.wait(TIMEOUT)
