@@ -23,10 +23,11 @@ from latentsync.inference.job.preflight import Preflight, preflight
 from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
+from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.weights import with_checksums
-from latentsync.media.writer import write_video
+from latentsync.media.writer import WrittenVideo, write_video
 from latentsync.stream import prefetch
 from latentsync.types import Frame
 
@@ -76,14 +77,31 @@ def dub(
         audio_limit=audio_limit,
     )
     encode_seconds = time.perf_counter() - write_start - record.clock.seconds().get("wait", 0.0)
-    not_kept = checked.tracks.save()
-    report = RunReport(
+    notes = [*checked.notes, *filter(None, [checked.tracks.save()])]
+    wall_seconds = time.perf_counter() - start
+    report = _report(request, checked, options, record, written, notes, wall_seconds, encode_seconds)
+    if request.report is not None:
+        _write_report(request.report, report.to_json())
+    return report
+
+
+def _report(
+    request: DubRequest,
+    checked: Preflight,
+    options: SyncOptions,
+    record: RunRecord,
+    written: WrittenVideo,
+    notes: list[str],
+    wall_seconds: float,
+    encode_seconds: float,
+) -> RunReport:
+    return RunReport(
         video=str(request.video),
         audio=str(request.audio),
         output=str(request.output),
         output_seconds=float(record.frames / checked.video.info.fps),
         fps=float(checked.video.info.fps),
-        wall_seconds=time.perf_counter() - start,
+        wall_seconds=wall_seconds,
         encode_seconds=encode_seconds,
         record=record,
         device=str(checked.device),
@@ -93,11 +111,8 @@ def dub(
         versions={name: metadata.version(name) for name in ("torch", "diffusers", "av", "numpy")}
         | {"python": platform.python_version()},
         encoded=asdict(written),
-        notes=[*checked.notes, *filter(None, [not_kept])],
+        notes=notes,
     )
-    if request.report is not None:
-        _write_report(request.report, report.to_json())
-    return report
 
 
 def _counted(frames: Iterator[Frame], excerpt: Excerpt | None, control: RunControl) -> Iterator[Frame]:

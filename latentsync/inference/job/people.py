@@ -128,4 +128,3 @@ def _thumbnail(pixels: np.ndarray, face: Detection) -> np.ndarray:
     matrix = np.array([[scale, 0, half - scale * x], [0, scale, half - scale * y]])
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     return cv2.warpAffine(pixels, matrix, side, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
-

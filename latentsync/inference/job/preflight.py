@@ -24,7 +24,7 @@ from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.timeline import expected_frames
-from latentsync.inference.weights import ModelSettings, model_settings
+from latentsync.inference.weights import ModelSettings, WeightPaths, model_settings
 from latentsync.media.audio import read_audio
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.video import VideoFile
@@ -94,7 +94,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     settings = model_settings(request.weights.unet, request.unet_config)
     plan = check_encoder(request.encoding, video.info, request.output.suffix)
     options = request.options
-    _require_point_in_video(options.face, video.info, Fraction(len(waveform), AUDIO_RATE))
+    duration = Fraction(len(waveform), AUDIO_RATE)
+    _require_point_in_video(options.face, video.info, duration)
     if options.excerpt is not None:
         options = replace(options, excerpt=options.excerpt.on_frames(video.info.fps))
 
@@ -111,15 +112,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         request.detector, request.weights.auxiliary, device, clock or StageClock(), (networks or Networks()).detector
     )
     tracks = finder.tracks(video.info, options)
-    cost = estimate(
-        video.info,
-        _frames_to_do(video, Fraction(len(waveform), AUDIO_RATE), options),
-        settings.num_frames,
-        settings.resolution,
-        options.sampler,
-        NetworkSizes(*(count_parameters(path) for path in (request.weights.unet, request.weights.codec_file))),
-        measure_speed(device, dtype),
-    )
+    frames = _frames_to_do(video, duration, options)
+    cost = _cost_of(frames, video.info, settings, options, request.weights, measure_speed(device, dtype))
     _require_room(request.output, cost.disk_bytes)
     notes += [*video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
     return Preflight(
@@ -162,6 +156,18 @@ def _require_place_for_report(report: Path, request: DubRequest) -> None:
     refuse_unwritable(report, (request.video, request.audio, request.output, *weights), overwrite=True)
     if report.absolute() == request.output.absolute():
         raise OutputError(f"{report} is the name of the result too.", remedy="Choose another name for the report.")
+
+
+def _cost_of(
+    frames: int,
+    info: VideoInfo,
+    settings: ModelSettings,
+    options: SyncOptions,
+    weights: WeightPaths,
+    flops_per_second: float,
+) -> Estimate:
+    sizes = NetworkSizes(count_parameters(weights.unet), count_parameters(weights.codec_file))
+    return estimate(info, frames, settings.num_frames, settings.resolution, options.sampler, sizes, flops_per_second)
 
 
 def _frames_to_do(video: VideoFile, duration: Fraction, options: SyncOptions) -> int:
