@@ -9,6 +9,7 @@ E embedding width
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -22,7 +23,7 @@ from torch import Tensor
 from latentsync import checkpoint  # the codec's names are loaded where latents are: they bring seconds of imports
 from latentsync.audio.mel import mel_window
 from latentsync.checkpoint import WeightsCard, load_syncnet, read_card
-from latentsync.constants import SYNCNET_MEL_RATE
+from latentsync.constants import LATENT_DOWNSCALE, SYNCNET_MEL_BANDS, SYNCNET_MEL_RATE
 from latentsync.errors import WeightsMismatchError
 from latentsync.face.resample import fit_frames
 from latentsync.levels import normalize
@@ -129,9 +130,10 @@ def load_stable_sync(
 ) -> StableSync:
     """The network of a weight file, in eval mode, with what it looks at.
 
-    Our own files say both; one that does not state ``lower_half`` and ``fps`` looks at the lower half at 25 frames/s,
-    as published. Of a file that says nothing, as the published ones, ``config`` and ``view`` tell. Where the file and
-    they both speak, they have to agree. ``codec`` is the one of a network on latents.
+    Our own files say both. Older ones do not state ``lower_half`` and ``fps``: they look at 25 frames/s, and at the
+    lower half as the published ones do, unless only whole faces fit the network. Published files say nothing:
+    ``config`` and ``view`` tell what they hold. Where file and arguments both speak, they have to agree. ``codec`` is
+    the one of a network on latents.
 
     Raises the ``WeightsError`` family, ``WeightsMismatchError`` among it if the file looks at something else than
     ``view``, at latents without a ``codec``, or at those of another codec; ``ConfigError`` if it is not known which
@@ -139,24 +141,38 @@ def load_stable_sync(
     """
     path = Path(path)
     network = load_syncnet(path, config, device=device, dtype=dtype)
-    view = _view_of_file(path, read_card(path), view)
+    view = _view_of_file(path, network.config, view)
     channels = network.config.visual_encoder.in_channels
     if view.latent:
         if codec is None:
             raise WeightsMismatchError(f"{path} looks at latents.", remedy="Take a sync network on pixels.")
         checkpoint.require_latents(path, codec)
-        return StableSync(network, view, codec)
-    if channels != 3 * view.num_frames:
+    elif channels != 3 * view.num_frames:
         raise WeightsMismatchError(
             f"The sync network in {path} takes {channels} channels, and {view.num_frames} frames of pixels have "
             f"{3 * view.num_frames}.",
             remedy="Take a sync network on pixels, or name the configuration that it was trained with.",
         )
-    return StableSync(network, view)
+    if not _fits(network.config, view):
+        raise WeightsMismatchError(
+            f"The sync network in {path} was not made for {'the lower half of' if view.lower_half else 'whole'} faces "
+            f"of {view.resolution} pixels: its two embeddings would differ in width.",
+            remedy="Name the configuration that it was trained with.",
+        )
+    return StableSync(network, view, codec if view.latent else None)
 
 
-def _view_of_file(path: Path, card: WeightsCard | None, asked: SyncView | None) -> SyncView:
+def _fits(config: SyncNetConfig, view: SyncView) -> bool:
+    """Whether both encoders give embeddings of one width for what ``view`` describes."""
+    side = view.resolution // LATENT_DOWNSCALE if view.latent else view.resolution
+    mel_frames = math.ceil(SYNCNET_MEL_RATE * view.num_frames / view.fps)
+    visual = config.visual_encoder.embedding_width(side // 2 if view.lower_half else side, side)
+    return visual == config.audio_encoder.embedding_width(SYNCNET_MEL_BANDS, mel_frames)
+
+
+def _view_of_file(path: Path, config: SyncNetConfig, asked: SyncView | None) -> SyncView:
     """What the network in ``path`` looks at: what its card states, filled up with ``asked``, or as published."""
+    card = read_card(path)
     stated = {} if card is None else _stated(card)
     if asked is None:
         if not {"num_frames", "resolution"} <= stated.keys():
@@ -164,7 +180,9 @@ def _view_of_file(path: Path, card: WeightsCard | None, asked: SyncView | None) 
                 f"{path} does not say how many frames it looks at, and at which resolution.",
                 remedy="Use a file that ./train_syncnet.sh wrote.",
             )
-        return SyncView(**stated)
+        view = SyncView(**stated)
+        whole = replace(view, lower_half=False)
+        return whole if "lower_half" not in stated and not _fits(config, view) and _fits(config, whole) else view
     wrong = [f"{name} {value}, asked for was {getattr(asked, name)}" for name, value in stated.items()
              if value != getattr(asked, name)]  # fmt: skip
     if wrong:

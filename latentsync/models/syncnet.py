@@ -65,6 +65,13 @@ class TowerConfig:
             dropout=tower.get("dropout", 0.0),
         )
 
+    def embedding_width(self, height: int, width: int) -> int:
+        """E for inputs (N, in_channels, height, width); below 1 if they are too small."""
+        for down, right in self.downsample_factors:  # a strided axis is padded by one, see ResidualDownBlock
+            height = height if down == 1 else (height - 2) // down + 1
+            width = width if right == 1 else (width - 2) // right + 1
+        return self.block_out_channels[-1] * max(height, 0) * max(width, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class SyncNetConfig:

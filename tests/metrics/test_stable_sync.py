@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,9 @@ from latentsync.types import SyncView
 from tests.data.clips import talking_square
 from tests.metrics.sync_networks import WHOLE_FACE, Knowing, write_whole_face
 
+BUILTIN = Path(__file__).parents[2] / "checkpoints" / "builtin" / "syncnet.safetensors"
 VIEW = SyncView(resolution=32)
+AUDIO_12 = ((4, 4), (4, 4), (3, 3))  # for 39 mel frames
 MODEL = StableSync(Knowing(), VIEW)
 
 
@@ -73,10 +77,17 @@ def test_a_network_on_the_whole_face_is_shown_the_whole_face(tmp_path):
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_card_that_does_not_state_them_means_the_lower_half_at_25_frames_a_second(tmp_path):
+def test_a_card_that_does_not_state_them_means_the_lower_half_at_25_frames_a_second():
+    assert "lower_half" not in read_card(BUILTIN).to_json()
+    assert load_stable_sync(BUILTIN).view == SyncView(16, 64, lower_half=True, fps=Fraction(25))
+
+
+def test_what_an_older_card_does_not_state_is_seen_of_the_network_where_only_whole_faces_fit(tmp_path):
     write_whole_face(tmp_path / "old.safetensors", lower_half=None, fps=None)
-    assert "lower_half" not in read_card(tmp_path / "old.safetensors").to_json()
-    assert load_stable_sync(tmp_path / "old.safetensors").view == SyncView(16, 32, lower_half=True, fps=Fraction(25))
+    assert load_stable_sync(tmp_path / "old.safetensors").view == SyncView(16, 32, lower_half=False)
+    published = SyncView(16, 32)
+    with pytest.raises(WeightsMismatchError, match="not made for the lower half of faces of 32 pixels"):
+        load_stable_sync(tmp_path / "old.safetensors", view=published)
 
 
 def test_of_a_published_file_the_caller_tells_what_it_looks_at(tmp_path):
@@ -110,8 +121,9 @@ def test_files_that_say_too_little_or_look_at_latents_are_refused(tmp_path):
     with pytest.raises(WeightsMismatchError, match="takes 48 channels, and 8 frames of pixels have 24"):
         load_stable_sync(path)
     codec = small_codec()
-    card = WeightsCard("syncnet", resolution=32, num_frames=12, latents=latent_signature(codec))
-    save_weights(path, StableSyncNet(WHOLE_FACE).state_dict(), WHOLE_FACE, card)
+    card = WeightsCard("syncnet", resolution=256, num_frames=12, lower_half=False, latents=latent_signature(codec))
+    on_latents = replace(WHOLE_FACE, audio_encoder=replace(WHOLE_FACE.audio_encoder, downsample_factors=AUDIO_12))
+    save_weights(path, StableSyncNet(on_latents).state_dict(), on_latents, card)
     with pytest.raises(WeightsMismatchError, match="looks at latents"):
         load_stable_sync(path)
     assert load_stable_sync(path, codec=codec).view.latent

@@ -125,3 +125,13 @@ def test_a_missing_key_and_a_missing_tower_are_named():
         SyncNetConfig.from_dict({"audio_encoder": tower, "visual_encoder": VISUAL_16})
     with pytest.raises(ConfigError, match="visual_encoder"):
         SyncNetConfig.from_dict({"audio_encoder": AUDIO_16})
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_width_of_the_embeddings_is_known_without_the_network(name: str) -> None:
+    config = SyncNetConfig.from_dict(BLOCKS[name])
+    (_, _, *visual), (_, _, *mel) = INPUTS[name]
+    with torch.device("meta"):
+        network = StableSyncNet(config)
+        widths = [x.shape[1] for x in network(torch.empty(INPUTS[name][0]), torch.empty(INPUTS[name][1]))]
+    assert [config.visual_encoder.embedding_width(*visual), config.audio_encoder.embedding_width(*mel)] == widths

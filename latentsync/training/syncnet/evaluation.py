@@ -11,12 +11,14 @@ from typing import Any
 import torch
 
 import latentsync
-from latentsync.checkpoint import require_latents, sha256_file
+from latentsync.checkpoint import sha256_file
 from latentsync.data.manifest import Clip
 from latentsync.errors import ConfigError
+from latentsync.metrics.stable_sync import load_stable_sync
+from latentsync.models.syncnet import SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
 from latentsync.training.syncnet.data import find_validation_clips, fixed_pairs, mel_reader
-from latentsync.training.syncnet.run import build_model
+from latentsync.training.syncnet.run import load_frozen_codec
 from latentsync.training.syncnet.task import score_pairs
 
 
@@ -34,10 +36,8 @@ def evaluate_syncnet(recipe: SyncNetRecipe, folder: Path, seed: int, device: tor
         )
     clips = find_validation_clips(recipe.data, folder / "cache")
     pairs = fixed_pairs(clips.validation, recipe.data, mel_reader(recipe.data, folder), seed)
-    model = build_model(recipe, device, weights)
-    if model.codec is not None:
-        require_latents(weights, model.codec)
-    model.network.eval()
+    config, codec = SyncNetConfig.from_dict(recipe.model), load_frozen_codec(recipe, device)
+    model = load_stable_sync(weights, config, recipe.data.view, codec=codec, device=device)
     scores, replaced = score_pairs(
         model, pairs, range(recipe.data.num_val_samples), recipe.data.batch_size, recipe.data.num_workers
     )

@@ -8,6 +8,7 @@ from accelerate.utils import set_seed
 from latentsync import checkpoint  # the codec's names are loaded where latents are: they bring seconds of imports
 from latentsync.checkpoint import load_syncnet
 from latentsync.metrics.stable_sync import StableSync
+from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
 from latentsync.runtime.compilation import compile_in_place
@@ -59,14 +60,19 @@ def build_model(recipe: SyncNetRecipe, device: torch.device, weights: str | None
     """The network of a configuration, fresh or with the ``weights`` of a file, and the codec of a latent one."""
     config = SyncNetConfig.from_dict(recipe.model)
     network = StableSyncNet(config) if weights is None else load_syncnet(weights, config)
-    codec = None
-    if recipe.data.latent_space:
-        half = torch.float16 if device.type == "cuda" else torch.float32
-        codec = checkpoint.load_codec(recipe.data.codec_path, device=device, dtype=half).requires_grad_(False)
+    codec = load_frozen_codec(recipe, device)
     # A CPU takes 15 % longer for a step with channels last.
     layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
     network = network.to(device).to(memory_format=layout).train()
     return StableSync(network, recipe.data.view, codec)
+
+
+def load_frozen_codec(recipe: SyncNetRecipe, device: torch.device) -> LatentCodec | None:
+    """The codec of a network on latents, frozen, in half precision on a GPU; None for one on pixels."""
+    if not recipe.data.latent_space:
+        return None
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    return checkpoint.load_codec(recipe.data.codec_path, device=device, dtype=dtype).requires_grad_(False)
 
 
 def syncnet_loop_settings(recipe: SyncNetRecipe) -> LoopSettings:

@@ -1,4 +1,8 @@
-"""The windows that a U-Net's configuration asks for, each with the seed of its own noise."""
+"""The windows that a U-Net's configuration asks for, each with the seed of its own noise.
+
+F frames of a window · C latent channels · R face side · h = w = R/8
+S audio tokens of width D per frame · M mel frames
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from latentsync.checkpoint import sha256_file
-from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE, WINDOW_FRAMES
+from latentsync.constants import WINDOW_FRAMES
 from latentsync.data.batches import ClipFault, SampleOrigin, UNetBatch
 from latentsync.data.clip_dataset import BadClip, SampleKey
 from latentsync.data.clip_reader import MEL_VERSION, ArrayCache, AudioFeatureReader, MelReader
@@ -26,7 +30,7 @@ from latentsync.models.codec import LatentCodec
 from latentsync.recipe import UNetRecipe
 from latentsync.training.latent_cache import LatentCache
 from latentsync.training.loop.clips import RunClips, fill_cache
-from latentsync.training.unet.latents import PosteriorBatch, StepDraws, draw_posterior, draw_step
+from latentsync.training.unet.latents import PosteriorBatch
 from latentsync.training.unet.networks import LossConfig, audio_encoder_path
 from latentsync.types import AudioFeatures
 
@@ -141,29 +145,6 @@ class SeededWindows(Dataset[tuple[object, int]]):
         """Stack samples into a batch."""
         windows, seeds = zip(*samples, strict=True)
         return SeededBatch(self._windows.collate(windows), tuple(seeds))
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """How noise is drawn. ``mixed_alpha``: see ``latents.draw_step``; ``audio_dropout``: share without audio;
-    ``channels``: C of the latents."""
-
-    n_timesteps: int
-    mixed_alpha: float | None
-    audio_dropout: float
-    channels: int = LATENT_CHANNELS
-
-    def draw(self, seeds: Sequence[int], frames: int, resolution: int) -> tuple[Tensor, StepDraws, Tensor]:
-        """Posterior draws (3, B, F, C, h, w), draws of the step, and ``audio_kept`` (B,), on the CPU."""
-        side = resolution // LATENT_DOWNSCALE
-        posteriors, steps, audio_kept = [], [], []
-        for seed in seeds:
-            generator = torch.Generator().manual_seed(seed)
-            posteriors.append(draw_posterior(generator, 1, frames, side, self.channels))
-            steps.append(draw_step(generator, 1, frames, side, self.n_timesteps, self.mixed_alpha, self.channels))
-            audio_kept.append(torch.rand(1, generator=generator) >= self.audio_dropout)
-        draws = StepDraws(torch.cat([s.timesteps for s in steps]), torch.cat([s.noise for s in steps]))
-        return torch.cat(posteriors, dim=1), draws, torch.cat(audio_kept).float()
 
 
 @dataclass(frozen=True, slots=True)

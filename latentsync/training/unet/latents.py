@@ -6,12 +6,13 @@ S audio tokens of width D per frame · M mel frames
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from latentsync.constants import LATENT_CHANNELS
+from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE
 from latentsync.data.batches import SampleOrigin, UNetBatch
 from latentsync.diffusion.conditioning import Conditioning, latent_mask
 from latentsync.diffusion.noise import mixed_noise
@@ -93,7 +94,7 @@ def draw_step(
 ) -> StepDraws:
     """Time steps, uniform in [0, n_timesteps), then noise for latents ``side`` cells wide, on the generator's device.
 
-    ``mixed_noise_alpha``: see ``diffusion.noise.mix_noise``; None = all frames of a clip have the same noise.
+    ``mixed_noise_alpha``: see ``diffusion.noise.mixed_noise``; None = all frames of a clip have the same noise.
     """
     timesteps = torch.randint(n_timesteps, (batch,), generator=generator, device=generator.device)
     if mixed_noise_alpha is not None:
@@ -101,6 +102,32 @@ def draw_step(
     shape = (batch, channels, 1, side, side)
     noise = torch.randn(shape, generator=generator, device=generator.device)
     return StepDraws(timesteps, noise.expand(-1, -1, frames, -1, -1))
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How noise is drawn.
+
+    ``mixed_alpha``: see ``draw_step``. ``audio_dropout``: share of the clips whose audio is dropped, see
+    ``objective.drop_audio``. ``channels``: C of the latents.
+    """
+
+    n_timesteps: int
+    mixed_alpha: float | None
+    audio_dropout: float
+    channels: int = LATENT_CHANNELS
+
+    def draw(self, seeds: Sequence[int], frames: int, resolution: int) -> tuple[Tensor, StepDraws, Tensor]:
+        """Posterior draws (3, B, F, C, h, w), draws of the step, and ``audio_kept`` (B,), on the CPU."""
+        side = resolution // LATENT_DOWNSCALE
+        posteriors, steps, audio_kept = [], [], []
+        for seed in seeds:
+            generator = torch.Generator().manual_seed(seed)
+            posteriors.append(draw_posterior(generator, 1, frames, side, self.channels))
+            steps.append(draw_step(generator, 1, frames, side, self.n_timesteps, self.mixed_alpha, self.channels))
+            audio_kept.append(torch.rand(1, generator=generator) >= self.audio_dropout)
+        draws = StepDraws(torch.cat([s.timesteps for s in steps]), torch.cat([s.noise for s in steps]))
+        return torch.cat(posteriors, dim=1), draws, torch.cat(audio_kept).float()
 
 
 @torch.no_grad()

@@ -29,8 +29,8 @@ from latentsync.training.loop.sharding import is_sharded, whole
 from latentsync.training.loop.task import Row
 from latentsync.training.unet.alarm import UNetAlarm
 from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
-from latentsync.training.unet.data import Noise, SeededBatch, UNetWindows
-from latentsync.training.unet.latents import PosteriorBatch, draw_latents, encode_batch
+from latentsync.training.unet.data import SeededBatch, UNetWindows
+from latentsync.training.unet.latents import Noise, PosteriorBatch, draw_latents, encode_batch
 from latentsync.training.unet.networks import audio_encoder_path
 from latentsync.training.unet.objective import UNetObjective, drop_audio
 from latentsync.types import Losses

@@ -62,7 +62,7 @@ class DubbedVideo:
         self._networks = networks
         self._folder = folder
         self._mel = syncnet_mel(validation_video.waveform)
-        before = self._view(lips_path=None)
+        before = self._observer(lips_path=None)
         for frame, placement in validation_video.source():
             before.watch(frame, placement)
         fit = before.finish(validation_video.fps)
@@ -76,7 +76,7 @@ class DubbedVideo:
         """See ``ValidationRenderer.render``."""
         self._folder.mkdir(parents=True, exist_ok=True)
         pipeline = pipeline_of(models, self._encoder, self._settings)
-        after = self._view(self._path if self._networks.v2 is not None else None)
+        after = self._observer(self._path if self._networks.v2 is not None else None)
         self._video.dub(pipeline, self._options, self._folder / f"step_{step:09d}.mp4", after.watch)
         fit = after.finish(self._video.fps)
         rows = [SheetRow("source", self._source), SheetRow(f"step {step}", after.tiles)]
@@ -93,13 +93,13 @@ class DubbedVideo:
             return {}
         return {"lse_c": score.confidence, "lse_d": score.distance, "lse_offset": float(score.offset_frames)}
 
-    def _view(self, lips_path: np.ndarray | None) -> _View:
+    def _observer(self, lips_path: np.ndarray | None) -> _Observer:
         n_frames = int(len(self._video.waveform) * MODEL_FPS / AUDIO_RATE)
         trace = None if self._networks.stable is None else SyncTrace(self._networks.stable, self._mel)
-        return _View(self._settings.resolution, n_frames, trace, lips_path)
+        return _Observer(self._settings.resolution, n_frames, trace, lips_path)
 
 
-class _View:
+class _Observer:
     """What is kept of one showing: tiles for the sheet, the sync trace, crops for SyncNet v2, the faces' boxes."""
 
     def __init__(self, resolution: int, n_frames: int, trace: SyncTrace | None, lips_path: np.ndarray | None) -> None:

@@ -1,4 +1,4 @@
-"""Tables of a run and their pictures."""
+"""Tables of a run and their charts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_charts_are_drawn_in_one_picture(tmp_path):
     noisy = Curve("train", range(200), [0.7] * 200, noisy=True)
     panel = Panel("loss", [noisy, Curve("validation", [0, 100], [0.7, 0.5])], [("chance", 0.69)])
     draw_charts([panel, panel], "title", tmp_path / "charts.png")
-    picture = cv2.imread(str(tmp_path / "charts.png"))
-    assert picture.shape[0] > picture.shape[1] * 0.6
-    assert picture.std() > 5
+    image = cv2.imread(str(tmp_path / "charts.png"))
+    assert image.shape[0] > image.shape[1] * 0.6
+    assert image.std() > 5
     assert [path.name for path in tmp_path.iterdir()] == ["charts.png"]

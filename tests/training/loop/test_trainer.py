@@ -137,6 +137,16 @@ def test_a_half_written_checkpoint_is_not_used(tmp_path):
     assert not partial.exists()
 
 
+def test_a_checkpoint_of_an_older_version_is_gone_on_from(tmp_path):
+    whole, second = ToyTask(), ToyTask()
+    train(whole, tmp_path / "whole")
+    train(ToyTask(), tmp_path / "parts", max_steps=10)
+    state = tmp_path / "parts" / "checkpoints" / "step_000000010" / "progress.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"best_step": 10}))
+    train(second, tmp_path / "parts")
+    assert torch.equal(weights(whole), weights(second))
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path):
     train(ToyTask(), tmp_path, max_steps=5)
     (tmp_path / "checkpoints" / "step_000000005" / "optimizer.bin").write_bytes(b"half")

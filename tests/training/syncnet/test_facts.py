@@ -25,8 +25,8 @@ def mels(tmp_path_factory):
 
 @pytest.mark.parametrize("late", [0, 3, -4, 75])
 def test_an_offset_is_measured_in_frames(tmp_path, mels, late):
-    frames, sound = talking_square(5, 200)
-    moved = np.roll(sound, late * 640)
+    frames, audio = talking_square(5, 200)
+    moved = np.roll(audio, late * 640)
     write_clip(tmp_path / "clip.mp4", frames, sound=moved)
     (clip,) = load_clips(tmp_path).clips
     offset = measure_offset(MODEL, clip, mels, max_shift=15)
@@ -39,9 +39,9 @@ def test_an_offset_is_measured_in_frames(tmp_path, mels, late):
 
 
 def test_a_clip_without_two_windows_of_sound_has_no_offset(tmp_path, mels):
-    """Its sound is shorter than the container says, so that no look at the file foresaw it."""
-    frames, sound = talking_square(5, 48)
-    write_clip(tmp_path / "clip.mp4", frames, sound=sound[: 28 * 640])
+    """Its audio is shorter than the container says, so that no look at the file foresaw it."""
+    frames, audio = talking_square(5, 48)
+    write_clip(tmp_path / "clip.mp4", frames, sound=audio[: 28 * 640])
     (clip,) = load_clips(tmp_path).clips
     with pytest.raises(DataError, match="too short to measure its offset"):
         measure_offset(MODEL, clip, mels)

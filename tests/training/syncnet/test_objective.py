@@ -68,7 +68,7 @@ def test_a_contrast_is_among_all_sounds_but_those_too_near_to_be_wrong():
     visual, audio = (torch.nn.functional.normalize(torch.rand(4, 8), dim=1) for _ in range(2))
     compared = compare_all(visual, audio, origins, min_distance=5)
     cosine = visual @ audio.T
-    allowed = [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2], [0, 1, 3]]  # by window; the same by sound
+    allowed = [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2], [0, 1, 3]]  # by window; the same by audio
 
     def cost(cosines: torch.Tensor) -> torch.Tensor:
         rows = enumerate(allowed)

@@ -163,10 +163,10 @@ def test_named_validation_clips_are_kept_out_of_training(clips, tmp_path):
 
 def test_facts_are_measured_on_the_clips(tmp_path):
     for seed in range(4):
-        frames, sound = talking_square(seed, 60)
-        sound[: len(sound) // 2] = 0
+        frames, audio = talking_square(seed, 60)
+        audio[: len(audio) // 2] = 0
         write_clip(
-            _folder(tmp_path / "clips") / f"{seed}.mp4", frames if seed else frames[:1].repeat(60, 0), sound=sound
+            _folder(tmp_path / "clips") / f"{seed}.mp4", frames if seed else frames[:1].repeat(60, 0), sound=audio
         )
     recipe = tiny_recipe(tmp_path, tmp_path / "clips", data={"negatives": {"min_distance": 1, "other_clip_share": 0.0}})
     found = find_clips(recipe.data, tmp_path / "cache")
@@ -205,8 +205,8 @@ def test_clips_out_of_sync_are_named_and_refused(clips, tmp_path, monkeypatch, c
 def test_sound_that_is_three_seconds_late_is_found_before_the_first_step(tmp_path, caplog):
     """With a file that, as a published one, does not say which network it holds."""
     for seed in range(6):
-        frames, sound = talking_square(seed, 200)
-        late = sound if seed < 2 else np.roll(sound, 3 * 16_000)
+        frames, audio = talking_square(seed, 200)
+        late = audio if seed < 2 else np.roll(audio, 3 * 16_000)
         write_clip(_folder(tmp_path / "clips") / f"{seed}.mp4", frames, sound=late)
     weights = tmp_path / "knowing.pt"
     torch.save({"state_dict": StableSyncNet(SyncNetConfig.from_dict(MODEL)).state_dict()}, weights)
@@ -256,9 +256,9 @@ def test_every_shipped_file_describes_a_network_that_fits_its_data(path):
 @pytest.mark.slow
 def test_a_full_size_step_of_the_published_network_runs_on_a_cpu(tmp_path):
     """401 million weights with AdamW: about 7 GiB of memory."""
-    frames, sound = talking_square(0, 48, side=256)
+    frames, audio = talking_square(0, 48, side=256)
     for seed in range(2):
-        write_clip(_folder(tmp_path / "clips") / f"{seed}.mp4", frames, sound=np.roll(sound, 3 * seed))
+        write_clip(_folder(tmp_path / "clips") / f"{seed}.mp4", frames, sound=np.roll(audio, 3 * seed))
     mapping = read_yaml(CONFIGS / "syncnet_16_pixel_attn.yaml")
     mapping["data"] |= {
         "train_data_dir": str(tmp_path / "clips"), "train_output_dir": str(tmp_path), "batch_size": 2,
@@ -276,7 +276,7 @@ def test_a_full_size_step_of_the_published_network_runs_on_a_cpu(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("shuffled", [False, True], ids=["sound", "shuffled sound"])
+@pytest.mark.parametrize("shuffled", [False, True], ids=["audio", "shuffled audio"])
 def test_the_talkers_configuration_learns_what_can_be_learnt(tmp_path, shuffled):
     """Other people, other sentences than those of the training. Eight minutes each on two quiet cores."""
     recipe = build_config(read_yaml(CONFIGS / "talkers.yaml"), SyncNetRecipe, source="talkers")

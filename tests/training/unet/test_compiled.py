@@ -25,7 +25,7 @@ from tests.golden import fill_by_rule
 from tests.training.tiny_unet import ROOT, write_networks
 
 CONFIG = ROOT / "configs" / "unet" / "talkers_stage2.yaml"
-# Motion modules and attentions trained, the rest frozen; recomputed activations; no judges.
+# Motion modules and attentions trained, the rest frozen; recomputed activations; no loss networks.
 SMALL = [
     "data.talkers.train_clips=2", "data.talkers.validation_clips=1", "data.talkers.seconds=2.4", "run.ema_decay=0",
     "data.num_val_samples=1", "data.batch_size=1", "data.resolution=32", "data.num_frames=16", "run.log_steps=1",
@@ -70,11 +70,11 @@ def test_a_step_of_the_sync_network_is_one_graph():
     recipe = load_config(ROOT / "configs" / "syncnet" / "talkers.yaml", SyncNetRecipe, [])
     torch.manual_seed(0)
     network = StableSyncNet(SyncNetConfig.from_dict(recipe.model)).train()
-    pictures, mel = torch.randn(2, 48, 32, 64), torch.randn(2, 1, 80, 52)
+    faces, mel = torch.randn(2, 48, 32, 64), torch.randn(2, 1, 80, 52)
 
     def step() -> dict[str, torch.Tensor]:
         network.zero_grad()
-        visual_embedding, audio_embedding = network(pictures, mel)
+        visual_embedding, audio_embedding = network(faces, mel)
         (visual_embedding @ audio_embedding.T).square().sum().backward()
         return {name: p.grad.clone() for name, p in network.named_parameters()}
 

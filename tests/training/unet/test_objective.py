@@ -63,7 +63,7 @@ class RecordedStep:
     unet: RecordingUNet
     batch: LatentBatch
     draws: StepDraws
-    judges: dict
+    networks: dict
     losses: Losses
     expected: dict
 
@@ -102,16 +102,16 @@ def step() -> RecordedStep:
     unet.requires_grad_(False)
     for parameter in trainable_parameters(unet, STAGE_2).values():
         parameter.requires_grad_(True)
-    judges = {
+    networks = {
         "sync": PixelSyncLoss(rule_syncnet("16_pixel_attn")),
         "perceptual": PerceptualLoss(rule_lpips()),
         "trepa": TrepaLoss(fill_by_rule(VideoMAE(REDUCED_VIDEOMAE))),
     }
     recording, draws = RecordingUNet(unet), recorded_draws()
     batch = encode_batch(codec, recorded_batch(), recorded_posterior())
-    losses = UNetObjective(codec, LossWeights(), **judges)(recording, batch, draws)
+    losses = UNetObjective(codec, LossWeights(), **networks)(recording, batch, draws)
     losses.total.backward()
-    return RecordedStep(codec, recording, batch, draws, judges, losses, expected)
+    return RecordedStep(codec, recording, batch, draws, networks, losses, expected)
 
 
 def frames_first(latents: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def test_the_gradients_are_the_published_ones(step):
 @pytest.mark.parametrize(("stage", "names"), [("stage1", ()), ("stage2_efficient", ("sync", "perceptual"))])
 @torch.no_grad()
 def test_the_totals_of_the_other_stages_are_the_published_ones(step, stage, names):
-    objective = UNetObjective(step.codec, LossWeights(), **{name: step.judges[name] for name in names})
+    objective = UNetObjective(step.codec, LossWeights(), **{name: step.networks[name] for name in names})
     losses = objective(lambda *_: step.unet.noise, step.batch, step.draws)
     assert losses.total.item() == pytest.approx(step.expected[f"total_{stage}"].item(), rel=1e-5)
     assert {name for name in ("sync", "perceptual", "trepa") if getattr(losses, name) is not None} == set(names)
@@ -230,10 +230,10 @@ def toy_networks() -> tuple[UNet3D, LatentCodec]:
     return fill_by_rule(UNet3D(TOY)), LatentCodec(small_kl())
 
 
-def toy_losses(weights: LossWeights, batch: LatentBatch, **judges: object) -> Losses:
+def toy_losses(weights: LossWeights, batch: LatentBatch, **networks: object) -> Losses:
     unet, codec = toy_networks()
     draws = StepDraws(torch.tensor([50, 950]), rule_input("toy_noise", (2, 4, 3, 16, 16)))
-    return UNetObjective(codec, weights, **judges)(unet, batch, draws)
+    return UNetObjective(codec, weights, **networks)(unet, batch, draws)
 
 
 @torch.no_grad()

@@ -45,7 +45,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("pictures")
+    return tmp_path_factory.mktemp("validation")
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def networks(folder) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def film(folder) -> tuple[Path, Path]:
-    return write_talker_video(folder / "film", fps=30)
+def video_and_faces(folder) -> tuple[Path, Path]:
+    return write_talker_video(folder / "video_and_faces", fps=30)
 
 
 def recipe_of(folder: Path, networks: list[str], *overrides: str) -> UNetRecipe:
@@ -68,8 +68,8 @@ def validation(run: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_the_validation_video_is_dubbed_scored_and_shown(folder, networks, film):
-    video, faces = film
+def test_the_validation_video_is_dubbed_scored_and_shown(folder, networks, video_and_faces):
+    video, faces = video_and_faces
     named = [f"data.val_video_path={video}", f"data.val_detector={faces}"]
     assert train_unet(recipe_of(folder, networks, *named), "video") is TrainingResult.FINISHED
     run = folder / "out" / "video"
@@ -86,7 +86,7 @@ def test_the_validation_video_is_dubbed_scored_and_shown(folder, networks, film)
 
 
 @pytest.mark.parametrize("frames", [16, 1])
-def test_without_a_video_held_out_clips_are_shown_with_the_sound_of_others(folder, networks, frames):
+def test_without_a_video_held_out_clips_are_shown_with_the_audio_of_others(folder, networks, frames):
     name, windows = f"clips_{frames}", f"data.num_frames={frames}"
     assert train_unet(recipe_of(folder, networks, windows), name) is TrainingResult.FINISHED
     run = folder / "out" / name
@@ -94,7 +94,7 @@ def test_without_a_video_held_out_clips_are_shown_with_the_sound_of_others(folde
     assert sheet.shape == (4 * (TILE + 2), NAME_WIDTH + 8 * TILE, 3)
     assert all(0 < row["sync_cosine"] < 1 for row in validation(run))
     again = recipe_of(folder, networks, windows, "run.max_train_steps=2", "run.guidance_scale=1.5")
-    assert train_unet(again, name) is TrainingResult.FINISHED  # how pictures are made may change
+    assert train_unet(again, name) is TrainingResult.FINISHED  # how images are made may change
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,12 @@ def test_without_a_video_held_out_clips_are_shown_with_the_sound_of_others(folde
     [
         ({"data.val_video_path": "nowhere.mp4"}, VideoError),
         ({"data.val_detector": "nobody.npz"}, NoFaceError),
-        ({"data.val_video_path": "null", "data.val_audio_path": "sound.wav"}, ConfigError),
+        ({"data.val_video_path": "null", "data.val_audio_path": "audio.wav"}, ConfigError),
     ],
 )
-def test_a_video_that_will_not_do_ends_the_run_before_it_begins(folder, networks, film, changed, error):
+def test_a_video_that_will_not_do_ends_the_run_before_it_begins(folder, networks, video_and_faces, changed, error):
     write_detections(folder / "nobody.npz", {number: [] for number in range(36)})
-    settings = {"data.val_video_path": film[0], "data.val_detector": film[1]} | changed
+    settings = {"data.val_video_path": video_and_faces[0], "data.val_detector": video_and_faces[1]} | changed
     if settings["data.val_detector"] == "nobody.npz":
         settings["data.val_detector"] = folder / "nobody.npz"
     with pytest.raises(error):
@@ -115,12 +115,12 @@ def test_a_video_that_will_not_do_ends_the_run_before_it_begins(folder, networks
     assert not (folder / "out" / "refused").exists()
 
 
-def test_a_video_that_fails_later_does_not_end_the_run(folder, networks, film, monkeypatch, caplog):
+def test_a_video_that_fails_later_does_not_end_the_run(folder, networks, video_and_faces, monkeypatch, caplog):
     def fail(*arguments):
         raise GenerationError("made up")
 
     monkeypatch.setattr("latentsync.inference.job.validation_video.ValidationVideo.dub", fail)
-    named = [f"data.val_video_path={film[0]}", f"data.val_detector={film[1]}"]
+    named = [f"data.val_video_path={video_and_faces[0]}", f"data.val_detector={video_and_faces[1]}"]
     assert train_unet(recipe_of(folder, networks, *named), "failing") is TrainingResult.FINISHED
     assert "Step 0 has no validation images: made up" in caplog.text
     rows = validation(folder / "out" / "failing")
