@@ -25,6 +25,8 @@ LONG_FILES = (
     "page/test_app.py",
     "page/test_endings.py",
     "page/test_uploads.py",
+    "page/test_browser_limits.py",
+    "page/test_server_memory.py",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from latentsync.errors import ServerError
+from latentsync.errors import DiskFullError, ServerError
 from latentsync.page.jobs import JobQueue
 from latentsync.page.listener import bind, listening
 from latentsync.page.login import Accounts, Login, user_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from latentsync.page.blocks import PageBlocks
 
 KEEP_SECONDS = 24 * 3600  # that files of visitors are kept
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def serving(jobs: JobQueue, settings: ServerSettings | None = None, preset: str 
         stack.enter_context(no_downloads())
         stack.callback(jobs.close)
         storage = Storage(folder, settings.storage)
+        _warn_of_full_disk(storage)
         folders = VisitorFolders(storage, KEEP_SECONDS)
         stack.callback(folders.close)
         folders.keep_clean()
@@ -151,11 +154,18 @@ def guard(
     functions = blocks.fns.values()
     names = [each.api_name for each in functions if each.api_name and each.api_visibility == "public"]
     app = Calls(Understood(app, blocks.faults), blocks)
-    app = Uploads(app, storage, limits, most, blocks.upload_file_set.add)
+    app = Uploads(app, storage, limits, most, blocks.faults, blocks.upload_file_set.add)
     app = OpenRoutes(NoForeignFiles(app), names)
     if accounts is not None:
         app = Login(app, accounts)
     return OwnOrigin(app, hosts)
+
+
+def _warn_of_full_disk(storage: Storage) -> None:
+    try:
+        storage.require_room()
+    except DiskFullError as error:
+        logger.warning("%s (%s)", error, storage.folder)
 
 
 @contextmanager

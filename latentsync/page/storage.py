@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentsync.errors import DiskFullError
+from latentsync.errors import DiskFullError, LatentSyncError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LEAST_COUNTED = 2**18  # bytes that even an empty file counts as, so that their number has an end too
@@ -38,6 +38,10 @@ class UploadLimits:
     at_once: int = 64
 
 
+class QuotaError(LatentSyncError):
+    """A visitor has as much here as one may."""
+
+
 class Upload:
     """One that is being received: how many bytes it has, and whose they are."""
 
@@ -59,7 +63,7 @@ class Storage:
         self._kept: Counter[str] = Counter()  # the same by visitor, of uploads only
 
     def begin(self, visitor: str) -> Upload:
-        """Account for an upload until ``end``. Raises ``DiskFullError`` if there is no room for any."""
+        """Account for an upload until ``end``. Raises as ``grow``."""
         upload = Upload(visitor)
         self.grow(upload, 0)
         with self._lock:
@@ -72,13 +76,13 @@ class Storage:
             self._uploads.discard(upload)
 
     def grow(self, upload: Upload, count: int) -> None:
-        """Account for ``count`` more bytes before they are written. Raises ``DiskFullError``."""
+        """Account for ``count`` more bytes before they are written. Raises ``DiskFullError`` and ``QuotaError``."""
         self.require_room()
         with self._lock:
             upload.bytes += count
             coming = sum(other.bytes for other in self._uploads if other.visitor == upload.visitor)
             if self._kept[upload.visitor] + coming > self._limits.per_visitor:
-                raise DiskFullError(
+                raise QuotaError(
                     f"Your files take more than {self._limits.per_visitor / 1e6:.0f} MB on this server.",
                     remedy="Come back when the older ones have been removed, or send smaller ones.",
                 )
@@ -122,8 +126,8 @@ class Storage:
 
 
 def no_room() -> DiskFullError:
-    """In words for a visitor, who cannot make room."""
+    """As a visitor may read it."""
     return DiskFullError(
         "There is no room for more files on this server at the moment.",
-        remedy="Come back later; files are removed after a while.",
+        remedy="Free some space, or start the page with other limits (--total_gb, --reserve_gb).",
     )

@@ -17,9 +17,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latentsync.errors import DiskFullError
+from latentsync.page.faults import FaultLog
 from latentsync.page.forms import FormFiles, ReceivedFile, RefusedError
 from latentsync.page.routes import UPLOAD, UPLOAD_PROGRESS
-from latentsync.page.storage import NO_ROOM, Storage, Upload, UploadLimits, no_room
+from latentsync.page.storage import NO_ROOM, QuotaError, Storage, Upload, UploadLimits, no_room
 from latentsync.page.visitors import visitor_of
 
 FRAMING = 2**16  # bytes of an upload besides its files
@@ -45,9 +46,16 @@ class Uploads:
     """
 
     def __init__(
-        self, app: ASGIApp, storage: Storage, limits: UploadLimits, most: int, on_kept: Callable[[str], None]
+        self,
+        app: ASGIApp,
+        storage: Storage,
+        limits: UploadLimits,
+        most: int,
+        faults: FaultLog,
+        on_kept: Callable[[str], None],
     ) -> None:
-        self._app, self._storage, self._limits, self._most, self._on_kept = app, storage, limits, most, on_kept
+        self._app, self._storage, self._limits, self._most = app, storage, limits, most
+        self._faults, self._on_kept = faults, on_kept
         self._progress: dict[str, _Progress] = {}
         self._running = 0
 
@@ -57,15 +65,28 @@ class Uploads:
         elif scope["path"] == UPLOAD_PROGRESS:
             await (await self._watch(_upload_id(scope)))(scope, receive, send)
         elif scope["path"] == UPLOAD:
-            await (await _answer(self._upload(scope, receive)))(scope, receive, send)
+            await (await self._answer(self._upload(scope, receive)))(scope, receive, send)
         elif scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
         else:
-            body = await _answer(_whole(scope, receive))
+            body = await self._answer(_whole(scope, receive))
             if isinstance(body, Response):
                 await body(scope, receive, send)
             else:
                 await self._app(scope, _again(body, receive), send)
+
+    async def _answer(self, work: Awaitable[T]) -> T | Response:
+        """What ``work`` gives, or the answer that says why it could not be done."""
+        try:
+            return await work
+        except RefusedError as error:
+            return PlainTextResponse(error.message, error.status)
+        except (DiskFullError, QuotaError) as error:
+            return PlainTextResponse(self._faults.sentence(error), 507)
+        except TimeoutError:
+            return PlainTextResponse("That took too long to arrive.", 408, {"connection": "close"})
+        except ClientDisconnect:
+            return Response(status_code=400)  # that nobody reads
 
     async def _upload(self, scope: Scope, receive: Receive) -> Response:
         if self._running >= self._limits.at_once:
@@ -87,12 +108,14 @@ class Uploads:
         folder = Path(tempfile.mkdtemp(dir=self._storage.incoming))
         try:
             return await self._write(scope, pieces, folder, progress)
-        except (DiskFullError, OSError) as error:
+        except (DiskFullError, QuotaError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in NO_ROOM:
                 raise
             async for _ in pieces:  # a browser shows the answer only to who has sent everything
                 continue
-            raise error if isinstance(error, DiskFullError) else no_room() from error
+            if isinstance(error, OSError):
+                raise no_room() from error
+            raise
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
@@ -129,20 +152,6 @@ class Uploads:
                 return StreamingResponse(_events(progress), media_type="text/event-stream")
             await asyncio.sleep(PROGRESS_INTERVAL)
         return PlainTextResponse("There is no such upload.", 404)
-
-
-async def _answer(work: Awaitable[T]) -> T | Response:
-    """What ``work`` gives, or the answer that says why it could not be done."""
-    try:
-        return await work
-    except RefusedError as error:
-        return PlainTextResponse(error.message, error.status)
-    except DiskFullError as error:
-        return PlainTextResponse(f"{error.message} {error.remedy}", 507)
-    except TimeoutError:
-        return PlainTextResponse("That took too long to arrive.", 408, {"connection": "close"})
-    except ClientDisconnect:
-        return Response(status_code=400)  # that nobody reads
 
 
 async def _pieces(scope: Scope, receive: Receive, most: int, idle_seconds: float) -> AsyncIterator[bytes]:

@@ -20,6 +20,7 @@ from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.page.jobs import Example, JobQueue
 from latentsync.page.server import ServerSettings, serving
+from latentsync.page.storage import StorageLimits
 from tests.inference.world import ClockAudio, Identity, face_landmarks
 from tests.media.synthetic import tone, write_clip, write_wav
 
@@ -137,7 +138,7 @@ def stage(example: Example, limits: MediaLimits | None = None, server: ServerSet
     weights[SECOND_CHECKPOINT] = WeightPaths(builtin.unet, builtin.codec, builtin.whisper, builtin.auxiliary / "other")
     StageNetworks.loads, StageNetworks.seconds, StageNetworks.steps = [], 0.0, 0
     jobs = JobQueue(weights, limits or MediaLimits(), [example], StageNetworks, **settings)
-    with serving(jobs, server) as address:
+    with serving(jobs, server or ServerSettings(storage=StorageLimits(reserve=0))) as address:
         yield address, jobs
 
 

@@ -90,6 +90,17 @@ def test_a_place_where_it_cannot_be_served_is_a_sentence(capsys, flags, code, wo
     assert words in said and "GRADIO" not in said and "Traceback" not in said
 
 
+def test_a_disk_that_is_too_full_is_said_at_the_start(caplog, tmp_path, monkeypatch):
+    def interrupt(jobs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("latentsync.runtime.malloc.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("latentsync.page.jobs.JobQueue.warm_up", interrupt)
+    assert gradio_app.main(["--reserve_gb", "1e9"]) == 0
+    assert "There is no room" in caplog.text and "--reserve_gb" in caplog.text
+
+
 def test_a_port_that_is_taken_is_a_sentence(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

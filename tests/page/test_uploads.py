@@ -218,8 +218,8 @@ def test_on_a_full_disk_nothing_is_taken_and_nothing_stays(small, monkeypatch):
         answer = upload(address, bytes(MB))
         assert answer.status_code == 507
         assert answer.text == (
-            "There is no room for more files on this server at the moment. Come back later; files are removed after a "
-            "while."
+            "There is no room for more files on this server at the moment. Come back later, or tell whoever runs this "
+            "page."
         )
     assert received(folder) == before and not parts(folder)
     assert upload(address, b"again").status_code == 200
