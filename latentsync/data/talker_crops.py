@@ -102,7 +102,7 @@ def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
             path,
             _crops(talker, side),
             info,
-            EncodingOptions(codec="h264", crf=CRF, preset="veryfast"),
+            EncodingOptions(codec="h264", crf=CRF, preset="veryfast", repeatable=True),
             audio,
             overwrite=True,
         )
