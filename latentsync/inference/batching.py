@@ -7,7 +7,7 @@ windows that are computed side by side do not wait.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Protocol
@@ -133,10 +133,8 @@ class SideBySide:
             return self._generator(windows)
         shares = [windows[k * len(windows) // count : (k + 1) * len(windows) // count] for k in range(count)]
         futures = [self._pool.submit(self._compute, share, self._threads // count) for share in shares]
-        failures = [failure for future in futures if (failure := future.exception()) is not None]
+        wait(futures)
         torch.set_num_threads(self._threads)  # threads that start later take the number that was set last
-        if failures:
-            raise failures[0]
         return np.concatenate([future.result() for future in futures])
 
     def _compute(self, windows: list[Window], threads: int) -> np.ndarray:

@@ -18,7 +18,7 @@ MOST = 11
 # What is not part of the way: the joints between threads, the writer that asks for frames, and iterators that pass
 # values on as they are.
 PASSING_ON = re.compile(
-    r"latentsync/stream\.py|latentsync/media/|each$|_counted$|_require_a_dubbed_frame$|noting$|frames_of$|<listcomp>$"
+    r"latentsync/stream\.py|latentsync/media/|each$|_counted$|_require_a_dubbed_frame$|noting$|frames_of$"
 )
 
 
