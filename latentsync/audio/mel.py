@@ -1,6 +1,6 @@
-"""Mel spectrograms of 16 kHz mono sound: the one that Whisper reads and the one that the sync networks read.
+"""Mel spectrograms of 16 kHz mono audio: the one that Whisper reads and the one that the sync networks read.
 
-Both are computed in blocks, so the work space does not depend on the length of the sound.
+Both are computed in blocks, so the work space does not depend on the length of the audio.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from latentsync.errors import AudioError
 WHISPER_BANDS = 80
 _WHISPER_FFT = 400  # samples, 25 ms
 _WHISPER_FLOOR = 1e-10  # smallest power before the logarithm
-_WHISPER_RANGE = 8.0  # powers of ten that are kept below the loudest point of the sound
+_WHISPER_RANGE = 8.0  # powers of ten that are kept below the loudest point of the audio
 
 _SYNCNET_FFT = 800  # samples, 50 ms
 _SYNCNET_PRE_EMPHASIS = 0.97
@@ -40,10 +40,10 @@ _BLOCK_FRAMES = 4096  # spectra held at once: about 26 MB of complex128 at 401 b
 
 
 def whisper_log_mel(waveform: np.ndarray) -> np.ndarray:
-    """Whisper's log-mel spectrogram of a whole sound (Radford et al. 2022, section 2.2).
+    """Whisper's log-mel spectrogram of a whole recording (Radford et al. 2022, section 2.2).
 
     ``waveform`` (n,) in [-1, 1] at 16 kHz -> (80, n // 160) float32. The floor, eight powers of ten below the maximum,
-    is relative to the loudest point of the **whole** sound, so the frames of a cut differ from those of the full file
+    is relative to the loudest point of the **whole** recording, so the frames of a part differ from those of the whole
     where they are that quiet. Raises ``AudioError`` for less than two frames (20 ms) or samples that are not finite.
     """
     samples = checked_waveform(waveform).astype(np.float32, copy=False)
@@ -68,7 +68,7 @@ def syncnet_mel(waveform: np.ndarray) -> np.ndarray:
 
     ``waveform`` (n,) in [-1, 1] at 16 kHz -> (80, n // 200 + 1) float32 in [-4, 4], 80 frames per second, frame ``t``
     centred on sample ``200 t`` with silence beyond both ends. Pre-emphasised, magnitudes, 20 log10; float64 inside.
-    Raises ``AudioError`` for a sound without samples or with samples that are not finite.
+    Raises ``AudioError`` for audio without samples or with samples that are not finite.
     """
     samples = lfilter([1.0, -_SYNCNET_PRE_EMPHASIS], [1.0], checked_waveform(waveform).astype(np.float64))
     filters = slaney_filter_bank(_SYNCNET_FFT, SYNCNET_MEL_BANDS, *_SYNCNET_BAND_LIMITS)
@@ -86,18 +86,18 @@ def mel_window(
     """The part of a ``syncnet_mel`` (80, T) that belongs to ``n_frames`` video frames from ``frame_index`` on.
 
     (80, L) view: starts at mel frame ``floor(80 i / fps)``, L = ``ceil(80 n / fps)``: 52 for 16 frames at 25 fps.
-    Raises ``ValueError`` if the window is not wholly inside the sound.
+    Raises ``ValueError`` if the window is not wholly inside the audio.
     """
     start = int(SYNCNET_MEL_RATE * frame_index / fps // 1)
     length = -int(-SYNCNET_MEL_RATE * n_frames / fps // 1)
     if start < 0 or start + length > mel.shape[-1]:
-        raise ValueError(f"mel frames {start} to {start + length} are not inside a sound of {mel.shape[-1]}")
+        raise ValueError(f"mel frames {start} to {start + length} are not inside audio of {mel.shape[-1]}")
     return mel[..., start : start + length]
 
 
 @cache
 def slaney_filter_bank(n_fft: int, n_bands: int, low: float, high: float) -> np.ndarray:
-    """Triangular mel filters of equal area for the ``n_fft // 2 + 1`` bins of a spectrum of 16 kHz sound.
+    """Triangular mel filters of equal area for the ``n_fft // 2 + 1`` bins of a spectrum of 16 kHz audio.
 
     (n_bands, n_fft // 2 + 1) float32; ``low`` and ``high`` are the outer limits in Hz. The mel scale is that of
     Slaney's Auditory Toolbox (1998): linear to 1 kHz, logarithmic above.

@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients (Davis & Mermelstein 1980), as SyncNet v2 hears sound.
+"""Mel-frequency cepstral coefficients (Davis & Mermelstein 1980), which SyncNet v2 takes.
 
 The parameters are the defaults of the package python_speech_features 0.6, with which that network was published.
 """
@@ -32,7 +32,7 @@ def mfcc(waveform: np.ndarray) -> np.ndarray:
     """(13, T) float64: cepstral coefficients at 100 frames per second; frame ``t`` begins at sample ``160 t``.
 
     ``waveform`` (n,) float in [-1, 1] at 16 kHz. T = 1 for n <= 400, else 1 + ceil((n - 400) / 160); the last frame is
-    filled up with silence. Coefficient 0 is the logarithm of the frame's energy. Raises ``AudioError`` for a sound
+    filled up with silence. Coefficient 0 is the logarithm of the frame's energy. Raises ``AudioError`` for audio
     without samples or with samples that are not finite.
     """
     samples = checked_waveform(waveform).astype(np.float64) * _SAMPLE_SCALE
@@ -47,7 +47,7 @@ def mfcc(waveform: np.ndarray) -> np.ndarray:
 
 
 def _cepstrum(frames: np.ndarray) -> np.ndarray:
-    """(n, 400) windows of sound -> (n, 13)."""
+    """(n, 400) windows of audio -> (n, 13)."""
     power = np.abs(np.fft.rfft(frames, _FFT)) ** 2 / _FFT
     bands = power @ _filter_bank().T
     cepstrum = dct(np.log(_nonzero(bands)), type=2, norm="ortho", axis=1)[:, :MFCC_COEFFICIENTS]

@@ -1,9 +1,9 @@
-"""How a sound is cut into encoder windows. Whole numbers and fractions only.
+"""How audio is cut into encoder windows. Whole numbers and fractions only.
 
 Whisper's encoder reads 30 s at a time. A file that is longer is cut in one of two ways:
 
-- ``published``: consecutive windows of 30 s, so what is heard is forgotten at every join;
-- ``overlapping``: every window hears at least ``CONTEXT_SECONDS`` on both sides of what is kept of it.
+- ``published``: consecutive windows of 30 s, so the encoder starts anew at every join;
+- ``overlapping``: every window has at least ``CONTEXT_SECONDS`` of context on both sides of what is kept of it.
 
 Up to 30 s both are the same single window.
 """
@@ -29,7 +29,7 @@ class EncoderWindow:
     """One run of the encoder: what goes in and what is kept of the 1500 positions that come out.
 
     Log-mel frames ``mel_start`` to ``mel_stop - 1`` go in, with zeros after them up to 3000. Kept are the positions
-    ``start`` to ``stop - 1``, counted from the start of the sound.
+    ``start`` to ``stop - 1``, counted from the start of the audio.
     """
 
     mel_start: int
@@ -45,9 +45,9 @@ class EncoderWindow:
 
 
 def plan_windows(n_mel_frames: int, plan: WindowPlan) -> tuple[EncoderWindow, ...]:
-    """Windows whose kept parts tile the ``n_mel_frames // 2`` positions of a sound in order, without gap or overlap.
+    """Windows whose kept parts tile the ``n_mel_frames // 2`` positions of the audio in order, without gap or overlap.
 
-    Raises ``ValueError`` for a sound without a single position.
+    Raises ``ValueError`` for audio without a single position.
     """
     n_positions = n_mel_frames // _MEL_PER_POSITION
     if n_positions < 1:
@@ -56,7 +56,7 @@ def plan_windows(n_mel_frames: int, plan: WindowPlan) -> tuple[EncoderWindow, ..
     hop = WHISPER_POSITIONS - 2 * context
     n_windows = 1 + ceil(Fraction(max(0, n_positions - WHISPER_POSITIONS), hop))
     firsts = [number * hop for number in range(n_windows)]
-    if plan == "overlapping" and n_windows > 1:  # the last one ends with the sound instead of reading padding
+    if plan == "overlapping" and n_windows > 1:  # the last one ends with the audio instead of reading padding
         firsts[-1] = min(firsts[-1], ceil(Fraction(n_mel_frames, _MEL_PER_POSITION)) - WHISPER_POSITIONS)
     joins = [first + WHISPER_POSITIONS - context for first in firsts[:-1]]
     return tuple(
@@ -73,7 +73,7 @@ def plan_windows(n_mel_frames: int, plan: WindowPlan) -> tuple[EncoderWindow, ..
 def published_frame_count(n_positions: int, fps: Fraction) -> int:
     """Video frames that the published code makes of ``n_positions`` encoder positions.
 
-    It goes on until the frame's own position is past the end, so it makes one or two more than the sound fills:
+    It goes on until the frame's own position is past the end, so it makes one or two more than the audio fills:
     ``n // 2 + 2`` at 25 fps.
     """
     return ceil((n_positions + 1) * fps / FEATURE_RATE) + 1

@@ -1,1 +1,1 @@
-"""Files and containers, through PyAV: probe, decode, sound, encode. No other package opens media files."""
+"""Files and containers, through PyAV: probe, decode, read audio, encode. No other package opens media files."""

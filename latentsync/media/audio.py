@@ -1,4 +1,4 @@
-"""Sound out of any file that FFmpeg reads, a video included."""
+"""Audio out of any file that FFmpeg reads, a video included."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from av.container import InputContainer
 
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import AudioError, NoAudioStreamError
-from latentsync.media.container import open_input
+from latentsync.media.container import in_seconds, open_input
 from latentsync.media.limits import GENEROUS, MediaLimits, refuse_rate
 
-_LONGEST_JUMP = Fraction(1, 20)  # seconds that time stamps may jump by without a part of the sound being lost
-_EXACT_LENGTH = ("flac", "mov,mp4,m4a,3gp,3g2,mj2")  # containers whose header states the length of the sound exactly
+_LONGEST_JUMP = Fraction(1, 20)  # seconds that time stamps may jump by without a part of the audio being lost
+_EXACT_LENGTH = ("flac", "mov,mp4,m4a,3gp,3g2,mj2")  # containers whose header states the length of the audio exactly
 _LARGEST_PACKET = 2**26  # bytes; three minutes of PCM in stereo
 _PADDING = 1  # seconds that codecs may add to the length of a file at its ends
 _MISSING_END = 0.2  # seconds less than stated that may be due to rounding to packets
@@ -60,20 +60,9 @@ def _blocks(path: Path, rate: int, limits: MediaLimits, held: bool) -> Iterator[
 
 
 def audio_start(path: Path | str) -> Fraction:
-    """When the first sample is heard: seconds on the clock of the file. Raises as ``read_audio``."""
+    """When the first sample is played: seconds on the clock of the file. Raises as ``read_audio``."""
     with open_audio(Path(path)) as (_, stream):
-        return (stream.start_time or 0) * stream.time_base
-
-
-def read_pcm(path: Path | str) -> tuple[np.ndarray, int]:
-    """(n, channels) samples as decoded, in the decoder's own number format, and the rate. Raises as ``read_audio``."""
-    path = Path(path)
-    parts = []
-    with open_audio(path) as (container, stream):
-        for frame in decode_audio(container.demux(stream), stream, path):
-            samples = frame.to_ndarray()
-            parts.append(samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1))
-        return np.concatenate(parts), stream.sample_rate
+        return in_seconds(stream.start_time, stream.time_base)
 
 
 @contextmanager
@@ -81,7 +70,7 @@ def open_audio(path: Path, limits: MediaLimits = GENEROUS) -> Iterator[tuple[Inp
     """The container of a file and its audio stream; raises as ``read_audio``."""
     with open_input(path, AudioError, limits.audio_formats, limits.pixels) as container:
         stream = container.streams.best("audio")
-        if stream is None:
+        if not isinstance(stream, AudioStream):
             raise NoAudioStreamError(f"{path} has no sound track.", remedy="Name a file that has sound.")
         if stream.codec_context is None:
             raise AudioError(f"{path}: FFmpeg has no decoder for its sound.", remedy=_REPAIR)
@@ -101,7 +90,7 @@ def decode_audio(
     rest in time and is an ``AudioError``. A stream without a sample is a ``NoAudioStreamError``. The seconds that have
     come out count towards ``limits``, for audio that is ``held`` in memory or not: packets and headers may say less.
     """
-    decoded, damaged, expected = Fraction(0), False, (stream.start_time or 0) * stream.time_base
+    decoded, damaged, expected = Fraction(0), False, in_seconds(stream.start_time, stream.time_base)
     try:
         for packet in packets:
             limits.on_packet()
@@ -127,7 +116,7 @@ def decode_audio(
     if decoded == 0:
         raise NoAudioStreamError(f"{path}: its sound track holds no sample.", remedy="Name a file that has sound.")
     if stream.container.format.name in _EXACT_LENGTH and stream.duration is not None:
-        stated = float(stream.duration * stream.time_base)
+        stated = float(in_seconds(stream.duration, stream.time_base))
         if decoded < stated - _MISSING_END:
             raise AudioError(
                 f"{path} is cut short: {float(decoded):.2f} of {stated:.2f} s of sound are there.",

@@ -4,7 +4,7 @@ One rule says how a stream's tags are read, for decoding and encoding alike, so 
 back as it was. A stream that states no matrix is read as BT.601 whatever its size: that is FFmpeg's own convention, and
 players never see the difference, since the same matrix is undone on writing.
 
-FFmpeg's quick converter rounds down and so darkens every picture by about one level (measured: mean error -0.9 to -1.1
+FFmpeg's quick converter rounds down and so darkens every image by about one level (measured: mean error -0.9 to -1.1
 of 255 in limited range). Here its accurate one is used, through planar RGB, for which it has vector code: exact to
 rounding, at a third of the cost of going to packed RGB directly.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import cv2
@@ -141,7 +142,8 @@ class RgbToFrame:
     def __call__(self, pixels: np.ndarray, alpha: np.ndarray | None) -> av.VideoFrame:
         """pixels (H, W, 3) uint8, alpha (H, W) uint8 where ``pix_fmt`` has a plane for it."""
         if alpha is not None:
-            packed = av.VideoFrame.from_numpy_buffer(cv2.merge([*cv2.split(pixels), alpha]), "rgba")
+            merged: np.ndarray = cv2.merge([*cv2.split(pixels), alpha])
+            packed = av.VideoFrame.from_numpy_buffer(merged, "rgba")
         else:
             packed = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), "rgb24")
         frame = self._reformatter.reformat(
@@ -193,5 +195,6 @@ def _write_alpha_plane(frame: av.VideoFrame, alpha: np.ndarray) -> None:
 
 def plane_view(plane: av.video.plane.VideoPlane, bits: int = 8) -> np.ndarray:
     """(h, w) view of the samples of a plane without its padding: uint8, or uint16 for more than 8 ``bits``."""
-    dtype = np.dtype(np.uint8 if bits <= 8 else np.uint16)
-    return np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)[: plane.height, : plane.width]
+    dtype: np.dtype[Any] = np.dtype(np.uint8 if bits <= 8 else np.uint16)
+    buffer: Any = plane  # which PyAV's types do not say
+    return np.frombuffer(buffer, dtype).reshape(-1, plane.line_size // dtype.itemsize)[: plane.height, : plane.width]

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,7 +53,7 @@ def open_input(
     }
     with _source(path) as source:
         try:
-            container = av.open(source, options=options)
+            container = av.open(source, "r", options=options)
         except (av.FFmpegError, ValueError) as cause:
             raise _explain(path, error, cause) from cause
         with container:
@@ -75,12 +76,12 @@ def with_padding(pixels: int) -> int:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The moving picture of a container, with all other streams switched off; cover art of a sound file is none.
+    """The video stream of a container, with all other streams switched off; cover art of an audio file is none.
 
     Raises ``NoVideoStreamError`` if there is none, ``VideoError`` if FFmpeg has no decoder for it.
     """
     best = container.streams.best("video")
-    streams = ([best] if best is not None else []) + list(container.streams.video)
+    streams = ([best] if isinstance(best, VideoStream) else []) + list(container.streams.video)
     stream = next((s for s in streams if not s.disposition & Disposition.attached_pic), None)
     if stream is None:
         holds = "only sound" if container.streams.audio else "no pictures"
@@ -91,6 +92,11 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         if other is not stream:
             other.discard = Discard.all
     return stream
+
+
+def in_seconds(ticks: int | None, time_base: Fraction | None) -> Fraction:
+    """A time that a container counts in ticks of ``time_base`` seconds; 0 if it does not say."""
+    return Fraction(0) if ticks is None or time_base is None else ticks * time_base
 
 
 def is_folder(path: Path) -> bool:

@@ -1,6 +1,6 @@
-"""Cutting files of ours without encoding their pictures again, and giving a video another sound track.
+"""Cutting files of ours without encoding their video again, and giving a video other audio.
 
-Pictures are cut at key frames and copied as they are; sound is cut to the sample and kept without loss (FLAC).
+Video is cut at key frames and copied as it is; audio is cut to the sample and kept without loss (FLAC).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import VideoError
 from latentsync.media.audio import audio_blocks
-from latentsync.media.container import file_url, open_input, video_stream
+from latentsync.media.container import file_url, in_seconds, open_input, video_stream
 from latentsync.media.writer import output_error
 
 _INDEX_FIRST = {"movflags": "+faststart"}  # so that a browser can play the file while it loads
@@ -45,33 +45,36 @@ def cut(source: Path, pieces: Sequence[Piece], fps: Fraction) -> None:
     ``write_video`` does for the files that are written.
     """
     samples = _per_frame(fps)
-    sound, heard = AudioReader(audio_blocks(source)), 0
+    audio, read = AudioReader(audio_blocks(source)), 0  # up to which frame
     with open_input(source, VideoError) as container:
         stream = video_stream(container, source)
         packets = _Lookahead(_numbered(container.demux(stream), stream, fps))
         for piece in pieces:
             packets.skip_to(piece.start)
-            sound.skip((piece.start - heard) * samples)
-            heard = piece.stop
-            _write(piece.path, stream, packets.piece(piece, source), lambda: sound.read(samples))
+            audio.skip((piece.start - read) * samples)
+            read = piece.stop
+            _write(piece.path, stream, packets.piece(piece, source), lambda: audio.read(samples))
 
 
 def replace_audio(source: Path, waveform: np.ndarray, target: Path) -> None:
-    """Write the pictures of ``source`` as they are with ``waveform`` (n,) int16, 16 kHz, as their sound to ``target``.
+    """Write the video of ``source`` as it is, with ``waveform`` (n,) int16, 16 kHz, as its audio, to ``target``.
 
-    The rate of ``source`` is constant. Sound beyond the pictures is left out, missing sound is silence.
+    The rate of ``source`` is constant. Audio beyond the last frame is left out, missing audio is silence.
 
-    Raises ``VideoError`` for a source without pictures, and as ``write_video`` does for the target.
+    Raises ``VideoError`` for a source without video, and as ``write_video`` does for the target.
     """
-    sound = AudioReader([waveform])
+    audio = AudioReader([waveform])
     with open_input(source, VideoError) as container:
         stream = video_stream(container, source)
         packets = (packet for packet in container.demux(stream) if packet.size)
-        _write(target, stream, packets, lambda: sound.read(_per_frame(stream.average_rate)))
+        if stream.average_rate is None:
+            raise VideoError(f"{source} states no frame rate.", remedy="Make the file again.")
+        samples = _per_frame(stream.average_rate)
+        _write(target, stream, packets, lambda: audio.read(samples))
 
 
 def write_flac(path: Path, blocks: Iterable[np.ndarray]) -> None:
-    """Write 16 kHz sound, pieces (n,) int16, as FLAC. Raises as ``write_video`` does for a file that is written."""
+    """Write 16 kHz audio, pieces (n,) int16, as FLAC. Raises as ``write_video`` does for a file that is written."""
     with _named_errors(path), av.open(file_url(path), "w", format="flac") as out:
         track = _Flac(out)
         for block in blocks:
@@ -111,7 +114,7 @@ class AudioReader:
 
 
 class _Flac:
-    """A mono sound stream at 16 kHz."""
+    """A mono audio stream at 16 kHz."""
 
     def __init__(self, out: OutputContainer) -> None:
         self._stream: AudioStream = out.add_stream("flac", rate=AUDIO_RATE, layout="mono")
@@ -139,10 +142,10 @@ def _per_frame(fps: Fraction) -> int:
 
 def _numbered(packets: Iterable[av.Packet], stream: VideoStream, fps: Fraction) -> Iterator[tuple[int, av.Packet]]:
     """Packets in decoding order with the number of the frame that they show."""
-    origin = (stream.start_time or 0) * stream.time_base
+    origin = in_seconds(stream.start_time, stream.time_base)
     for packet in packets:
         if packet.size:
-            yield round((packet.pts * packet.time_base - origin) * fps), packet
+            yield round((in_seconds(packet.pts, packet.time_base) - origin) * fps), packet
 
 
 class _Lookahead:
@@ -171,18 +174,19 @@ class _Lookahead:
             )
 
 
-def _write(path: Path, stream: VideoStream, packets: Iterable[av.Packet], sound: Callable[[], np.ndarray]) -> None:
-    """One file from packets of ``stream``; ``sound`` gives the samples of one frame after the other."""
+def _write(path: Path, stream: VideoStream, packets: Iterable[av.Packet], audio: Callable[[], np.ndarray]) -> None:
+    """One file from packets of ``stream``; ``audio`` gives the samples of one frame after the other."""
     first: int | None = None
     with _named_errors(path), av.open(file_url(path), "w", format="mp4", container_options=_INDEX_FIRST) as out:
-        pictures, track = out.add_stream_from_template(stream), _Flac(out)
+        video, track = out.add_stream_from_template(stream), _Flac(out)
         for packet in packets:
+            if packet.pts is None or packet.dts is None:
+                raise VideoError(f"{path}: a packet of its source has no time stamp.", remedy="Make the source again.")
             first = packet.pts if first is None else first
-            packet.pts -= first
-            packet.dts -= first
-            packet.stream = pictures
+            packet.pts, packet.dts = packet.pts - first, packet.dts - first
+            packet.stream = video
             out.mux(packet)
-            out.mux(track.encode(sound()))
+            out.mux(track.encode(audio()))
         out.mux(track.flush())
 
 

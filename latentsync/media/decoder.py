@@ -113,8 +113,9 @@ def _decoder_for(stream: VideoStream) -> av.VideoCodecContext:
     decoder = stream.codec_context
     tags = {name.lower(): value for name, value in stream.metadata.items()}
     if decoder.name in _ALPHA_DECODERS and tags.get("alpha_mode") == "1":
-        decoder = av.CodecContext.create(_ALPHA_DECODERS[decoder.name], "r")
-        decoder.extradata = stream.codec_context.extradata
+        keeping = av.CodecContext.create(_ALPHA_DECODERS[decoder.name], "r")
+        assert isinstance(keeping, av.VideoCodecContext)
+        keeping.extradata, decoder = decoder.extradata, keeping
     decoder.thread_type = "AUTO"
     decoder.thread_count = codec_threads()
     return decoder

@@ -26,6 +26,6 @@ _AUDIO = (
 )
 READABLE = ",".join(f"{_VIDEO} {_AUDIO} {_IMAGES}".split())
 
-# What strangers may send: common containers with an index, and no pictures or GIF, which unpack to any size.
+# What strangers may send: common containers with an index, and no images or GIF, which unpack to any size.
 COMMON_VIDEO = f"{_MP4},{_MATROSKA},avi"
 COMMON_AUDIO = f"{COMMON_VIDEO},wav,w64,aiff,mp3,aac,flac,ogg"

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from latentsync.errors import AudioError, ConfigError, LatentSyncError, VideoError
 from latentsync.media.boxes import seconds_in_header
-from latentsync.media.container import MOST_PIXELS, open_input, refuse_unreadable, video_stream
+from latentsync.media.container import MOST_PIXELS, in_seconds, open_input, refuse_unreadable, video_stream
 from latentsync.media.formats import COMMON_AUDIO, COMMON_VIDEO, READABLE
 from latentsync.media.trial import refuse_costly
 
@@ -102,7 +102,8 @@ class MediaLimits:
         """
         with self._opened(path, AudioError, self.audio_formats) as container:
             stream = container.streams.best("audio")
-            if stream is not None and stream.codec_context is not None:  # else: said when the audio is read
+            # Without one that can be decoded: said when the audio is read.
+            if isinstance(stream, AudioStream) and stream.codec_context is not None:
                 refuse_rate(stream.sample_rate, path)
                 self._measure(container, stream, path, AudioError)
 
@@ -163,7 +164,7 @@ class MediaLimits:
     ) -> tuple[float, int]:
         """Seconds and number of packets. Raises ``error`` if the header or the packets say that it lasts too long, or
         audio packets by what comes out of the first ones."""
-        stated = max((container.duration or 0) / av.time_base, float((stream.duration or 0) * stream.time_base))
+        stated = max((container.duration or 0) / av.time_base, float(in_seconds(stream.duration, stream.time_base)))
         if "mp4" in container.format.name:
             stated = max(stated, seconds_in_header(path))
         self.refuse_long(stated, path, error)
@@ -174,7 +175,7 @@ class MediaLimits:
                 self.on_packet()
                 if packet.size:
                     packets += 1
-                    seconds += float((packet.duration or 0) * packet.time_base)
+                    seconds += float(in_seconds(packet.duration, packet.time_base))
                     if packets <= _SAMPLED_PACKETS and isinstance(stream, AudioStream):
                         sampled, decoded = seconds, decoded + _seconds_in(packet, stream)
                     expansion = decoded / sampled if decoded > _PLAUSIBLE * sampled > 0 else 1

@@ -1,7 +1,7 @@
 """Decoded frames that stay as the decoder gave them: RGB where somebody looks, other planes where somebody painted.
 
-Making RGB of a whole picture and planes of that again takes as long as decoding it twice over, and rounds every value
-two times. Who dubs a face looks at a part of the picture and changes a smaller one. So a ``DecodedFrame`` converts the
+Making RGB of a whole frame and planes of that again takes as long as decoding it twice over, and rounds every value
+two times. Who dubs a face looks at a part of the frame and changes a smaller one. So a ``DecodedFrame`` converts the
 part that is asked for, and on the way to the encoder only samples under pixels that have changed are made anew: all
 others are the decoder's own, bit for bit, with all the bits that they have.
 """
@@ -19,16 +19,16 @@ import numpy as np
 from latentsync.media.color import Reading, RgbToFrame, alpha_of, plane_view, rgb_of, rgb_reduced, rgb_samples
 from latentsync.types import ArrayFrame, Box, Frame, reduced_size
 
-# Pixels around a part that are converted with it, so that it comes out as it does from the whole picture (measured).
-_READ_MARGIN = 16  # bicubic chroma reaches 3; swscale interpolates otherwise in pictures of less than 14 x 12 pixels
-_WRITTEN_MARGIN = 2  # swscale averages otherwise in pictures of 2 columns or rows
+# Pixels around a part that are converted with it, so that it comes out as it does from the whole frame (measured).
+_READ_MARGIN = 16  # bicubic chroma reaches 3; swscale interpolates otherwise in images of less than 14 x 12 pixels
+_WRITTEN_MARGIN = 2  # swscale averages otherwise in images of 2 columns or rows
 _LAYOUTS = frozenset(f"yuv{chroma}p{depth}" for chroma in ("420", "422", "444") for depth in ("", "10le", "12le"))
 
 
 def frame_of(index: int, time: Fraction, planes: av.VideoFrame, reading: Reading, alpha: bool) -> Frame:
-    """A frame of an upright decoded picture, with its alpha plane if ``alpha``."""
+    """A frame of an upright decoded image, with its alpha plane if ``alpha``."""
     if not alpha and in_parts(planes.format.name, planes.width, planes.height):
-        return DecodedFrame(index, time, _Picture(planes, reading))
+        return DecodedFrame(index, time, _Image(planes, reading))
     return ArrayFrame(index, time, rgb_of(planes, reading), alpha_of(planes) if alpha else None)
 
 
@@ -38,12 +38,12 @@ def layout_of(pix_fmt: str) -> str:
 
 
 def in_parts(pix_fmt: str, width: int, height: int) -> bool:
-    """Whether pictures can be converted part by part: YUV planes, each sample of chroma with all its pixels."""
+    """Whether images can be converted part by part: YUV planes, each sample of chroma with all its pixels."""
     layout = av.VideoFormat(pix_fmt, width, height)
     return layout_of(pix_fmt) in _LAYOUTS and not (width % layout.chroma_width() or height % layout.chroma_height())
 
 
-class _Picture:
+class _Image:
     """What the decoder gave, and RGB of the part of it that was asked for last."""
 
     def __init__(self, planes: av.VideoFrame, reading: Reading) -> None:
@@ -78,13 +78,13 @@ class DecodedFrame:
 
     index: int
     time: Fraction
-    picture: _Picture
+    image: _Image
     patches: tuple[tuple[Box, np.ndarray], ...] = ()
 
     @property
     def pixels(self) -> np.ndarray:
         """See ``Frame``."""
-        return self.region(self.picture.whole)
+        return self.region(self.image.whole)
 
     @property
     def alpha(self) -> None:
@@ -94,7 +94,7 @@ class DecodedFrame:
     @property
     def shape(self) -> tuple[int, int, int]:
         """See ``Frame``."""
-        return self.picture.planes.height, self.picture.planes.width, 3
+        return self.image.planes.height, self.image.planes.width, 3
 
     def shown_at(self, time: Fraction, index: int | None = None) -> DecodedFrame:
         """See ``Frame``."""
@@ -102,7 +102,7 @@ class DecodedFrame:
 
     def region(self, box: Box) -> np.ndarray:
         """See ``Frame``."""
-        part = self.picture.region(box)
+        part = self.image.region(box)
         if not self.patches:
             return part
         part = part.copy()
@@ -117,13 +117,13 @@ class DecodedFrame:
         """See ``Frame``."""
         if self.patches:
             return self._painted().samples(width, height)
-        return rgb_samples(self.picture.planes, self.picture.reading, width, height)
+        return rgb_samples(self.image.planes, self.image.reading, width, height)
 
     def reduced(self, scale: float) -> np.ndarray:
         """See ``Frame``."""
         if self.patches:
             return self._painted().reduced(scale)
-        return rgb_reduced(self.picture.planes, self.picture.reading, *reduced_size(self.shape, scale))
+        return rgb_reduced(self.image.planes, self.image.reading, *reduced_size(self.shape, scale))
 
     def patched(self, box: Box, pixels: np.ndarray) -> DecodedFrame:
         """See ``Frame``."""
@@ -137,14 +137,14 @@ class DecodedFrame:
 
         None if the encoder takes another format than the decoder gives, or reads it in another way.
         """
-        planes = self.picture.planes
-        if to_frame.pix_fmt != layout_of(planes.format.name) or to_frame.reading != self.picture.reading:
+        planes = self.image.planes
+        if to_frame.pix_fmt != layout_of(planes.format.name) or to_frame.reading != self.image.reading:
             return None
-        result = _cut(planes, self.picture.whole, to_frame.pix_fmt)
+        result = _cut(planes, self.image.whole, to_frame.pix_fmt)
         for patch, _ in self.patches:
             box = _even(patch, planes, _WRITTEN_MARGIN)
             painted = self.region(box)
-            difference = cv2.absdiff(painted, self.picture.region(box))
+            difference = cv2.absdiff(painted, self.image.region(box))
             changed = cv2.bitwise_not(cv2.inRange(difference, (0, 0, 0), (0, 0, 0)))
             for target, source in _matching(result, box, to_frame(painted, None)):
                 cv2.copyTo(source, _changed_samples(changed, source.shape), target)

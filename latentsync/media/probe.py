@@ -1,4 +1,4 @@
-"""What a file holds, from its headers, its packets and its first picture: no guess from a header that may lie."""
+"""What a file holds, from its headers, its packets and its first frame: no guess from a header that may lie."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
 
 from latentsync.errors import NoVideoStreamError, VideoError
 from latentsync.media import color
-from latentsync.media.audio import open_audio
-from latentsync.media.container import IMAGE_SUFFIXES, NO_VIDEO_REMEDY, is_folder, open_input, video_stream
+from latentsync.media.container import IMAGE_SUFFIXES, NO_VIDEO_REMEDY, in_seconds, is_folder, open_input, video_stream
 from latentsync.media.decoder import decode_all, is_shown
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.rotation import Orientation, rotation_matrix
@@ -25,7 +27,7 @@ from latentsync.types import AudioStreamInfo, ColorTags, VideoInfo
 
 @dataclass(frozen=True)
 class ClipProbe:
-    """All that is needed to decode a video frame by frame. ``files`` is set for a folder of pictures."""
+    """All that is needed to decode a video frame by frame. ``files`` is set for a folder of images."""
 
     info: VideoInfo
     timeline: Timeline
@@ -46,15 +48,6 @@ def probe_video(path: Path | str, fps: Fraction | None = None, limits: MediaLimi
     return inspect_clip(path, fps, limits).info
 
 
-def probe_audio(path: Path | str) -> AudioStreamInfo:
-    """The sound track of a sound file or of a video.
-
-    Raises ``NoAudioStreamError`` if there is none, ``AudioError`` if the file cannot be read.
-    """
-    with open_audio(Path(path)) as (_, stream):
-        return _audio_info(stream)
-
-
 def inspect_clip(path: Path | str, fps: Fraction | None = None, limits: MediaLimits = GENEROUS) -> ClipProbe:
     """See ``probe_video``; the result also holds what a decoder needs."""
     path = Path(path)
@@ -63,7 +56,8 @@ def inspect_clip(path: Path | str, fps: Fraction | None = None, limits: MediaLim
     with open_input(path, VideoError, limits.video_formats, limits.pixels) as container:
         stream = video_stream(container, path)
         still = path.suffix.lower() in IMAGE_SUFFIXES and container.format.name != "apng"
-        audio = tuple(_audio_info(track) for track in container.streams.audio if track.codec_context is not None)
+        tracks = [track for track in container.streams.audio if track.codec_context is not None]
+        audio = tuple(_audio_info(track, container) for track in tracks)
         codec, depth = stream.codec_context.name, stream.codec_context.reorder_depth
         sample_aspect = stream.sample_aspect_ratio
         header_frames = stream.frames
@@ -139,8 +133,8 @@ def _read_timeline(path: Path, header_frames: int, limits: MediaLimits) -> tuple
     if header_frames > n_shown + n_hidden:
         notes.append(f"{path}: cut short, {n_shown} of {header_frames} frames are there")
     timeline = None
-    if pts and len(pts) == n_shown:
-        limits.refuse_long((max(pts) - min(pts)) * time_base, path, VideoError)
+    if pts and len(pts) == n_shown and time_base is not None:
+        limits.refuse_long(in_seconds(max(pts) - min(pts), time_base), path, VideoError)
         stamps, lasting, keys = (np.array(column) for column in (pts, durations, is_key))
         if len(np.unique(stamps)) == n_shown:
             timeline = timeline_from_packets(stamps, lasting, keys.astype(bool), time_base, rates)
@@ -183,7 +177,7 @@ def _inspect_folder(folder: Path, fps: Fraction, limits: MediaLimits) -> ClipPro
 
 
 def _any_transparency(path: Path, limits: MediaLimits) -> bool:
-    """Whether any pixel of a picture or GIF is not opaque: an alpha plane that says nothing is no alpha."""
+    """Whether any pixel of an image or GIF is not opaque: an alpha plane that says nothing is no alpha."""
     with closing(decode_all(path, limits)) as frames:
         return any(color.alpha_of(frame).min() < 255 for frame in frames)
 
@@ -201,10 +195,12 @@ def _orientation(frame: av.VideoFrame) -> tuple[Orientation, int, list[str]]:
 def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
     """(9,) int32, how the frame has to be turned; None for one that says nothing of it."""
     try:
-        side_data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+        side_data: Any = frame.side_data  # PyAV's types know of motion vectors only
+        return np.frombuffer(side_data[SideDataType.DISPLAYMATRIX], np.int32)
+    except KeyError:
+        return None
     except ValueError:  # a frame with EXIF data, which PyAV has no name for: the angle alone is to be had
         return None if frame.rotation == 0 else rotation_matrix(frame.rotation)
-    return None if side_data is None else np.frombuffer(side_data, np.int32)
 
 
 def _format_notes(frame: av.VideoFrame) -> list[str]:
@@ -218,12 +214,11 @@ def _color_tags(frame: av.VideoFrame) -> ColorTags:
     return ColorTags(int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc), full_range)
 
 
-def _audio_info(stream: av.AudioStream) -> AudioStreamInfo:
-    container_duration = stream.container.duration
+def _audio_info(stream: AudioStream, container: InputContainer) -> AudioStreamInfo:
     if stream.duration is not None:
-        duration = stream.duration * stream.time_base
-    elif container_duration is not None:
-        duration = Fraction(container_duration, av.time_base)
+        duration = in_seconds(stream.duration, stream.time_base)
+    elif container.duration is not None:
+        duration = Fraction(container.duration, av.time_base)
     else:
         duration = None
     return AudioStreamInfo(stream.codec_context.name, stream.sample_rate, stream.channels, duration)

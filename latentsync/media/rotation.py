@@ -1,4 +1,4 @@
-"""Decoded pictures turned as their container says that they are to be seen."""
+"""Decoded frames turned as their container says that they are to be seen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from latentsync.media.threads import image_threads
 
 @dataclass(frozen=True)
 class Orientation:
-    """How decoded pictures have to be turned to be seen upright: transpose first, then flip."""
+    """How decoded frames have to be turned to be seen upright: transpose first, then flip."""
 
     transpose: bool = False
     flip_x: bool = False
@@ -32,7 +32,7 @@ class Orientation:
         return None
 
     def filters(self) -> list[tuple[str, str | None]]:
-        """FFmpeg filters (name, arguments) that turn pictures so."""
+        """FFmpeg filters (name, arguments) that turn frames so."""
         chosen = [("transpose", "cclock_flip")] if self.transpose else []
         return chosen + [(name, None) for name, wanted in (("hflip", self.flip_x), ("vflip", self.flip_y)) if wanted]
 
@@ -57,7 +57,7 @@ class Upright:
         self._graph: av.filter.Graph | None = None
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The picture turned, or itself; for one thread."""
+        """The frame turned, or itself; for one thread."""
         if (frame.width, frame.height) != self._size:
             frame = frame.reformat(*self._size)
         return self._filtered(frame)
@@ -73,5 +73,5 @@ class Upright:
             for before, after in pairwise(chain):
                 before.link_to(after)
             self._graph.configure()
-        self._graph.push(frame)
-        return self._graph.pull()
+        self._graph.vpush(frame)
+        return self._graph.vpull()

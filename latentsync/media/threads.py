@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _codec_threads = 0  # one per processor core
-_SMALL_PICTURE = 2**18  # pixels; with fewer, threads wait for each other longer than they convert
+_SMALL_IMAGE = 2**18  # pixels; with fewer, threads wait for each other longer than they convert
 
 
 def codec_threads() -> int:
@@ -15,8 +15,8 @@ def codec_threads() -> int:
 
 
 def image_threads(n_pixels: int) -> int:
-    """For each conversion of a picture of so many pixels; 0: one per processor core. The result is the same."""
-    return 1 if n_pixels < _SMALL_PICTURE else _codec_threads
+    """For each conversion of an image of so many pixels; 0: one per processor core. The result is the same."""
+    return 1 if n_pixels < _SMALL_IMAGE else _codec_threads
 
 
 @contextmanager

@@ -16,7 +16,7 @@ _STANDARD_RATES = [Fraction(n) for n in (24, 25, 30, 48, 50, 60)]
 _STANDARD_RATES += [Fraction(n * 1000, 1001) for n in (24, 30, 48, 60)]
 _ESTIMATE = Fraction(1, 10_000)  # relative error of a rate that a container has estimated; a tenth of 30 against 29.97
 _LARGEST = 2**62  # ticks that may be reckoned with in int64
-DEFAULT_RATE = Fraction(25)  # frames per second of pictures that have no time of their own
+DEFAULT_RATE = Fraction(25)  # frames per second of images that have no time of their own
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from latentsync.media.probe import inspect_clip
 from latentsync.media.rotation import Upright
 from latentsync.types import Frame
 
+_Decoded = Generator[tuple[int, av.VideoFrame], None, None]  # frames with their numbers
 _REVERSE_BYTES = 128 * 2**20  # of decoded frames that are held to give them backwards
 _REVERSE_FRAMES = 16  # held whatever their size: fewer would decode long groups of pictures too often
 _SAMPLED_STRETCH = 300  # frames that are decoded to sample a video with few key frames
@@ -27,7 +28,7 @@ _LONGEST_REPAIR = Fraction(1)  # seconds of undecodable video that are bridged b
 
 
 class VideoFile:
-    """A video file, a picture, or a folder of pictures in the order of their names (``types.VideoSource``).
+    """A video file, an image, or a folder of images in the order of their names (``types.VideoSource``).
 
     ``info`` is what ``probe_video`` says; ``notes`` are remarks for the user, and grow when damage is met. ``fps`` is
     the rate of images that have none (default 25). ``limits`` hold for every frame that is decoded. Raises as
@@ -41,7 +42,7 @@ class VideoFile:
 
     @property
     def start(self) -> Fraction:
-        """When the first frame is shown: seconds on the clock that the file's sound has too (``audio.audio_start``)."""
+        """When the first frame is shown: seconds on the clock that the file's audio has too (``audio.audio_start``)."""
         timeline = self._clip.timeline
         return int(timeline.pts[0]) * timeline.time_base if timeline.by_time else Fraction(0)
 
@@ -86,7 +87,7 @@ class VideoFile:
         wanted = set(np.linspace(0, stretch - 1, count).round().astype(int).tolist())
         yield from self.frames(0, stretch, only=wanted)
 
-    def _forwards(self, start: int, stop: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _forwards(self, start: int, stop: int) -> _Decoded:
         """Exactly the indices ``start`` to ``stop - 1``.
 
         If decoding from the nearest key frame leaves a gap, an earlier one is tried, and at last the start of the file:
@@ -101,7 +102,7 @@ class VideoFile:
             if start >= stop:
                 return
 
-    def _consecutive(self, key: int, start: int, stop: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _consecutive(self, key: int, start: int, stop: int) -> _Decoded:
         """Frames from ``start`` on, decoded from ``key``: up to the first gap, or past all of them if ``key`` is 0."""
         if start >= stop:
             return
@@ -120,7 +121,7 @@ class VideoFile:
         if key == 0:
             yield from self._repeat(before, expected, stop)
 
-    def _repeat(self, frame: av.VideoFrame | None, start: int, stop: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _repeat(self, frame: av.VideoFrame | None, start: int, stop: int) -> _Decoded:
         """Stand-ins for frames ``start`` to ``stop - 1``, which cannot be decoded."""
         timeline = self._clip.timeline
         begin, end = timeline.time(start), timeline.time(stop) if stop < len(timeline) else timeline.duration
@@ -131,7 +132,7 @@ class VideoFile:
         for index in range(start, stop):
             yield index, frame
 
-    def _backwards(self, start: int, stop: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _backwards(self, start: int, stop: int) -> _Decoded:
         """The same indices descending: stretches are decoded forwards and held as YUV, half the size of RGB."""
         width, height = self._clip.coded_size
         frame_bytes = width * height * av.VideoFormat(self.info.pix_fmt).padded_bits_per_pixel // 8
@@ -146,7 +147,7 @@ class VideoFile:
                 yield held.pop()
             stop = low
 
-    def _decode(self, key: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _decode(self, key: int) -> _Decoded:
         if self._clip.files:
             for index in range(key, len(self._clip.files)):
                 yield from ((index, frame) for frame in islice(decode_all(self._clip.files[index], self._limits), 1))

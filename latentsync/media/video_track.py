@@ -9,6 +9,7 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.video.frame import PictureType
+from av.video.stream import VideoStream
 
 from latentsync.errors import EncoderError
 from latentsync.media.color import RgbToFrame
@@ -30,9 +31,9 @@ class VideoTrack:
         self._to_frame = RgbToFrame(plan.color, plan.pix_fmt)
         self._durations: dict[int, int] = {}  # by presentation time, of frames inside the encoder
         self._last_pts: int | None = None
-        self._stream = container.add_stream(
-            plan.encoder, rate=source.fps, options=_options(plan), time_base=plan.time_base
-        )
+        stream = container.add_stream(plan.encoder, rate=source.fps, options=_options(plan), time_base=plan.time_base)
+        assert isinstance(stream, VideoStream)
+        self._stream = stream
         self._stream.width, self._stream.height, self._stream.pix_fmt = source.width, source.height, plan.pix_fmt
         context = self._stream.codec_context
         context.thread_type = "AUTO"
@@ -61,11 +62,11 @@ class VideoTrack:
             raise ValueError(f"frame {frame.index} at {frame.time} s is not later than the frame before it")
         self._last_pts = pts
         self._durations[pts] = max(1, round(duration / self._plan.time_base))
-        picture = self._planes(frame)
-        picture.pts, picture.time_base = pts, self._plan.time_base
+        image = self._planes(frame)
+        image.pts, image.time_base = pts, self._plan.time_base
         if key:
-            picture.pict_type = PictureType.I
-        return self._finished(self._stream.encode(picture))
+            image.pict_type = PictureType.I
+        return self._finished(self._stream.encode(image))
 
     def flush(self) -> list[av.Packet]:
         """The packets that the encoder still holds."""
@@ -83,10 +84,12 @@ class VideoTrack:
 
     def _finished(self, packets: list[av.Packet]) -> list[av.Packet]:
         for packet in packets:
-            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            shown = packet.pts
+            assert shown is not None  # encoders hand on the times of their frames
+            packet.duration = self._durations.pop(shown, packet.duration or 0)
             # x265 leaves the decoding times of streams of one or two frames unset; those are not reordered.
-            if packet.dts is None or abs(packet.pts - packet.dts) * self._plan.time_base > _MAX_REORDERING:
-                packet.dts = packet.pts
+            if packet.dts is None or abs(shown - packet.dts) * self._plan.time_base > _MAX_REORDERING:
+                packet.dts = shown
         return packets
 
 

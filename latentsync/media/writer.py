@@ -1,4 +1,4 @@
-"""Frames and the given sound into one file, encoded once, which appears complete or not at all."""
+"""Frames and the given audio into one file, encoded once, which appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from latentsync.errors import DiskFullError, OutputError
 from latentsync.media.audio import open_audio
 from latentsync.media.container import file_url
 from latentsync.media.encoding import EncodingOptions, EncodingPlan, plan_encoding
-from latentsync.media.soundtrack import Soundtrack
+from latentsync.media.output_audio import OutputAudio
 from latentsync.media.video_track import VideoTrack, check_encoder, encoder_error
 from latentsync.types import Frame, VideoInfo
 
@@ -29,7 +29,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class WrittenVideo:
-    """What has been written. ``audio``: "none", "copied", or the codec and bit rate that the sound was encoded with."""
+    """What has been written. ``audio``: "none", "copied", or the codec and bit rate that it was encoded with."""
 
     path: Path
     n_bytes: int
@@ -51,7 +51,7 @@ def write_video(
     key_frames: Container[int] = (),
     audio_start: Fraction = Fraction(0),
 ) -> WrittenVideo:
-    """Encode ``frames`` and mux the sound of ``audio`` from ``audio_start`` seconds on, cut to ``audio_limit`` seconds.
+    """Encode ``frames`` and mux the audio of ``audio`` from ``audio_start`` seconds on, cut to ``audio_limit`` seconds.
 
     ``source`` gives size, rate, color, shape of pixels and alpha; ``Frame.time`` when each frame is shown. The file is
     written under another name in the same folder and renamed when it is complete; nothing stays behind otherwise. The
@@ -59,7 +59,7 @@ def write_video(
     (``media.cutting``); it is asked when a frame arrives, so the source of the frames may add to it as it goes.
 
     Raises ``OutputError`` for a place that cannot be written, a file that exists (unless ``overwrite``) or is an input;
-    ``DiskFullError``; ``EncoderError``; ``AudioError`` for the sound; and whatever ``frames`` raises.
+    ``DiskFullError``; ``EncoderError``; ``AudioError`` for the audio; and whatever ``frames`` raises.
     """
     path = Path(path)
     audio = None if audio is None else Path(audio)
@@ -121,29 +121,31 @@ def _encode(
     audio_part: tuple[Fraction, Fraction | None],
     key_frames: Container[int],
 ) -> tuple[int, str]:
-    """Write the file ``partial`` for ``target``; returns the number of frames and what became of the sound."""
-    n_frames, sound = 0, None
+    """Write the file ``partial`` for ``target``; returns the number of frames and what became of the audio."""
+    n_frames, output_audio = 0, None
     with ExitStack() as stack:
-        reader = stack.enter_context(open_audio(audio)) if audio is not None else None
+        reader = None if audio is None else (*stack.enter_context(open_audio(audio)), audio)
         container = stack.enter_context(_open_output(partial, plan))
         with _named_errors(target, plan, source):
             track = VideoTrack(container, plan, source)
             if reader is not None:
-                sound = Soundtrack(container, *reader, audio, *audio_part)
+                output_audio = OutputAudio(container, *reader, *audio_part)
         for frame, duration in _with_durations(frames, source):
             with _named_errors(target, plan, source):
                 container.mux(track.encode(frame, duration, frame.index in key_frames))
-                if sound is not None:
-                    container.mux(sound.packets_until(frame.time))
+                if output_audio is not None:
+                    for packet in output_audio.packets_until(frame.time):
+                        container.mux(packet)
             n_frames += 1
         if n_frames == 0:
             raise OutputError(f"{target} cannot be written: there is not a single frame.", remedy="Check the input.")
         with _named_errors(target, plan, source):
             container.mux(track.flush())
-            if sound is not None:
-                container.mux(sound.packets_until(None))
+            if output_audio is not None:
+                for packet in output_audio.packets_until(None):
+                    container.mux(packet)
             container.close()
-    return n_frames, "none" if sound is None else sound.how
+    return n_frames, "none" if output_audio is None else output_audio.how
 
 
 @contextmanager

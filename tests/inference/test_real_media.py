@@ -21,12 +21,12 @@ from latentsync.face.selection import FaceSelector
 from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.timeline import frame_count
-from latentsync.media.audio import read_audio, read_pcm
+from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from scripts.inference import main
 from tests.golden import shared_file
 from tests.inference.tiny_weights import RESOLUTION, write_checkpoints
-from tests.media.synthetic import tone, write_wav
+from tests.media.synthetic import read_pcm, tone, write_wav
 from tests.memory import peak_megabytes
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared, pytest.mark.timeout(3000)]

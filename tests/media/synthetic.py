@@ -107,6 +107,16 @@ def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000, codec: str = 
     return path
 
 
+def read_pcm(path: Path) -> tuple[np.ndarray, int]:
+    """(n, channels) samples as decoded, in the decoder's own number format, and the rate."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    parts = [frame.to_ndarray() for frame in frames]
+    planar = frames[0].format.is_planar
+    channels = frames[0].layout.nb_channels
+    return np.concatenate([p.T if planar else p.reshape(-1, channels) for p in parts]), frames[0].sample_rate
+
+
 def _add_sound(out, samples: np.ndarray, rate: int, codec: str):
     return out.add_stream(codec, rate=rate, layout=_layout(samples.shape[1]))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from latentsync.errors import AudioError, NoAudioStreamError
-from latentsync.media.audio import read_audio, read_pcm
+from latentsync.media.audio import read_audio
 from tests.golden import shared_file
 from tests.media.synthetic import tone, write_clip, write_wav
 
@@ -55,13 +55,6 @@ def test_any_format_gives_the_sound_in_place(tmp_path, name, codec, rate, channe
 def test_a_video_is_a_source_of_sound(tmp_path):
     clip = write_clip(tmp_path / "a.mkv", 25, sound=tone(1), sound_codec="pcm_s16le")
     np.testing.assert_array_equal(read_audio(clip), tone(1)[:, 0].astype(np.float32) / 32_768)
-
-
-def test_native_samples(tmp_path):
-    samples = tone(0.5, 44_100, 2)
-    back, rate = read_pcm(write_wav(tmp_path / "a.flac", samples, 44_100, "flac"))
-    assert rate == 44_100
-    np.testing.assert_array_equal(back, samples)
 
 
 def test_refusals(tmp_path):

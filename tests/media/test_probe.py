@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from latentsync.errors import AudioError, NoAudioStreamError, NoVideoStreamError, VideoError
-from latentsync.media.probe import inspect_clip, probe_audio, probe_video
+from latentsync.media.audio import audio_start
+from latentsync.media.probe import inspect_clip, probe_video
 from latentsync.types import ColorTags
 from tests.golden import shared_file
 from tests.media.synthetic import picture, tone, write_clip, write_wav
@@ -95,7 +96,7 @@ def test_header_that_lies_about_the_number_of_frames(tmp_path):
 def test_files_that_are_no_media(tmp_path, name, content, error, words):
     path = tmp_path / name
     path.write_bytes(content)
-    for probe, expected in ((probe_video, error), (probe_audio, AudioError)):
+    for probe, expected in ((probe_video, error), (audio_start, AudioError)):
         with pytest.raises(expected, match=words) as caught:
             probe(path)
         assert str(path) in caught.value.message and caught.value.remedy
@@ -107,7 +108,7 @@ def test_missing_file_and_folder(tmp_path):
     with pytest.raises(NoVideoStreamError, match="no pictures"):
         probe_video(tmp_path)
     with pytest.raises(AudioError, match="folder"):
-        probe_audio(tmp_path)
+        audio_start(tmp_path)
 
 
 def test_pipes_devices_and_names_that_cannot_be(tmp_path):
@@ -119,7 +120,7 @@ def test_pipes_devices_and_names_that_cannot_be(tmp_path):
         (Path("/dev/zero"), "a pipe or a device"),
         (tmp_path / ("n" * 300), "cannot be read"),
     ):
-        for probe, error in ((probe_video, VideoError), (probe_audio, AudioError)):
+        for probe, error in ((probe_video, VideoError), (audio_start, AudioError)):
             with pytest.raises(error, match=words) as caught:
                 probe(path)
             assert str(path) in caught.value.message and caught.value.remedy
@@ -154,10 +155,10 @@ def test_no_frames_at_all(tmp_path):
 
 
 def test_audio_of_a_video_and_of_a_silent_one(tmp_path):
-    sound = probe_audio(write_clip(tmp_path / "a.mp4", 25, sound=tone(1, 44_100, 2), sound_rate=44_100))
-    assert (sound.codec, sound.sample_rate, sound.channels, sound.duration) == ("aac", 44_100, 2, 1)
+    (audio,) = probe_video(write_clip(tmp_path / "a.mp4", 25, sound=tone(1, 44_100, 2), sound_rate=44_100)).audio
+    assert (audio.codec, audio.sample_rate, audio.channels, audio.duration) == ("aac", 44_100, 2, 1)
     with pytest.raises(NoAudioStreamError):
-        probe_audio(write_clip(tmp_path / "b.mp4", 2))
+        audio_start(write_clip(tmp_path / "b.mp4", 2))
 
 
 @pytest.mark.shared

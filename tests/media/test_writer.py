@@ -21,14 +21,14 @@ from latentsync.errors import (
     OutputError,
     VideoError,
 )
-from latentsync.media.audio import read_audio, read_pcm
+from latentsync.media.audio import read_audio
 from latentsync.media.color import plane_view
-from latentsync.media.probe import probe_audio, probe_video
+from latentsync.media.probe import probe_video
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, check_encoder, write_video
 from latentsync.types import ArrayFrame, ColorTags, VideoInfo
 from tests.golden import shared_file
-from tests.media.synthetic import picture, read_number, tone, write_clip, write_wav
+from tests.media.synthetic import picture, read_number, read_pcm, tone, write_clip, write_wav
 
 RATES = [
     Fraction(16),
@@ -407,7 +407,7 @@ def test_any_name_works(tmp_path, monkeypatch, name):
     write_video(name, frames_of(info), info, EncodingOptions(preset="ultrafast"), sound.name)  # relative paths, too
     back = VideoFile(name)
     assert [read_number(frame.pixels) for frame in back.frames()] == list(range(10))
-    assert probe_audio(name).duration is None or probe_audio(name).duration > 0
+    assert len(read_audio(name)) > 0
     assert sorted(path.name for path in folder.iterdir()) == sorted([name, sound.name])
 
 

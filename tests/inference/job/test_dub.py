@@ -23,7 +23,6 @@ import pytest
 from latentsync import errors
 from latentsync.face.detections_file import write_detections
 from latentsync.inference.job.networks import Networks
-from latentsync.media.audio import read_pcm
 from latentsync.media.color import plane_view
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
@@ -31,7 +30,7 @@ from latentsync.types import ArrayFrame
 from scripts.inference import main
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
-from tests.media.synthetic import tone, write_wav
+from tests.media.synthetic import read_pcm, tone, write_wav
 from tests.memory import peak_megabytes
 
 ROOT = Path(__file__).parents[3]

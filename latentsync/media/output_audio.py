@@ -1,4 +1,4 @@
-"""The given sound into the written file: as it is where the container can hold it, else encoded well above need."""
+"""The given audio into the written file: as it is where the container can hold it, else encoded well above need."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.stream import Stream
 
 from latentsync.errors import EncoderError, NoAudioStreamError
 from latentsync.media.audio import decode_audio
+from latentsync.media.container import in_seconds
 
 _PCM = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4, "pcm_f64le": 8}  # sample bytes
 _LOSSLESS = ("flac", "alac")
@@ -33,13 +35,13 @@ _AAC_BITS_PER_SAMPLE = 6  # the format's limit: 6144 bits per channel and 1024 s
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
-class Soundtrack:
-    """The sound stream of a container that is being written. Add it before anything is muxed.
+class OutputAudio:
+    """The audio stream of a container that is being written. Add it before anything is muxed.
 
-    ``how`` says what becomes of the sound: "copied", or the new codec (with its bit rate if it is lossy). It begins
+    ``how`` says what becomes of the audio: "copied", or the new codec (with its bit rate if it is lossy). It begins
     after ``start`` seconds of the source's, exactly (then it is always encoded), and lasts ``limit`` seconds, exactly
     or, where lossy packets are copied, to the nearest packet boundary. Raises
-    ``NoAudioStreamError`` for a track without sound, ``EncoderError`` for one that cannot be encoded.
+    ``NoAudioStreamError`` for a stream without a sample, ``EncoderError`` for one that cannot be encoded.
     """
 
     def __init__(
@@ -91,12 +93,13 @@ class Soundtrack:
             packet.pts = position if packet.pts is None else packet.pts - self._origin
             packet.dts = packet.pts
             position = packet.pts + (packet.duration or 0)
-            start = packet.pts * packet.time_base
+            start = in_seconds(packet.pts, packet.time_base)
             if self._limit is not None and codec in _PCM:
-                packet = _shortened(packet, self._track, _PCM[codec], self._limit - start)
-                if packet is None:
+                short = _shortened(packet, self._track, _PCM[codec], self._limit - start)
+                if short is None:
                     return
-            elif self._limit is not None and start + (packet.duration or 0) * packet.time_base / 2 >= self._limit:
+                packet = short
+            elif self._limit is not None and start + in_seconds(packet.duration, packet.time_base) / 2 >= self._limit:
                 return
             packet.stream = stream
             yield start, packet
@@ -112,9 +115,10 @@ class Soundtrack:
             if last <= begin:
                 continue
             if first < begin or (end is not None and last > end):
-                frame = _samples(frame, max(begin - first, 0), (last if end is None else min(last, end)) - first)
-            if frame is None:
-                break
+                part = _samples(frame, max(begin - first, 0), (last if end is None else min(last, end)) - first)
+                if part is None:
+                    break
+                frame = part
             frame.pts, frame.time_base = position, Fraction(1, rate)
             position += frame.samples
             yield from self._encode(stream, frame)
@@ -128,7 +132,7 @@ class Soundtrack:
                 f"{self._path}: its sound cannot be encoded as {self.how}: {getattr(cause, 'strerror', cause)}.",
                 remedy="Convert it to a stereo WAV file first.",
             ) from cause
-        return [(packet.pts * packet.time_base, packet) for packet in packets]
+        return [(in_seconds(packet.pts, packet.time_base), packet) for packet in packets]
 
 
 def _add_encoder(out: OutputContainer, track: AudioStream, name: str) -> AudioStream:
@@ -138,14 +142,19 @@ def _add_encoder(out: OutputContainer, track: AudioStream, name: str) -> AudioSt
     rate = next((rate for rate in rates if rate >= track.sample_rate), rates[-1])
     layout = _LAYOUTS.get(track.channels, track.layout)
     if name not in ("aac", "libopus"):
-        stream = out.add_stream(name, rate=rate, layout=layout)
+        stream = _audio_stream(out.add_stream(name, rate=rate, layout=layout))
         wide = track.codec_context.format.bits > 16
-        stream.format = max(encoder.audio_formats, key=lambda sample: sample.bits if wide else -sample.bits).name
+        stream.format = max(encoder.audio_formats or (), key=lambda sample: sample.bits if wide else -sample.bits).name
         return stream
     bits = max(_LEAST_BITS, _BITS_PER_CHANNEL * track.channels)
     if name == "aac":
         bits = min(bits, _AAC_BITS_PER_SAMPLE * rate * track.channels)
-    return out.add_stream(name, rate=rate, layout=layout, bit_rate=bits)
+    return _audio_stream(out.add_stream(name, rate=rate, layout=layout, bit_rate=bits))
+
+
+def _audio_stream(stream: Stream) -> AudioStream:
+    assert isinstance(stream, AudioStream)  # the encoders are those of audio
+    return stream
 
 
 def _describe(stream: AudioStream) -> str:
