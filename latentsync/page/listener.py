@@ -22,6 +22,7 @@ from latentsync.page.origins import is_everywhere
 FIRST_PORT, PORTS_TRIED = 7860, 100
 HEAD_SECONDS = 20.0  # from the beginning of a connection, or the end of an answer, to the end of a request's head
 MOST_CONNECTIONS = 500  # further ones are answered with 503; a page that is open holds two
+MOST_REFUSED = 100  # that are answered so; still further ones are closed, before the process has no more to open
 END_SECONDS = 5  # for what answers to notice that the server ends
 
 
@@ -36,7 +37,10 @@ class ImpatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
-        self._wait()
+        if len(self.connections) > MOST_CONNECTIONS + MOST_REFUSED:
+            transport.abort()
+        else:
+            self._wait()
 
     def data_received(self, data: bytes) -> None:
         """Stop waiting if a request is there."""

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from latentsync.media.limits import MediaLimits
-from latentsync.page import forms, listener, storage, uploads
+from latentsync.page import forms, storage, uploads
 from latentsync.page.server import ServerSettings
 from latentsync.page.storage import StorageLimits, UploadLimits
 from tests.page.stage import stage, wait_until
@@ -175,18 +175,6 @@ def test_other_requests_are_short(served, monkeypatch):
     with slow(served[0], "gradio_api/queue/join", 100, Content_Type="application/json") as connection:
         connection.sendall(b"{")
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
-
-
-@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"])
-def test_who_does_not_ask_is_not_listened_to(served, monkeypatch, begun):
-    monkeypatch.setattr(listener, "HEAD_SECONDS", 0.2)
-    parsed = urlsplit(served[0])
-    with socket.create_connection((parsed.hostname, parsed.port), timeout=TIMEOUT) as connection:
-        connection.sendall(begun)
-        try:
-            assert connection.recv(100) == b""
-        except ConnectionResetError:
-            pass
 
 
 def test_how_far_it_is_is_told(served):
