@@ -30,7 +30,8 @@ class Caller:
     """One program, which has uploaded a video and its audio."""
 
     def __init__(self, address: str, video: Path, audio: Path) -> None:
-        self._client = httpx.Client(base_url=address, timeout=TIMEOUT)
+        # A connection for each call: the server closes those that rest, which may meet the next call.
+        self._client = httpx.Client(base_url=address, timeout=TIMEOUT, limits=httpx.Limits(max_keepalive_connections=0))
         self._config = self._client.get("config").json()
         self.video, self.audio = self.upload(video), self.upload(audio)
 
