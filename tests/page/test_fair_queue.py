@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -31,6 +32,14 @@ class Hall:
         self._open.wait(60)
         self.done.append(name)
 
+    @contextmanager
+    def all_before_the_first(self):
+        """Nobody's turn comes in the block: which turn is on decides about who enters later."""
+        entered = threading.Event()
+        self.queue.run_first(lambda: entered.wait(60))
+        yield
+        entered.set()
+
     def open(self):
         self._open.set()
         wait_until(lambda: not len(self.queue))
@@ -45,16 +54,18 @@ def hall(queue):
 
 
 def test_who_asks_for_much_waits_for_who_asks_for_little(hall):
-    for number in range(4):
-        hall.enter(f"much {number}", "a")
-    hall.enter("little 0", "b")
-    hall.enter("little 1", "b")
-    hall.enter("one", "c")
+    with hall.all_before_the_first():
+        for number in range(4):
+            hall.enter(f"much {number}", "a")
+        hall.enter("little 0", "b")
+        hall.enter("little 1", "b")
+        hall.enter("one", "c")
     assert hall.open() == ["much 0", "little 0", "one", "much 1", "little 1", "much 2", "much 3"]
 
 
 def test_the_number_of_those_ahead_is_that_of_the_turns(hall):
-    tickets = {name: hall.enter(name, name[0]) for name in ("a0", "a1", "a2", "b0")}
+    with hall.all_before_the_first():
+        tickets = {name: hall.enter(name, name[0]) for name in ("a0", "a1", "a2", "b0")}
     wait_until(lambda: tickets["a0"].future.running())
     assert {name: hall.queue.ahead(ticket) for name, ticket in tickets.items()} == {"a0": 0, "b0": 1, "a1": 2, "a2": 3}
     hall.queue.leave(tickets["a1"])
