@@ -47,6 +47,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     scoring.add_argument("--fvd_first_frame", type=int, default=20, help="first of the 16 frames that I3D sees (20)")
     scoring.add_argument("--seed", type=int, default=1234, help="of the bootstrap (1234)")
+    scoring.add_argument("--max_hours", type=float, help="longest audio; 230 MB of memory an hour (4)")
+    scoring.add_argument("--max_megapixels", type=float, help="largest frame (67)")
     scoring.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes (cores, up to 4)")
     networks = parser.add_argument_group("networks")
     networks.add_argument("--auxiliary", type=Path, default=CHECKPOINTS / "auxiliary", help="evaluation's weights")
@@ -74,6 +76,8 @@ def run(options: argparse.Namespace) -> None:
         fvd_range=PixelRange(options.fvd_range),
         fvd_first_frame=options.fvd_first_frame,
         seed=options.seed,
+        max_hours=options.max_hours,
+        max_megapixels=options.max_megapixels,
     )
     published = PUBLISHED_SYNCNET.exists()
     syncnet = options.syncnet or (PUBLISHED_SYNCNET if published else BUILTIN_SYNCNET)

@@ -59,7 +59,7 @@ def score_clip(
 ) -> ClipScores:
     """Score one clip and write images of it to ``stills``. Whatever is wrong with its files becomes a reason."""
     with tempfile.TemporaryDirectory(prefix="latentsync-") as folder:
-        clip = open_clip(files, settings.setting)
+        clip = open_clip(files, settings.setting, settings.limits)
         faces = follow_clip(clip, networks.detector, settings)
         crops = crop_clip(clip, faces, settings, Path(folder))
         inputs = gather_inputs(clip, faces, crops, networks, settings)

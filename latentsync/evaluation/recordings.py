@@ -5,6 +5,7 @@ That is 25 frames per second, with the audio from the first frame on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping, Set
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ import cv2
 import numpy as np
 
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
-from latentsync.errors import AudioError, DataError, LatentSyncError
+from latentsync.errors import AudioError, DataError, LatentSyncError, VideoError
 from latentsync.evaluation.settings import RESULT, SOURCE, TRUTH, Setting
 from latentsync.media.audio import audio_start, read_audio
+from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.rate import at_rate
+from latentsync.media.trial import refuse_costly
 from latentsync.media.video import VideoFile
 
+_SECONDS_TO_OPEN = 30  # of a processor
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"})
 
 
@@ -119,12 +123,16 @@ class Recording:
         return cv2.resize(pixels, self.size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
 
 
-def open_recording(path: Path, size: tuple[int, int] | None = None) -> Recording:
-    """``size``: (width, height) to bring its frames to; None keeps their own. Raises ``VideoError``."""
-    video = VideoFile(path)
+def open_recording(path: Path, size: tuple[int, int] | None = None, limits: MediaLimits = GENEROUS) -> Recording:
+    """``size``: (width, height) to bring its frames to; None keeps their own. Raises ``VideoError``.
+
+    The file is opened for the first time in a process of its own, so that none can hold up the evaluation or end it.
+    """
+    refuse_costly(path, VideoError, limits.video_formats, limits.pixels, _SECONDS_TO_OPEN)
+    video = VideoFile(path, limits=limits)
     audio, no_audio = None, ""
     try:
-        audio = _audio_of(video)
+        audio = _audio_of(video, limits)
     except AudioError as error:
         no_audio = error.message
     return Recording(video, audio, no_audio, size or (video.info.width, video.info.height))
@@ -156,7 +164,7 @@ class OpenedClip:
         return (*found, *(note for each in self.recordings.values() for note in each.video.notes))
 
 
-def open_clip(files: ClipFiles, setting: Setting) -> OpenedClip:
+def open_clip(files: ClipFiles, setting: Setting, limits: MediaLimits = GENEROUS) -> OpenedClip:
     """Open the recordings; a result is brought to the size of what it is compared with."""
     reference = TRUTH if setting.truth_is_target else files.dubbed
     recordings: dict[str, Recording] = {}
@@ -167,7 +175,7 @@ def open_clip(files: ClipFiles, setting: Setting) -> OpenedClip:
             unopened[row] = f"no file of this name among the {'results' if row == RESULT else row + 's'}"
             continue
         try:
-            recordings[row] = open_recording(path, None if other is None else other.size)
+            recordings[row] = open_recording(path, None if other is None else other.size, limits)
         except LatentSyncError as error:
             unopened[row] = f"unreadable: {error.message}"
     return OpenedClip(recordings, unopened, files.dubbed, reference)
@@ -188,11 +196,12 @@ def differences(result: Recording, truth: Recording) -> list[str]:
     return found + [f"sound: {each.no_audio}" for each in (result, truth) if each.no_audio]
 
 
-def _audio_of(video: VideoFile) -> np.ndarray:
+def _audio_of(video: VideoFile, limits: MediaLimits) -> np.ndarray:
     """Shifted so that its first sample belongs to the first frame."""
     path = video.info.path
-    waveform = read_audio(path)
+    waveform = read_audio(path, limits=limits)
     delay = round((audio_start(path) - video.start) * AUDIO_RATE)  # samples by which the audio begins later
+    delay = min(delay, math.ceil(video.info.duration * AUDIO_RATE))  # a file may say that it is years
     return np.pad(waveform, (delay, 0)) if delay > 0 else waveform[-delay:]
 
 

@@ -109,7 +109,7 @@ def folder_fvd(
     failed: dict[str, str] = {}
 
     def features(path: Path) -> np.ndarray:
-        recording = open_recording(path)
+        recording = open_recording(path, limits=settings.limits)
         faces = follow_face(recording, detector, given_faces(path), settings)
         return fvd_features(faces, network, recording, settings)
 

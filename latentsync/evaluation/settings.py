@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from latentsync.errors import ConfigError
+from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.metrics.i3d import FIRST_FRAME, PixelRange
 
 RESULT, TRUTH, SOURCE = "result", "ground truth", "unchanged source"
@@ -31,7 +32,8 @@ class EvaluationSettings:
     """``resolution``: side in pixels of the aligned faces that are compared; ``mask``: what counts as generated
     (``face.mask``); ``face``: whose face is scored (``face.selection``); ``detector``: see ``face.backends``;
     ``stride``: frames from one to the next that the costly image metrics look at; ``fvd_first_frame``: see
-    ``metrics.i3d``; ``seed`` of the bootstrap. Raises ``ConfigError`` for values that make no sense.
+    ``metrics.i3d``; ``seed`` of the bootstrap; ``max_hours`` of audio and ``max_megapixels`` of a frame that a video
+    may have (None: as ``media.limits.GENEROUS``). Raises ``ConfigError`` for values that make no sense.
     """
 
     setting: Setting = Setting.RECONSTRUCTION
@@ -43,6 +45,8 @@ class EvaluationSettings:
     fvd_range: PixelRange = PixelRange.NETWORK
     fvd_first_frame: int = FIRST_FRAME
     seed: int = 1234
+    max_hours: float | None = None
+    max_megapixels: float | None = None
 
     def __post_init__(self) -> None:
         if self.stride < 1 or self.resolution < 128 or self.fvd_first_frame < 0:
@@ -51,6 +55,11 @@ class EvaluationSettings:
                 "sense.",
                 remedy="Give a stride of at least 1, a resolution of at least 128 and a first frame from 0.",
             )
+
+    @property
+    def limits(self) -> MediaLimits:
+        """What the videos must keep to, as it is decoded."""
+        return GENEROUS.raised(self.max_hours, self.max_megapixels, by="--max_hours, --max_megapixels")
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,7 @@ class ConfidenceScorer:
         return attempt(self._score, path)
 
     def _score(self, path: Path) -> SyncScore:
-        recording = open_recording(path)
+        recording = open_recording(path, limits=self._settings.limits)
         if recording.audio is None:
             raise NoAudioStreamError(recording.no_audio)
         if isinstance(self._networks, PublishedSync):
