@@ -18,6 +18,7 @@ import torch
 from latentsync.errors import OutOfMemoryError
 from latentsync.inference.record import StageClock
 from latentsync.inference.windows import FrameGroup
+from latentsync.runtime.memory import is_out_of_memory, release_memory
 from latentsync.types import Window, WindowGenerator
 
 
@@ -86,8 +87,8 @@ class AdaptiveBatch:
             chunk = _same_length(windows[len(faces) : len(faces) + self.limit])
             try:
                 faces.extend(self.generator(chunk))
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+            except Exception as error:
+                if not is_out_of_memory(error):
                     raise
                 if len(chunk) == 1:
                     raise OutOfMemoryError(
@@ -96,8 +97,9 @@ class AdaptiveBatch:
                     ) from error
                 self.reductions.append(self.limit)
                 self.limit = len(chunk) // 2
-            if self.reductions and torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            else:
+                continue
+            release_memory()
         return faces
 
 
@@ -105,13 +107,6 @@ def _same_length(windows: list[Window]) -> list[Window]:
     """The leading windows that have as many frames as the first; the last window of a run may have fewer."""
     length = len(windows[0].faces)
     return list(takewhile(lambda window: len(window.faces) == length, windows))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text
 
 
 class SideBySide:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,8 +57,10 @@ class KeptNetworks(Networks):
         files = [path.stat() for path in choice.weights.networks().values()]
         key = (choice, *((file.st_size, file.st_mtime_ns) for file in files))
         if self._pipeline is None or self._pipeline[0] != key:
+            from latentsync.runtime.memory import release_memory  # here: it imports torch, which takes seconds
+
             self._pipeline = None
-            _free_memory()
+            release_memory()
             self._pipeline = key, super().pipeline(choice)
         return self._pipeline[1]
 
@@ -70,11 +71,3 @@ class KeptNetworks(Networks):
             self._detector = None
             self._detector = key, super().detector(name, auxiliary, device)
         return self._detector[1]
-
-
-def _free_memory() -> None:
-    import torch
-
-    gc.collect()  # modules refer to themselves through their hooks
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
