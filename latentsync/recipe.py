@@ -58,7 +58,7 @@ class UNetData:
 
 @dataclass
 class UNetCheckpointing:
-    """What training starts from and how often it saves."""
+    """What training starts from and how often it saves. A run that was ended goes on by itself from its own folder."""
 
     resume_ckpt_path: str | None = "checkpoints/latentsync_unet.pt"
     save_ckpt_steps: int = 10_000
@@ -222,7 +222,7 @@ class SyncNetData:
 
 @dataclass
 class SyncNetCheckpointing:
-    """What training starts from, what evaluation reads, and how often training saves."""
+    """What training starts from, what evaluation reads, and how often training saves; going on as in U-Net training."""
 
     resume_ckpt_path: str | None = None
     inference_ckpt_path: str | None = "checkpoints/stable_syncnet.pt"

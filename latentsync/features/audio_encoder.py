@@ -18,8 +18,8 @@ from einops import rearrange
 from torch import nn
 from whisper.model import ModelDimensions
 
+from latentsync.audio.encoder_windows import EncoderWindow, WindowPlan, plan_windows
 from latentsync.audio.mel import WHISPER_BANDS, whisper_log_mel
-from latentsync.audio.windows import EncoderWindow, WindowPlan, plan_windows
 from latentsync.checkpoint.tensors import mismatch, refuse_extras, require_tensors
 from latentsync.checkpoint.whisper import load_whisper_weights
 from latentsync.constants import AUDIO_RATE, WHISPER_MEL_FRAMES, WHISPER_POSITIONS

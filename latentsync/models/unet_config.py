@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from latentsync.models.published_keys import config_error, read_fields, require_level_names, write_block
+from latentsync.models.published_config_keys import config_error, read_fields, require_level_names, write_block
 
 _NOT_COUNTS = {"block_out_channels", "norm_eps", "use_motion_module", "motion_module_decoder_only"}
 _MOST_LEVELS = 4  # the published motion modules are at scales 1, 2, 4 and 8

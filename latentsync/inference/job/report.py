@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from latentsync.inference.record import RunRecord
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(slots=True)

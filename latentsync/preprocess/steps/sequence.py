@@ -17,7 +17,7 @@ from latentsync.preprocess.steps import (
     step3_4_cut,
     step5_high_resolution,
     step6_affine_transformed,
-    step7_8_scored,
+    step7_8_sync_and_quality,
 )
 from latentsync.preprocess.steps.networks import StepNetworks
 
@@ -81,7 +81,7 @@ class _Entry(NamedTuple):
 
 
 def _table(s: PreprocessSettings) -> tuple[_Entry, ...]:
-    aligned, cut, scored = step6_affine_transformed, step3_4_cut, step7_8_scored
+    aligned, cut, scored = step6_affine_transformed, step3_4_cut, step7_8_sync_and_quality
     sync_name = f"av_synced_{s.sync.min_confidence:g}"
     return (
         _Entry("resampled", step2_resampled.VERSION, step2_resampled.run, (s.encoding, s.shots, s.segment_frames)),

@@ -13,7 +13,7 @@ from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.metrics import published_sync
 from latentsync.preprocess.steps.scorers import OwnSyncScorer, PublishedSyncScorer
-from latentsync.preprocess.steps.step7_8_scored import shifted
+from latentsync.preprocess.steps.step7_8_sync_and_quality import shifted
 from latentsync.types import SyncScore
 from tests.data.clips import talking_square
 from tests.metrics.sync_networks import write_whole_face

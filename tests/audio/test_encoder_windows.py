@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentsync.audio.windows import CONTEXT_SECONDS, plan_windows, published_frame_count
+from latentsync.audio.encoder_windows import CONTEXT_SECONDS, plan_windows, published_frame_count
 from latentsync.types import feature_positions
 from tests.golden import golden_arrays
 

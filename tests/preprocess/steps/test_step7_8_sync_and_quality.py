@@ -9,7 +9,7 @@ import pytest
 
 from latentsync.media.audio import read_audio
 from latentsync.preprocess.clip_record import ClipRecord, StepInput
-from latentsync.preprocess.steps.step7_8_scored import score_quality, score_sync, shifted
+from latentsync.preprocess.steps.step7_8_sync_and_quality import score_quality, score_sync, shifted
 from latentsync.types import SyncScore
 from tests.preprocess.world import draw_talk, envelope_score, small_settings
 
