@@ -18,6 +18,7 @@ from uuid import uuid4
 logger = logging.getLogger(__name__)
 
 _NAME_KEPT = 30  # characters of the name that the unfinished file shows; the rest would not fit beside long names
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a quota, the largest file that the disk can hold
 _NO_HARD_LINK = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK)
 
 
@@ -89,6 +90,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 def unfinished(folder: Path) -> Path:
     """Where ``atomic_folder`` prepares ``folder``."""
     return folder.with_name(folder.name + ".partial")
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether something could not be written because there was no room for it."""
+    return error.errno in _NO_ROOM
 
 
 def flush(path: Path) -> None:

@@ -16,6 +16,7 @@ from latentsync.evaluation.missing import Missing, attempt, first
 from latentsync.evaluation.recordings import OpenedClip, Recording
 from latentsync.evaluation.settings import RESULT, EvaluationSettings
 from latentsync.face.align import FaceAligner
+from latentsync.face.box import intersection_over_union
 from latentsync.face.detections_file import Detections, read_detections
 from latentsync.face.detector import Detection, FaceDetector
 from latentsync.face.selection import FaceSelector, TargetFrame
@@ -176,8 +177,8 @@ def _look(target: TargetFrame, detections: Detections) -> _Look:
     if face is None:
         return _Look(target.frame.time, None, None, target.shot)
     seen = detections.get(target.frame.index, [])
-    best = max(seen, key=lambda each: _overlap(each.box, face.box), default=None)
-    landmarks = best.landmarks if best is not None and _overlap(best.box, face.box) > 0 else None
+    best = max(seen, key=lambda each: intersection_over_union(each.box, face.box), default=None)
+    landmarks = best.landmarks if best is not None and intersection_over_union(best.box, face.box) > 0 else None
     return _Look(target.frame.time, face, landmarks, target.shot)
 
 
@@ -195,13 +196,6 @@ def _at_rate(recording: Recording, looks: Sequence[_Look], aligner: FaceAligner)
     shots = [look.shot for look in shown]
     cuts = tuple(k for k in range(1, len(shots)) if shots[k] != shots[k - 1])
     return FacePath(tuple(matrices), boxes, landmarks, cuts)
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes."""
-    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
-    shared = float(sides.prod())
-    return shared / (float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared)
 
 
 def _is_talker(file: Path) -> bool:

@@ -27,6 +27,13 @@ def longer_side(box: np.ndarray) -> float:
     return float(box_size(box).max())
 
 
+def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
+    """Shared area of two boxes (4,) over the area that they cover together, 0 to 1."""
+    sides = np.maximum(np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2]), 0)
+    shared = float(sides.prod())
+    return shared / (float(box_size(a).prod() + box_size(b).prod()) - shared)
+
+
 def box_around(points: np.ndarray) -> np.ndarray:
     """(4,): the smallest box that holds ``points`` (n, 2)."""
     return np.concatenate([points.min(axis=0), points.max(axis=0)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,7 +12,7 @@ from pathlib import Path
 import av
 from av.container import OutputContainer
 
-from latentsync.atomic import atomic_file
+from latentsync.atomic import atomic_file, is_disk_full
 from latentsync.errors import DiskFullError, OutputError
 from latentsync.media.audio import open_audio
 from latentsync.media.container import file_url
@@ -23,8 +22,6 @@ from latentsync.media.video_track import VideoTrack, check_encoder, encoder_erro
 from latentsync.types import Frame, VideoInfo
 
 __all__ = ["EncodingOptions", "WrittenVideo", "check_encoder", "refuse_unwritable", "write_video"]
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ def _named_errors(target: Path, plan: EncodingPlan, source: VideoInfo) -> Iterat
 
 def output_error(target: Path, cause: OSError) -> OutputError:
     """The error for a file that cannot be written."""
-    if cause.errno in _NO_ROOM:
+    if is_disk_full(cause):
         return DiskFullError(
             f"There is not enough room for {target}.", remedy="Free some space, or choose another disk."
         )

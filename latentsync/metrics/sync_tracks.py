@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from scipy.signal import medfilt
 
+from latentsync.face.box import intersection_over_union
 from latentsync.metrics.sync_score import SAMPLES_PER_FRAME
 from latentsync.metrics.syncnet_v2 import LIP_SIDE
 
@@ -96,7 +97,7 @@ def _follow(remaining: list[list[np.ndarray]], start: int) -> tuple[list[int], l
     for position in range(start + 1, len(remaining)):
         if position - positions[-1] > MAX_GAP:
             break
-        overlaps = [_overlap(box, found[-1]) for box in remaining[position]]
+        overlaps = [intersection_over_union(box, found[-1]) for box in remaining[position]]
         if overlaps and max(overlaps) > MIN_OVERLAP:
             found.append(remaining[position].pop(int(np.argmax(overlaps))))
             positions.append(position)
@@ -111,10 +112,3 @@ def _interpolate(positions: list[int], found: list[np.ndarray]) -> np.ndarray:
 def _mean_side(boxes: np.ndarray) -> float:
     """The larger of the mean width and the mean height."""
     return float((boxes[:, 2:] - boxes[:, :2]).mean(axis=0).max())
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes."""
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    shared = float(np.prod(np.maximum(sides, 0)))
-    return shared / (float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import time
@@ -10,12 +9,12 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from latentsync.atomic import is_disk_full
 from latentsync.errors import DiskFullError, LatentSyncError, StoppedError
 from latentsync.page import wording
 
 SAME_FAULT_SECONDS = 600.0  # after which a fault that was logged is logged again, if it goes on
 LONGEST_TRACEBACK = 6000  # characters, the last ones
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class FaultLog:
         """What a visitor is told, as plain text. ``paths``: files that it may be about."""
         if isinstance(error, StoppedError):
             return error.message
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and is_disk_full(error):
             error = DiskFullError("The disk of the server is full.", remedy="Make room.").with_traceback(
                 error.__traceback__
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import threading
@@ -14,7 +13,6 @@ from pathlib import Path
 
 from latentsync.errors import DiskFullError, LatentSyncError
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LEAST_COUNTED = 2**18  # bytes that even an empty file counts as, so that their number has an end too
 LOOK_SECONDS = 5.0  # that the sizes of files are believed for
 

@@ -16,11 +16,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from latentsync.atomic import is_disk_full
 from latentsync.errors import DiskFullError
 from latentsync.page.faults import FaultLog
 from latentsync.page.forms import FormFiles, ReceivedFile, RefusedError
 from latentsync.page.routes import UPLOAD, UPLOAD_PROGRESS
-from latentsync.page.storage import NO_ROOM, QuotaError, Storage, Upload, UploadLimits, no_room
+from latentsync.page.storage import QuotaError, Storage, Upload, UploadLimits, no_room
 from latentsync.page.visitors import visitor_of
 
 FRAMING = 2**16  # bytes of an upload besides its files
@@ -109,7 +110,7 @@ class Uploads:
         try:
             return await self._write(scope, pieces, folder, progress)
         except (DiskFullError, QuotaError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in NO_ROOM:
+            if isinstance(error, OSError) and not is_disk_full(error):
                 raise
             async for _ in pieces:  # a browser shows the answer only to who has sent everything
                 continue

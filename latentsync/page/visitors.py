@@ -13,7 +13,8 @@ from pathlib import Path
 
 from starlette.types import Scope
 
-from latentsync.page.storage import NO_ROOM, Storage, no_room
+from latentsync.atomic import is_disk_full
+from latentsync.page.storage import Storage, no_room
 
 CLEANING_INTERVAL = 600  # s
 EMPTY_SECONDS = 3600  # that an empty folder is kept: somebody may be about to write to it
@@ -62,7 +63,7 @@ class VisitorFolders:
                 own.mkdir(mode=0o700, parents=True, exist_ok=True)
                 return Path(tempfile.mkdtemp(prefix="job_", dir=own))
         except OSError as error:
-            if error.errno in NO_ROOM:
+            if is_disk_full(error):
                 raise no_room() from error
             raise
 

@@ -11,6 +11,7 @@ from latentsync.face.box import (
     box_around,
     box_centre,
     box_size,
+    intersection_over_union,
     longer_side,
     pixels_in_box,
     span_size,
@@ -58,3 +59,10 @@ def test_the_pixels_of_a_box_are_those_within_the_margin_of_it(corner, size, mar
         assert found is None
     else:
         assert found == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+
+
+def test_boxes_share_none_part_or_all_of_their_area():
+    box = np.array([0.0, 0.0, 4.0, 2.0])
+    assert intersection_over_union(box, box) == 1
+    assert intersection_over_union(box, box + 4) == 0
+    assert intersection_over_union(box, np.array([2.0, 0.0, 6.0, 2.0])) == pytest.approx(1 / 3)

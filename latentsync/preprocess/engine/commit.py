@@ -7,7 +7,6 @@ Locks see to it that one run at a time does so, and none while workers of a kill
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import shutil
@@ -17,14 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from latentsync.atomic import flush, link_or_copy, write_text
+from latentsync.atomic import flush, is_disk_full, link_or_copy, write_text
 from latentsync.errors import DiskFullError, OutputError
 from latentsync.preprocess.clip_record import MadeClip, ManifestRow
 from latentsync.preprocess.engine.layout import Layout
 from latentsync.preprocess.engine.records import append_row, key_of, read_journal
 
 _RESULT = "row.json"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _WAIT_SECONDS = 60.0  # for workers of an earlier run
 
 
@@ -46,14 +44,9 @@ def hold_worker_lock(folder: Path) -> IO[str]:
     return stream
 
 
-def no_room(error: OSError) -> bool:
-    """Whether it says that the disk is full."""
-    return error.errno in _NO_ROOM
-
-
 def output_error(folder: Path, error: OSError) -> OutputError:
     """What to tell about ``error`` while results were written to ``folder``."""
-    if no_room(error):
+    if is_disk_full(error):
         remedy = "Free some space and start again; it goes on."
         return DiskFullError(f"There is not enough room in {folder}.", remedy=remedy)
     remedy = "Set output_dir to a folder that can be written."

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from latentsync.atomic import is_disk_full
 from latentsync.errors import AudioError, DataError, LatentSyncError, NoFaceError, VideoError
 from latentsync.preprocess.clip_record import ClipRecord, MadeClip, ManifestRow, StepInput, StepResult
-from latentsync.preprocess.engine.commit import commit, no_room, output_error
+from latentsync.preprocess.engine.commit import commit, output_error
 from latentsync.preprocess.engine.layout import Layout
 from latentsync.preprocess.engine.records import FileRecord, read_file_record, write_file_record
 from latentsync.preprocess.settings import PreprocessSettings
@@ -71,7 +72,7 @@ class Worker:
         except LatentSyncError as error:
             return TaskResult(error=error)
         except OSError as error:
-            if no_room(error):
+            if is_disk_full(error):
                 return TaskResult(error=output_error(self._layout.output_dir, error))
             return TaskResult(trace=traceback.format_exc())
         except Exception:  # noqa: BLE001  reported at the end of the run, which goes on with the other clips
