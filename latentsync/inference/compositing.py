@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +27,24 @@ class GeneratedFrame:
     face: np.ndarray
 
 
-def frames_of(groups: Iterator[GeneratedGroup]) -> Iterator[GeneratedFrame | PassedFrame]:
-    """Take the groups apart again, frame by frame in order."""
+def frames_of(groups: Iterator[GeneratedGroup], refused: Mapping[int, str]) -> Iterator[GeneratedFrame | PassedFrame]:
+    """Take the groups apart again, frame by frame in order.
+
+    ``refused``: number of a window that must not be shown -> what the network gave; its frames pass through. It is asked
+    when a group arrives.
+    """
     for generated in groups:
         slots = iter(generated.group.slots)
         for member in generated.group.frames:
             if isinstance(member, PassedFrame):
                 yield member
-            else:
-                window, position = next(slots)
+                continue
+            window, position = next(slots)
+            fault = refused.get(generated.group.windows[window].number)
+            if fault is None:
                 yield GeneratedFrame(member, generated.faces[window][position])
+            else:
+                yield PassedFrame(member.frame, member.shot, f"the network gave {fault}")
 
 
 class Compositor:

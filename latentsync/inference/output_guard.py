@@ -1,4 +1,6 @@
-"""The check of what the network gives: NaN, black, noise or a grey mask must not reach the video."""
+"""The check of what the network gives: NaN, black, noise or a grey mask must not reach the video.
+
+Where it does, the frames of the window stay those of the source."""
 
 from __future__ import annotations
 
@@ -14,16 +16,20 @@ from latentsync.types import Window, WindowGenerator
 class OutputGuard:
     """Recognises output that is no face.
 
-    Looks only at the middle of the generated area of faces (F, 3, R, R) in [-1, 1]. The limits are wide: they catch a
-    broken network (wrong precision, wrong weights), not an ugly mouth.
+    Looks only at the middle of the generated area of faces (F, 3, R, R) in [-1, 1], and compares it with the source
+    there: a dark, faded or grainy source has a dark, faded or grainy copy. The limits are wide: they catch a broken
+    network (wrong precision, wrong weights), not an ugly mouth.
     """
 
     BLACK_LEVEL = -0.97  # mean of an all-black mouth; fp16 overflow decodes to this
+    BLACK_MARGIN = 0.02  # a mouth that is darker than the source by less than that is as dark as the source
     FLAT_DEVIATION = 0.01  # standard deviation over space, about one grey level
     MASK_LEVEL = 0.03  # mean distance to mid-grey, the value of the masked input
+    SHARE_OF_SOURCE = 0.5  # of the source's deviation, and of its distance to mid-grey, that a copy keeps at least
     # Correlation of the image with itself, shifted right by 1/32 of its side. Eight clips of real people gave 0.78 to
-    # 0.91, decoded latent noise 0.14.
+    # 0.91, decoded latent noise 0.14. Codecs take grain away and add none, so a copy has more of it than the source.
     NOISE_CORRELATION = 0.4
+    NOISE_SHARE = 0.75  # of the source's correlation that a copy keeps at least
     NOISE_SHIFT = 32
 
     def __init__(self, keep_mask: np.ndarray) -> None:
@@ -31,59 +37,80 @@ class OutputGuard:
         self._rows, self._columns = _inner_box(keep_mask[0] < 0.5)
         self._shift = max(LATENT_DOWNSCALE, keep_mask.shape[-1] // self.NOISE_SHIFT)
 
-    def fault(self, faces: np.ndarray) -> str | None:
-        """What is wrong with one window's faces, in words, or None."""
-        mouth = faces[:, :, self._rows, self._columns]
+    def fault(self, faces: np.ndarray, source: np.ndarray) -> str | None:
+        """What is wrong with one window's faces, in words, or None. ``source``: the same faces before, whole."""
+        mouth, original = (each[:, :, self._rows, self._columns] for each in (faces, source))
         if not np.isfinite(mouth).all():
             return "values that are not finite numbers"
-        if mouth.mean() < self.BLACK_LEVEL:
+        if mouth.mean() < min(self.BLACK_LEVEL, original.mean() - self.BLACK_MARGIN):
             return "a black mouth"
-        if np.abs(mouth).mean() < self.MASK_LEVEL:
+        if _greyness(mouth) < min(self.MASK_LEVEL, self.SHARE_OF_SOURCE * _greyness(original)):
             return "its own grey mask"
-        if mouth.std(axis=(2, 3)).mean() < self.FLAT_DEVIATION:
+        if _deviation(mouth) < min(self.FLAT_DEVIATION, self.SHARE_OF_SOURCE * _deviation(original)):
             return "a flat color"
-        if _shifted_correlation(mouth, self._shift) < self.NOISE_CORRELATION:
-            return "noise"
+        as_smooth = self.NOISE_SHARE * _shifted_correlation(original, self._shift)
+        if _shifted_correlation(mouth, self._shift) < min(self.NOISE_CORRELATION, as_smooth):
+            return "noise" if _deviation(mouth) >= self.FLAT_DEVIATION else None
         return None
 
 
 class GuardedGenerator:
-    """A ``WindowGenerator`` that generates faulty windows again in full precision, once; a second fault is an error.
+    """A ``WindowGenerator`` that looks at what another gives, window by window.
 
-    ``retry`` gives the same network in fp32, or None when it already runs in fp32; ``on_retry(n)`` is called when ``n``
-    windows are generated again.
+    Faulty windows are generated again in full precision, once: ``retry`` gives the same network in fp32, or None when
+    it already runs in fp32; ``on_retry(n)`` is called when ``n`` windows are generated again. A window that stays
+    faulty is refused: ``on_refused(number, fault)`` is called, and its faces are not to be shown. ``MOST_REFUSED`` of
+    them in a row are no accident, and end the run.
     """
+
+    MOST_REFUSED = 4
 
     def __init__(
         self,
         generator: WindowGenerator,
         guard: OutputGuard,
+        on_refused: Callable[[int, str], None],
         retry: Callable[[], WindowGenerator] | None = None,
         on_retry: Callable[[int], None] | None = None,
     ) -> None:
         self.generator = generator
         self.resolution = generator.resolution
         self._guard = guard
+        self._on_refused = on_refused
         self._retry = retry
         self._on_retry = on_retry
+        self._refused_in_a_row = 0
 
     def __call__(self, windows: list[Window]) -> np.ndarray:
         """As ``WindowGenerator``; raises ``GenerationError``."""
         faces = self.generator(windows)
-        for k, window in enumerate(windows):
-            fault = self._guard.fault(faces[k])
-            if fault is not None and self._retry is not None:
-                self.generator, self._retry = self._retry(), None  # the other windows would have the same fault
-                if self._on_retry is not None:
-                    self._on_retry(len(windows))
-                return self(windows)
-            if fault is not None:
-                raise GenerationError(
-                    f"The network gave {fault} in window {window.number}.",
-                    remedy="Check that the checkpoint belongs to this configuration "
-                    "(python -m scripts.download_checkpoints --list --verify).",
-                )
+        faults = [self._guard.fault(made, window.faces) for made, window in zip(faces, windows, strict=True)]
+        if any(faults) and self._retry is not None:
+            self.generator, self._retry = self._retry(), None  # the other windows would have the same fault
+            if self._on_retry is not None:
+                self._on_retry(len(windows))
+            return self(windows)
+        for window, fault in zip(windows, faults, strict=True):
+            self._judge(window, fault)
         return faces
+
+    def _judge(self, window: Window, fault: str | None) -> None:
+        if fault is None:
+            self._refused_in_a_row = 0
+            return
+        self._refused_in_a_row += 1
+        if self._refused_in_a_row == self.MOST_REFUSED:
+            raise unusable_output(f"{fault} in {self.MOST_REFUSED} windows in a row, the last of them {window.number}")
+        self._on_refused(window.number, fault)
+
+
+def unusable_output(what: str) -> GenerationError:
+    """The error for a network that gave ``what`` instead of faces."""
+    return GenerationError(
+        f"The network gave {what}.",
+        remedy="Check that the checkpoint belongs to this configuration "
+        "(`python -m scripts.download_checkpoints --list --verify`), and look at the source there.",
+    )
 
 
 def _inner_box(area: np.ndarray) -> tuple[slice, slice]:
@@ -97,6 +124,16 @@ def _inner_box(area: np.ndarray) -> tuple[slice, slice]:
         margin = (stop - start) // 4
         spans.append(slice(start + margin, stop - margin))
     return spans[0], spans[1]
+
+
+def _greyness(images: np.ndarray) -> float:
+    """Mean distance to mid-grey."""
+    return float(np.abs(images).mean())
+
+
+def _deviation(images: np.ndarray) -> float:
+    """Standard deviation over space of (F, 3, H, W), mean over frames and channels."""
+    return float(images.std(axis=(2, 3)).mean())
 
 
 def _shifted_correlation(images: np.ndarray, shift: int) -> float:

@@ -96,7 +96,7 @@ class LipsyncPipeline:
         targets = prefetch(tracks.follow(frames), depth=1)
         aligned = ramp_at_gaps(_aligned(targets, aligner, clock), options.ramp)
         groups = group_frames(prefetch(aligned, depth=waiting), audio, self._window_plan(options, video))
-        generated = frames_of(generate_groups(groups, batch, options.batch, clock))
+        generated = frames_of(generate_groups(groups, batch, options.batch, clock), record.windows_refused)
         try:
             yield from prefetch(compositor.paste(prefetch(record.noting(generated), depth=waiting)), depth=1)
         finally:
@@ -112,7 +112,7 @@ class LipsyncPipeline:
         if not options.check_output:
             return generator
         retry = None if self._retry is None else partial(self._retry, options, on_step)
-        return GuardedGenerator(generator, OutputGuard(self.keep_mask), retry, on_retry=record.note_retry)
+        return GuardedGenerator(generator, OutputGuard(self.keep_mask), record.note_refused, retry, record.note_retry)
 
 
 def _aligned(targets: Iterator[TargetFrame], aligner: FaceAligner, clock: StageClock) -> Iterator[AlignedFrame]:

@@ -73,6 +73,7 @@ class RunRecord:
     passed_through: list[FrameRange] = field(default_factory=list)
     batch_reductions: list[int] = field(default_factory=list)  # numbers of windows that did not fit into memory
     windows_redone_in_fp32: int = 0
+    windows_refused: dict[int, str] = field(default_factory=dict)  # number -> what the network gave instead of faces
 
     def noting(self, frames: Iterator[T]) -> Iterator[T]:
         """Pass ``frames`` on and count them, with the ranges that pass through."""
@@ -85,6 +86,10 @@ class RunRecord:
     def note_retry(self, windows: int) -> None:
         """``windows`` windows had a fault and are generated again in full precision."""
         self.windows_redone_in_fp32 += windows
+
+    def note_refused(self, window: int, fault: str) -> None:
+        """The frames of window number ``window`` stay as they were, because the network gave a ``fault``."""
+        self.windows_refused[window] = fault
 
     def _note_passed(self, reason: str) -> None:
         last = self.passed_through[-1] if self.passed_through else None
@@ -106,5 +111,6 @@ class RunRecord:
             "passed_through": [asdict(span) for span in self.passed_through],
             "batch_reductions": self.batch_reductions,
             "windows_redone_in_fp32": self.windows_redone_in_fp32,
+            "windows_refused": self.windows_refused,
             "seconds_by_stage": {stage: round(seconds, 3) for stage, seconds in self.clock.seconds().items()},
         }

@@ -1,21 +1,21 @@
-"""Output that is no face is recognised, generated again in full precision, and refused if that does not help."""
+"""Output that is no face is recognised, generated again in full precision, and not shown if that does not help."""
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from latentsync.errors import GenerationError
 from latentsync.inference.output_guard import GuardedGenerator, OutputGuard
+from latentsync.inference.record import RunRecord
 from latentsync.types import Window
+from tests.inference.world import DrawnVideo, Identity, sync
 
 SIDE = 32
 MASK = np.ones((1, SIDE, SIDE), np.float32)
 MASK[:, 12:30, 4:28] = 0
-
-
-def window(number, frames=4):
-    return Window(number, np.full((frames, 3, SIDE, SIDE), number, np.float32), np.zeros((frames, 1, 1), np.float32))
 
 
 def face(kind):
@@ -36,37 +36,115 @@ def face(kind):
     ("kind", "named"), [("nan", "finite"), ("black", "black"), ("mask", "mask"), ("flat", "flat"), ("noise", "noise")]
 )
 def test_rubbish_is_named(kind, named):
-    assert named in OutputGuard(MASK).fault(face(kind))
+    assert named in OutputGuard(MASK).fault(face(kind), face("good"))
 
 
 def test_a_face_passes_also_with_a_little_grain():
     guard = OutputGuard(MASK)
-    assert guard.fault(face("good")) is None
-    assert guard.fault(face("good") + 0.1 * face("noise")) is None
+    assert guard.fault(face("good"), face("good")) is None
+    assert guard.fault(face("good") + 0.1 * face("noise"), face("good")) is None
+
+
+def faded(light):
+    return (face("good") + 1) * light - 1
+
+
+# Sources whose copies are beyond a limit: at night, grainy, faded out to black, to grey and to a color.
+HARD = {
+    "night": faded(0.1),
+    "night with grain": faded(0.15) + 0.06 * face("noise"),
+    "grain": face("good") + 1.5 * face("noise"),
+    "black": faded(0.0),
+    "nearly black": faded(0.02),
+    "grey": 0.02 * face("good"),
+    "flat": 0.4 + 0.01 * face("good"),
+}
+
+
+@pytest.mark.parametrize("source", HARD.values(), ids=HARD)
+def test_a_copy_of_any_source_passes(source):
+    assert OutputGuard(MASK).fault(source.astype(np.float32), source) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "named"),
+    [
+        ("nan", "night", "finite"),
+        ("black", "night", "black"),
+        ("noise", "night", "noise"),
+        ("mask", "night", "mask"),
+        ("flat", "grain", "flat"),
+        ("mask", "grain", "mask"),
+        ("noise", "black", "noise"),
+    ],
+)
+def test_rubbish_is_rubbish_of_a_hard_source_too(kind, source, named):
+    assert named in OutputGuard(MASK).fault(face(kind), HARD[source])
 
 
 class Fixed:
     resolution = SIDE
 
-    def __init__(self, kind):
-        self.kind, self.calls = kind, 0
+    def __init__(self, *kinds):
+        """``kinds`` of the windows in order, the last one for all that follow."""
+        self.kinds, self.calls, self.windows = kinds, 0, 0
 
     def __call__(self, windows):
         self.calls += 1
-        return np.stack([face(self.kind) for _ in windows])
+        made = [face(self.kinds[min(self.windows + k, len(self.kinds) - 1)]) for k in range(len(windows))]
+        self.windows += len(windows)
+        return np.stack(made)
+
+
+def source(number):
+    return Window(number, face("good"), np.zeros((4, 1, 1), np.float32))
 
 
 def test_full_precision_is_tried_once_and_kept():
     half, full = Fixed("nan"), Fixed("good")
-    retried = []
-    guarded = GuardedGenerator(half, OutputGuard(MASK), retry=lambda: full, on_retry=retried.append)
+    retried, refused = [], []
+    guarded = GuardedGenerator(half, OutputGuard(MASK), lambda *each: refused.append(each), lambda: full, retried.append)
     for number in range(3):
-        assert np.isfinite(guarded([window(number)])).all()
-    assert half.calls == 1 and full.calls == 3 and retried == [1]
+        assert np.isfinite(guarded([source(number)])).all()
+    assert half.calls == 1 and full.calls == 3 and retried == [1] and refused == []
 
 
 @pytest.mark.parametrize("retry", [None, lambda: Fixed("black")])
-def test_rubbish_that_stays_is_an_error_that_names_the_window(retry):
-    guarded = GuardedGenerator(Fixed("black"), OutputGuard(MASK), retry)
-    with pytest.raises(GenerationError, match="window 7"):
-        guarded([window(7)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_rubbish_that_stays_ends_the_run_after_a_few_windows(retry, batch):
+    refused = {}
+    guarded = GuardedGenerator(Fixed("black"), OutputGuard(MASK), refused.__setitem__, retry)
+    with pytest.raises(GenerationError, match="black mouth in 4 windows in a row, the last of them 10"):
+        for first in range(7, 99, batch):
+            guarded([source(first + k) for k in range(batch)])
+    assert refused == dict.fromkeys((7, 8, 9), "a black mouth")
+
+
+def test_single_windows_are_refused_without_an_end():
+    refused = {}
+    guarded = GuardedGenerator(Fixed(*["good", "noise", "noise", "flat"] * 3), OutputGuard(MASK), refused.__setitem__)
+    for first in range(0, 12, 2):
+        guarded([source(first), source(first + 1)])
+    assert sorted(refused) == [1, 2, 3, 5, 6, 7, 9, 10, 11]
+    assert refused[1] == "noise" and refused[3] == "a flat color"
+
+
+class BrokenWindow(Identity):
+    """Makes faces of less contrast, but window number 1 is rubbish."""
+
+    def __call__(self, windows):
+        faces = super().__call__(windows) * 0.5
+        for made, window in zip(faces, windows, strict=True):
+            if window.number == 1:
+                made[:] = np.nan
+        return faces
+
+
+def test_the_frames_of_a_refused_window_stay_as_they_were():
+    video, record = DrawnVideo(48), RunRecord()
+    frames = list(sync(video, Fraction(48, 25), BrokenWindow(), record=record, check_output=True))
+    changed = [not np.array_equal(frame.pixels, video.draw(frame.index)) for frame in frames]
+    assert changed == [True] * 16 + [False] * 16 + [True] * 16
+    (span,) = record.passed_through
+    assert (span.first, span.last, span.reason) == (16, 31, "the network gave values that are not finite numbers")
+    assert record.to_dict()["windows_refused"] == {1: "values that are not finite numbers"}

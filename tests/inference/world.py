@@ -179,7 +179,7 @@ def sync(video, seconds, generator=None, detector=None, record=None, **options):
     pipeline = LipsyncPipeline(
         lambda chosen, on_step: generator or Identity(), lambda waveform, chosen: ClockAudio(seconds), MASK
     )
-    chosen = SyncOptions(check_output=False, **options)
+    chosen = SyncOptions(**{"check_output": False} | options)
     tracks = FaceTracks(detector or KnownFaces(video), settings=tracking_settings(chosen))
     waveform = np.zeros(int(seconds * AUDIO_RATE), np.float32)
     return pipeline.sync(video, waveform, chosen, tracks, record)

@@ -24,6 +24,7 @@ from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.weights import with_checksums
@@ -125,9 +126,12 @@ def _counted(frames: Iterator[Frame], excerpt: Excerpt | None, control: RunContr
 
 
 def _require_a_dubbed_frame(frames: Iterator[Frame], record: RunRecord, checked: Preflight) -> Iterator[Frame]:
-    """All ``frames``; raises ``NoFaceError`` at their end if every one of them passed through."""
+    """All ``frames``; raises ``NoFaceError`` or ``GenerationError`` at their end if every one passed through."""
     yield from frames
     if record.frames_passed_through == record.frames:
+        if record.windows_refused:
+            number, fault = next(iter(record.windows_refused.items()))
+            raise unusable_output(f"{fault} in window {number}, and no other window came out")
         reasons = Counter(span.reason for span in record.passed_through)
         raise _no_face(checked, "in any frame", reasons)
 
