@@ -30,8 +30,8 @@ class GeneratedFrame:
 def frames_of(groups: Iterator[GeneratedGroup], refused: Mapping[int, str]) -> Iterator[GeneratedFrame | PassedFrame]:
     """Take the groups apart again, frame by frame in order.
 
-    ``refused``: number of a window that must not be shown -> what the network gave; its frames pass through. It is asked
-    when a group arrives.
+    ``refused``: number of a window that must not be shown -> what the network gave; its frames pass through. It is
+    asked when a group arrives.
     """
     for generated in groups:
         slots = iter(generated.group.slots)

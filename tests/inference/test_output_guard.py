@@ -103,7 +103,9 @@ def source(number):
 def test_full_precision_is_tried_once_and_kept():
     half, full = Fixed("nan"), Fixed("good")
     retried, refused = [], []
-    guarded = GuardedGenerator(half, OutputGuard(MASK), lambda *each: refused.append(each), lambda: full, retried.append)
+    guarded = GuardedGenerator(
+        half, OutputGuard(MASK), lambda *each: refused.append(each), lambda: full, retried.append
+    )
     for number in range(3):
         assert np.isfinite(guarded([source(number)])).all()
     assert half.calls == 1 and full.calls == 3 and retried == [1] and refused == []
