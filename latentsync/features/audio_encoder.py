@@ -24,6 +24,7 @@ from latentsync.checkpoint.tensors import mismatch, refuse_extras, require_tenso
 from latentsync.checkpoint.whisper import load_whisper_weights
 from latentsync.constants import AUDIO_RATE, WHISPER_MEL_FRAMES, WHISPER_POSITIONS
 from latentsync.models.whisper import WhisperTaps
+from latentsync.runtime.memory import with_memory_freed
 from latentsync.types import AudioFeatures, feature_positions
 
 NETWORK = "Whisper's encoder"
@@ -73,7 +74,8 @@ class AudioEncoder:
     def encode(self, waveform: np.ndarray, plan: WindowPlan = "overlapping") -> AudioFeatures:
         """Features of the whole ``waveform`` (n,), float in [-1, 1] at 16 kHz: 23 MB a minute with Whisper tiny.
 
-        Raises ``AudioError`` for a waveform that is shorter than one position (20 ms) or not finite.
+        Raises ``AudioError`` for a waveform that is shorter than one position (20 ms) or not finite, and
+        ``OutOfMemoryError``.
         """
         log_mel = whisper_log_mel(waveform)
         pieces = [self._encode_window(log_mel, window) for window in plan_windows(log_mel.shape[1], plan)]
@@ -87,9 +89,12 @@ class AudioEncoder:
             windows, lambda window: self._encode_window(log_mel, window), Fraction(len(waveform), AUDIO_RATE)
         )
 
-    @torch.no_grad()
     def _encode_window(self, log_mel: np.ndarray, window: EncoderWindow) -> np.ndarray:
         """(window.stop - window.start, L, D) float32"""
+        return with_memory_freed(lambda: self._states(log_mel, window), "the features of 30 s of audio")
+
+    @torch.no_grad()
+    def _states(self, log_mel: np.ndarray, window: EncoderWindow) -> np.ndarray:
         mel = torch.from_numpy(log_mel[None, :, window.mel_start : window.mel_stop])
         mel = nn.functional.pad(mel, (0, WHISPER_MEL_FRAMES - mel.shape[-1]))
         states = self._taps(mel.to(self._device, self._dtype))

@@ -15,10 +15,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from latentsync.errors import OutOfMemoryError
 from latentsync.inference.record import StageClock
 from latentsync.inference.windows import FrameGroup
-from latentsync.runtime.memory import is_out_of_memory, release_memory
+from latentsync.runtime.memory import Portions
 from latentsync.types import Window, WindowGenerator
 
 
@@ -67,39 +66,24 @@ def _batches_of_groups(groups: Iterator[FrameGroup], batch: int) -> Iterator[lis
     yield pending
 
 
-class AdaptiveBatch:
+class AdaptiveBatch(Portions):
     """Calls the network with as many windows as fit: halves their number when memory runs out, and keeps it there.
 
-    ``limit`` is the number now; ``reductions`` lists the numbers that did not fit, for the report.
+    ``reductions`` are for the report.
     """
 
     def __init__(self, generator: WindowGenerator, limit: int) -> None:
-        if limit < 1:
-            raise ValueError(f"a batch has at least one window, not {limit}")
+        remedy = "Close other programs, use a 256-pixel checkpoint, or run with --device cpu."
+        super().__init__(limit, "a single window of frames", remedy)
         self.generator = generator
-        self.limit = limit
-        self.reductions: list[int] = []
 
     def __call__(self, windows: list[Window]) -> list[np.ndarray]:
         """One (F, 3, R, R) per window. Raises ``OutOfMemoryError`` when one window alone does not fit."""
         faces: list[np.ndarray] = []
         while len(faces) < len(windows):
-            chunk = _same_length(windows[len(faces) : len(faces) + self.limit])
-            try:
-                faces.extend(self.generator(chunk))
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                if len(chunk) == 1:
-                    raise OutOfMemoryError(
-                        "There is not enough memory for a single window of frames.",
-                        remedy="Close other programs, use a 256-pixel checkpoint, or run with --device cpu.",
-                    ) from error
-                self.reductions.append(self.limit)
-                self.limit = len(chunk) // 2
-            else:
-                continue
-            release_memory()
+            done = self.attempt(self.generator, _same_length(windows[len(faces) : len(faces) + self.limit]))
+            if done is not None:
+                faces.extend(done)
         return faces
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from latentsync.constants import LATENT_DOWNSCALE
+from latentsync.runtime.memory import Portions
 
 if TYPE_CHECKING:  # diffusers' autoencoders bring seconds of imports, and most who name a codec have none
     from diffusers.models import AutoencoderKL, AutoencoderTiny
@@ -26,8 +27,9 @@ class LatentCodec(nn.Module):
     """pixels (N, 3, R, R) in [-1, 1] <-> latents (N, C, h, w) in the scale that the U-Net works in.
 
     ``AutoencoderTiny`` (TAESD) was trained to give latents in that scale itself. At most ``max_batch`` images and
-    ``MAX_PIXELS`` pixels are worked on at once, so that memory grows neither with N nor, up to 1024, with R. The work
-    is done in the autoencoder's dtype; results come back in the input's.
+    ``MAX_PIXELS`` pixels are worked on at once, so that memory grows neither with N nor, up to 1024, with R; fewer once
+    memory has run out. The work is done in the autoencoder's dtype; results come back in the input's. All methods that
+    run it raise ``OutOfMemoryError`` if a single image does not fit.
     """
 
     def __init__(self, autoencoder: AutoencoderKL | AutoencoderTiny, max_batch: int = 16) -> None:
@@ -35,7 +37,7 @@ class LatentCodec(nn.Module):
 
         super().__init__()
         self.autoencoder = autoencoder
-        self.max_batch = max_batch
+        self._slices = Portions(max_batch, "a single image in the latent codec")
         self._has_posterior = isinstance(autoencoder, AutoencoderKL)
 
     @property
@@ -89,6 +91,14 @@ class LatentCodec(nn.Module):
         """``function`` of the inputs, a slice of the N images at a time; a side of the first input is that of the
         images over ``downscale``."""
         height, width = inputs[0].shape[-2:]
-        count = min(self.max_batch, max(1, MAX_PIXELS // (height * width * downscale**2)))
-        parts = zip(*(x.to(self.autoencoder.dtype).split(count) for x in inputs), strict=True)
-        return torch.cat([function(*part) for part in parts]).to(inputs[0].dtype)
+        most = max(1, MAX_PIXELS // (height * width * downscale**2))
+        converted = [x.to(self.autoencoder.dtype) for x in inputs]
+        images = range(len(inputs[0]))
+        results: list[Tensor] = []
+        while images:
+            part = images[: min(most, self._slices.limit)]
+            done = self._slices.attempt(lambda part: function(*(x[part.start : part.stop] for x in converted)), part)
+            if done is not None:
+                results.append(done)
+                images = images[len(part) :]
+        return torch.cat(results).to(inputs[0].dtype)

@@ -1,17 +1,31 @@
-"""When memory runs out, on the host or on an accelerator: how to know it, and how to give back what is not needed.
+"""When memory runs out, on the host or on an accelerator: how to know it, what is done, and how much there is.
 
-Everything that goes on after memory ran out does the same: recognise, free, try again with half as much, and name what
-cannot be made smaller (``errors.OutOfMemoryError``).
+Whatever goes on after memory ran out does the same: recognise it, free what nobody uses, try again with half as much,
+and name what cannot be made smaller (``errors.OutOfMemoryError``). Importing this module loads no torch.
 """
 
 from __future__ import annotations
 
 import errno
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+import psutil
 
 from latentsync import errors
 from latentsync.runtime.malloc import return_freed_memory
+
+if TYPE_CHECKING:
+    import torch
+
+R = TypeVar("R")
+S = TypeVar("S", bound=Sized)
+
+GIB = 2**30
+REMEDY = "Close other programs that use this device, or name another one, such as --device cpu."
 
 # What libraries write into errors of a general kind (RuntimeError, torch.AcceleratorError, cv2.error) if they get no
 # memory: torch's allocators (CUDA, HIP, XPU, MPS, CPU); cuBLAS, cuDNN, cuSOLVER and their HIP counterparts, whose
@@ -48,6 +62,9 @@ def release_memory() -> None:
     that were going on. Tensors that are in use stay.
     """
     return_freed_memory()
+    torch = sys.modules.get("torch")  # what has not been imported holds nothing
+    if torch is None:
+        return
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if torch.xpu.is_available():
@@ -56,8 +73,85 @@ def release_memory() -> None:
         torch.mps.empty_cache()
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """What this process may still take on ``device``, with what torch holds there unused; None if nobody knows."""
+    import torch
+
+    if device.type == "cpu":
+        return int(psutil.virtual_memory().available)
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    return None
+
+
+@contextmanager
+def naming_lack_of_memory(task: str, remedy: str = REMEDY) -> Iterator[None]:
+    """Raise ``OutOfMemoryError`` if memory runs out in the block. ``task`` completes "not enough memory for".
+
+    The error does not hold what the failed calls had in memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, errors.OutOfMemoryError) or not is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)
+        cause = str(error).partition("\n")[0][:300] or type(error).__name__
+        raise errors.OutOfMemoryError(f"There is not enough memory for {task}: {cause}", remedy=remedy) from error
+
+
+def with_memory_freed(function: Callable[[], R], task: str, remedy: str = REMEDY) -> R:
+    """``function()``, and once more with freed memory if it ran out; for what cannot be done in portions.
+
+    Raises ``OutOfMemoryError`` as ``naming_lack_of_memory`` if that does not help.
+    """
+    try:
+        return function()
+    except Exception as error:
+        if isinstance(error, errors.OutOfMemoryError) or not is_out_of_memory(error):
+            raise
+    release_memory()
+    with naming_lack_of_memory(task, remedy):
+        return function()
+
+
+class Portions:
+    """How many items are worked on at once: half as many when memory runs out, and no more from then on.
+
+    ``limit`` is the number now; ``reductions`` lists the numbers that did not fit. ``task`` and ``remedy`` are for the
+    error when a single item does not fit: see ``naming_lack_of_memory``.
+    """
+
+    def __init__(self, limit: int, task: str, remedy: str = REMEDY) -> None:
+        if limit < 1:
+            raise ValueError(f"a portion has at least one item, not {limit}")
+        self.limit = limit
+        self.reductions: list[int] = []
+        self._task, self._remedy = task, remedy
+
+    def attempt(self, function: Callable[[S], R], portion: S) -> R | None:
+        """``function(portion)``, or None if that needs too much memory: ``limit`` is smaller then.
+
+        Raises ``OutOfMemoryError`` if the portion is a single item, or from further inside as it is.
+        """
+        if len(portion) == 1:
+            return with_memory_freed(lambda: function(portion), self._task, self._remedy)
+        try:
+            return function(portion)
+        except Exception as error:
+            if isinstance(error, errors.OutOfMemoryError) or not is_out_of_memory(error):
+                raise
+        self.reductions.append(len(portion))
+        self.limit = min(self.limit, len(portion) // 2)  # several threads may be at it
+        release_memory()
+        return None
+
+
 def _says_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError, errors.OutOfMemoryError)):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # ours, torch's
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM

@@ -9,6 +9,7 @@ we from solving the 2D & 3D face alignment problem?".
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ import torch
 from latentsync.errors import DeviceError, WeightsCorruptError
 from latentsync.face.detector import DOWNLOAD, Detection, find_weights, require_weights
 from latentsync.face.resample import warp_frame_bilinear
+from latentsync.runtime.memory import Portions, is_out_of_memory, with_memory_freed
 from latentsync.types import Frame
 
 S3FD_FILES = ("s3fd-619a316812.pth",)
@@ -32,6 +34,8 @@ BOX_REFERENCE = 195  # px: width plus height of a box, over this, is the package
 CROP_REACH = 200  # px of crop per unit of scale
 BOX_LIFT = 0.12  # share of the box's height by which the crop lies above its centre
 FAN_BATCH = 16
+MOST_FRAMES = 16  # that S3FD gets at once
+MEAN_BGR = (104.0, 117.0, 123.0)  # that S3FD was trained to see taken away
 
 
 def missing_files(weights_dir: Path) -> list[str]:
@@ -42,48 +46,107 @@ def missing_files(weights_dir: Path) -> list[str]:
 def load(weights_dir: Path, device: str, threads: int | None = None) -> FaceAlignmentDetector:
     """The detector from the files in ``weights_dir``; ``threads`` is not used, torch has its own setting."""
     s3fd, fan = (require_weights(weights_dir, names) for names in FILES)
-    return FaceAlignmentDetector(s3fd, fan, device)
+    return read_detector(s3fd, fan, device)
+
+
+def read_detector(s3fd_path: Path, fan_path: Path, device: str) -> FaceAlignmentDetector:
+    """The detector from two files. Raises ``DeviceError``, ``WeightsCorruptError`` and ``OutOfMemoryError``."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError(f"Device {device} is not available.", remedy="Use --device cpu.")
+    boxes, points = with_memory_freed(
+        lambda: (S3FDBoxes(s3fd_path, device), _load_fan(fan_path, device)), f"the face detector on {device}"
+    )
+    name = f"face-alignment-reduced-{DETECTION_SIDE}-{MIN_SCORE}-subpixel-{fan_path.name.partition('.')[0]}"
+    return FaceAlignmentDetector(boxes, points, device, name)
+
+
+class BoxNetwork(Protocol):
+    """Finds faces; ``S3FDBoxes`` is one."""
+
+    def find(self, images: torch.Tensor) -> list[list[np.ndarray]]:
+        """Images (n, 3, h, w) uint8 RGB -> for each a list of rows x0, y0, x1, y1, score in pixels of the image."""
+        ...
+
+
+class S3FDBoxes:
+    """S3FD on ``device``.
+
+    Not by the package's own call: that lets cuDNN choose its kernels by a race, for the whole process, so that the
+    other networks would give other last digits from run to run.
+    """
+
+    def __init__(self, path: Path, device: str) -> None:
+        from face_alignment.detection.sfd.sfd_detector import SFDDetector
+
+        try:
+            self._detector = SFDDetector(device=device, path_to_detector=str(path), filter_threshold=MIN_SCORE)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise _corrupt(path, error) from error
+        self._device = device
+
+    def find(self, images: torch.Tensor) -> list[list[np.ndarray]]:
+        """See ``BoxNetwork.find``."""
+        from face_alignment.detection.sfd.detect import get_predictions
+
+        mean = torch.tensor(MEAN_BGR, device=self._device).view(1, 3, 1, 1)
+        maps = self._detector.face_detector(images.to(self._device, torch.float32).flip(1) - mean)
+        maps[::2] = [scores.softmax(dim=1) for scores in maps[::2]]
+        candidates = get_predictions([each.cpu().numpy() for each in maps], len(images))
+        return [self._detector._filter_bboxes(each) for each in candidates]
 
 
 class FaceAlignmentDetector:
-    """See the module's docstring. ``device`` as torch names it."""
+    """See the module's docstring. ``points`` is 2D-FAN on ``device``, as torch names it.
 
-    def __init__(self, s3fd_path: Path, fan_path: Path, device: str) -> None:
-        from face_alignment.detection.sfd.sfd_detector import SFDDetector
+    Works on half as many frames or faces at once when memory runs out.
+    """
 
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise DeviceError(f"Device {device} is not available.", remedy="Use --device cpu.")
+    def __init__(self, boxes: BoxNetwork, points: torch.nn.Module, device: str, name: str) -> None:
+        self.name = name
+        self._boxes = boxes
+        self._fan = points
         self._device = device
-        try:
-            self._s3fd = SFDDetector(device=device, path_to_detector=str(s3fd_path), filter_threshold=MIN_SCORE)
-        except Exception as error:
-            raise _corrupt(s3fd_path, error) from error
-        self._fan = _load_fan(fan_path, device)
-        self.name = f"face-alignment-reduced-{DETECTION_SIDE}-{MIN_SCORE}-subpixel-{fan_path.name.partition('.')[0]}"
+        self._frames_at_once = Portions(MOST_FRAMES, "the faces of a single frame")
+        self._faces_at_once = Portions(FAN_BATCH, "the landmarks of a single face")
 
     @torch.inference_mode()
     def detect(self, frames: list[Frame]) -> list[list[Detection]]:
-        """See ``FaceDetector.detect``."""
+        """See ``FaceDetector.detect``. Raises ``OutOfMemoryError`` if a single frame does not fit."""
+        found: list[list[Detection]] = []
+        while len(found) < len(frames):
+            part = frames[len(found) : len(found) + self._frames_at_once.limit]
+            found += self._frames_at_once.attempt(self._detect, part) or []
+        return found
+
+    def _detect(self, frames: list[Frame]) -> list[list[Detection]]:
         height, width, _ = frames[0].shape
         scale = min(1.0, DETECTION_SIDE / max(height, width))
         batch = torch.from_numpy(np.stack([frame.reduced(scale) for frame in frames])).permute(0, 3, 1, 2)
         ratio = np.array([width / batch.shape[3], height / batch.shape[2]] * 2)
         boxes, owners = [], []
-        for owner, rows in enumerate(self._s3fd.detect_from_batch(batch)):
+        for owner, rows in enumerate(self._boxes.find(batch)):
             for row in rows:
                 boxes.append(np.append(row[:4] * ratio, row[4]))
                 owners.append(owner)
         found: list[list[Detection]] = [[] for _ in frames]
-        for start in range(0, len(boxes), FAN_BATCH):
-            part = slice(start, start + FAN_BATCH)
-            landmarks = self._landmarks([frames[owner] for owner in owners[part]], np.array(boxes[part]))
-            for owner, box, points in zip(owners[part], boxes[part], landmarks, strict=True):
-                detection = Detection((box[:4] - 0.5).astype(np.float32), points, float(np.clip(box[4], 0, 1)))
-                found[owner].append(detection)
+        faces = [(frames[owner], box) for owner, box in zip(owners, boxes, strict=True)]
+        landmarks: list[np.ndarray] = []
+        while len(landmarks) < len(faces):
+            done = self._faces_at_once.attempt(
+                self._landmarks, faces[len(landmarks) : len(landmarks) + self._faces_at_once.limit]
+            )
+            if done is not None:
+                landmarks.extend(done)
+        for owner, box, points in zip(owners, boxes, landmarks, strict=True):
+            detection = Detection((box[:4] - 0.5).astype(np.float32), points, float(np.clip(box[4], 0, 1)))
+            found[owner].append(detection)
         return [sorted(faces, key=lambda face: -face.score) for faces in found]
 
-    def _landmarks(self, frames: list[Frame], boxes: np.ndarray) -> np.ndarray:
-        """(n, 68, 2) float32 frame pixels for one box (n, 5) of each frame."""
+    def _landmarks(self, faces: list[tuple[Frame, np.ndarray]]) -> np.ndarray:
+        """(n, 68, 2) float32 frame pixels for ``n`` frames, each with a box (5,)."""
+        frames, boxes = [frame for frame, _ in faces], np.array([box for _, box in faces])
         extent = boxes[:, 2:4] - boxes[:, :2]
         sides = CROP_REACH * extent.sum(axis=1) / BOX_REFERENCE
         corners = boxes[:, :2] + extent / 2 - sides[:, None] / 2
@@ -143,6 +206,8 @@ def _load_fan(path: Path, device: str) -> torch.nn.Module:
             network = FAN(4)
             network.load_state_dict(torch.load(path, map_location=device, weights_only=True))
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise _corrupt(path, error) from error
     return network.to(device).eval()
 

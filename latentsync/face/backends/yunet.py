@@ -18,6 +18,7 @@ import numpy as np
 from latentsync.errors import WeightsCorruptError
 from latentsync.face.backends.face_mesh import MESH_FILES, MESH_SETTINGS, Place, fit_mesh, read_meshes
 from latentsync.face.detector import DOWNLOAD, Detection, find_weights, require_weights
+from latentsync.runtime.memory import naming_lack_of_memory
 from latentsync.types import Frame
 
 DETECTOR_FILES = ("face_detection_yunet_2023mar.onnx", "yunet_n_dynamic.onnx")
@@ -67,7 +68,8 @@ class YuNetMesh:
     def _detect_one(self, frame: Frame) -> list[Detection]:
         boxes, mesh = pair = self._networks.get()
         try:
-            return _find_faces(boxes, mesh, frame)
+            with naming_lack_of_memory("the faces of a frame"):
+                return _find_faces(boxes, mesh, frame)
         finally:
             self._networks.put(pair)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.errors import WeightsCorruptError
+from latentsync.errors import OutOfMemoryError, WeightsCorruptError
 from latentsync.face.backends import face_alignment
-from latentsync.face.backends.face_alignment import FaceAlignmentDetector, heatmap_peaks
+from latentsync.face.backends.face_alignment import FaceAlignmentDetector, S3FDBoxes, heatmap_peaks, read_detector
 from latentsync.types import ArrayFrame
 
 
@@ -30,8 +30,8 @@ def test_peaks_at_the_edge_stay_at_the_edge():
 class Box(torch.nn.Module):
     """Stands for S3FD: one box in every image."""
 
-    def detect_from_batch(self, batch: torch.Tensor) -> list:
-        return [[np.array([100.0, 80, 180, 190, 0.99])] for _ in batch]
+    def find(self, images: torch.Tensor) -> list:
+        return [[np.array([100.0, 80, 180, 190, 0.99])] for _ in images]
 
 
 class Bells(torch.nn.Module):
@@ -43,10 +43,8 @@ class Bells(torch.nn.Module):
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_points_come_back_to_frame_pixels(monkeypatch, scale):
-    monkeypatch.setattr(FaceAlignmentDetector, "__init__", lambda self: None)
-    detector = FaceAlignmentDetector()
-    detector._s3fd, detector._fan, detector._device = Box(), Bells(), "cpu"
+def test_points_come_back_to_frame_pixels(scale):
+    detector = FaceAlignmentDetector(Box(), Bells(), "cpu", "stubs")
     frame = np.zeros((320 * scale, 320 * scale, 3), dtype=np.uint8)
     y, x = np.mgrid[: 320 * scale, : 320 * scale]
     dot = np.array([140.0, 150.0]) * scale
@@ -74,7 +72,7 @@ def test_both_forms_of_the_landmark_network_are_read(tmp_path):
     crop = torch.rand(1, 3, 256, 256)
     answers = []
     for path in (plain, script):
-        detector = FaceAlignmentDetector(boxes, path, "cpu")
+        detector = read_detector(boxes, path, "cpu")
         assert detector.detect([ArrayFrame.of(np.zeros((64, 64, 3), np.uint8))]) == [[]]
         with torch.inference_mode():
             answers.append(detector._fan(crop)[-1])
@@ -83,11 +81,84 @@ def test_both_forms_of_the_landmark_network_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["s3fd-619a316812.pth", "2DFAN4-cd938726ad.zip", "2DFAN4-11f355bf06.pth.tar"])
-def test_a_foreign_file_is_named(tmp_path, name, monkeypatch):
+def test_a_foreign_file_is_named(tmp_path, name):
     foreign = tmp_path / name
     foreign.write_bytes(b"version https://git-lfs")
     with pytest.raises(WeightsCorruptError, match=name):
         if name.startswith("s3fd"):
-            FaceAlignmentDetector(foreign, foreign, "cpu")
+            read_detector(foreign, foreign, "cpu")
         else:
             face_alignment._load_fan(foreign, "cpu")
+
+
+class Limited(torch.nn.Module):
+    """Refuses more than ``limit`` items at once."""
+
+    def __init__(self, network, limit):
+        super().__init__()
+        self.network, self.limit, self.counts = network, limit, []
+
+    def find(self, images):
+        return self.forward(images, self.network.find)
+
+    def forward(self, images, function=None):
+        self.counts.append(len(images))
+        if len(images) > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return (function or self.network)(images)
+
+
+def test_frames_and_faces_are_halved_when_memory_runs_out():
+    frames = [ArrayFrame.of(np.full((320, 320, 3), 40 * k, np.uint8)) for k in range(6)]
+    whole = FaceAlignmentDetector(Box(), Bells(), "cpu", "stubs").detect(frames)
+    boxes, points = Limited(Box(), 4), Limited(Bells(), 1)
+    detector = FaceAlignmentDetector(boxes, points, "cpu", "stubs")
+    for _ in range(2):
+        for found, expected in zip(detector.detect(frames), whole, strict=True):
+            assert np.allclose(found[0].landmarks, expected[0].landmarks)
+    assert boxes.counts == [6, 3, 3, 3, 3]  # what did not fit is not tried again
+    assert points.counts == [3, 1] + [1] * 11
+
+
+def test_a_frame_that_does_not_fit_is_named():
+    detector = FaceAlignmentDetector(Limited(Box(), 0), Bells(), "cpu", "stubs")
+    with pytest.raises(OutOfMemoryError, match="faces of a single frame"):
+        detector.detect([ArrayFrame.of(np.zeros((64, 64, 3), np.uint8))])
+
+
+def test_a_detector_that_does_not_fit_is_not_a_damaged_file(monkeypatch, tmp_path):
+    def no_room(*arguments, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("face_alignment.detection.sfd.sfd_detector.SFDDetector", no_room)
+    with pytest.raises(OutOfMemoryError, match="face detector on cpu"):
+        read_detector(tmp_path / "s3fd.pth", tmp_path / "fan.pth.tar", "cpu")
+
+
+class Cuda(str):
+    """A device's name that the package takes for a GPU's."""
+
+    def __contains__(self, part):
+        return part == "cuda" or super().__contains__(part)
+
+
+def test_cudnn_goes_on_choosing_its_kernels_as_it_did(tmp_path, monkeypatch):
+    from face_alignment.detection.sfd import net_s3fd
+    from face_alignment.detection.sfd.detect import batch_detect
+
+    torch.manual_seed(0)
+    network = net_s3fd.s3fd().eval()
+    path = tmp_path / "s3fd.pth"
+    torch.save(network.state_dict(), path)
+    boxes = S3FDBoxes(path, "cpu")
+    images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = batch_detect(network, images, "cpu")
+        found = []
+        monkeypatch.setattr(boxes._detector, "_filter_bboxes", found.append)
+        boxes.find(images)
+        assert np.array_equal(np.stack(found), expected)  # as the package's own call gives them
+        before = torch.backends.cudnn.benchmark
+        boxes._device = Cuda("cpu")
+        boxes.find(images)
+    assert torch.backends.cudnn.benchmark == before
