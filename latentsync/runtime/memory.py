@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
@@ -122,7 +123,7 @@ class Portions:
     """How many items are worked on at once: half as many when memory runs out, and no more from then on.
 
     ``limit`` is the number now; ``reductions`` lists the numbers that did not fit. ``task`` and ``remedy`` are for the
-    error when a single item does not fit: see ``naming_lack_of_memory``.
+    error when a single item does not fit: see ``naming_lack_of_memory``. Several threads may use it at once.
     """
 
     def __init__(self, limit: int, task: str, remedy: str = REMEDY) -> None:
@@ -131,6 +132,7 @@ class Portions:
         self.limit = limit
         self.reductions: list[int] = []
         self._task, self._remedy = task, remedy
+        self._lock = threading.Lock()
 
     def attempt(self, function: Callable[[S], R], portion: S) -> R | None:
         """``function(portion)``, or None if that needs too much memory: ``limit`` is smaller then.
@@ -144,10 +146,16 @@ class Portions:
         except Exception as error:
             if isinstance(error, errors.OutOfMemoryError) or not is_out_of_memory(error):
                 raise
-        self.reductions.append(len(portion))
-        self.limit = min(self.limit, len(portion) // 2)  # several threads may be at it
+        self._reduce_below(len(portion))
         release_memory()
         return None
+
+    def _reduce_below(self, count: int) -> None:
+        """So many items did not fit; another thread may have met the same limit a moment before."""
+        with self._lock:
+            if count <= self.limit:
+                self.reductions.append(count)
+                self.limit = count // 2
 
 
 def _says_out_of_memory(error: BaseException) -> bool:

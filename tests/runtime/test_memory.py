@@ -63,7 +63,7 @@ def test_an_error_that_was_raised_from_it_is_recognised():
         RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"),
         RuntimeError("CUDA error: no kernel image is available for execution on the device"),
         RuntimeError("CUDA error: an illegal memory access was encountered"),
-        RuntimeError('"softmax" not implemented for \'Half\''),
+        RuntimeError("\"softmax\" not implemented for 'Half'"),
         FileNotFoundError(errno.ENOENT, "out of memory"),
         ConfigError("out of memory is no setting."),
         KeyboardInterrupt("out of memory"),
