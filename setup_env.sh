@@ -1,15 +1,48 @@
 #!/usr/bin/env bash
 # Makes the Python environment that everything here runs in, and changes nothing that is already right.
 #
-#   ./setup_env.sh            set up, then say which Python to use
-#   ./setup_env.sh --python   the same, but print only the path of that Python (the other scripts use this)
-#   ./setup_env.sh --tests    the same as --python, and the browser that the tests of the page drive
+#   source setup_env.sh                            set up, and activate the environment in this shell
+#   source setup_env.sh --checkpoints inference    the same, and fetch weights for inference, training, data or eval;
+#                                                  more arguments go to scripts.download_checkpoints (--variant 1.5)
+#   ./setup_env.sh [--checkpoints ...]             the same without activating: says which Python to use
+#   ./setup_env.sh --python | --training | --tests    print only the path of that Python (the other scripts use this);
+#                                                  for training and for tests more packages are installed
 #
 # The environment is .venv beside this file, or the one that LATENTSYNC_VENV names. An environment that you have
 # activated yourself (venv or conda) is used as it is: missing packages are added, a torch that is there stays.
+# LATENTSYNC_OFFLINE=1 does without the 4 MB of face detector that are fetched otherwise.
+
+# Sourced, a process of its own does the work: the shell keeps its options and traps, and nothing here can end it.
+# Bash, zsh and plainer shells alike read as far as the end of this block.
+_latentsync_file=""
+if [ -n "${ZSH_VERSION:-}" ]; then
+  case "$ZSH_EVAL_CONTEXT" in *:file*) _latentsync_file="${(%):-%x}" ;; esac
+elif [ -n "${BASH_VERSION:-}" ]; then
+  [ "${BASH_SOURCE[0]}" = "$0" ] || _latentsync_file="${BASH_SOURCE[0]}"
+fi
+if [ -n "$_latentsync_file" ]; then
+  if _latentsync_environment="$(bash "$_latentsync_file" --sourced "$@")"; then
+    # shellcheck disable=SC1091
+    [ "$_latentsync_environment" = "${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" ] || . "$_latentsync_environment/bin/activate"
+    unset _latentsync_file _latentsync_environment
+    return 0
+  fi
+  unset _latentsync_file _latentsync_environment
+  return 1
+fi
+unset _latentsync_file
+if [ -z "${BASH_VERSION:-}" ]; then
+  case "$0" in
+    *setup_env.sh) exec bash "$0" "$@" ;; # sh setup_env.sh
+    *)
+      echo "setup_env.sh can be sourced by bash and zsh; elsewhere run it, then activate .venv yourself." >&2
+      return 1
+      ;;
+  esac
+fi
+
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-requirements="$root/requirements.txt"
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "setup_env.sh: $*"; exit 1; }
@@ -28,7 +61,7 @@ find_python() {
 
 make_environment() {
   if [ -n "${LATENTSYNC_VENV:-}" ]; then
-    venv="$LATENTSYNC_VENV"
+    case "$LATENTSYNC_VENV" in /*) venv="$LATENTSYNC_VENV" ;; *) venv="$PWD/$LATENTSYNC_VENV" ;; esac
   elif [ -n "${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" ] && [ "${CONDA_DEFAULT_ENV:-}" != base ]; then
     venv="${VIRTUAL_ENV:-$CONDA_PREFIX}"
   else
@@ -44,57 +77,125 @@ make_environment() {
   fi
 }
 
-# Installed once per content of requirements.txt: the stamp holds its checksum.
+pip() { "$python" -m pip --disable-pip-version-check "$@" >&2; }
+
+# install_packages FILE...: requirement files, each installed once per content: a stamp holds its checksum.
 install_packages() {
-  local stamp="$venv/.latentsync-requirements" wanted
-  wanted="$("$python" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$requirements")"
-  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
+  local file options=() kept constraints
+  for file in "$@"; do
+    [ "$(cat "$venv/.latentsync-$file" 2>/dev/null)" = "$(cksum <"$root/$file")" ] || options+=(-r "$root/$file")
+  done
+  [ ${#options[@]} -gt 0 ] || return 0
   say "Installing the Python packages (about 7 GB with torch; some minutes) ..."
-  local quiet=(--quiet)
-  [ -t 2 ] && quiet=() # somebody is watching
-  "$python" -m pip install --disable-pip-version-check "${quiet[@]}" -r "$requirements" >&2 ||
-    die "pip could not install requirements.txt; its messages are above."
-  printf '%s' "$wanted" >"$stamp"
+  [ -t 2 ] || options+=(--quiet) # nobody is watching
+  # Left to itself, pip replaces a torch by one that fits the newest torchvision.
+  kept="$("$python" -c '
+from importlib import metadata
+for name in ("torch", "torchvision"):
+    try:
+        print(f"{name}=={metadata.version(name)}")
+    except metadata.PackageNotFoundError:
+        pass
+')"
+  constraints="$(mktemp)"
+  printf '%s\n' "$kept" >"$constraints"
+  pip install -c "$constraints" "${options[@]}" || {
+    rm -f "$constraints"
+    [ -z "$kept" ] || say "What was here stays: ${kept//$'\n'/, }. If pip found nothing to go with it (its messages are" \
+      "above), install the torchvision of that torch from where the torch came from, and run this again."
+    die "pip could not install the packages; its messages are above."
+  }
+  rm -f "$constraints"
+  for file in "$@"; do
+    cksum <"$root/$file" >"$venv/.latentsync-$file"
+  done
 }
 
-# apt_install PACKAGE...: fails where there is no apt-get, no right to use it, or no network.
-apt_install() {
-  local as_root=()
-  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-  command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; } || return
-  "${as_root[@]}" apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are there."
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
-}
-
-# OpenCV's wheel needs three system libraries that a bare machine lacks.
-install_system_libraries() {
+# OpenCV's usual build shows windows, and for them needs system libraries (libGL) that a bare machine lacks. Nothing here
+# opens a window, so where it does not load, its build without windows takes its place, under the same name for Python.
+make_opencv_load() {
   "$python" -c 'import cv2' 2>/dev/null && return
-  local packages=(libgl1 libglib2.0-0 libxcb1)
-  say "Installing the system libraries that OpenCV needs: ${packages[*]} ..."
-  apt_install "${packages[@]}" || say "apt-get could not install them."
-  "$python" -c 'import cv2' >/dev/null ||
-    die "OpenCV does not load (see above). On Debian or Ubuntu run as root: apt-get install ${packages[*]}"
+  local version
+  version="$("$python" -c 'from importlib import metadata; print(metadata.version("opencv-python"))' 2>/dev/null)" ||
+    version="$("$python" -c 'from importlib import metadata; print(metadata.version("opencv-python-headless"))')"
+  say "A system library of OpenCV's windows is not here (libGL or the like): taking its build without windows ..."
+  pip uninstall --quiet -y opencv-python opencv-python-headless
+  pip install --quiet --no-deps "opencv-python-headless==$version" ||
+    die "OpenCV does not load. On Debian or Ubuntu run as root: apt-get install libgl1 libglib2.0-0 libxcb1"
+  "$python" -c 'import cv2' || die "OpenCV does not load (see above)."
 }
+
+# The face detector of every video that is not the sample: freely licensed, checked against known checksums. Without a
+# network the set-up goes on, and a run that needs it says what is missing.
+fetch_face_detector() {
+  local folder="$root/checkpoints/auxiliary" name
+  [ "${LATENTSYNC_OFFLINE:-0}" = 0 ] || return 0
+  for name in "$folder"/*yunet*.onnx; do
+    if [ -f "$name" ] && [ -f "$folder/face_landmarker.task" ]; then return 0; fi
+  done
+  download --face-detector || say "Going on without it (LATENTSYNC_OFFLINE=1 does not try)."
+}
+
+download() { PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" "$python" -m scripts.download_checkpoints "$@" >&2; }
 
 # The tests of the page skip themselves without a browser, so that it cannot be installed is no error here.
 install_browser() {
-  local name
+  local name as_root=(env)
   for name in chromium chromium-browser google-chrome; do
     command -v "$name" >/dev/null 2>&1 && return
   done
   say "Installing Chromium for the tests of the page ..."
-  apt_install chromium fonts-dejavu-core || say "Chromium could not be installed: the tests that need it are skipped."
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  command -v apt-get >/dev/null 2>&1 && "${as_root[@]}" true 2>/dev/null &&
+    { "${as_root[@]}" apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are there."; } &&
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+      chromium fonts-dejavu-core >&2 ||
+    say "Chromium could not be installed: the tests that need it are skipped."
 }
 
-make_environment
-install_packages
-install_system_libraries
+purpose=""
+mode="${1:-}"
+if [ "$mode" = --sourced ]; then # what follows may be arguments of the user's own script: only --checkpoints is for here
+  shift
+  [ "${1:-}" = --checkpoints ] || set --
+elif [ "$mode" != --checkpoints ]; then
+  [ $# -le 1 ] || die "One option at a time: --python, --training, --tests or --checkpoints PURPOSE."
+  set --
+fi
+if [ "${1:-}" = --checkpoints ]; then
+  purpose="${2:-}"
+  case "$purpose" in
+    inference | training | data | eval) shift 2 ;;
+    *) die "--checkpoints needs one of inference, training, data, eval." ;;
+  esac
+fi
 
-case "${1:-}" in
-  --python) printf '%s\n' "$python" ;;
-  --tests)
-    install_browser
-    printf '%s\n' "$python"
+packages=(requirements.txt)
+case "$mode" in
+  "" | --python | --sourced | --checkpoints) ;;
+  --training) packages+=(requirements-training.txt) ;;
+  --tests) packages+=(requirements-training.txt requirements-tests.txt) ;;
+  *) die "There is no option $mode; the first lines of this file say what there is." ;;
+esac
+[ "$purpose" != training ] || packages+=(requirements-training.txt)
+
+make_environment
+install_packages "${packages[@]}"
+make_opencv_load
+if [ -n "$purpose" ]; then
+  download --for "$purpose" "$@" || die "Not all weights were fetched (see above); the environment is ready."
+fi
+if [ "$mode" = --tests ]; then
+  install_browser
+else
+  fetch_face_detector
+fi
+
+case "$mode" in
+  --python | --training | --tests) printf '%s\n' "$python" ;;
+  --sourced)
+    printf '%s\n' "$venv"
+    say "Ready: $venv is active."
     ;;
   *) say "Ready. Python: $python" ;;
 esac

@@ -9,7 +9,7 @@
 # GPUS=2 ./train_syncnet.sh ... takes the first two GPUs only.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-python="$("$root/setup_env.sh" --python)"
+python="$("$root/setup_env.sh" --training)"
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 config="$root/configs/syncnet/syncnet_16_pixel_attn.yaml"
 if [[ "${1:-}" == *.yaml ]]; then

@@ -35,6 +35,7 @@ from benchmarks.cross_sync_rows import MouthTruth, Row, score_mouth, summarise, 
 from benchmarks.dub_inputs import drawn_faces
 from latentsync.audio.mel import syncnet_mel
 from latentsync.checkpoint import load_codec, load_lpips
+from latentsync.checkpoint.registry import DEFAULT_DIRECTORY
 from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
 from latentsync.data.talkers.clip import TalkerClip
@@ -48,7 +49,7 @@ from latentsync.face.tracks import FaceTracks
 from latentsync.inference.loading import load_pipeline
 from latentsync.inference.options import DEFAULT_PRESET, PRESETS, SyncOptions, apply_preset
 from latentsync.inference.pipeline import LipsyncPipeline
-from latentsync.inference.weights import DEFAULT_DIRECTORY, WeightPaths, model_settings
+from latentsync.inference.weights import WeightPaths, model_settings
 from latentsync.levels import normalize, to_image
 from latentsync.media.contact_sheet import SheetRow, write_sheet
 from latentsync.metrics.fidelity import psnr, ssim

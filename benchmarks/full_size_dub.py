@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import tempfile
 import wave
 from dataclasses import asdict
 from pathlib import Path
+
+from benchmarks.report import peak_rss
 
 WINDOWS = 2
 TINY = {"n_mels": 80, "n_audio_ctx": 1500, "n_audio_state": 384, "n_audio_head": 6, "n_audio_layer": 4} | {
@@ -96,7 +97,7 @@ def main() -> None:
             overwrite=True,
         )
         report = dub(request, control=RunControl(bar.update), on_note=bar.write)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = peak_rss() / 1e9
     print(json.dumps({"benchmark": "full_size_dub", "peak_gb": round(peak, 2)} | json.loads(report.to_json())))
 
 

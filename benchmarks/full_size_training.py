@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
+
+from benchmarks.report import peak_rss
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ("stage1", "stage1_512", "stage2", "stage2_512", "stage2_efficient")
@@ -92,12 +93,14 @@ def train_one_step(config: str, folder: Path) -> dict[str, float]:
         "grad_norm": norm.item(),
         "seconds_per_step": round(time.perf_counter() - start, 1),
         "processor_seconds": round(time.process_time(), 1),
-        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "peak_gb": round(peak_rss() / 1e9, 2),
     }
 
 
 def run_command(config: str, folder: Path) -> dict[str, float]:
-    """The training command in a process of its own."""
+    """The training command in a process of its own; not on Windows, which keeps no account of those that have ended."""
+    import resource
+
     command = [sys.executable, "-m", "scripts.train_unet", "--unet_config_path", f"configs/unet/{config}.yaml"]
     start = time.perf_counter()
     subprocess.run([*command, *settings(folder)], cwd=ROOT, check=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
+
+from benchmarks.report import peak_rss
 
 
 def make(folder: Path, seconds: int, width: int, height: int) -> None:
@@ -59,7 +60,7 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     frames = pipeline.sync(video, read_audio(audio), options, tracks)
     written = write_video(folder / f"{seconds}_dubbed.mp4", frames, video.info, fast_encoding(), audio=audio)
     elapsed = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_rss() / 2**20
     return {"peak_mb": round(peak), "frames": written.n_frames, "fps": round(written.n_frames / elapsed, 1)}
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).parents[1]
 _PROCESSOR, _RESET, _STATUS = (Path("/proc", name) for name in ("cpuinfo", "self/clear_refs", "self/status"))
@@ -35,7 +36,7 @@ def circumstances(device: str = "cpu") -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "load_average": round(os.getloadavg()[0], 1),
+        "load_average": round(psutil.getloadavg()[0], 1),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "command": shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
@@ -92,16 +93,20 @@ class PeakMemory:
         """``peak_rss_mb``, and with CUDA ``peak_vram_mb``, what PyTorch reserved on the device."""
         import torch
 
-        found = {"peak_rss_mb": round(_peak_rss() / 1e6)}
+        found = {"peak_rss_mb": round(peak_rss() / 1e6)}
         if torch.cuda.is_available():
             found["peak_vram_mb"] = round(torch.cuda.max_memory_reserved() / 1e6)
         return found
 
 
-def _peak_rss() -> int:
-    """Bytes."""
+def peak_rss() -> int:
+    """The most memory that this process has held, bytes."""
     if _STATUS.exists():
         for line in _STATUS.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM"):
                 return 1024 * int(line.split()[1])
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes here

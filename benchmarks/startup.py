@@ -15,7 +15,7 @@ can be encoded, the median over rounds, for every preset in ``--presets``.
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import statistics
 import subprocess
 import sys
@@ -49,10 +49,10 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 def time_process(arguments: list[str]) -> tuple[float, float]:
     """Seconds on the clock and of processor time of one process."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, start = os.times(), time.perf_counter()
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    wall, after = time.perf_counter() - start, os.times()
+    return wall, after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def first_frame(model: str, preset: str, rounds: int) -> float:

@@ -5,7 +5,7 @@
 #   eval/eval_syncnet_acc.sh [config] [--json_path FILE] [--seed N] [section.key=value ...]
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-python="$("$root/setup_env.sh" --python)"
+python="$("$root/setup_env.sh" --training)"
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 config="$root/configs/syncnet/syncnet_16_pixel_attn.yaml"
 if [[ "${1:-}" == *.yaml ]]; then

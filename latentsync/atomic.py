@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,7 +99,9 @@ def is_disk_full(error: OSError) -> bool:
 
 
 def flush(path: Path) -> None:
-    """Force a file's bytes or a folder's names to the disk."""
+    """Force a file's bytes or a folder's names to the disk; Windows, which opens no folders, sees to the names."""
+    if path.is_dir() and sys.platform == "win32":
+        return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)

@@ -35,6 +35,12 @@ class ConfigError(LatentSyncError):
     exit_code = 3
 
 
+class PackageMissingError(LatentSyncError):
+    """A Python package that only this part of the program needs is not installed, or does not load."""
+
+    exit_code = 4
+
+
 class WeightsError(LatentSyncError):
     """A weight file that cannot be used."""
 

@@ -3,6 +3,6 @@
 # step that is not complete. Hours on two CPU cores. Stopped, the same command goes on; see docs/train_builtin.md.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-python="$("$root/setup_env.sh" --python)"
+python="$("$root/setup_env.sh" --training)"
 cd "$root"
 exec "$python" -m scripts.train_builtin "$@"

@@ -150,6 +150,16 @@ def test_callers_do_not_import_each_other(caller):
         assert not names & {"scripts", "eval", "benchmarks", "tests", "gradio_app"}, path
 
 
+def test_nothing_that_only_unix_has_is_imported_at_the_top():
+    unix = {"fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+    for path in PYTHON:
+        if "tests" not in path.relative_to(ROOT).parts or path.name == "conftest.py":
+            top = ast.parse(path.read_text(encoding="utf-8")).body
+            names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+            names |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
+            assert not names & unix, f"{path} cannot be imported on Windows"
+
+
 def test_no_shell_strings_and_no_unsafe_loading():
     shell, load = re.compile(r"shell\s*=\s*True"), re.compile(r"torch\.load\(")
     for path in PYTHON:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from latentsync.checkpoint.inventory import (
     size_text,
 )
 from latentsync.checkpoint.registry import HubFile, KnownFile, WebFile
-from latentsync.checkpoint.transfer import RemoteFile, address, fetch, locate
+from latentsync.checkpoint.transfer import TIMEOUT, RemoteFile, address, fetch, locate
 from latentsync.errors import DiskFullError, DownloadError, WeightsError, WeightsMismatchError
 
 LOCK_NAME = ".download.lock"
@@ -44,16 +45,24 @@ class PlannedFetch:
     remote: RemoteFile
 
 
-def download(wanted: Sequence[KnownFile], folder: Path, revisions: Mapping[str, str], say: Say = print) -> None:
+def download(
+    wanted: Sequence[KnownFile],
+    folder: Path,
+    revisions: Mapping[str, str],
+    say: Say = print,
+    timeout: float = TIMEOUT,
+) -> None:
     """Bring the ``wanted`` files into ``folder``; those that are there already are left alone.
 
-    ``revisions`` pins hub repositories to a branch, tag or commit ("main" for those not named). A broken file makes
-    room under another name. Raises ``DownloadError`` if a server does not give a file or gives something else,
-    ``WeightsMismatchError`` if another release is in the way, ``DiskFullError``.
+    ``revisions`` pins hub repositories to a branch, tag or commit ("main" for those not named); ``timeout``: seconds
+    that each server has to say whether it has a file. A broken file makes room under another name.
+
+    Raises ``DownloadError`` if a server does not give a file or gives something else, ``WeightsMismatchError`` if
+    another release is in the way, ``DiskFullError``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder, say):
-        fetches = list(_plan(wanted, folder, revisions, say))
+        fetches = list(_plan(wanted, folder, revisions, say, timeout))
         if not fetches:
             say(f"Nothing to fetch: {folder} has everything that was asked for.")
             return
@@ -77,7 +86,9 @@ def _alone_in(folder: Path, say: Say) -> Iterator[None]:
         lock.release()
 
 
-def _plan(wanted: Sequence[KnownFile], folder: Path, revisions: Mapping[str, str], say: Say) -> Iterator[PlannedFetch]:
+def _plan(
+    wanted: Sequence[KnownFile], folder: Path, revisions: Mapping[str, str], say: Say, timeout: float
+) -> Iterator[PlannedFetch]:
     """What has to be fetched, after every server concerned has been asked."""
     for known in wanted:
         status = look_up(known, folder)
@@ -93,18 +104,19 @@ def _plan(wanted: Sequence[KnownFile], folder: Path, revisions: Mapping[str, str
             say(f"{known.target} cannot be fetched: {known.use}. Bring it in with --import.")
             continue
         if unsure:
-            _identify(status, revisions, say)
+            _identify(status, revisions, say, timeout)
         else:
-            yield _first_source(known, status.path, revisions)
+            yield _first_source(known, status.path, revisions, timeout)
 
 
-def _first_source(known: KnownFile, path: Path, revisions: Mapping[str, str]) -> PlannedFetch:
-    """The first source that answers."""
+def _first_source(known: KnownFile, path: Path, revisions: Mapping[str, str], timeout: float) -> PlannedFetch:
+    """The first source that answers; a mirror of the hub that the user names is asked before other addresses."""
     failures: list[DownloadError] = []
-    for source in known.sources:
+    mirrored = "HF_ENDPOINT" in os.environ
+    for source in sorted(known.sources, key=lambda each: mirrored and isinstance(each, WebFile)):
         revision = revisions.get(source.repository, "main") if isinstance(source, HubFile) else "main"
         try:
-            return PlannedFetch(known, path, source, locate(source, revision))
+            return PlannedFetch(known, path, source, locate(source, revision, timeout))
         except DownloadError as error:
             failures.append(error)
     raise DownloadError(
@@ -113,10 +125,10 @@ def _first_source(known: KnownFile, path: Path, revisions: Mapping[str, str]) ->
     ) from failures[0]
 
 
-def _identify(status: FileStatus, revisions: Mapping[str, str], say: Say) -> None:
+def _identify(status: FileStatus, revisions: Mapping[str, str], say: Say, timeout: float) -> None:
     """Give a file of unknown release a card, if it is the very file that the hub has for the release asked for."""
     try:
-        planned = _first_source(status.known, status.path, revisions)
+        planned = _first_source(status.known, status.path, revisions, timeout)
     except DownloadError as error:
         say(f"{status.path} is kept; which release it belongs to cannot be told now. {error.message}")
         return

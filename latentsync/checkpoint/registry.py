@@ -6,6 +6,7 @@ Sizes and checksums stand here only where a source states them; the hub states t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from latentsync.checkpoint.card import Kind
@@ -13,6 +14,7 @@ from latentsync.checkpoint.card import Kind
 Release = Literal["1.0", "1.5", "1.6"]
 Purpose = Literal["inference", "training", "data", "eval"]
 
+DEFAULT_DIRECTORY = Path(__file__).parents[2] / "checkpoints"  # of all weights
 RELEASES: tuple[Release, ...] = ("1.0", "1.5", "1.6")
 PURPOSES: tuple[Purpose, ...] = ("inference", "training", "data", "eval")
 DEFAULT_RELEASE: Release = "1.6"  # what the published inference recipe runs
@@ -35,6 +37,9 @@ WHISPER_SHA256 = {
 WHISPER_ADDRESS = "https://openaipublic.azureedge.net/main/whisper/models/{sha256}/{name}"
 FACE_LANDMARKER_ADDRESS = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
+)
+YUNET_DYNAMIC_ADDRESS = (
+    "https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/master/onnx/yunet_n_dynamic.onnx"
 )
 INCEPTION_ADDRESS = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{name}"
 FACE_ALIGNMENT_ADDRESS = "https://www.adrianbulat.com/downloads/python-fan/{name}"
@@ -195,6 +200,7 @@ KNOWN_FILES: tuple[KnownFile, ...] = (
         use="YuNet as its authors export it; serves in place of the 2023mar file",
         licence="Apache-2.0",
         commercial=True,
+        sources=(WebFile(YUNET_DYNAMIC_ADDRESS),),
         size=322_906,
         sha256="104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12",
     ),
@@ -203,8 +209,12 @@ KNOWN_FILES: tuple[KnownFile, ...] = (
         use="face mesh of 478 points (MediaPipe), landmarks for YuNet's faces",
         licence="Apache-2.0",
         commercial=True,
-        sources=(WebFile(FACE_LANDMARKER_ADDRESS),),
+        sources=(
+            WebFile(FACE_LANDMARKER_ADDRESS),
+            HubFile("VLAAADYAAA/face-landmarker-task-model", "face_landmarker.task"),  # a copy; the checksum decides
+        ),
         purposes=("inference", "data", "eval"),
+        size=3_758_596,
         sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
     ),
     KnownFile(

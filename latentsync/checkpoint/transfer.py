@@ -83,11 +83,12 @@ def offline(url: str, error: BaseException) -> DownloadError:
     return DownloadError(f"{_shown(url)} cannot be reached ({reason}).", remedy=OFFLINE_REMEDY)
 
 
-def probe(url: str) -> RemoteFile:
-    """What the server says of ``url`` before anything is fetched; raises ``DownloadError``."""
+def probe(url: str, timeout: float = TIMEOUT) -> RemoteFile:
+    """What the server says of ``url`` before anything is fetched; raises ``DownloadError``, after ``timeout`` seconds
+    without an answer."""
     request = urllib.request.Request(url, method="HEAD")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # addresses from the registry
+        with urllib.request.urlopen(request, timeout=timeout) as response:  # addresses from the registry
             length = response.headers.get("Content-Length")
             etag = response.headers.get("ETag", "")
             return RemoteFile(url, int(length) if length else None, etag=etag if etag.startswith('"') else None)
@@ -97,17 +98,17 @@ def probe(url: str) -> RemoteFile:
         raise offline(url, error) from error
 
 
-def locate(source: HubFile | WebFile, revision: str = "main") -> RemoteFile:
+def locate(source: HubFile | WebFile, revision: str = "main", timeout: float = TIMEOUT) -> RemoteFile:
     """Where ``source`` lies. ``revision`` is a branch, tag or commit of a hub repository.
 
-    Raises ``DownloadError`` if the server refuses, does not know the file, or cannot be reached.
+    Raises ``DownloadError`` if the server refuses, does not know the file, or does not answer for ``timeout`` seconds.
     """
     if isinstance(source, WebFile):
-        return probe(source.url)
+        return probe(source.url, timeout)
     endpoint = os.environ.get("HF_ENDPOINT") or None
     url = hf_hub_url(source.repository, source.path, revision=revision, endpoint=endpoint)
     try:
-        found = get_hf_file_metadata(url)
+        found = get_hf_file_metadata(url, timeout=timeout)
     except RevisionNotFoundError as error:
         raise DownloadError(
             f"{source.repository} has no revision {revision!r}.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import shlex
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -20,7 +21,7 @@ from latentsync.atomic import atomic_file
 from latentsync.audio.mel import syncnet_mel
 from latentsync.constants import AUDIO_RATE
 from latentsync.data.manifest import Clip
-from latentsync.errors import DataError, LatentSyncError, VideoError
+from latentsync.errors import DataError, LatentSyncError, PackageMissingError, VideoError
 from latentsync.media import png
 from latentsync.media.audio import read_audio
 from latentsync.media.decoder import decode_all
@@ -44,10 +45,18 @@ _CHECKED = 2**20  # clips whose frame size a process remembers
 
 
 @cache
-def _decord() -> ModuleType:
-    """The library, told to leave the reporting to us."""
+def load_decord() -> ModuleType:
+    """The library, told to leave the reporting to us. Raises ``PackageMissingError`` where it does not load."""
     import cv2  # noqa: F401  must be loaded first: the other order breaks OpenCV's PNG reading
-    import decord
+
+    try:
+        import decord
+    except ImportError as error:
+        requirements = Path(__file__).parents[2] / "requirements-training.txt"
+        raise PackageMissingError(
+            f"decord, which reads the frames of training clips, cannot be imported ({error}).",
+            remedy=f"Run: `python -m pip install -r {shlex.quote(str(requirements))}`",
+        ) from error
 
     decord.logging.set_level(decord.logging.QUIET)
     return decord
@@ -85,7 +94,7 @@ def read_clip_frames(clip: Clip, start: int, count: int) -> np.ndarray:
     """Frames ``start`` to ``start + count - 1`` as (count, H, W, 3) uint8 RGB. Raises ``DataError`` if they cannot be
     decoded, and as ``frame_size``."""
     frame_size(clip.path)
-    decord = _decord()
+    decord = load_decord()
     try:
         reader = decord.VideoReader(str(clip.path), ctx=decord.cpu(0), num_threads=1)
         frames = reader.get_batch(range(start, start + count)).asnumpy()

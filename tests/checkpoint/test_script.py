@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import zipfile
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from latentsync.checkpoint.registry import files_for
+from latentsync.checkpoint.registry import KNOWN_FILES, HubFile, WebFile, files_for
 from scripts import download_checkpoints as script
 from tests.checkpoint.material import LFS_POINTER, save, small_unet
 from tests.checkpoint.mirror import Mirror, Served
@@ -73,6 +77,68 @@ def test_purposes_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     script.main(["--dir", str(tmp_path)])
     script.main(["--dir", str(tmp_path), "--for", "data", "--for", "eval", "--variant", "1.0"])
     assert asked == [files_for("1.6", ("inference",)), files_for("1.0", ("data", "eval"))]
+
+
+def free_detector(monkeypatch: pytest.MonkeyPatch, mirror: Mirror) -> dict[str, bytes]:
+    """The two files of the free face detector by the names that the hub has them under, with small contents instead.
+
+    Addresses outside the hub lead to the mirror as well, which has nothing there.
+    """
+    bundle = io.BytesIO()
+    with zipfile.ZipFile(bundle, "w") as archive:
+        archive.writestr("face_landmarks_detector.tflite", b"network")
+    contents = {"face_detection_yunet_2023mar.onnx": b"\x08network", "face_landmarker.task": bundle.getvalue()}
+    files = []
+    for known in KNOWN_FILES:
+        name = Path(known.target).name
+        if name in contents:
+            hub = next(source for source in known.sources if isinstance(source, HubFile))
+            mirror.files[f"/{hub.repository}/resolve/main/{hub.path}"] = Served(contents[name])
+            sources = tuple(s if isinstance(s, HubFile) else WebFile(f"{mirror.url}/elsewhere") for s in known.sources)
+            known = replace(known, sources=sources, size=None, sha256=sha256(contents[name]).hexdigest())
+        files.append(known)
+    monkeypatch.setattr(script, "KNOWN_FILES", tuple(files))
+    return contents
+
+
+def test_the_free_face_detector_comes_from_the_mirror_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    contents = free_detector(monkeypatch, mirror)
+    assert script.main(["--face-detector", "--dir", str(tmp_path)]) == 0
+    assert {name: (tmp_path / "auxiliary" / name).read_bytes() for name in contents} == contents
+    assert not [path for _, path, _ in mirror.requests if "elsewhere" in path], "a mirror goes before other addresses"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "MIT" in line and "Apache-2.0" in line
+    asked = len(mirror.requests)
+    assert script.main(["--face-detector", "--dir", str(tmp_path)]) == 0
+    assert len(mirror.requests) == asked, "it is there"
+
+
+def test_another_file_in_place_of_the_free_face_detector(
+    monkeypatch: pytest.MonkeyPatch, mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    free_detector(monkeypatch, mirror)
+    for served in mirror.files.values():
+        served.content += b" "
+    assert script.main(["--face-detector", "--dir", str(tmp_path)]) == 14
+    assert "SHA-256" in capsys.readouterr().err
+    assert not (tmp_path / "auxiliary" / "face_detection_yunet_2023mar.onnx").exists()
+
+
+def test_a_yunet_that_was_copied_by_hand_serves(
+    monkeypatch: pytest.MonkeyPatch, mirror: Mirror, tmp_path: Path
+) -> None:
+    free_detector(monkeypatch, mirror)
+    (tmp_path / "auxiliary").mkdir()
+    (tmp_path / "auxiliary" / "yunet_n_dynamic.onnx").write_bytes(b"\x08 mine")
+    assert script.main(["--face-detector", "--dir", str(tmp_path)]) == 0
+    assert not any("yunet" in path for _, path, _ in mirror.requests)
+
+
+def test_weights_go_to_the_same_folder_from_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert script.parse([]).dir == ROOT / "checkpoints"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from latentsync.data import clip_reader
 from latentsync.data.clip_reader import ArrayCache, FrameReader, MelReader, frame_size, read_clip_frames
 from latentsync.data.manifest import Clip
-from latentsync.errors import DataError
+from latentsync.errors import DataError, PackageMissingError
 from tests.data.clips import write_talking_clips
 from tests.media.hostile import AUDIO, HOSTILE, LIST
 from tests.media.hostile.containers import mux
@@ -53,14 +54,14 @@ def test_every_clip_is_read_through_once_in_a_process(tmp_path, monkeypatch):
     ],
 )
 def test_what_a_clip_does_not_state_is_refused_before_decord_gets_it(tmp_path, monkeypatch, name, reason):
-    monkeypatch.setattr(clip_reader, "_decord", lambda: pytest.fail("decord was asked"))
+    monkeypatch.setattr(clip_reader, "load_decord", lambda: pytest.fail("decord was asked"))
     path = HOSTILE[name].make(tmp_path)
     with pytest.raises(DataError, match=reason):
         read_clip_frames(clip_of(path), 0, 2)
 
 
 def test_frames_of_several_sizes_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(clip_reader, "_decord", lambda: pytest.fail("decord was asked"))
+    monkeypatch.setattr(clip_reader, "load_decord", lambda: pytest.fail("decord was asked"))
     packets = [encoded("mjpeg", side, side, "yuvj420p")[0] for side in (64, 64, 128)]
     path = mux(tmp_path / "a.mov", packets, "mjpeg", container="mov", pix_fmt="yuvj420p", side=64)
     with pytest.raises(DataError, match="changing size: 64 x 64 px, from frame 2 on 128 x 128"):
@@ -134,3 +135,15 @@ def test_a_failed_computation_leaves_nothing_behind(tmp_path):
     with pytest.raises(ZeroDivisionError):
         ArrayCache(tmp_path).get("aa", lambda: 1 / 0)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_without_decord_the_command_that_installs_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "decord", None)
+    clip_reader.load_decord.cache_clear()
+    try:
+        with pytest.raises(PackageMissingError) as error:
+            clip_reader.load_decord()
+    finally:
+        clip_reader.load_decord.cache_clear()
+    requirements = shlex.split(error.value.remedy.strip("`Run: "))[-1]
+    assert "decord" in Path(requirements).read_text()

@@ -7,14 +7,15 @@ Locks see to it that one run at a time does so, and none while workers of a kill
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from latentsync.atomic import flush, is_disk_full, link_or_copy, write_text
 from latentsync.errors import DiskFullError, OutputError
@@ -23,6 +24,7 @@ from latentsync.preprocess.engine.layout import Layout
 from latentsync.preprocess.engine.records import append_row, key_of, read_journal
 
 _RESULT = "row.json"
+_WORKERS = "workers"  # folder of locks, one for each process at work
 _WAIT_SECONDS = 60.0  # for workers of an earlier run
 
 
@@ -30,18 +32,22 @@ _WAIT_SECONDS = 60.0  # for workers of an earlier run
 def exclusive_run(folder: Path) -> Iterator[None]:
     """The only run on the manifest ``folder``. Raises ``OutputError`` if there is another, or its workers do not end.
     """
-    with (folder / "run.lock").open("w") as run:
-        _lock(run, 0.0, f"Another run is at work on {folder.parent}.")
-        with (folder / "workers.lock").open("w") as workers:
-            _lock(workers, _WAIT_SECONDS, f"Workers of an earlier run are still at work on {folder.parent}.")
+    with _locked(folder / "run.lock", 0.0, f"Another run is at work on {folder.parent}."):
+        deadline = time.monotonic() + _WAIT_SECONDS
+        for path in sorted((folder / _WORKERS).glob("*.lock")):
+            left = max(0.0, deadline - time.monotonic())
+            with _locked(path, left, f"Workers of an earlier run are still at work on {folder.parent}."):
+                pass
+            path.unlink(missing_ok=True)
         yield
 
 
-def hold_worker_lock(folder: Path) -> IO[str]:
-    """Let later runs wait for this process; the lock lasts as long as the file that is returned is open."""
-    stream = (folder / "workers.lock").open("w")
-    fcntl.flock(stream, fcntl.LOCK_SH)
-    return stream
+def hold_worker_lock(folder: Path) -> FileLock:
+    """Let later runs wait for this process; the lock lasts until the process ends, or what is returned is dropped."""
+    (folder / _WORKERS).mkdir(exist_ok=True)
+    lock = FileLock(folder / _WORKERS / f"{uuid.uuid4().hex}.lock", thread_local=False)
+    lock.acquire()
+    return lock
 
 
 def output_error(folder: Path, error: OSError) -> OutputError:
@@ -93,14 +99,15 @@ def _put_in_place(layout: Layout, folder: Path) -> ManifestRow:
     return row
 
 
-def _lock(stream: IO[str], seconds: float, message: str) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                raise OutputError(message, remedy="Wait for it, end it, or name another output_dir.") from error
-            time.sleep(0.1)
-        else:
-            return
+@contextmanager
+def _locked(path: Path, seconds: float, message: str) -> Iterator[None]:
+    """Hold the lock ``path``; raises ``OutputError`` with ``message`` if somebody else does for ``seconds``."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout as error:
+        raise OutputError(message, remedy="Wait for it, end it, or name another output_dir.") from error
+    try:
+        yield
+    finally:
+        lock.release()

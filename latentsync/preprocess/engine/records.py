@@ -6,7 +6,6 @@ line at a time; a line that a power cut left torn is passed over, and its work i
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -14,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from latentsync.atomic import write_text
 from latentsync.preprocess.clip_record import ManifestRow
@@ -111,8 +112,8 @@ def write_journal(layout: Layout, journal: Journal) -> None:
 def append_row(layout: Layout, row: ManifestRow) -> None:
     """Add a row; it is on the disk when this returns. Processes may append to one journal at the same time."""
     line = (json.dumps(row.to_json(), ensure_ascii=False) + "\n").encode("utf-8", _UNENCODABLE)
-    with layout.journal(row.clip.source).open("r+b") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    journal = layout.journal(row.clip.source)
+    with FileLock(journal.with_name("append.lock")), journal.open("r+b") as stream:
         end = stream.seek(0, os.SEEK_END)
         if end:
             stream.seek(end - 1)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from latentsync.atomic import write_text
 from latentsync.constants import MODEL_FPS
 from latentsync.data.batches import ClipFault
+from latentsync.data.clip_reader import load_decord
 from latentsync.data.manifest import Clip, Manifest, fault_table, read_manifest, split_by_source, usable_clips
 from latentsync.data.scan import load_clips
 from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
@@ -70,8 +71,10 @@ def find_clips(data: ClipSource, min_frames: int, cache: Path) -> RunClips:
     """Training and validation clips of a configuration; ``cache`` is a folder for what opening the files gave.
     Clips shorter than ``min_frames`` are left out.
 
-    Raises ``ConfigError`` if no place of clips is named, ``DataError`` if there is no usable clip on either side.
+    Raises ``ConfigError`` if no place of clips is named, ``DataError`` if there is no usable clip on either side,
+    ``PackageMissingError`` where nothing can read their frames.
     """
+    load_decord()
     train = _train_files(data, min_frames, cache)
     validation = _validation_files(data, min_frames, cache)
     if validation is None:
@@ -88,7 +91,8 @@ def find_clips(data: ClipSource, min_frames: int, cache: Path) -> RunClips:
 
 
 def find_talkers(talkers: TalkerData, resolution: int, min_frames: int, output_dir: str) -> RunClips:
-    """Synthetic clips only, drawn into ``output_dir`` if they are not there. Raises ``DataError`` as above."""
+    """Synthetic clips only, drawn into ``output_dir`` if they are not there. Raises as above."""
+    load_decord()
     drawn = usable_clips(read_manifest(_draw(talkers, resolution, output_dir)), min_frames, MODEL_FPS)
     return RunClips(*split_by_source(drawn.clips, 0), drawn.faults)
 

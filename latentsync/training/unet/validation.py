@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 
+from latentsync.checkpoint.registry import DEFAULT_DIRECTORY
 from latentsync.config import load_config
 from latentsync.data.clip_reader import MEL_VERSION, ArrayCache, MelReader
 from latentsync.data.unet_dataset import UNetDataset
@@ -17,7 +18,7 @@ from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.job.validation_video import ValidationVideo, open_validation_video
 from latentsync.inference.latent_generator import LatentModels
 from latentsync.inference.options import SyncOptions
-from latentsync.inference.weights import DEFAULT_DIRECTORY, ModelSettings
+from latentsync.inference.weights import ModelSettings
 from latentsync.metrics.stable_sync import StableSync, load_stable_sync
 from latentsync.metrics.syncnet_v2 import SyncNetV2, load_syncnet_v2
 from latentsync.models.codec import LatentCodec

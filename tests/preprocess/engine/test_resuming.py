@@ -14,7 +14,7 @@ import pytest
 
 from latentsync.errors import DataError, DiskFullError, OutputError, WeightsMissingError
 from latentsync.preprocess.engine import commit
-from latentsync.preprocess.engine.commit import exclusive_run
+from latentsync.preprocess.engine.commit import exclusive_run, hold_worker_lock
 from latentsync.preprocess.settings import SyncSettings
 from latentsync.preprocess.steps.networks import LoadedNetworks
 from latentsync.preprocess.steps.sequence import steps_of
@@ -153,6 +153,17 @@ def test_two_runs_on_one_folder_are_refused(tmp_path):
     (tmp_path / "manifest").mkdir()
     with exclusive_run(tmp_path / "manifest"), pytest.raises(OutputError, match="Another run"):
         preprocess(small_settings(raw), DrawnNetworks)
+
+
+def test_a_run_waits_for_workers_of_an_earlier_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(commit, "_WAIT_SECONDS", 0.1)
+    ended, at_work = hold_worker_lock(tmp_path), hold_worker_lock(tmp_path)
+    ended.release()
+    with pytest.raises(OutputError, match="Workers of an earlier run"), exclusive_run(tmp_path):
+        pass
+    at_work.release()
+    with exclusive_run(tmp_path):
+        assert list(tmp_path.rglob("workers/*")) == []
 
 
 def _killed_runs(tmp_path: Path, n_files: int, kills: int, longest: float) -> None:
