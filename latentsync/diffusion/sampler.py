@@ -38,7 +38,6 @@ def sample(
     """
     scheduler = make_scheduler(settings.scheduler)
     scheduler.set_timesteps(settings.steps)
-    timesteps = scheduler.timesteps.to(noise.device)  # the scheduler keeps its own on the CPU, as it keeps its tables
     cache = StepCache(settings.cache_interval)
     both = torch.cat([torch.zeros_like(audio), audio]) if settings.guided else audio
 
@@ -49,7 +48,9 @@ def sample(
         if guided:
             unet_input = torch.cat([unet_input, unet_input])
         tokens = both if guided else audio
-        predicted = denoiser(unet_input, timesteps[index], tokens, feature_cache=cache.at(index, guided))
+        # The scheduler keeps its time steps on the CPU. A copy would wait for the device, a constant does not.
+        level = torch.full((), int(timestep), device=noise.device)
+        predicted = denoiser(unet_input, level, tokens, feature_cache=cache.at(index, guided))
         if guided:
             unconditional, conditional = predicted.chunk(2)
             predicted = unconditional + settings.guidance_scale * (conditional - unconditional)

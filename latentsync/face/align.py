@@ -6,6 +6,8 @@ where their past and their future are known. With ``compat`` the alignment of th
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from latentsync.face.compat import BORDER, CompatMatrices, crop_compat
@@ -13,7 +15,7 @@ from latentsync.face.paste import paste_face
 from latentsync.face.resample import warp, warp_frame
 from latentsync.face.similarity import anchor_points, compose, crop_to_canvas, estimate_similarity
 from latentsync.levels import normalize_canvas
-from latentsync.types import AlignedFace, Compat, Frame
+from latentsync.types import AlignedFace, Compat, Frame, image_key
 
 __all__ = ["FaceAligner", "align_face", "anchor_points", "estimate_similarity", "paste_face"]
 
@@ -39,10 +41,12 @@ class FaceAligner:
         return compose(crop_to_canvas(self.resolution), to_crop)
 
     def crop(self, frame: Frame, matrix: np.ndarray) -> AlignedFace:
-        """The face of a frame under a matrix from ``matrix``."""
+        """The face of a frame under a matrix from ``matrix``; with its key, but not with ``compat``: latents that are
+        drawn anew each time are not remembered."""
         if self._compat is not None:
             return align_face(frame.pixels, matrix, self.resolution, self._compat)
-        return _aligned(warp_frame(frame, matrix, (self.resolution, self.resolution), BORDER), matrix)
+        face = _aligned(warp_frame(frame, matrix, (self.resolution, self.resolution), BORDER), matrix)
+        return replace(face, key=image_key(face.pixels))
 
     def align(self, frame: Frame, landmarks: np.ndarray) -> AlignedFace:
         """``matrix`` and ``crop`` in one."""

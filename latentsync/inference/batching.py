@@ -6,6 +6,7 @@ windows that are computed side by side do not wait.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 from latentsync.inference.record import StageClock
 from latentsync.inference.windows import FrameGroup
 from latentsync.runtime.memory import Portions
+from latentsync.stream import parallel_map
 from latentsync.types import Window, WindowGenerator
 
 
@@ -38,18 +40,25 @@ class GenerateBatch(Protocol):
 
 
 def generate_groups(
-    groups: Iterator[FrameGroup], generate: GenerateBatch, batch: int, clock: StageClock
+    groups: Iterator[FrameGroup], generate: GenerateBatch, batch: int, clock: StageClock, in_flight: int = 1
 ) -> Iterator[GeneratedGroup]:
     """Generate the windows of several groups together; the groups come out in order, with their faces.
 
-    At most ``2 * batch`` groups wait, so a long stretch without faces does not pile up in memory.
+    At most ``2 * batch`` groups wait, so a long stretch without faces does not pile up in memory. ``in_flight``:
+    batches that are in the hands of ``generate`` at once, each in a thread of its own; one more waits then.
     """
-    for together in _batches_of_groups(groups, batch):
+
+    def faces_of(together: list[FrameGroup]) -> tuple[list[FrameGroup], list[np.ndarray]]:
         windows = [window for group in together for window in group.windows]
-        faces: Iterator[np.ndarray] = iter(())
-        if windows:
-            with clock.measure("generate"):
-                faces = iter(generate(windows))
+        if not windows:
+            return together, []
+        with clock.measure_once("generate"):
+            return together, generate(windows)
+
+    batches = _batches_of_groups(groups, batch)
+    generated = map(faces_of, batches) if in_flight == 1 else parallel_map(faces_of, batches, in_flight)
+    for together, found in generated:
+        faces = iter(found)
         for group in together:
             yield GeneratedGroup(group, tuple(next(faces) for _ in group.windows))
 
@@ -69,7 +78,7 @@ def _batches_of_groups(groups: Iterator[FrameGroup], batch: int) -> Iterator[lis
 class AdaptiveBatch(Portions):
     """Calls the network with as many windows as fit: halves their number when memory runs out, and keeps it there.
 
-    ``reductions`` are for the report.
+    ``reductions`` are for the report. Several threads may call it at once.
     """
 
     def __init__(self, generator: WindowGenerator, limit: int) -> None:

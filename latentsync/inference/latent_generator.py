@@ -1,15 +1,18 @@
 """The latent diffusion model as a ``WindowGenerator``: windows of faces and audio in, windows of faces out.
 
+A batch goes three ways: its windows are prepared and sent to the device, the kernels are launched, and the faces come
+back. Of several threads that call the generator one launches at a time, and the others prepare and fetch meanwhile, so
+the device goes from batch to batch without a gap.
+
 n windows · F frames · N images · C latent channels · R face side · h = w = R/8
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -20,79 +23,63 @@ from latentsync.diffusion.conditioning import Conditioning, latent_mask
 from latentsync.diffusion.noise import shared_noise
 from latentsync.diffusion.sampler import sample
 from latentsync.diffusion.settings import SamplerSettings
+from latentsync.inference.latent_memory import LatentMemory
+from latentsync.inference.transfer import Download, Transfer, Upload
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
-from latentsync.types import Window
-
-MEMORY_BYTES = 256 * 2**20  # of latents: 5 min of video at 256 px in single precision
-
-
-class LatentMemory:
-    """Keeps the latents of images by the content of the images, and forgets the least recently used ones.
-
-    So the way back of a ping-pong and a second audio track for the same video encode nothing. Latents come back as they
-    were computed, to the bit and on the same device. Several threads may use it at once.
-    """
-
-    def __init__(self, limit_bytes: int = MEMORY_BYTES) -> None:
-        self._limit = limit_bytes
-        self._bytes = 0
-        self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
-        self._lock = threading.Lock()  # not held while images are encoded
-
-    def recall(self, images: np.ndarray, mask: bytes, encode: Callable[[np.ndarray], Tensor]) -> Tensor:
-        """Images (N, 3, R, R) -> latents (N, C, h, w); ``encode`` is called once, for the images that are not known.
-
-        ``mask``: the mask that ``encode`` applies, empty if none; latents under another mask are others.
-        """
-        keys = [blake2b(image.tobytes() + mask, digest_size=20).digest() for image in images]
-        with self._lock:
-            found = {key: self._kept[key] for key in keys if key in self._kept}
-        first = {key: number for number, key in reversed(list(enumerate(keys))) if key not in found}
-        if first:
-            new = sorted(first.items(), key=lambda item: item[1])
-            latents = encode(images[[number for _, number in new]])
-            found |= {key: each.clone() for (key, _), each in zip(new, latents, strict=True)}
-        with self._lock:
-            for key in keys:
-                self._keep(key, found[key])
-        return torch.stack([found[key] for key in keys])
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._kept.clear()
-            self._bytes = 0
-
-    def _keep(self, key: bytes, latents: Tensor) -> None:
-        if key not in self._kept:
-            self._bytes += latents.nbytes
-        self._kept[key] = latents
-        self._kept.move_to_end(key)
-        while self._bytes > self._limit:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+from latentsync.types import Window, image_key
 
 
 @dataclass(slots=True)
 class LatentModels:
-    """The networks of one checkpoint, on one device, in one precision; ``memory`` keeps latents of their codec."""
+    """The networks of one checkpoint, on one device, in one precision; ``memory`` keeps latents of their codec.
+
+    ``lock`` is held while kernels are launched. Not on the CPU, where the thread that launches is the one that
+    computes, and several may (``batching.SideBySide``).
+    """
 
     unet: UNet3D
     codec: LatentCodec
     device: torch.device
     dtype: torch.dtype
     memory: LatentMemory = field(default_factory=LatentMemory)
+    lock: AbstractContextManager = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lock = nullcontext() if self.device.type == "cpu" else threading.Lock()
 
     def to_full_precision(self) -> None:
         """Convert both networks to fp32; there is no way back."""
-        self.unet.float()
-        self.codec.float()
-        self.dtype = torch.float32
-        self.memory.clear()
+        with self.lock:
+            self.unet.float()
+            self.codec.float()
+            self.dtype = torch.float32
+            self.memory.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBatch:
+    """The windows of a batch on their way to the device.
+
+    ``faces`` (n*F, 3, R, R); ``references`` (n, 3, R, R) or None where each frame is its own; ``audio`` (n, F, S, D);
+    ``draws`` (2, n*F, C, h, w) for the masked and for the reference images, or None for the posterior's mode.
+    ``face_keys`` and ``reference_keys``: the ``image_key`` of each image.
+    """
+
+    windows: int
+    frames: int
+    faces: Upload
+    references: Upload | None
+    audio: Upload
+    draws: Upload | None
+    face_keys: list[bytes]
+    reference_keys: list[bytes]
 
 
 class LatentGenerator:
     """Generates the masked area of windows of faces. One object is for one run: it holds the run's noise.
+
+    Several threads may call it at once, but not with ``sample_posterior``: draws depend on the order of the windows.
 
     All frames of a run start from the same noise frame, as in the published code, so neighbouring windows agree. The
     result does not depend on how windows are batched. ``sample_posterior`` draws the latents of the masked and the
@@ -116,54 +103,99 @@ class LatentGenerator:
         self._settings = settings
         self._on_step = on_step
         self._keep_mask = torch.from_numpy(keep_mask)
-        self._mask_bytes = keep_mask.tobytes()
+        self._mask_key = image_key(keep_mask)
+        self._transfer = Transfer(models.device)
         self._random = torch.Generator().manual_seed(seed)  # on the CPU: the same draws for every device
         side = exact_div(self.resolution, LATENT_DOWNSCALE)
         self.noise = shared_noise(self._random, 1, 1, side, side, models.unet.config.out_channels)
         self._draws: dict[int, Tensor] | None = {} if sample_posterior else None
+        self._on_device: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
-    @torch.inference_mode()
     def __call__(self, windows: list[Window]) -> np.ndarray:
         """(n, F, 3, R, R) float32, about [-1, 1]. The windows have equal numbers of frames."""
-        n, frames = len(windows), len(windows[0].faces)
-        audio = self._to_device(np.stack([window.audio for window in windows]))
-        masked, reference = self._encode_conditioning(windows)
-        keep = latent_mask(self._keep_mask).to(masked)
-        conditioning = Conditioning(keep.expand(n, 1, frames, -1, -1), masked, reference)
-        noise = self.noise.to(masked).expand(n, -1, frames, -1, -1)
+        prepared = self.prepare(windows)
+        with self._models.lock:
+            faces = self.launch(prepared)
+        return faces.wait()
+
+    @torch.inference_mode()
+    def prepare(self, windows: list[Window]) -> PreparedBatch:
+        """Everything that the launching thread need not do."""
+        draws = self._posterior_draws(windows)
+        face_keys: list[bytes] = []
+        reference_keys: list[bytes] = []
+        if draws is None:  # otherwise nothing is remembered
+            face_keys = [key for window in windows for key in window.face_keys or map(image_key, window.faces)]
+            reference_keys = [
+                window.reference_key or image_key(window.reference)
+                for window in windows
+                if window.reference is not None
+            ]
+        dtype = self._models.dtype
+        references = [window.reference[None] for window in windows if window.reference is not None]
+        return PreparedBatch(
+            windows=len(windows),
+            frames=len(windows[0].faces),
+            faces=self._transfer.upload([window.faces for window in windows], dtype),
+            references=self._transfer.upload(references, dtype) if references else None,
+            audio=self._transfer.upload([window.audio[None] for window in windows], dtype),
+            draws=None if draws is None else self._transfer.upload([draws.numpy()], dtype),
+            face_keys=face_keys,
+            reference_keys=reference_keys or face_keys,
+        )
+
+    @torch.inference_mode()
+    def launch(self, prepared: PreparedBatch) -> Download:
+        """Launch all kernels of a batch; does not wait for the device. The faces are (n, F, 3, R, R)."""
+        n, frames, dtype = prepared.windows, prepared.frames, self._models.dtype
+        masked, reference = self._encode_conditioning(prepared)
+        noise, keep_mask = self._constants(dtype)
+        keep = latent_mask(keep_mask).expand(n, 1, frames, -1, -1)
         latents = sample(
-            self._models.unet, conditioning, audio, noise, self._settings, lambda index, latents: self._on_step(n)
+            self._models.unet,
+            Conditioning(keep, masked, reference),
+            prepared.audio.use().to(dtype),
+            noise.expand(n, -1, frames, -1, -1),
+            self._settings,
+            lambda index, latents: self._on_step(n),
         )
         images = self._models.codec.decode(latents.transpose(1, 2).flatten(0, 1))
-        return images.unflatten(0, (n, frames)).float().cpu().numpy()
+        return self._transfer.download(images.unflatten(0, (n, frames)))
 
-    def _encode_conditioning(self, windows: list[Window]) -> tuple[Tensor, Tensor]:
+    def _constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Noise and keep mask on the device; they are sent once in a run."""
+        if dtype not in self._on_device:
+            device = self._models.device
+            self._on_device[dtype] = self.noise.to(device, dtype), self._keep_mask.to(device, dtype)
+        return self._on_device[dtype]
+
+    def _encode_conditioning(self, prepared: PreparedBatch) -> tuple[Tensor, Tensor]:
         """Latents (n, C, F, h, w) of the masked and of the reference images."""
-        faces = np.concatenate([window.faces for window in windows])
-        references = np.concatenate([window.references for window in windows])
-        draws = self._posterior_draws(windows)
-        if draws is None:
+        faces = prepared.faces.use()
+        references = faces if prepared.references is None else prepared.references.use()
+        if prepared.draws is None:
             memory = self._models.memory
             found = (
-                memory.recall(faces, self._mask_bytes, self._encode_masked),
-                memory.recall(references, b"", self._encode),
+                memory.recall(
+                    prepared.face_keys, self._mask_key, lambda numbers: self._encode_masked(_chosen(faces, numbers))
+                ),
+                memory.recall(prepared.reference_keys, b"", lambda numbers: self._encode(_chosen(references, numbers))),
             )
         else:
+            draws = prepared.draws.use()
             found = self._encode_masked(faces, draws[0]), self._encode(references, draws[1])
-        masked, reference = (latents.unflatten(0, (len(windows), -1)).transpose(1, 2) for latents in found)
+        masked, reference = (latents.unflatten(0, (prepared.windows, -1)).transpose(1, 2) for latents in found)
         return masked, reference.expand_as(masked)
 
-    def _encode(self, faces: np.ndarray, draws: Tensor | None = None) -> Tensor:
+    def _encode(self, faces: Tensor, draws: Tensor | None = None) -> Tensor:
         """(N, 3, R, R) -> latents (N, C, h, w), by normal ``draws`` (N, C, h, w) from the posterior; None: its mode."""
-        images = self._to_device(faces)
+        images = faces.to(self._models.dtype)
         return self._models.codec.encode(images, None if draws is None else draws.to(images))
 
-    def _encode_masked(self, faces: np.ndarray, draws: Tensor | None = None) -> Tensor:
+    def _encode_masked(self, faces: Tensor, draws: Tensor | None = None) -> Tensor:
         """The same for the faces with the area to generate masked."""
-        return self._encode(faces * self._keep_mask.numpy(), draws)
-
-    def _to_device(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self._models.device, self._models.dtype)
+        _, keep_mask = self._constants(faces.dtype)
+        return self._encode(faces * keep_mask, draws)
 
     def _posterior_draws(self, windows: list[Window]) -> Tensor | None:
         """(2, n*F, C, h, w) for the masked and for the reference images, or None without ``sample_posterior``.
@@ -179,3 +211,8 @@ class LatentGenerator:
         for number in [number for number in self._draws if number < windows[0].number]:
             del self._draws[number]
         return torch.cat([self._draws[window.number] for window in windows], dim=1)
+
+
+def _chosen(images: Tensor, numbers: list[int]) -> Tensor:
+    """Images (N, ...) at the positions ``numbers``. Not by a list as index, which the device would be waited for."""
+    return images if len(numbers) == len(images) else torch.stack([images[number] for number in numbers])

@@ -17,6 +17,10 @@ from latentsync.inference.weights import ModelSettings, WeightPaths
 from latentsync.runtime.compilation import compile_in_place
 from latentsync.types import AudioWindows, WindowGenerator
 
+# Batches in the hands of a CUDA device: one that it computes, and one that is checked or prepared beside it. Elsewhere
+# one: a CPU computes with all cores already, and no other device has been tried with two threads.
+IN_FLIGHT = 2
+
 
 def load_pipeline(
     weights: WeightPaths,
@@ -87,4 +91,5 @@ def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSett
         num_frames=settings.num_frames,
         steady_reference=settings.steady_reference,
         retry=in_full_precision if models.dtype != torch.float32 else None,
+        in_flight=IN_FLIGHT if models.device.type == "cuda" else 1,
     )

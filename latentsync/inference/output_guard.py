@@ -4,6 +4,7 @@ Where it does, the frames of the window stay those of the source."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -79,29 +80,43 @@ class GuardedGenerator:
         self._on_refused = on_refused
         self._retry = retry
         self._on_retry = on_retry
-        self._refused_in_a_row = 0
+        self._refused: set[int] = set()  # numbers of windows, which come in any order
+        self._lock = threading.Lock()
 
     def __call__(self, windows: list[Window]) -> np.ndarray:
-        """As ``WindowGenerator``; raises ``GenerationError``."""
-        faces = self.generator(windows)
+        """As ``WindowGenerator``; several threads may call it at once. Raises ``GenerationError``."""
+        generator = self.generator
+        faces = generator(windows)
         faults = [self._guard.fault(made, window.faces) for made, window in zip(faces, windows, strict=True)]
-        if any(faults) and self._retry is not None:
-            self.generator, self._retry = self._retry(), None  # the other windows would have the same fault
-            if self._on_retry is not None:
-                self._on_retry(len(windows))
+        if any(faults) and self._replaced(generator, len(windows)):
             return self(windows)
         for window, fault in zip(windows, faults, strict=True):
-            self._judge(window, fault)
+            if fault is not None:
+                self._refuse(window.number, fault)
         return faces
 
-    def _judge(self, window: Window, fault: str | None) -> None:
-        if fault is None:
-            self._refused_in_a_row = 0
-            return
-        self._refused_in_a_row += 1
-        if self._refused_in_a_row == self.MOST_REFUSED:
-            raise unusable_output(f"{fault} in {self.MOST_REFUSED} windows in a row, the last of them {window.number}")
-        self._on_refused(window.number, fault)
+    def _replaced(self, faulty: WindowGenerator, windows: int) -> bool:
+        """Whether another generator stands in the place of the ``faulty`` one, which made ``windows`` windows."""
+        with self._lock:
+            if self.generator is faulty:
+                if self._retry is None:
+                    return False
+                self.generator, self._retry = self._retry(), None  # the other windows would have the same fault
+            if self._on_retry is not None:
+                self._on_retry(windows)
+            return True
+
+    def _refuse(self, number: int, fault: str) -> None:
+        with self._lock:
+            self._refused.add(number)
+            first = last = number
+            while first - 1 in self._refused:
+                first -= 1
+            while last + 1 in self._refused:
+                last += 1
+            if last - first + 1 >= self.MOST_REFUSED:
+                raise unusable_output(f"{fault} in {self.MOST_REFUSED} windows in a row, the last of them {last}")
+            self._on_refused(number, fault)
 
 
 def unusable_output(what: str) -> GenerationError:

@@ -40,8 +40,9 @@ class LipsyncPipeline:
 
     ``make_generator(options, on_step)`` gives the generator of one run; ``embed_audio(waveform, options)`` the audio
     conditioning; ``keep_mask`` (1, R, R) float32, 1 = keep; ``steady_reference``: see ``windows``.
-    ``retry(options, on_step)`` gives the generator in full precision, for windows with a fault. Tests and benchmarks
-    put stubs in these places.
+    ``retry(options, on_step)`` gives the generator in full precision, for windows with a fault. ``in_flight``: batches
+    that the generator works on at once (``batching.generate_groups``); one with ``compat``, whose draws depend on the
+    order of the windows. Tests and benchmarks put stubs in these places.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class LipsyncPipeline:
         num_frames: int = WINDOW_FRAMES,
         steady_reference: bool = False,
         retry: MakeGenerator | None = None,
+        in_flight: int = 1,
     ) -> None:
         self.keep_mask = keep_mask
         self.resolution = keep_mask.shape[-1]
@@ -61,6 +63,7 @@ class LipsyncPipeline:
         self._num_frames = num_frames
         self._steady_reference = steady_reference
         self._retry = retry
+        self._in_flight = in_flight
 
     def sync(
         self,
@@ -75,8 +78,8 @@ class LipsyncPipeline:
 
         There are as many as the audio is long, or those of ``options.excerpt``. ``waveform`` (n,) float32 in [-1, 1] at
         16 kHz. ``tracks`` knows or finds the faces of ``video``. ``record`` is filled while the frames come out.
-        ``on_step(n)`` is called in the generator's thread after each denoising step of n windows; an exception that it
-        raises ends the run. Memory does not depend on the length. Raises ``VideoError``, ``AudioError``,
+        ``on_step(n)`` is called in a thread of the generator after each denoising step of n windows; what it raises
+        ends the run. Memory does not depend on the length. Raises ``VideoError``, ``AudioError``,
         ``GenerationError`` and ``OutOfMemoryError``; closing the iterator stops all stages.
         """
         record = record if record is not None else RunRecord()
@@ -96,7 +99,8 @@ class LipsyncPipeline:
         targets = prefetch(tracks.follow(frames), depth=1)
         aligned = ramp_at_gaps(_aligned(targets, aligner, clock), options.ramp)
         groups = group_frames(prefetch(aligned, depth=waiting), audio, self._window_plan(options, video))
-        generated = frames_of(generate_groups(groups, batch, options.batch, clock), record.windows_refused)
+        in_flight = 1 if options.compat is not None else self._in_flight
+        generated = frames_of(generate_groups(groups, batch, options.batch, clock, in_flight), record.windows_refused)
         try:
             yield from prefetch(compositor.paste(prefetch(record.noting(generated), depth=waiting)), depth=1)
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,6 +20,8 @@ class StageClock:
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = defaultdict(float)
+        self._at_work: Counter[str] = Counter()
+        self._since: dict[str, float] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -32,6 +34,21 @@ class StageClock:
             elapsed = time.perf_counter() - start
             with self._lock:
                 self._seconds[stage] += elapsed
+
+    @contextmanager
+    def measure_once(self, stage: str) -> Iterator[None]:
+        """Count the time of the block for ``stage``; the time in which several such blocks run counts once."""
+        with self._lock:
+            if not self._at_work[stage]:
+                self._since[stage] = time.perf_counter()
+            self._at_work[stage] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work[stage] -= 1
+                if not self._at_work[stage]:
+                    self._seconds[stage] += time.perf_counter() - self._since[stage]
 
     def each(self, stage: str, items: Iterable[T]) -> Iterator[T]:
         """Pass ``items`` on, counting the time that producing each takes."""

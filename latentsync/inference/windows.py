@@ -131,12 +131,11 @@ def _make_group(
     number: int,
 ) -> FrameGroup:
     windows: list[Window] = []
-    whole = None if reference is None else reference.face.pixels
     slots: dict[int, tuple[int, int]] = {}  # by position in the group
     for phase in range(plan.stride):
         positions = range(phase, len(members), plan.stride)
         chosen = [members[position] for position in positions]
-        known = {k: member.face.pixels for k, member in enumerate(chosen) if isinstance(member, FaceFrame)}
+        known = {k: member.face for k, member in enumerate(chosen) if isinstance(member, FaceFrame)}
         if not known:
             continue
         for k in known:
@@ -147,7 +146,16 @@ def _make_group(
             missing = plan.length - len(chosen)
             faces += [faces[-1]] * missing
             tokens += [tokens[-1]] * missing
-        windows.append(Window(number + len(windows), np.stack(faces), np.stack(tokens), whole))
+        windows.append(
+            Window(
+                number + len(windows),
+                np.stack([face.pixels for face in faces]),
+                np.stack(tokens),
+                None if reference is None else reference.face.pixels,
+                tuple(face.key for face in faces),
+                b"" if reference is None else reference.face.key,
+            )
+        )
     return FrameGroup(tuple(members), tuple(windows), tuple(slot for _, slot in sorted(slots.items())))
 
 

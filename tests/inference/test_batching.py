@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from latentsync.inference.windows import FrameGroup
 from latentsync.types import Window
 
 SIDE = 32
+PATIENCE = 300  # seconds until something that must happen is given up
 
 
 def window(number, frames=4):
@@ -94,6 +97,62 @@ def test_stretches_without_faces_do_not_pile_up():
         waiting -= 1
         most = max(most, waiting)
     assert most <= 8
+
+
+class Meeting:
+    """Returns its crops, once as many batches as ``parties`` are in its hands; notes which came in which order."""
+
+    def __init__(self, parties):
+        self.barrier, self.ended = threading.Barrier(parties), []
+
+    def __call__(self, windows):
+        self.barrier.wait(PATIENCE)  # raises if they do not meet
+        if windows[0].number == 0:
+            while len(self.ended) < 1:  # the first batch is the last to end
+                time.sleep(0.001)
+        self.ended.append(windows[0].number)
+        return [w.faces for w in windows]
+
+
+def test_batches_overlap_and_come_out_in_order():
+    groups = [FrameGroup((), (window(number),), ()) for number in range(4)]
+    generate, clock = Meeting(2), StageClock()
+    done = list(generate_groups(iter(groups), generate, 1, clock, in_flight=2))
+    assert [g.faces[0][0, 0, 0, 0] for g in done] == [0, 1, 2, 3]
+    assert generate.ended.index(0) > 0
+
+
+def test_time_of_overlapping_batches_counts_once():
+    clock, both = StageClock(), threading.Barrier(2)
+    begin = time.perf_counter()
+
+    def work():
+        with clock.measure_once("generate"):
+            both.wait(PATIENCE)
+            time.sleep(0.02)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0.02 <= clock.seconds()["generate"] <= time.perf_counter() - begin
+
+
+def test_two_batches_that_do_not_fit_shrink_the_batch_once():
+    both, generator = threading.Barrier(2), LimitedMemory(4)
+
+    def together(windows):
+        if len(windows) == 8:
+            both.wait(PATIENCE)
+        return generator(windows)
+
+    together.resolution = SIDE
+    batch = AdaptiveBatch(together, limit=8)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(batch, [[window(k) for k in range(8)]] * 2))
+    assert batch.limit == 4 and batch.reductions == [8]
+    assert all([f[0, 0, 0, 0] for f in faces] == list(range(8)) for faces in found)
 
 
 # -- side by side ------------------------------------------------------------------------------------------------------

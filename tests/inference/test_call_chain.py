@@ -14,7 +14,7 @@ from latentsync.models.unet import UNet3D
 from scripts.inference import main
 
 ROOT = Path(__file__).parents[2]
-MOST = 11
+MOST = 13  # two of them only because batches overlap: one in a thread of its own, and launching apart from preparing
 # What is not part of the way: the joints between threads, the writer that asks for frames, and iterators that pass
 # values on as they are.
 PASSING_ON = re.compile(

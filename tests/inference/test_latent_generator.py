@@ -1,74 +1,168 @@
-"""What was encoded before is not encoded again, and is the same to the bit."""
+"""One thread launches while others prepare and fetch, and the launching thread touches no image."""
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from latentsync.inference.latent_generator import LatentMemory
+from latentsync.diffusion.settings import SamplerSettings
+from latentsync.inference import latent_generator
+from latentsync.inference.latent_generator import LatentGenerator, LatentModels
+from latentsync.inference.transfer import Transfer
+from latentsync.types import Window, image_key
+
+SIDE, FRAMES, PATIENCE = 64, 4, 300
+MASK = np.ones((1, SIDE, SIDE), np.float32)
+MASK[:, 32:60, 8:56] = 0.25
+SETTINGS = SamplerSettings(steps=2)
 
 
-class Encoder:
-    """Doubles its images; notes which it was given."""
+class PlainCodec:
+    """Means of 8 x 8 pixels and back."""
 
     def __init__(self):
-        self.seen = []
+        self.encoded = []
 
-    def __call__(self, images):
-        self.seen.append(images[:, 0, 0].tolist())
-        return 2 * torch.from_numpy(images)
+    def encode(self, pixels, draws=None):
+        self.encoded.append(tuple(pixels.shape))
+        small = torch.nn.functional.avg_pool2d(pixels, 8)
+        return torch.cat([small, small[:, :1]], dim=1)
 
-
-def images(*values):
-    return np.stack([np.full((2, 3), value, np.float32) for value in values])
-
-
-def test_pictures_are_encoded_once_each_in_order():
-    memory, encode = LatentMemory(), Encoder()
-    first = memory.recall(images(3, 1, 3, 2, 2), b"", encode)
-    assert encode.seen == [[3, 1, 2]]
-    assert first[:, 0, 0].tolist() == [6, 2, 6, 4, 4]
-    second = memory.recall(images(2, 5, 1), b"", encode)
-    assert encode.seen[1:] == [[5]]
-    assert second[:, 0, 0].tolist() == [4, 10, 2]
-    memory.recall(images(2, 5, 1), b"", encode)
-    assert len(encode.seen) == 2
+    def decode(self, latents):
+        return latents[:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3)
 
 
-def test_other_circumstances_are_other_latents():
-    memory, encode = LatentMemory(), Encoder()
-    memory.recall(images(1), b"one mask", encode)
-    memory.recall(images(1), b"another", encode)
-    assert encode.seen == [[1], [1]]
+class PlainDenoiser:
+    """A tenth of its input; ``at_work`` is called in each evaluation."""
+
+    config = SimpleNamespace(out_channels=4)
+
+    def __init__(self, at_work=lambda: None):
+        self.at_work = at_work
+
+    def __call__(self, sample, timestep, audio, *, feature_cache=None):
+        self.at_work()
+        return 0.1 * sample[:, :4] + audio.mean()
 
 
-def test_what_was_not_asked_for_longest_goes_first():
-    memory, encode = LatentMemory(limit_bytes=2 * 24), Encoder()
-    memory.recall(images(1), b"", encode)
-    memory.recall(images(2), b"", encode)
-    memory.recall(images(1), b"", encode)
-    memory.recall(images(3), b"", encode)
-    encode.seen.clear()
-    memory.recall(images(1, 3), b"", encode)
-    assert encode.seen == []
-    memory.recall(images(2), b"", encode)
-    assert encode.seen == [[2]]
+def models_on(device, dtype, at_work=lambda: None):
+    return LatentModels(PlainDenoiser(at_work), PlainCodec(), torch.device(device), dtype)
 
 
-def test_more_than_it_may_keep_is_still_right():
-    memory, encode = LatentMemory(limit_bytes=24), Encoder()
-    assert memory.recall(images(1, 2, 3), b"", encode)[:, 0, 0].tolist() == [2, 4, 6]
+def windows_of(count, steady=False, keys=True):
+    rng = np.random.default_rng(count)
+    windows = []
+    for number in range(count):
+        faces = rng.uniform(-1, 1, (FRAMES, 3, SIDE, SIDE)).astype(np.float32)
+        audio = rng.normal(size=(FRAMES, 5, 8)).astype(np.float32)
+        whole = faces[0] if steady else None
+        face_keys = tuple(map(image_key, faces)) if keys else ()
+        windows.append(Window(number, faces, audio, whole, face_keys, image_key(whole) if steady and keys else b""))
+    return windows
 
 
-def test_a_change_of_the_result_does_not_reach_the_memory():
-    memory, encode = LatentMemory(), Encoder()
-    memory.recall(images(1, 2), b"", encode).zero_()
-    assert memory.recall(images(1, 2), b"", encode)[:, 0, 0].tolist() == [2, 4]
+class HostBytes(TorchDispatchMode):
+    """Adds up the bytes of what torch computes in the CPU's memory; a view has none."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        result = function(*arguments, **(named or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu" and not function.is_view:
+                self.bytes += tensor.nbytes
+        return result
 
 
-def test_it_can_be_emptied():
-    memory, encode = LatentMemory(), Encoder()
-    memory.recall(images(1), b"", encode)
-    memory.clear()
-    memory.recall(images(1), b"", encode)
-    assert encode.seen == [[1], [1]]
+@pytest.mark.parametrize("steady", [False, True])
+def test_the_launching_thread_works_on_no_image(monkeypatch, steady):
+    """What it does on the host is no more for four windows than for one: the sampler's tables."""
+    generator = LatentGenerator(models_on("meta", torch.float16), MASK, SETTINGS, seed=1)
+    generator.launch(generator.prepare(windows_of(1, steady)))  # sends what is sent once in a run
+    monkeypatch.setattr(latent_generator, "image_key", lambda pixels: pytest.fail("a digest is made"))
+    launched = []
+    for count in (1, 4):
+        windows = windows_of(count, steady)
+        with HostBytes() as preparing:
+            prepared = generator.prepare(windows)
+        with HostBytes() as launching:
+            faces = generator.launch(prepared)
+        assert preparing.bytes > sum(window.faces.nbytes for window in windows) / 4  # half of the precision
+        assert faces.tensor.shape == (count, FRAMES, 3, SIDE, SIDE)
+        launched.append(launching.bytes)
+    assert launched[0] == launched[1] < 20_000
+
+
+@pytest.mark.parametrize(("device", "dtype", "bytes_each"), [("meta", torch.float16, 2), ("cpu", torch.float16, 4)])
+def test_images_travel_once_and_in_the_precision_of_the_networks(device, dtype, bytes_each):
+    generator = LatentGenerator(models_on(device, dtype), MASK, SETTINGS, seed=1)
+    prepared = generator.prepare(windows_of(2))
+    assert prepared.faces.tensor.nbytes == 2 * FRAMES * 3 * SIDE * SIDE * bytes_each
+    assert prepared.references is None  # each frame is its own reference
+    assert generator.launch(prepared).tensor.dtype == dtype
+
+
+def test_half_precision_loses_nothing_on_its_way():
+    """What is sent in half precision is what the networks would have made of it."""
+    part = np.random.default_rng(0).uniform(-1, 1, (3, 4)).astype(np.float32)
+    sent = Transfer(torch.device("meta")).upload([part, part], torch.float16).tensor
+    assert sent.dtype == torch.float16 and sent.shape == (6, 4)
+    received = Transfer(torch.device("cpu")).download(torch.from_numpy(part).half()).wait()
+    assert received.dtype == np.float32 and np.array_equal(received, part.astype(np.float16))
+
+
+def test_on_the_cpu_a_window_is_not_copied():
+    windows = windows_of(1)
+    prepared = LatentGenerator(models_on("cpu", torch.float32), MASK, SETTINGS, seed=1).prepare(windows)
+    assert np.shares_memory(prepared.faces.tensor.numpy(), windows[0].faces)
+
+
+@pytest.mark.parametrize("steady", [False, True])
+def test_faces_without_keys_are_known_by_their_content(steady):
+    models = models_on("cpu", torch.float32)
+    generator = LatentGenerator(models, MASK, SETTINGS, seed=1)
+    first = generator(windows_of(2, steady, keys=True))
+    encoded = len(models.codec.encoded)
+    assert np.array_equal(generator(windows_of(2, steady, keys=False)), first)
+    assert len(models.codec.encoded) == encoded
+
+
+def test_one_thread_launches_while_another_prepares():
+    launching, together, prepared = threading.Semaphore(1), [], threading.Event()
+
+    def at_work():
+        together.append(launching.acquire(blocking=False))
+        assert prepared.wait(PATIENCE)  # the other batch, while this one is launched
+        launching.release()
+
+    models = models_on("cpu", torch.float32, at_work)
+    models.lock = threading.Lock()  # as on a device whose kernels are launched
+    generator = LatentGenerator(models, MASK, SETTINGS, seed=1)
+    prepare, count = generator.prepare, []
+
+    def counted(windows):
+        result = prepare(windows)
+        count.append(1)
+        if len(count) == 2:
+            prepared.set()
+        return result
+
+    generator.prepare = counted
+    faces = {}
+    threads = [
+        threading.Thread(target=lambda n=n: faces.update({n: generator(windows_of(n))}), daemon=True) for n in (1, 2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    alone = LatentGenerator(models_on("cpu", torch.float32), MASK, SETTINGS, seed=1)
+    assert together and all(together)
+    assert all(np.array_equal(faces[n], alone(windows_of(n))) for n in (1, 2))

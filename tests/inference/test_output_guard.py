@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -150,3 +152,34 @@ def test_the_frames_of_a_refused_window_stay_as_they_were():
     (span,) = record.passed_through
     assert (span.first, span.last, span.reason) == (16, 31, "the network gave values that are not finite numbers")
     assert record.to_dict()["windows_refused"] == {1: "values that are not finite numbers"}
+
+
+def test_two_batches_with_a_fault_share_one_retry():
+    both, half, full = threading.Barrier(2), Fixed("nan"), Fixed("good")
+
+    def faulty(windows):
+        both.wait(300)
+        return half(windows)
+
+    faulty.resolution = SIDE
+    made, redone, refused = [], [], {}
+
+    def retry():
+        made.append(full)
+        return full
+
+    guarded = GuardedGenerator(faulty, OutputGuard(MASK), refused.__setitem__, retry, redone.append)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(guarded, [[source(0)], [source(1), source(2)]]))
+    assert made == [full] and sorted(redone) == [1, 2] and refused == {}
+    assert [len(faces) for faces in found] == [1, 2]
+    assert all(np.array_equal(face("good"), each) for faces in found for each in faces)
+
+
+def test_windows_that_end_in_another_order_are_in_a_row_by_their_numbers():
+    refused = {}
+    guarded = GuardedGenerator(Fixed("black"), OutputGuard(MASK), refused.__setitem__)
+    for number in (4, 2, 7, 5):
+        guarded([source(number)])
+    with pytest.raises(GenerationError, match="the last of them 5"):
+        guarded([source(3)])

@@ -16,7 +16,7 @@ from latentsync.face.color_match import NEUTRAL
 from latentsync.face.paste import FacePaster
 from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode, frame_count
-from latentsync.types import AlignedFace, ArrayFrame
+from latentsync.types import AlignedFace, ArrayFrame, Compat
 from tests.inference.world import (
     MASK,
     ColorShift,
@@ -174,8 +174,32 @@ def test_all_stages_are_at_work_at_once(monkeypatch):
     assert meeting.most == len(Meeting.stages)
 
 
-def test_closing_early_stops_the_stages():
-    frames = sync(DrawnVideo(10_000), 400)
+def test_batches_that_overlap_give_the_same_frames():
+    video, found = DrawnVideo(60, missing={*range(20, 30)}), []
+    for in_flight in (1, 2):
+        record = RunRecord()
+        frames = sync(video, Fraction(60, 25), IndexPainter(), record=record, in_flight=in_flight)
+        found.append([frame.pixels for frame in frames])
+        assert record.frames == 60
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_with_compat_one_batch_follows_another():
+    """Posterior draws are made in the order of the windows."""
+    threads = set()
+
+    class Noting(Identity):
+        def __call__(self, windows):
+            threads.add(threading.current_thread().name)
+            return super().__call__(windows)
+
+    list(sync(DrawnVideo(80), Fraction(80, 25), Noting(), in_flight=2, compat=Compat.V1_5))
+    assert threads == {"prefetch"}
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+def test_closing_early_stops_the_stages(in_flight):
+    frames = sync(DrawnVideo(10_000), 400, in_flight=in_flight)
     next(frames)
     frames.close()
     for thread in threading.enumerate():

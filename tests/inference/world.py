@@ -173,11 +173,14 @@ class ColorShift(Identity):
         return np.clip(shifted, 0, 255) / 127.5 - 1
 
 
-def sync(video, seconds, generator=None, detector=None, record=None, **options):
+def sync(video, seconds, generator=None, detector=None, record=None, in_flight=1, **options):
     """All frames of a dub of ``video`` with ``seconds`` of audio, through stubs."""
     seconds = Fraction(seconds)
     pipeline = LipsyncPipeline(
-        lambda chosen, on_step: generator or Identity(), lambda waveform, chosen: ClockAudio(seconds), MASK
+        lambda chosen, on_step: generator or Identity(),
+        lambda waveform, chosen: ClockAudio(seconds),
+        MASK,
+        in_flight=in_flight,
     )
     chosen = SyncOptions(**{"check_output": False} | options)
     tracks = FaceTracks(detector or KnownFaces(video), settings=tracking_settings(chosen))

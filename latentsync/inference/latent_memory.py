@@ -1,0 +1,62 @@
+"""Latents of images that were encoded before: the way back of a ping-pong and a second audio track encode nothing.
+
+N images · C latent channels · h, w latent cells
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+MEMORY_BYTES = 256 * 2**20  # of latents: 5 min of video at 256 px in single precision
+
+
+class LatentMemory:
+    """Keeps the latents of images by the images' keys, and forgets the least recently used ones.
+
+    Latents come back as they were computed, to the bit and on the same device. Several threads may use it at once.
+    """
+
+    def __init__(self, limit_bytes: int = MEMORY_BYTES) -> None:
+        self._limit = limit_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[tuple[bytes, bytes], Tensor] = OrderedDict()
+        self._lock = threading.Lock()  # not held while images are encoded
+
+    def recall(self, images: Sequence[bytes], mask: bytes, encode: Callable[[list[int]], Tensor]) -> Tensor:
+        """The keys of N images (``types.image_key``) -> latents (N, C, h, w).
+
+        ``encode(numbers)`` is called once, for the positions of the images that are not known, each image once, and
+        gives their latents. ``mask``: the key of the mask that it applies, empty if none; latents under another mask
+        are others.
+        """
+        keys = [(image, mask) for image in images]
+        with self._lock:
+            found = {key: self._kept[key] for key in keys if key in self._kept}
+        first = {key: number for number, key in reversed(list(enumerate(keys))) if key not in found}
+        if first:
+            new = sorted(first.items(), key=lambda item: item[1])
+            latents = encode([number for _, number in new])
+            found |= {key: each.clone() for (key, _), each in zip(new, latents, strict=True)}
+        with self._lock:
+            for key in keys:
+                self._keep(key, found[key])
+        return torch.stack([found[key] for key in keys])
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
+
+    def _keep(self, key: tuple[bytes, bytes], latents: Tensor) -> None:
+        if key not in self._kept:
+            self._bytes += latents.nbytes
+        self._kept[key] = latents
+        self._kept.move_to_end(key)
+        while self._bytes > self._limit:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
