@@ -174,7 +174,7 @@ packages=(requirements.txt)
 case "$mode" in
   "" | --python | --sourced | --checkpoints) ;;
   --training) packages+=(requirements-training.txt) ;;
-  --tests) packages+=(requirements-training.txt requirements-tests.txt) ;;
+  --tests) packages+=(requirements-training.txt requirements-c2pa.txt requirements-tests.txt) ;;
   *) die "There is no option $mode; the first lines of this file say what there is." ;;
 esac
 [ "$purpose" != training ] || packages+=(requirements-training.txt)

@@ -71,6 +71,12 @@ class DownloadError(WeightsError):
     exit_code = 14
 
 
+class LicenceError(WeightsError):
+    """A weight file whose licence is not known to allow what it is to be used for."""
+
+    exit_code = 15
+
+
 class VideoError(LatentSyncError):
     """The input video cannot be opened or decoded."""
 

@@ -87,6 +87,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     encoding.add_argument("--pix_fmt", help="FFmpeg's name of a pixel format (that of the source)")
 
+    provenance = parser.add_argument_group("provenance (docs/labelling.md)")
+    provenance.add_argument("--no_label", action="store_true", help="no tag in the metadata that says: AI-modified")
+    provenance.add_argument(
+        "--c2pa", nargs=2, type=Path, metavar=("CERT", "KEY"), help="sign the result (needs the package c2pa-python)"
+    )
+    provenance.add_argument(
+        "--commercial_only", action="store_true", help="refuse weights that are not known to allow commercial use"
+    )
+
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max_hours", type=float, help="longest audio; 230 MB of memory an hour (4)")
     limits.add_argument("--max_megapixels", type=float, help="largest frame of the video (67)")
@@ -137,6 +146,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
     from latentsync.inference.weights import WeightPaths
     from latentsync.media.limits import GENEROUS
     from latentsync.media.writer import EncodingOptions
+    from latentsync.provenance.signature import Signer
 
     weights, sampler = apply_preset(
         arguments.preset,
@@ -170,6 +180,9 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         overwrite=arguments.overwrite,
         report=arguments.report,
         limits=limits,
+        label=not arguments.no_label,
+        signer=None if arguments.c2pa is None else Signer(*arguments.c2pa),
+        commercial_only=arguments.commercial_only,
     )
 
 

@@ -15,6 +15,7 @@ Release = Literal["1.0", "1.5", "1.6"]
 Purpose = Literal["inference", "training", "data", "eval"]
 
 DEFAULT_DIRECTORY = Path(__file__).parents[2] / "checkpoints"  # of all weights
+BUILTIN_DIRECTORY = DEFAULT_DIRECTORY / "builtin"  # of those that come with the repository
 RELEASES: tuple[Release, ...] = ("1.0", "1.5", "1.6")
 PURPOSES: tuple[Purpose, ...] = ("inference", "training", "data", "eval")
 DEFAULT_RELEASE: Release = "1.6"  # what the published inference recipe runs

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.checkpoint import inspect_file, read_card, require_resolution, sha256_file
-from latentsync.checkpoint.registry import CODEC_WEIGHTS, DEFAULT_DIRECTORY
+from latentsync.checkpoint.registry import BUILTIN_DIRECTORY, CODEC_WEIGHTS, DEFAULT_DIRECTORY
 from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
 from latentsync.errors import ConfigError, WeightsError, WeightsMismatchError, WeightsMissingError
 from latentsync.recipe import UNetRecipe
 
-BUILTIN_DIRECTORY = DEFAULT_DIRECTORY / "builtin"
 BUILTIN_NAME = "built-in models"
 BUILTIN_UNET = BUILTIN_DIRECTORY / "unet.safetensors"
 BUILTIN_NOTES = (

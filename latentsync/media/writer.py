@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -47,6 +47,8 @@ def write_video(
     overwrite: bool = False,
     key_frames: Container[int] = (),
     audio_start: Fraction = Fraction(0),
+    tags: Mapping[str, str] | None = None,
+    finish: Callable[[Path], None] | None = None,
 ) -> WrittenVideo:
     """Encode ``frames`` and mux the audio of ``audio`` from ``audio_start`` seconds on, cut to ``audio_limit`` seconds.
 
@@ -54,6 +56,7 @@ def write_video(
     written under another name in the same folder and renamed when it is complete; nothing stays behind otherwise. The
     iterator is closed in any case. ``key_frames`` holds the indices of frames at which the file shall be cut later
     (``media.cutting``); it is asked when a frame arrives, so the source of the frames may add to it as it goes.
+    ``tags`` are the container's metadata; ``finish`` may change the complete file before it appears.
 
     Raises ``OutputError`` for a place that cannot be written, a file that exists (unless ``overwrite``) or is an input;
     ``DiskFullError``; ``EncoderError``; ``AudioError`` for the audio; and whatever ``frames`` raises.
@@ -64,7 +67,11 @@ def write_video(
         refuse_unwritable(path, (source.path, audio), overwrite)
         plan = plan_encoding(encoding or EncodingOptions(), source, path.suffix)
         with _appearing(path) as partial:
-            n_frames, how = _encode(partial, path, frames, source, plan, audio, (audio_start, audio_limit), key_frames)
+            n_frames, how = _encode(
+                partial, path, frames, source, plan, audio, (audio_start, audio_limit), key_frames, tags or {}
+            )
+            if finish is not None:
+                finish(partial)
             n_bytes = partial.stat().st_size
     finally:
         close = getattr(frames, "close", None)
@@ -117,12 +124,14 @@ def _encode(
     audio: Path | None,
     audio_part: tuple[Fraction, Fraction | None],
     key_frames: Container[int],
+    tags: Mapping[str, str],
 ) -> tuple[int, str]:
     """Write the file ``partial`` for ``target``; returns the number of frames and what became of the audio."""
     n_frames, output_audio = 0, None
     with ExitStack() as stack:
         reader = None if audio is None else (*stack.enter_context(open_audio(audio)), audio)
         container = stack.enter_context(_open_output(partial, plan))
+        container.metadata.update(tags)
         with _named_errors(target, plan, source):
             track = VideoTrack(container, plan, source)
             if reader is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
 from fractions import Fraction
@@ -29,6 +29,7 @@ from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.weights import with_checksums
 from latentsync.media.writer import WrittenVideo, write_video
+from latentsync.provenance.label import COMMENT, ai_label
 from latentsync.stream import prefetch
 from latentsync.types import Frame
 
@@ -66,6 +67,7 @@ def dub(
     frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
     frames = _require_a_dubbed_frame(frames, record, checked)
     audio_start, audio_limit = _audio_part(checked)
+    label = ai_label(checked.weights)
     write_start = time.perf_counter()
     written = write_video(
         request.output,
@@ -76,6 +78,8 @@ def dub(
         overwrite=request.overwrite,
         audio_start=audio_start,
         audio_limit=audio_limit,
+        tags=label if request.label else {},
+        finish=_signature(request, label),
     )
     encode_seconds = time.perf_counter() - write_start - record.clock.seconds().get("wait", 0.0)
     notes = [*checked.notes, *filter(None, [checked.tracks.save()])]
@@ -113,7 +117,17 @@ def _report(
         | {"python": platform.python_version()},
         encoded=asdict(written),
         notes=notes,
+        label=ai_label(checked.weights)[COMMENT] if request.label else None,
     )
+
+
+def _signature(request: DubRequest, label: Mapping[str, str]) -> Callable[[Path], None] | None:
+    """What signs the complete file; None if nobody asked for it."""
+    signer = request.signer
+    if signer is None:
+        return None
+    ingredients = {request.audio: "componentOf"} | {request.video: "parentOf"}
+    return lambda path: signer.sign(path, request.output.name, label[COMMENT], ingredients)
 
 
 def _counted(frames: Iterator[Frame], excerpt: Excerpt | None, control: RunControl) -> Iterator[Frame]:

@@ -14,6 +14,7 @@ import numpy as np
 from latentsync.checkpoint import count_parameters
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import AudioError, ConfigError, DiskFullError, NoAudioStreamError, OutputError
+from latentsync.face.backends import DETECTOR_NAMES, detector_files
 from latentsync.face.selection import FaceChoice, is_usable
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.excerpt import excerpt_frames
@@ -29,6 +30,7 @@ from latentsync.media.audio import read_audio
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
+from latentsync.provenance.licences import require_commercial
 from latentsync.types import VideoInfo
 
 if TYPE_CHECKING:
@@ -85,6 +87,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     refuse_unwritable(request.output, (request.video, request.audio), request.overwrite)
     if request.report is not None:
         _require_place_for_report(request.report, request)
+    if request.signer is not None:
+        request.signer.check(request.output)
     if not request.limits.own_files:
         request.limits.check_video(request.video)
         request.limits.check_audio(request.audio)
@@ -105,6 +109,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
 
     device = choose_device(request.device)
     request.batch_for(device.type)
+    if request.commercial_only:
+        require_commercial([*request.weights.networks().values(), *_detector_files(request, device)])
     if request.compiled:
         require_compiler(device.type)
     dtype = choose_precision(request.precision, device)
@@ -156,6 +162,13 @@ def _require_place_for_report(report: Path, request: DubRequest) -> None:
     refuse_unwritable(report, (request.video, request.audio, request.output, *weights), overwrite=True)
     if report.absolute() == request.output.absolute():
         raise OutputError(f"{report} is the name of the result too.", remedy="Choose another name for the report.")
+
+
+def _detector_files(request: DubRequest, device: torch.device) -> list[Path]:
+    """The weights of the face detector; none where the faces come from a file."""
+    if request.detector not in DETECTOR_NAMES:
+        return []
+    return detector_files(request.detector, request.weights.auxiliary, str(device))
 
 
 def _cost_of(

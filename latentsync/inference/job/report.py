@@ -29,6 +29,7 @@ class RunReport:
     versions: Mapping[str, str]
     encoded: Mapping[str, Any]
     notes: list[str] = field(default_factory=list)
+    label: str | None = None  # what the result's metadata say of its making
 
     @property
     def realtime_factor(self) -> float:

@@ -11,6 +11,7 @@ from latentsync.inference.options import SyncOptions
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.writer import EncodingOptions
+from latentsync.provenance.signature import Signer
 
 AUTO_BATCH = {"cpu": 1, "mps": 1}  # windows per batch
 AUTO_BATCH_GPU = 4  # of other devices; halved where that does not fit into memory
@@ -21,7 +22,9 @@ AUTO_BATCH_BUILTIN = 4  # of the small models on a CPU, at most: one for each co
 class DubRequest:
     """``batch`` is a number or 'auto'; ``detector`` a name of ``face.backends`` or the path of a file of faces.
 
-    ``limits``: what the files must keep to. ``compiled``: see ``latentsync.runtime.compilation``.
+    ``label``: whether the result's metadata say that it is AI-modified; ``signer``: who signs that.
+    ``commercial_only``: refuse weights that are not known to allow commercial use. ``limits``: what the files must keep
+    to. ``compiled``: see ``latentsync.runtime.compilation``.
     """
 
     video: Path
@@ -39,6 +42,9 @@ class DubRequest:
     overwrite: bool = False
     report: Path | None = None
     limits: MediaLimits = GENEROUS
+    label: bool = True
+    signer: Signer | None = None
+    commercial_only: bool = False
 
     def batch_for(self, device_type: str) -> int:
         """Windows per batch. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""
