@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from latentsync.errors import LatentSyncError
 from latentsync.inference.options import BUILTIN_PRESET, DEFAULT_PRESET, PRESETS
+from latentsync.page.kept_jobs import GRACE_SECONDS
 from latentsync.page.storage import StorageLimits, UploadLimits
 from latentsync.stream import exit_process
 
@@ -47,6 +48,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         ("--upload_minutes", uploads.seconds / 60, "minutes that an upload may take"),
     ):
         parser.add_argument(flag, type=float, default=value, metavar="N", help=f"{text} ({value:g})")
+    parser.add_argument(
+        "--grace_minutes",
+        type=float,
+        default=GRACE_SECONDS / 60,
+        metavar="N",
+        help=f"minutes that a job goes on while its visitor is away ({GRACE_SECONDS / 60:g})",
+    )
     parser.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
     parser.add_argument(
         "--preset",
@@ -76,7 +84,7 @@ def serve(arguments: argparse.Namespace) -> None:
         ASSETS / "sample_faces.npz",
     )
     settings = server_settings(arguments)
-    jobs = JobQueue(weights, MediaLimits(), [sample])
+    jobs = JobQueue(weights, MediaLimits(), [sample], grace_seconds=arguments.grace_minutes * 60)
     with serving(jobs, settings, arguments.preset) as address:
         print(f"The page is at {address} (Ctrl-C ends it).{who_can_reach(settings, address)}", flush=True)
         if chosen.are_builtin:

@@ -98,6 +98,11 @@ class FairQueue:
         with self._lock:
             return self._tickets.index(ticket) if ticket in self._tickets else 0
 
+    def hand_over(self, ticket: Ticket, visitor: Visitor) -> None:
+        """The work is another session's from now on: its visitor has opened the page again."""
+        with self._lock:
+            ticket.visitor = visitor
+
     def stop(self, session: str, kind: str | None = None) -> None:
         """End what waits or runs for a session; of one kind, if that is given."""
         with self._lock:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ import gradio as gr
 
 from latentsync.errors import StoppedError
 from latentsync.face.selection import LARGEST
-from latentsync.inference.job.progress import Progress
 from latentsync.inference.options import BUILTIN_PRESET, DEFAULT_PRESET
 from latentsync.page import wording
 from latentsync.page.blocks import said
-from latentsync.page.fair_queue import RepeatedError, Visitor, Waiting
+from latentsync.page.fair_queue import RepeatedError, Visitor
 from latentsync.page.faults import FaultLog
-from latentsync.page.jobs import JobQueue, JobResult
+from latentsync.page.jobs import JobQueue
+from latentsync.page.kept_jobs import JobGoneError, JobResult
 from latentsync.page.request import DUB_FIELDS, PREVIEW_FIELDS, FieldError, JobRequest, chosen, uploaded_file
+from latentsync.page.script import BEAT_SECONDS
 from latentsync.page.visitors import VisitorFolders, visitor_of
 
 LARGEST_FACE = ("The largest face", LARGEST)
@@ -34,8 +36,9 @@ class Handlers:
     def __init__(self, jobs: JobQueue, folders: VisitorFolders, faults: FaultLog) -> None:
         self._jobs, self._folders, self._faults = jobs, folders, faults
 
-    def find_people(self, video: Any, checkpoint: Any, request: gr.Request) -> tuple[Any, ...]:
-        """Thumbnails of the people in a video, and what can be chosen from: (line, gallery, list, values)."""
+    def find_people(self, video: Any, checkpoint: Any, face: Any, request: gr.Request) -> tuple[Any, ...]:
+        """Thumbnails of the people in a video, and what can be chosen from: (line, gallery, list, values). ``face`` is
+        who is chosen now, and stays so if it is one of them."""
         if video is None:
             return wording.NO_VIDEO_YET, *_nobody()
         file = uploaded_file("video", video)
@@ -48,7 +51,7 @@ class Handlers:
         names = [(f"Person {n}, from {p.time:.1f} s", p.choice) for n, p in enumerate(people, 1)]
         images = [(p.thumbnail, f"Person {n}") for n, p in enumerate(people, 1)]
         line, choices = wording.people_found(len(people)), [choice for _, choice in names]
-        return line, gr.Gallery(images, visible=bool(people)), _list_of(names), choices
+        return line, gr.Gallery(images, visible=bool(people)), _list_of(names, face), choices
 
     def choose_person(self, people: list[str], event: gr.SelectData) -> str:
         """The thumbnail that was clicked, as a choice."""
@@ -73,10 +76,6 @@ class Handlers:
     def take_audio(self, video: Any) -> str | None:
         """A video as the file whose audio is taken."""
         return None if video is None else str(uploaded_file("audio", video))
-
-    def show_source(self, video: Any) -> str | None:
-        """The video that was brought, beside the result."""
-        return None if video is None else str(uploaded_file("video", video))
 
     def describe_models(self, checkpoint: Any) -> str:
         """What a checkpoint is, in words."""
@@ -137,10 +136,34 @@ class Handlers:
         values = (video, audio, moment, checkpoint, preset, steps, guidance_scale, seed, length, quality, face)
         yield from self._tell(request, dict(zip(PREVIEW_FIELDS, values, strict=True)))
 
+    def come_back(self, name: Any, remembered: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """Show the job of a page that is opened again, with what was chosen for it.
+
+        ``remembered``: the browser knows the name and the address does not, which may be meant to begin anew; then the
+        job is shown only if its visitor has yet to see what comes of it.
+        """
+        nothing = tuple(gr.skip() for _ in range(_SHOWN))
+        unchanged = tuple(gr.skip() for _ in DUB_FIELDS)
+        try:
+            kept = self._jobs.kept.find(str(name or ""), _visitor(request))
+        except JobGoneError as error:
+            if name and not remembered:
+                yield *_unfinished(wording.status(self._faults.sentence(error), kind="idle", job=""), False), *unchanged
+            else:
+                yield *nothing, *unchanged
+            return
+        if remembered and not kept.awaits_its_visitor:
+            yield *nothing, *unchanged
+            return
+        wanted = kept.job.request
+        yield *_unfinished(wording.status(wording.FOUND_AGAIN, job=name)), *_values(wanted)
+        for shown in self._follow(name, request, wanted):
+            yield *shown, *unchanged
+
     def _tell(self, request: gr.Request, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         job = JobRequest.from_values(values, self._jobs.weights)
         try:
-            with closing(self._perform(job, request, job.kind)) as reports:
+            with closing(self._jobs.perform(job, self._folders, _visitor(request), job.kind)) as reports:
                 for report in reports:
                     if isinstance(report, JobResult):
                         yield str(report.video), wording.report(report.report, report.start), report.figures
@@ -150,25 +173,34 @@ class Handlers:
             raise said(self._faults.sentence(error, job.video, job.audio)) from error
 
     def _show(self, request: gr.Request, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-        files: list[Path] = []
         try:
             job = JobRequest.from_values(values, self._jobs.weights)
-            files = [job.video, job.audio]
             # One page, one job: two would write their progress to the same place.
-            with closing(self._perform(job, request, kind="job")) as reports:
-                for report in reports:
-                    yield _finished(report) if isinstance(report, JobResult) else _unfinished(wording.progress(report))
+            name = self._jobs.kept.keep(self._jobs.begin(job, self._folders, _visitor(request)))
         except RepeatedError as error:  # the first click goes on, and so does what is said of it
             gr.Warning(self._faults.sentence(error), title="Not now")
             yield tuple(gr.skip() for _ in range(_SHOWN))
         except Exception as error:  # noqa: BLE001  the page lives on, and says so
-            kind = "idle" if isinstance(error, StoppedError) else "failed"
-            yield _unfinished(wording.status(self._faults.sentence(error, *files), kind=kind), running=False)
+            yield self._failed(error)
+        else:
+            yield from self._follow(name, request, job)
 
-    def _perform(
-        self, job: JobRequest, request: gr.Request, kind: str
-    ) -> Generator[Progress | Waiting | JobResult, None, None]:
-        return self._jobs.perform(job, self._folders, _visitor(request), kind)
+    def _follow(self, name: str, request: gr.Request, job: JobRequest) -> Iterator[tuple[Any, ...]]:
+        """How far a job is, and its result. Who loses the connection leaves it, and it goes on."""
+        try:
+            with closing(self._jobs.kept.follow(name, _visitor(request))) as reports:
+                for report in reports:
+                    if isinstance(report, JobResult):
+                        yield _finished(report, name, job)
+                    else:
+                        beat = int(time.monotonic() // BEAT_SECONDS)
+                        yield _unfinished(wording.progress(report, name, beat))
+        except Exception as error:  # noqa: BLE001  the page lives on, and says so
+            yield self._failed(error, job.video, job.audio)
+
+    def _failed(self, error: Exception, *files: Path) -> tuple[Any, ...]:
+        kind = "idle" if isinstance(error, StoppedError) else "failed"
+        return _unfinished(wording.status(self._faults.sentence(error, *files), kind=kind, job=""), running=False)
 
     def _checkpoint(self, value: Any) -> str:
         return chosen("checkpoint", value, self._jobs.weights) or next(iter(self._jobs.weights))
@@ -183,26 +215,36 @@ def _nobody() -> tuple[gr.Gallery, gr.Dropdown, list[str]]:
     return gr.Gallery([], visible=False), _list_of([]), []
 
 
-def _list_of(names: list[tuple[str, str]]) -> gr.Dropdown:
-    return gr.Dropdown(choices=[LARGEST_FACE, *names], value=LARGEST)
+def _list_of(names: list[tuple[str, str]], chosen: Any = LARGEST) -> gr.Dropdown:
+    choices = [LARGEST_FACE, *names]
+    return gr.Dropdown(choices=choices, value=chosen if chosen in dict(choices).values() else LARGEST)
 
 
-_SHOWN = 7  # outputs of what is shown: result, words, figures, status, button that stops, the two downloads
+_SHOWN = 8  # outputs of what is shown: result, words, figures, status, button that stops, the two downloads, source
 
 
 def _unfinished(status: str, running: bool = True) -> tuple[Any, ...]:
-    """In the order of the outputs: result, words, figures, status, button that stops, the two downloads."""
+    """In the order of the outputs: result, words, figures, status, button that stops, the two downloads, source."""
     nothing = gr.skip()
-    return nothing, nothing, nothing, status, gr.Button(interactive=running), nothing, nothing
+    return nothing, nothing, nothing, status, gr.Button(interactive=running), nothing, nothing, nothing
 
 
-def _finished(result: JobResult) -> tuple[Any, ...]:
+def _finished(result: JobResult, name: str, job: JobRequest) -> tuple[Any, ...]:
     return (
         str(result.video),
         wording.report(result.report, result.start),
         result.figures,
-        wording.status(wording.DONE, kind="done", start=result.start),
+        wording.status(wording.DONE, kind="done", start=result.start, job=name),
         gr.Button(interactive=False),
         gr.DownloadButton(value=str(result.video)),
         gr.DownloadButton(value=str(result.figures_file)),
+        str(job.video),
     )
+
+
+def _values(job: JobRequest) -> tuple[Any, ...]:
+    """What was chosen for a job, in the order of ``DUB_FIELDS``, as the fields of the page show it."""
+    values = {field: getattr(job, field) for field in DUB_FIELDS}
+    values |= {"video": str(job.video), "audio": str(job.audio), "steps": job.steps or 0}
+    values |= {"guidance_scale": job.guidance_scale or 0}
+    return tuple(gr.skip() if value is None else value for value in values.values())

@@ -8,12 +8,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from latentsync.atomic import write_text
 from latentsync.constants import AUDIO_RATE
@@ -22,7 +22,7 @@ from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.networks import KeptNetworks, Networks
 from latentsync.inference.job.people import Person, find_people
-from latentsync.inference.job.progress import Progress, ProgressMeter, RunControl
+from latentsync.inference.job.progress import ProgressMeter, RunControl
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import SyncOptions, apply_preset
@@ -31,13 +31,13 @@ from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import audio_blocks
 from latentsync.media.limits import MediaLimits
 from latentsync.media.writer import EncodingOptions
-from latentsync.page.fair_queue import FairQueue, Visitor, Waiting
+from latentsync.page.fair_queue import FairQueue, Visitor
+from latentsync.page.kept_jobs import GRACE_SECONDS, TICK, Job, JobResult, KeptJobs, Report
 from latentsync.page.names import all_without_folders, shown_name
 from latentsync.page.request import QUALITIES, RANDOM_SEED, JobRequest
 from latentsync.page.visitors import VisitorFolders
 from latentsync.page.wording import note
 
-TICK = 0.25  # s between two looks at a run
 PREVIEW_SECONDS = 1.0
 QUEUE_LENGTH = 16  # jobs that may wait; who comes later is told to come back
 LOOKS_WAITING = 8  # files that may wait to be looked into
@@ -57,23 +57,12 @@ class Example:
     faces: Path
 
 
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """A finished job. ``figures``: the account as JSON, also in ``figures_file``; ``start``: second of the whole result
-    that the video begins with. No path of the server is in ``figures``."""
-
-    video: Path
-    report: RunReport
-    figures: dict[str, Any]
-    figures_file: Path
-    start: float
-
-
 class JobQueue:
     """``weights`` by the names that visitors choose from, the first one by default; ``examples`` come with the page.
 
     ``queue_length`` jobs may wait, of one visitor half of them. ``make_networks`` gives what keeps networks in memory;
-    tests put stubs there.
+    tests put stubs there. ``kept`` has the jobs of the page, which go on for ``grace_seconds`` when their visitors have
+    lost the connection.
     """
 
     def __init__(
@@ -83,11 +72,13 @@ class JobQueue:
         examples: Sequence[Example] = (),
         make_networks: Callable[[], Networks] = KeptNetworks,
         queue_length: int = QUEUE_LENGTH,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self.weights, self.limits, self.examples = dict(weights), limits, tuple(examples)
         self._networks = make_networks()
         self._detectors = make_networks()  # faces are looked for beside a running job
         self._importing = threading.Lock()
+        self.kept = KeptJobs(grace_seconds)
         self._dubs = FairQueue("dub", queue_length + 1, max(1, queue_length // 2))
         self._looks = {
             kind: FairQueue(kind, LOOKS_WAITING + 1, max(1, LOOKS_WAITING // 2)) for kind in ("people", "audio")
@@ -132,15 +123,10 @@ class JobQueue:
         """The length of the audio of a file, s. Raises ``BusyError``, ``StoppedError`` and ``AudioError``."""
         return self._look("audio", visitor, audio, lambda control: float(self._audio_seconds(audio, control)))
 
-    def perform(
-        self, request: JobRequest, folders: VisitorFolders, visitor: Visitor, kind: str = "job"
-    ) -> Generator[Progress | Waiting | JobResult, None, None]:
-        """Do a job in a folder of ``folders``: how far it is now and then, and its ``JobResult`` at the end. A session
-        has one job of a ``kind``.
+    def begin(self, request: JobRequest, folders: VisitorFolders, visitor: Visitor, kind: str = "job") -> Job:
+        """Have a job done in a folder of ``folders``, as soon as its turn comes. A session has one job of a ``kind``.
 
-        Closing the iterator takes the job out of the queue or ends the work at the next step of the network. So does
-        ``stop``, and the iterator raises ``StoppedError`` without waiting for it. Raises ``BusyError``, and as
-        ``job.dub`` besides. Nothing long is done before the job's turn, and no folder stays but that of a result.
+        Raises ``BusyError``. Nothing long is done before the job's turn, and no folder stays but that of a result.
         """
         meter = ProgressMeter()
         control = RunControl(meter.update)
@@ -155,28 +141,26 @@ class JobQueue:
                 folders.discard(folder)
                 raise
 
-        ticket = self._dubs.enter(visitor, kind, control, work)
-        taken = False
+        return Job(request, self._dubs, self._dubs.enter(visitor, kind, control, work), meter, folders)
+
+    def perform(
+        self, request: JobRequest, folders: VisitorFolders, visitor: Visitor, kind: str = "job"
+    ) -> Generator[Report, None, None]:
+        """``begin`` a job and report on it; it ends with the iterator. Raises as ``begin`` and ``Job.reports``."""
+        job = self.begin(request, folders, visitor, kind)
         try:
-            while not ticket.future.done():
-                control.check()
-                ahead = self._dubs.ahead(ticket)
-                yield Waiting(ahead) if ahead and not ticket.future.running() else meter.reading
-                wait([ticket.future], TICK)
-            result = ticket.future.result()
-            taken = True
-            yield result
+            yield from job.reports()
         finally:
-            self._dubs.leave(ticket)
-            if not taken:  # done all the same, maybe, at the moment when nobody wanted it any more
-                ticket.future.add_done_callback(lambda future: _discard_result(future, folders))
+            job.end()
 
     def stop(self, session: str) -> None:
         """End what runs or waits for a session."""
+        self.kept.stop(session)
         self._dubs.stop(session)
 
     def close(self) -> None:
         """End all work."""
+        self.kept.close()
         for queue in (self._dubs, *self._looks.values()):
             queue.close()
 
@@ -257,8 +241,3 @@ def _result(request: DubRequest, report: RunReport) -> JobResult:
     write_text(file, json.dumps(figures, indent=2, ensure_ascii=False))
     excerpt = request.options.excerpt
     return JobResult(request.output, report, figures, file, 0.0 if excerpt is None else float(excerpt.start))
-
-
-def _discard_result(future: Future[JobResult], folders: VisitorFolders) -> None:
-    if not future.cancelled() and future.exception() is None:
-        folders.discard(future.result().video.parent)

@@ -23,7 +23,7 @@ from latentsync.page.request import (
     QUALITIES,
     RANDOM_SEED,
 )
-from latentsync.page.theme import FORGET_FAILURE, PLAY_BOTH
+from latentsync.page.script import FIND_JOB, FORGET_FAILURE, PLAY_BOTH
 from latentsync.page.visitors import CLEANING_INTERVAL, VisitorFolders
 
 EVENTS_WAITING = 64  # that Gradio holds before it looks at them; jobs wait in the queue of ``JobQueue`` instead
@@ -232,7 +232,7 @@ class Page:
         }  # what is long has a queue of its own
         self.video.change(
             handlers.find_people,
-            [self.video, self.checkpoint],
+            [self.video, self.checkpoint, self.face],
             [self.people_line, self.gallery, self.face, self.people],
             show_progress_on=self.people_line,
             **shared,
@@ -243,7 +243,7 @@ class Page:
         self.audio_source.upload(handlers.take_audio, self.audio_source, self.audio, **quiet)
         self.gallery.select(handlers.choose_person, self.people, self.face, **quiet)
         self.checkpoint.change(handlers.describe_models, self.checkpoint, self.models, **private)
-        self.checkpoint.change(handlers.suit_preset, self.checkpoint, self.preset, **private)
+        self.checkpoint.input(handlers.suit_preset, self.checkpoint, self.preset, **private)
         self.play.click(None, js=PLAY_BOTH, **private)
         inputs: dict[str, Component] = {
             "video": self.video,
@@ -261,14 +261,12 @@ class Page:
         self.blocks.fields = {component: name for name, component in inputs.items()} | {self.audio_source: "audio"}
         whole, second = [inputs[name] for name in DUB_FIELDS], [inputs[name] for name in PREVIEW_FIELDS]
         results = [self.result, self.words, self.figures]
-        visible: dict[str, Any] = {
-            "outputs": [*results, self.status, self.stop, self.get_video, self.get_figures],
-            "show_progress": "minimal",
-            "show_progress_on": self.status,
-        }
-        self.try_it.click(handlers.show_preview, second, **visible, **shared, **private)
-        self.run.click(handlers.show_dub, whole, **visible, **shared, **private)
-        self.result.change(handlers.show_source, self.video, self.source, **quiet)
+        shown = [*results, self.status, self.stop, self.get_video, self.get_figures, self.source]
+        visible: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": self.status, **shared, **private}
+        self.try_it.click(handlers.show_preview, second, shown, **visible)
+        self.run.click(handlers.show_dub, whole, shown, **visible)
+        named = [gr.Textbox(visible=False), gr.Checkbox(visible=False)]  # whose values come from the browser
+        self.blocks.load(handlers.come_back, named, [*shown, *whole], js=FIND_JOB, **visible)
         programs = gr.Button(visible=False)  # what programs call has no other trigger
         programs.click(handlers.preview, second, results, api_name="preview", preprocess=False, **shared)
         programs.click(handlers.dub, whole, results, api_name="dub", preprocess=False, **shared)

@@ -31,6 +31,7 @@ OPEN = frozenset(
         ("GET", "/robots.txt"),
         ("GET", "/config"),  # what programs learn the page from
         ("GET", f"{API}/info"),
+        ("GET", f"{API}/app_id"),  # whether the server is there again, and is the same
         ("POST", UPLOAD),  # files in, files out
         ("GET", UPLOAD_PROGRESS),
         ("GET", f"{FILE}{{path_or_url:path}}"),

@@ -63,15 +63,17 @@ def serving(jobs: JobQueue, settings: ServerSettings | None = None, preset: str 
         sock = stack.enter_context(bind(settings.host, settings.port))
         folder = stack.enter_context(page_folder())
         stack.enter_context(_gradio_folder(folder))  # before its modules are imported and components made
-        from latentsync.page.upload_guard import no_downloads
+        from latentsync.page.upload_guard import no_conversions, no_downloads
 
         stack.enter_context(no_downloads())
+        stack.enter_context(no_conversions())
         stack.callback(jobs.close)
         storage = Storage(folder, settings.storage)
         _warn_of_full_disk(storage)
         folders = VisitorFolders(storage, KEEP_SECONDS)
         stack.callback(folders.close)
         folders.keep_clean()
+        jobs.kept.keep_looking()
         memory = FreedMemory(is_idle=lambda: not len(jobs))
         stack.callback(memory.close)
         memory.keep_looking()
@@ -109,6 +111,7 @@ def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None, login: bo
     import gradio as gr
 
     from latentsync.page.layout import build_page
+    from latentsync.page.script import head
     from latentsync.page.theme import CSS, THEME
 
     blocks = build_page(jobs, folders, KEEP_SECONDS, preset)
@@ -130,6 +133,7 @@ def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None, login: bo
         footer_links=["api"],
         theme=THEME,
         css=CSS,
+        head=head(),
     )
     blocks.has_launched = True  # from now on, Gradio takes files from its own folder only
     mounted: Any = next(route.app for route in app.routes if isinstance(route, Mount))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
 import gradio as gr
-
-from latentsync.page import wording
 
 THEME = gr.themes.Default(
     primary_hue="teal",
@@ -64,23 +60,5 @@ footer .divider { display: none; } /* between links that are not there */
 @media (max-width: 640px) {
   .actions > button { flex: 1 1 100%; }
   #source, #result { height: 300px !important; }
-}
-"""
-
-# Another file was brought: what was said of the last no longer holds. In the browser, so that nothing newer is lost.
-FORGET_FAILURE = f"""
-(shown) => shown.includes('class="status failed"') ? {json.dumps(wording.status(wording.IDLE, kind="idle"))} : shown
-"""
-
-# Both players from the start, the source without its sound; a preview is set against the second that it shows.
-PLAY_BOTH = """
-() => {
-  const [source, result] = ["source", "result"].map((id) => document.querySelector(`#${id} video`));
-  if (!source || !result) return;
-  source.currentTime = Number(document.querySelector(".status")?.dataset.start ?? 0);
-  result.currentTime = 0;
-  source.muted = true;
-  source.play();
-  result.play();
 }
 """

@@ -1,4 +1,4 @@
-"""Files come in by upload only: the server fetches nothing on behalf of visitors."""
+"""Files come in by upload only, and no program of the system looks into them: Gradio would fetch, probe and convert."""
 
 from __future__ import annotations
 
@@ -61,6 +61,21 @@ def no_downloads() -> Iterator[None]:
             stack.callback(setattr, owner, name, fetch)
             setattr(owner, name, refusal)
         yield
+
+
+@contextmanager
+def no_conversions() -> Iterator[None]:
+    """While the block runs, Gradio finds no ffmpeg on this system.
+
+    It would give it every file that is shown, a stranger's too and without ``media.formats``, and show another file in
+    place of one that it thinks no browser plays.
+    """
+    installed = processing_utils.ffmpeg_installed
+    processing_utils.ffmpeg_installed = lambda: False
+    try:
+        yield
+    finally:
+        processing_utils.ffmpeg_installed = installed
 
 
 class NoForeignFiles:

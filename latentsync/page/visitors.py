@@ -18,6 +18,7 @@ from latentsync.page.storage import Storage, no_room
 
 CLEANING_INTERVAL = 600  # s
 EMPTY_SECONDS = 3600  # that an empty folder is kept: somebody may be about to write to it
+_ACCOUNT = "account "
 
 
 def address_of(scope: Scope) -> str:
@@ -35,7 +36,16 @@ def address_of(scope: Scope) -> str:
 
 def visitor_of(scope: Scope) -> str:
     """Whom a request is counted for: an account where there is a login, an address where there is none."""
-    return f"account {scope['user_name']}" if "user_name" in scope else f"address {address_of(scope)}"
+    return f"{_ACCOUNT}{scope['user_name']}" if "user_name" in scope else f"address {address_of(scope)}"
+
+
+def may_return(owner: str, visitor: str) -> bool:
+    """Whether ``visitor`` who knows the name of a job of ``owner`` is let to it (both as ``visitor_of`` gives them).
+
+    Where there is a login, the owner alone. Without one everybody who knows the name, which cannot be guessed: the
+    address of a phone changes on its way.
+    """
+    return owner == visitor or not owner.startswith(_ACCOUNT)
 
 
 class VisitorFolders:

@@ -51,6 +51,7 @@ STAGES_OF_REPORT = {
 SPANS_SHOWN = 8
 IDLE = "Nothing is running."
 DONE = "Done. The result is below."
+FOUND_AGAIN = "Here is your job again."
 NO_VIDEO_YET = "Bring a video: the people in it appear here."
 VIDEO_HELP = "Who is to speak: upload a video, or record yourself."
 AUDIO_HELP = "What is to be said. The result lasts as long as this sound."
@@ -133,16 +134,29 @@ def line(reading: Progress | Waiting) -> str:
     return text
 
 
-def progress(reading: Progress | Waiting) -> str:
-    """The line and a bar, in HTML that a screen reader follows."""
-    return status(line(reading), None if isinstance(reading, Waiting) else reading.share)
+def progress(reading: Progress | Waiting, job: str, beat: int) -> str:
+    """The line and a bar, in HTML that a screen reader follows. ``beat``: as of ``status``."""
+    return status(line(reading), None if isinstance(reading, Waiting) else reading.share, job=job, beat=beat)
 
 
-def status(text: str, share: float | None = None, kind: str = "running", start: float = 0.0) -> str:
-    """``kind``: 'idle', 'running', 'done' or 'failed'. ``share`` 0 to 1 adds a bar. ``start``: of a preview, s."""
+def status(
+    text: str,
+    share: float | None = None,
+    kind: str = "running",
+    start: float = 0.0,
+    job: str | None = None,
+    beat: int = 0,
+) -> str:
+    """``kind``: 'idle', 'running', 'done' or 'failed'. ``share`` 0 to 1 adds a bar. ``start``: of a preview, s.
+
+    ``job``: the name by which the page finds it again, '' for none any more, None where nothing is said of it.
+    ``beat``: a number that changes now and then while the connection lives.
+    """
     bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-label="Progress"></progress>'
     role = "alert" if kind == "failed" else "status"
-    return f'<div class="status {kind}" role="{role}" data-start="{start:.3f}"><p>{html.escape(text)}</p>{bar}</div>'
+    name = "" if job is None else f' data-job="{html.escape(job)}"'
+    attributes = f'class="status {kind}" role="{role}" data-start="{start:.3f}" data-beat="{beat}"{name}'
+    return f"<div {attributes}><p>{html.escape(text)}</p>{bar}</div>"
 
 
 def sentence(error: LatentSyncError, *paths: Path) -> str:

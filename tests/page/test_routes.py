@@ -57,7 +57,6 @@ CLOSED = {
     ("GET", f"{API}/runs"),
     ("GET", f"{API}/runs/"),
     ("GET", f"{API}/openapi.json"),
-    ("GET", f"{API}/app_id"),
     ("GET", f"{API}/app_id/"),
     ("GET", f"{API}/user"),  # Gradio's login
     ("GET", f"{API}/user/"),

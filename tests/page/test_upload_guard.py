@@ -1,9 +1,11 @@
-"""The server fetches nothing for anybody, whatever a file is called or described as."""
+"""The server fetches nothing for anybody, whatever a file is called or described as, and gives it to no program."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import json
+import os
 import re
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from gradio.exceptions import Error
 from starlette.exceptions import HTTPException
 
 from latentsync.page.upload_guard import FETCHERS, FETCHING, is_foreign, no_downloads
+from tests.media.hostile.uploads import playlist
+from tests.media.synthetic import tone, write_clip
+from tests.page.caller import Caller
 
 TIMEOUT = 120  # s; the machine may be busy
 ELSEWHERE = "127.0.0.1:9/video.mp4"  # where nobody listens
@@ -193,3 +198,32 @@ def test_an_upload_is_never_shown_as_a_page(served, name):
     assert answer.status_code == 200 and answer.headers["x-content-type-options"] == "nosniff"
     shown = answer.headers["content-type"].partition(";")[0] not in ("application/octet-stream", "video/mp4")
     assert not shown and (name.endswith("mp4") or answer.headers["content-disposition"].startswith("attachment"))
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """What was given to programs with the names of FFmpeg's, which are found first."""
+    calls = tmp_path / "calls"
+    for name in ("ffmpeg", "ffprobe"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho {name} $* >> {calls}\n")
+        program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    return lambda: calls.read_text() if calls.exists() else ""
+
+
+@pytest.mark.parametrize("make", ["matroska", "playlist"])
+def test_a_file_that_is_shown_is_given_to_no_ffmpeg_of_the_system(served, example, tmp_path, programs, make):
+    clip = tmp_path / "clip.mkv"
+    if make == "matroska":  # which Gradio takes for what no browser plays
+        write_clip(clip, 5, sound=tone(0.2))
+    else:
+        playlist(clip)
+    caller = Caller(served[0], clip, example.audio)
+    function = caller.function("audio-source", "upload")
+    body = {"data": [caller.video], "fn_index": function, "session_hash": "shown"}
+    (shown,) = caller.call("queue/join", json.dumps(body).encode()).data
+    assert shown["path"] == caller.video["path"]
+    assert programs() == ""
+    caller.close()

@@ -33,13 +33,21 @@ from latentsync.page.fair_queue import Waiting
 
 
 def test_progress_says_stage_share_and_time_left():
-    words = wording.progress(Progress("dubbing", 30, 120, 12.4))
-    assert "Dubbing: 25%, about 12 s left" in words and 'value="0.250"' in words
-    assert "Loading the models" in wording.progress(Progress("loading", 0, 120))
-    assert "Waiting for 3 other jobs" in wording.progress(Waiting(3)) and "<progress" not in wording.progress(
-        Waiting(3)
-    )
-    assert "Waiting for another job to end" in wording.progress(Waiting(1))
+    def words(reading):
+        return wording.progress(reading, job="a-name", beat=7)
+
+    dubbing = words(Progress("dubbing", 30, 120, 12.4))
+    assert "Dubbing: 25%, about 12 s left" in dubbing and 'value="0.250"' in dubbing
+    assert 'data-job="a-name"' in dubbing and 'data-beat="7"' in dubbing
+    assert "Loading the models" in words(Progress("loading", 0, 120))
+    assert "Waiting for 3 other jobs" in words(Waiting(3)) and "<progress" not in words(Waiting(3))
+    assert "Waiting for another job to end" in words(Waiting(1))
+
+
+def test_a_page_is_told_its_job_or_that_it_has_none():
+    assert 'data-job="a-name"' in wording.status(wording.DONE, kind="done", job="a-name")
+    assert 'data-job=""' in wording.status("Stopped.", kind="idle", job="")
+    assert "data-job" not in wording.status(wording.IDLE, kind="idle")
 
 
 def test_an_error_names_files_as_the_visitor_knows_them():

@@ -1,0 +1,73 @@
+"""What the page does in the browser: it remembers its job, notices a lost connection, and plays two videos at once."""
+
+from __future__ import annotations
+
+import json
+
+from latentsync.page import wording
+
+BEAT_SECONDS = 15  # between two signs of life of a running job
+STALE_SECONDS = 45  # without one, after which the connection counts as lost
+
+# The name of the job stands behind the # of the address, which no browser sends to a server, and in the browser's
+# storage. A page that hears nothing of a running job while the server answers is loaded again: a phone that has slept
+# holds connections that nobody told it are gone. Gradio itself does so where it learns that a connection has broken.
+_HEAD = """
+<script>
+(() => {
+  const key = "latentsync-job";
+  const storage = (work) => {  // a browser may forbid it; then the address alone knows the job
+    try { return work(localStorage); } catch { return null; }
+  };
+  const inAddress = () => /^#job=([\\w-]+)$/.exec(location.hash)?.[1] ?? "";
+  const keep = (name) => {
+    if (name === inAddress()) return;
+    storage((items) => items.setItem(key, name));
+    history.replaceState(history.state, "", name ? `#job=${name}` : location.pathname + location.search);
+  };
+  const remembered = () => storage((items) => items.getItem(key)) ?? "";
+  window.latentsync = {job: () => inAddress() ? [inAddress(), false] : [remembered(), true]};
+  addEventListener("hashchange", () => location.reload());
+
+  let said = "", heard = 0, silences = 0;
+  new MutationObserver(() => {
+    const status = document.querySelector(".status");
+    if (!status || status.outerHTML === said) return;
+    [said, heard] = [status.outerHTML, Date.now()];
+    if (status.dataset.job !== undefined) keep(status.dataset.job);
+  }).observe(document, {subtree: true, childList: true});
+  setInterval(() => {  // twice, since a page that wakes up has yet to look at what has come meanwhile
+    const silent = document.querySelector(".status.running") && Date.now() - heard > 1000 * STALE;
+    silences = silent ? silences + 1 : 0;
+    if (silences > 1) fetch("gradio_api/app_id").then((answer) => answer.ok && location.reload(), () => {});
+  }, 1000 * STALE / 10);
+})();
+</script>
+"""
+
+
+def head() -> str:
+    """What the page begins with, in HTML."""
+    return _HEAD.replace("STALE", str(STALE_SECONDS))
+
+
+# [name of the job, whether the browser remembered it], for ``Handlers.come_back``.
+FIND_JOB = "() => window.latentsync.job()"
+
+# Another file was brought: what was said of the last no longer holds. In the browser, so that nothing newer is lost.
+FORGET_FAILURE = f"""
+(shown) => shown.includes('class="status failed"') ? {json.dumps(wording.status(wording.IDLE, kind="idle"))} : shown
+"""
+
+# Both players from the start, the source without its sound; a preview is set against the second that it shows.
+PLAY_BOTH = """
+() => {
+  const [source, result] = ["source", "result"].map((id) => document.querySelector(`#${id} video`));
+  if (!source || !result) return;
+  source.currentTime = Number(document.querySelector(".status")?.dataset.start ?? 0);
+  result.currentTime = 0;
+  source.muted = true;
+  source.play();
+  result.play();
+}
+"""
