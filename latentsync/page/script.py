@@ -39,7 +39,9 @@ _HEAD = """
   setInterval(() => {  // twice, since a page that wakes up has yet to look at what has come meanwhile
     const silent = document.querySelector(".status.running") && Date.now() - heard > 1000 * STALE;
     silences = silent ? silences + 1 : 0;
-    if (silences > 1) fetch("gradio_api/app_id").then((answer) => answer.ok && location.reload(), () => {});
+    if (silences < 2) return;
+    fetch("gradio_api/app_id", {cache: "no-store", signal: AbortSignal.timeout(1000 * STALE)})
+      .then((answer) => answer.ok && location.reload(), () => {});  // else later: there may be no network yet
   }, 1000 * STALE / 10);
 })();
 </script>

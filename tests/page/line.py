@@ -17,6 +17,7 @@ class Line:
         self._target = ("127.0.0.1", httpx.URL(page).port)
         self._listening = listening
         self._open: list[socket.socket] = []
+        self._streams: list[socket.socket] = []  # both ends of connections on which a stream was asked for
         self._silent: set[socket.socket] = set()
         self._up = True
         self.address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
@@ -33,8 +34,8 @@ class Line:
         self._up = True
 
     def hush(self) -> None:
-        """Pass on nothing more of the connections that there are, and tell neither end. New ones work."""
-        self._silent.update(self._open)
+        """Pass on nothing more of the streams that there are, and tell neither end."""
+        self._silent.update(self._streams)
 
     def serve(self) -> None:
         """Take connections until the socket is closed."""
@@ -52,6 +53,8 @@ class Line:
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(2**16):
+                if b"/queue/data" in data:
+                    self._streams += [source, target]
                 if source not in self._silent:
                     target.sendall(data)
         if source not in self._silent:

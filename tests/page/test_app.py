@@ -52,8 +52,9 @@ def test_flags(asked, capsys, tmp_path):
     accounts = tmp_path / "accounts"
     accounts.write_text("anna:correct horse\n")
     place = ["--host", "0.0.0.0", "--port", "7999", "--share", "--allow_host", "page.example", "b.example:8443"]
-    sizes = ["--visitor_gb", "0.5", "--total_gb", "3", "--reserve_gb", "0.25", "--upload_minutes", "2", "--grace_minutes", "3"]
-    assert gradio_app.main([*place, *sizes, "--auth", str(accounts), "--preset", "fast"]) == 0
+    sizes = ["--visitor_gb", "0.5", "--total_gb", "3", "--reserve_gb", "0.25"]
+    times = ["--upload_minutes", "2", "--grace_minutes", "3"]
+    assert gradio_app.main([*place, *sizes, *times, "--auth", str(accounts), "--preset", "fast"]) == 0
     settings = asked["settings"]
     assert (settings.host, settings.port, settings.share) == ("0.0.0.0", 7999, True)
     assert settings.allow_hosts == ("page.example", "b.example:8443")
