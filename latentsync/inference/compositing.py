@@ -26,6 +26,11 @@ class GeneratedFrame:
     source: FaceFrame
     face: np.ndarray
 
+    @property
+    def frame(self) -> Frame:
+        """The frame of the source."""
+        return self.source.frame
+
 
 def frames_of(groups: Iterator[GeneratedGroup], refused: Mapping[int, str]) -> Iterator[GeneratedFrame | PassedFrame]:
     """Take the groups apart again, frame by frame in order.

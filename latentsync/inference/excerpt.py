@@ -1,4 +1,4 @@
-"""An excerpt of a result: the same frames at the same times as in the whole, without decoding what comes before."""
+"""An excerpt of a result: which frames it has, and how to decode them without what lies between."""
 
 from __future__ import annotations
 
@@ -44,20 +44,6 @@ class Excerpt:
         return Excerpt(start, start + self.stop - self.start)
 
 
-def shown_frames(
-    video: VideoSource, duration: Fraction, mode: LengthMode, excerpt: Excerpt | None = None
-) -> Iterator[Frame]:
-    """``timeline.playing_order``, or those of its frames that are shown for the most part within ``excerpt``.
-
-    Few other frames are decoded. Raises ``ConfigError`` if the excerpt has no frame.
-    """
-    if excerpt is None:
-        yield from playing_order(video, duration, mode)
-        return
-    for run in _runs(excerpt_frames(video, duration, mode, excerpt)):
-        yield from _decoded(video, run)
-
-
 def excerpt_frames(video: VideoSource, duration: Fraction, mode: LengthMode, excerpt: Excerpt) -> list[Frame]:
     """The frames of an excerpt without their pixels. Raises ``ConfigError`` if it has none."""
     half = 1 / (2 * video.info.fps)
@@ -90,9 +76,14 @@ class _Undecoded:
             yield ArrayFrame(index, self._times[index], _NO_PIXELS)
 
 
-def in_source_order(video: VideoSource, frames: list[Frame]) -> Iterator[Frame]:
-    """``frames`` with their pixels, each once, in the order of the source, as ``FaceTracks`` needs them first."""
-    for run in _runs([frame for _, frame in sorted({frame.index: frame for frame in frames}.items())]):
+def order_of(video: VideoSource, duration: Fraction, mode: LengthMode) -> list[Frame]:
+    """``timeline.playing_order`` without pixels."""
+    return list(playing_order(_Undecoded(video), duration, mode))
+
+
+def with_pixels(video: VideoSource, frames: list[Frame]) -> Iterator[Frame]:
+    """``frames``, which may have no pixels, with theirs. Few other frames are decoded."""
+    for run in _runs(frames):
         yield from _decoded(video, run)
 
 
@@ -105,14 +96,17 @@ def _runs(frames: list[Frame]) -> Iterator[list[Frame]]:
             yield run
             run = []
         run.append(frame)
-    yield run
+    if run:
+        yield run
 
 
 def _decoded(video: VideoSource, run: list[Frame]) -> Iterator[Frame]:
     first, last = run[0].index, run[-1].index
     with closing(video.frames(min(first, last), max(first, last) + 1, reverse=last < first)) as source:
-        current = next(source)
+        current = next(source, None)
         for wanted in run:
-            while current.index != wanted.index:
-                current = next(source)
+            while current is not None and current.index != wanted.index:
+                current = next(source, None)
+            if current is None:  # the file is damaged there
+                return
             yield current.shown_at(wanted.time)

@@ -13,11 +13,12 @@ from latentsync.face.align import FaceAligner
 from latentsync.face.tracks import FaceTracks, TargetFrame
 from latentsync.inference.batching import AdaptiveBatch, generate_groups
 from latentsync.inference.compositing import Compositor, frames_of
-from latentsync.inference.excerpt import shown_frames
+from latentsync.inference.excerpt_context import ExcerptContext
 from latentsync.inference.faces import DETECTION_BATCH
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import GuardedGenerator, OutputGuard
 from latentsync.inference.record import RunRecord, StageClock
+from latentsync.inference.timeline import playing_order
 from latentsync.inference.windows import (
     AlignedFrame,
     FaceFrame,
@@ -73,13 +74,15 @@ class LipsyncPipeline:
         tracks: FaceTracks,
         record: RunRecord | None = None,
         on_step: OnStep = lambda windows: None,
+        context: ExcerptContext | None = None,
     ) -> Iterator[Frame]:
         """The frames of the result in order, each with its time in the result.
 
         There are as many as the audio is long, or those of ``options.excerpt``. ``waveform`` (n,) float32 in [-1, 1] at
         16 kHz. ``tracks`` knows or finds the faces of ``video``. ``record`` is filled while the frames come out.
         ``on_step(n)`` is called in a thread of the generator after each denoising step of n windows; what it raises
-        ends the run. Memory does not depend on the length. Raises ``VideoError``, ``AudioError``,
+        ends the run. ``context``: that of ``options.excerpt``, if it is known already. Memory does not depend on the
+        length. Raises ``VideoError``, ``AudioError``,
         ``GenerationError`` and ``OutOfMemoryError``; closing the iterator stops all stages.
         """
         record = record if record is not None else RunRecord()
@@ -94,22 +97,30 @@ class LipsyncPipeline:
         # A stage that takes several frames at once needs as many in front of it, and as much room behind it; a quarter
         # of a window is in the hands of the threads that align and paste.
         waiting = max(2, options.batch * self._num_frames * 3 // 4)
-        shown = shown_frames(video, audio.duration, options.length, options.excerpt)
+        plan = self._window_plan(options, video)
+        if options.excerpt is None:
+            shown = playing_order(video, audio.duration, options.length)
+        else:
+            context = context or ExcerptContext(video, audio.duration, options, plan)
+            shown = context.frames(tracks)
         frames = prefetch(clock.each("decode", shown), depth=DETECTION_BATCH - 1)
         targets = prefetch(tracks.follow(frames), depth=1)
         aligned = ramp_at_gaps(_aligned(targets, aligner, clock), options.ramp)
-        groups = group_frames(prefetch(aligned, depth=waiting), audio, self._window_plan(options, video))
+        groups = group_frames(prefetch(aligned, depth=waiting), audio, plan)
+        if context is not None:
+            groups = context.touched(groups)
         in_flight = 1 if options.compat is not None else self._in_flight
         generated = frames_of(generate_groups(groups, batch, options.batch, clock, in_flight), record.windows_refused)
+        noted = record.noting(generated, shows=None if context is None else context.shows)
         try:
-            yield from prefetch(compositor.paste(prefetch(record.noting(generated), depth=waiting)), depth=1)
+            for frame in prefetch(compositor.paste(prefetch(noted, depth=waiting)), depth=1):
+                if context is None or context.shows(frame):
+                    yield frame
         finally:
             record.batch_reductions = batch.reductions
 
     def _window_plan(self, options: SyncOptions, video: VideoSource) -> WindowPlan:
-        if options.compat is not None:
-            return WindowPlan.for_compat(self._num_frames)
-        return WindowPlan.for_rate(video.info.fps, self._num_frames, self._steady_reference)
+        return WindowPlan.for_run(options.compat, video.info.fps, self._num_frames, self._steady_reference)
 
     def _generator(self, options: SyncOptions, record: RunRecord, on_step: OnStep) -> WindowGenerator:
         generator = self._make_generator(options, on_step)

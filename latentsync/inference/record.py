@@ -5,14 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from latentsync.inference.windows import PassedFrame
+from latentsync.types import Frame
 
 T = TypeVar("T")
+
+
+class HasFrame(Protocol):
+    """A frame with what is known of it."""
+
+    @property
+    def frame(self) -> Frame:
+        """The frame itself."""
+        ...
+
+
+M = TypeVar("M", bound=HasFrame)
 
 
 class StageClock:
@@ -92,13 +105,14 @@ class RunRecord:
     windows_redone_in_fp32: int = 0
     windows_refused: dict[int, str] = field(default_factory=dict)  # number -> what the network gave instead of faces
 
-    def noting(self, frames: Iterator[T]) -> Iterator[T]:
-        """Pass ``frames`` on and count them, with the ranges that pass through."""
-        for frame in frames:
-            if isinstance(frame, PassedFrame):
-                self._note_passed(frame.reason)
-            self.frames += 1
-            yield frame
+    def noting(self, members: Iterator[M], shows: Callable[[Frame], bool] | None = None) -> Iterator[M]:
+        """Pass ``members`` on and count those that the result ``shows`` (None: all), with the ranges that pass."""
+        for member in members:
+            if shows is None or shows(member.frame):
+                if isinstance(member, PassedFrame):
+                    self._note_passed(member.reason)
+                self.frames += 1
+            yield member
 
     def note_retry(self, windows: int) -> None:
         """``windows`` windows had a fault and are generated again in full precision."""

@@ -24,7 +24,7 @@ from fractions import Fraction
 import numpy as np
 
 from latentsync.constants import MODEL_FPS, WINDOW_FRAMES
-from latentsync.types import AlignedFace, AudioWindows, Frame, Window
+from latentsync.types import AlignedFace, AudioWindows, Compat, Frame, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,11 @@ class WindowPlan:
     fill_last: bool = True
     split_at_cuts: bool = True
     steady_reference: bool = False
+
+    @classmethod
+    def for_run(cls, compat: Compat | None, fps: Fraction, length: int, steady_reference: bool) -> WindowPlan:
+        """The plan for the networks' ``length`` and ``steady_reference``, as ``compat`` asks for."""
+        return cls.for_rate(fps, length, steady_reference) if compat is None else cls.for_compat(length)
 
     @classmethod
     def for_rate(cls, fps: Fraction, length: int = WINDOW_FRAMES, steady_reference: bool = False) -> WindowPlan:

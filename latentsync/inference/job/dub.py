@@ -16,7 +16,8 @@ from latentsync.atomic import write_text
 from latentsync.errors import NoFaceError, OutputError
 from latentsync.face.selection import LARGEST, FaceSelector
 from latentsync.face.tracks import FaceTracks
-from latentsync.inference.excerpt import Excerpt, excerpt_frames, in_source_order
+from latentsync.inference.excerpt import Excerpt
+from latentsync.inference.excerpt_context import ExcerptContext
 from latentsync.inference.faces import tracking_settings
 from latentsync.inference.job.networks import NetworkChoice, Networks
 from latentsync.inference.job.preflight import Preflight, preflight
@@ -28,6 +29,7 @@ from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.weights import with_checksums
+from latentsync.inference.windows import WindowPlan
 from latentsync.media.writer import WrittenVideo, write_video
 from latentsync.provenance.label import COMMENT, ai_label
 from latentsync.stream import prefetch
@@ -54,16 +56,20 @@ def dub(
     control.expect(checked.cost.frames, checked.cost.denoising_steps)
     on_note(checked.describe())
     options = replace(checked.options, batch=request.batch_for(checked.device.type))
-    if options.excerpt is not None or not checked.face_seen or options.face != LARGEST:
+    context = None
+    if options.excerpt is not None:
         control.enter("looking for a face")
-        _require_face(checked, control)
+        context = _require_face_in_excerpt(checked, control)
+    elif not checked.face_seen or options.face != LARGEST:
+        control.enter("looking for a face")
+        _require_face_in_video(checked, control)
     control.enter("loading")
     with record.clock.measure("load"):
         pipeline = networks.pipeline(
             NetworkChoice(request.weights, checked.settings, checked.device, checked.dtype, request.compiled)
         )
     control.enter("dubbing")
-    frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.step_done)
+    frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.step_done, context)
     frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
     frames = _require_a_dubbed_frame(frames, record, checked)
     audio_start, audio_limit = _audio_part(checked)
@@ -150,49 +156,33 @@ def _require_a_dubbed_frame(frames: Iterator[Frame], record: RunRecord, checked:
         raise _no_face(checked, "in any frame", reasons)
 
 
-def _require_face(checked: Preflight, control: RunControl) -> None:
-    """Raise ``NoFaceError`` if no frame that will be shown has a usable face; detections are kept for the run."""
-    if checked.options.excerpt is None:
-        _require_face_in_video(checked, control)
-    else:
-        _require_face_in_excerpt(checked, checked.options.excerpt, control)
-
-
 def _require_face_in_video(checked: Preflight, control: RunControl) -> None:
-    """Look through the frames until one has a usable face."""
+    """Raise ``NoFaceError`` if no frame has a usable face; detections are kept for the run."""
     options = checked.options
     selector, settings = FaceSelector(options.face), tracking_settings(options)
     if checked.finder.detector is None:
         tracks = FaceTracks.given(checked.tracks.detections, selector, settings)
     else:
         tracks = FaceTracks(checked.finder.detector, selector, settings, detections=checked.tracks.detections)
-    reasons = _reasons_against(tracks, checked.video.frames(stop=checked.cost.frames), control)
-    if reasons:
-        raise _no_face(checked, "in any frame", reasons)
-
-
-def _require_face_in_excerpt(checked: Preflight, excerpt: Excerpt, control: RunControl) -> None:
-    """Follow the face through the frames of the excerpt in the order of the source, as ``FaceTracks`` needs them."""
-    shown = excerpt_frames(checked.video, checked.duration, checked.options.length, excerpt)
-    reasons = _reasons_against(checked.tracks, in_source_order(checked.video, shown), control, to_the_end=True)
-    if reasons:
-        raise _no_face(checked, "in this stretch", reasons)
-
-
-def _reasons_against(
-    tracks: FaceTracks, frames: Iterator[Frame], control: RunControl, to_the_end: bool = False
-) -> Counter[str]:
-    """Reasons why no frame has a usable face -> numbers of frames; empty if a frame has one."""
     reasons: Counter[str] = Counter()
-    seen = False
-    with closing(tracks.follow(prefetch(frames))) as targets:
+    with closing(tracks.follow(prefetch(checked.video.frames(stop=checked.cost.frames)))) as targets:
         for target in targets:
             control.check()
+            if target.face is not None:
+                return
             reasons[target.reason] += 1
-            seen = seen or target.face is not None
-            if seen and not to_the_end:
-                break
-    return Counter() if seen else reasons
+    raise _no_face(checked, "in any frame", reasons)
+
+
+def _require_face_in_excerpt(checked: Preflight, control: RunControl) -> ExcerptContext:
+    """Follow the face to the end of the excerpt; raise ``NoFaceError`` if none of its frames has a usable one."""
+    options, settings = checked.options, checked.settings
+    plan = WindowPlan.for_run(options.compat, checked.video.info.fps, settings.num_frames, settings.steady_reference)
+    context = ExcerptContext(checked.video, checked.duration, options, plan, control.check)
+    reasons = Counter("" if target.face else target.reason for target in context.follow(checked.tracks))
+    if "" not in reasons:
+        raise _no_face(checked, "in this stretch", reasons)
+    return context
 
 
 def _no_face(checked: Preflight, where: str, reasons: Counter[str]) -> NoFaceError:

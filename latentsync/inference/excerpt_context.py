@@ -1,0 +1,158 @@
+"""An excerpt as a part of the whole result: the frames around it that decide what its own frames look like.
+
+Whom a run follows is decided at the start of a shot, and the windows are counted from there. An excerpt that knew only
+its own frames could show another person, and its windows would begin elsewhere. So the face is followed from the start
+of the shot, and the network works on those windows of the whole that the excerpt touches; their other frames are thrown
+away. What an excerpt does not have is the color correction of the frames before its first window, three quarters of
+which go on to the next frame (``face.color_match.ColorSmoother``), and with ``compat`` the posterior draws and the
+smoothed alignment of those frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from fractions import Fraction
+from math import ceil
+
+from latentsync.face.selection import LOOK_AHEAD
+from latentsync.face.shots import NEIGHBOURS, mark_cuts
+from latentsync.face.tracking import TrackingSettings
+from latentsync.face.tracks import FaceTracks, TargetFrame
+from latentsync.inference.excerpt import excerpt_frames, order_of, with_pixels
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.windows import FrameGroup, WindowPlan
+from latentsync.stream import prefetch
+from latentsync.types import Frame, VideoSource
+
+CUT_SEARCH = 250  # frames that are decoded together in search of the start of a shot
+# The track, the landmarks and the choice of a frame depend on no frame further behind it.
+RUN_OUT = TrackingSettings().smoothing + TrackingSettings().max_gap + 1 + LOOK_AHEAD + NEIGHBOURS
+
+
+class ExcerptContext:
+    """The surroundings of ``options.excerpt`` in the whole result of ``duration`` seconds.
+
+    ``plan``: how the whole is cut into windows. ``check`` is called now and then; what it raises ends the search. A
+    position is a place in the playing order, a place one among the frames of the source that are shown at all.
+    """
+
+    def __init__(
+        self,
+        video: VideoSource,
+        duration: Fraction,
+        options: SyncOptions,
+        plan: WindowPlan,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Looks for cuts, so it decodes. Raises ``ConfigError`` if the excerpt has no frame, and ``VideoError``."""
+        if options.excerpt is None:
+            raise ValueError("there is no excerpt")
+        self._video, self._plan, self._check = video, plan, check
+        self._shown = excerpt_frames(video, duration, options.length, options.excerpt)
+        self._order = order_of(video, duration, options.length)
+        first_shown: dict[int, Frame] = {}
+        for frame in self._order:
+            first_shown.setdefault(frame.index, frame)
+        self._source = list(first_shown.values())  # in the order of the source: the first pass goes forwards
+        self._place = {frame.index: place for place, frame in enumerate(self._source)}
+        self._begins_shot: dict[int, bool] = {}  # by place, as far as they have been looked at
+        times = [frame.time for frame in self._order]
+        start, stop = times.index(self._shown[0].time), times.index(self._shown[-1].time) + 1
+        self._first = self._start_of_lead_in(start, options.ramp)
+        self._stop = self._end_of_windows(stop, options.ramp)
+        self._reference_from = self._back_while(self._first, self._same_shot) if plan.steady_reference else self._first
+        self._is_followed = False
+
+    def shows(self, frame: Frame) -> bool:
+        """Whether a frame of the whole, by its time, is one of the excerpt."""
+        return self._shown[0].time <= frame.time <= self._shown[-1].time
+
+    def touched(self, groups: Iterable[FrameGroup]) -> Iterator[FrameGroup]:
+        """Those of ``groups`` that hold a frame of the excerpt."""
+        for group in groups:
+            if any(self.shows(member.frame) for member in group.frames):
+                yield group
+
+    def follow(self, tracks: FaceTracks) -> Iterator[TargetFrame]:
+        """Let ``tracks`` see all that the choice of the face depends on; gives what is chosen in the excerpt's frames.
+
+        They come in the order of the source, each once. Must be run to its end before ``frames`` is.
+        """
+        places = [self._place[frame.index] for frame in self._order[self._reference_from : self._stop]]
+        first = min(places)
+        while first > 0 and not self._is_cut(first):
+            first -= 1
+        wanted = {frame.index for frame in self._shown}
+        seen = with_pixels(self._video, self._source[first : max(places) + 1 + RUN_OUT])
+        with closing(tracks.follow(prefetch(seen))) as targets:
+            for target in targets:
+                self._check()
+                if target.frame.index in wanted:
+                    yield target
+        self._is_followed = True
+
+    def frames(self, tracks: FaceTracks) -> Iterator[Frame]:
+        """What the pipeline has to be given, in playing order; its windows are those of the whole."""
+        if not self._is_followed:
+            for _ in self.follow(tracks):
+                pass
+        yield from with_pixels(self._video, [*self._reference_group(tracks), *self._order[self._first : self._stop]])
+
+    def _reference_group(self, tracks: FaceTracks) -> list[Frame]:
+        """The frames of the group with the first face of the shot, if it lies before those that are given anyway."""
+        before = range(self._reference_from, self._first)
+        targets = tracks.follow(self._order[position] for position in before)  # all of them are known by now
+        found = next((position for position, target in zip(before, targets, strict=True) if target.face), None)
+        if found is None:
+            return []
+        first = self._grid_point(found)
+        return self._order[first : min(first + self._group_length, self._first)]
+
+    @property
+    def _group_length(self) -> int:
+        return self._plan.length * self._plan.stride
+
+    def _start_of_lead_in(self, start: int, ramp: int) -> int:
+        """Where the windows begin, and before it whole groups as far as the ``ramp`` looks back, within the shot."""
+        earlier = self._group_length * ceil(ramp / self._group_length)
+        return max(self._back_while(start, self._same_group_run), self._grid_point(start) - earlier)
+
+    def _end_of_windows(self, stop: int, ramp: int) -> int:
+        last = self._grid_point(stop - 1)
+        while stop < min(last + self._group_length, len(self._order)) and self._same_group_run(stop):
+            stop += 1
+        return stop + ramp
+
+    def _grid_point(self, position: int) -> int:
+        """The first position of the group that holds ``position``."""
+        return position - (position - self._back_while(position, self._same_group_run)) % self._group_length
+
+    def _back_while(self, position: int, same: Callable[[int], bool]) -> int:
+        """The first of the positions up to ``position`` that are joined by ``same``."""
+        while position > 0 and same(position):
+            position -= 1
+        return position
+
+    def _same_group_run(self, position: int) -> bool:
+        """Whether windows may span from the position before to this one (``windows._is_cut``)."""
+        if not self._plan.split_at_cuts:
+            return True
+        before, after = self._order[position - 1], self._order[position]
+        return after.index >= before.index - 1 and self._same_shot(position)
+
+    def _same_shot(self, position: int) -> bool:
+        first, last = sorted(self._place[frame.index] for frame in self._order[position - 1 : position + 1])
+        return not any(self._is_cut(place) for place in range(last, first, -1))
+
+    def _is_cut(self, place: int) -> bool:
+        """Whether a shot begins at ``place``; looked for in many frames before it at once."""
+        if place not in self._begins_shot:
+            self._check()
+            first = max(0, place - CUT_SEARCH)
+            start = max(0, first - NEIGHBOURS - 1)
+            marked = mark_cuts(with_pixels(self._video, self._source[start : place + NEIGHBOURS + 1]))
+            for current, (_, cut) in enumerate(marked, start):
+                if first <= current <= place:
+                    self._begins_shot[current] = cut
+        return self._begins_shot[place]
