@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync.errors import LatentSyncError
+from latentsync.errors import LatentSyncError, for_terminal, report
 from latentsync.inference.options import BUILTIN_PRESET, DEFAULT_PRESET, PRESETS
 from latentsync.page.kept_jobs import GRACE_SECONDS
 from latentsync.page.storage import StorageLimits, UploadLimits
@@ -88,7 +88,8 @@ def serve(arguments: argparse.Namespace) -> None:
     with serving(jobs, settings, arguments.preset) as address:
         print(f"The page is at {address} (Ctrl-C ends it).{who_can_reach(settings, address)}", flush=True)
         if chosen.are_builtin:
-            print("It runs the built-in models. The published ones: python -m scripts.download_checkpoints", flush=True)
+            fetch = for_terminal("`python -m scripts.download_checkpoints`")
+            print(f"It runs the built-in models. The published ones: {fetch}", flush=True)
         jobs.warm_up()
         threading.Event().wait()
 
@@ -119,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         serve(parsed)
     except LatentSyncError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        report(error, "Error: ")
         return error.exit_code
     except KeyboardInterrupt:
         with suppress(OSError):  # of a terminal that has gone

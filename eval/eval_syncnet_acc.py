@@ -13,7 +13,7 @@ from pathlib import Path
 
 from latentsync.atomic import write_text
 from latentsync.config import load_config
-from latentsync.errors import LatentSyncError
+from latentsync.errors import LatentSyncError, report
 from latentsync.recipe import SyncNetRecipe
 
 
@@ -42,8 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder = run_folder(recipe, Path(options.config_path).stem)
         result = evaluate_syncnet(recipe, folder, options.seed, device)
     except LatentSyncError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+        return report(error)
     text = json.dumps(result, indent=1, ensure_ascii=False)
     if options.json_path is not None:
         write_text(options.json_path, text + "\n")

@@ -12,7 +12,7 @@ import logging
 import sys
 
 from latentsync.config import load_config
-from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError, report
 from latentsync.preprocess.settings import PreprocessSettings
 
 
@@ -42,8 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         accounts = preprocess(settings)
     except LatentSyncError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+        return report(error)
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from here.", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE

@@ -39,6 +39,7 @@ from latentsync.errors import (
     LatentSyncError,
     OutputError,
     WeightsCorruptError,
+    report,
 )
 
 SET_UP_TIMEOUT = 5.0  # seconds for a server to answer while the set-up waits
@@ -133,11 +134,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run(parse(argv))
     except LatentSyncError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+        return report(error)
     except OSError as error:
-        print(OutputError(f"{error}.", remedy="Check that --dir can be written to."), file=sys.stderr)
-        return OutputError.exit_code
+        return report(OutputError(f"{error}.", remedy="Check that --dir can be written to."))
     except KeyboardInterrupt:
         print("Interrupted; what has arrived is kept, and the next run goes on from there.", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE

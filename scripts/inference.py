@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError, for_terminal, report
 from latentsync.inference.options import (
     BUILTIN_PRESET,
     DEEPCACHE_INTERVAL,
@@ -42,11 +42,6 @@ def _seconds(text: str) -> Fraction:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from error
-
-
-def _printable(text: str) -> str:
-    """With escapes where a file name is no valid text."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -198,16 +193,14 @@ def main(arguments: list[str] | None = None) -> int:
         keep_freed_memory()
         request = make_request(parsed)
         if parsed.dry_run:
-            print(_printable(preflight(request).describe()))
+            print(for_terminal(preflight(request).describe()))
             return 0
         with ProgressBar(quiet=parsed.quiet) as bar:
-            report = dub(request, control=RunControl(bar.update), on_note=bar.write)
+            account = dub(request, control=RunControl(bar.update), on_note=lambda text: bar.write(for_terminal(text)))
         if not parsed.quiet:
-            print(report.summary(), file=sys.stderr)
+            print(for_terminal(account.summary()), file=sys.stderr)
     except LatentSyncError as error:
-        # Commands in remedies name this interpreter, so that they can be copied from the terminal.
-        print(_printable(f"Error: {error}").replace("`python -m ", f"`{sys.executable} -m "), file=sys.stderr)
-        return error.exit_code
+        return report(error, "Error: ")
     except KeyboardInterrupt:
         print("Stopped; nothing was left behind.", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from latentsync.data.talkers.files import CASES, SHEET_CLIPS, contact_strip, write_contact_sheet, write_talker
-from latentsync.errors import LatentSyncError
+from latentsync.errors import LatentSyncError, report
 
 
 def _positive(text: str) -> int:
@@ -41,8 +41,7 @@ def main() -> int:
     try:
         make(arguments)
     except LatentSyncError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+        return report(error)
     except ValueError as error:
         parser.error(str(error))
     print(f"{arguments.count} clips and contact_sheet.png in {arguments.out}")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from latentsync.checkpoint.card import CARD_KEY, WeightsCard
 from latentsync.config import load_config
-from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError, report
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
 from latentsync.runtime.malloc import keep_freed_memory
 
@@ -169,8 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print("Stopped and saved. The same command goes on from there.", file=sys.stderr)
                 return INTERRUPTED_EXIT_CODE
         except LatentSyncError as error:
-            print(error, file=sys.stderr)
-            return error.exit_code
+            return report(error)
     return 0
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from latentsync.config import dump_config, load_config
-from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError, report
 from latentsync.recipe import SyncNetRecipe
 from latentsync.runtime.malloc import keep_freed_memory
 
@@ -40,8 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         logging.info("%s", dump_config(recipe))
         result = train_syncnet(recipe, name)
     except LatentSyncError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+        return report(error)
     folder = run_folder(recipe, name)
     if result is TrainingResult.STOPPED:
         print(f"Stopped and saved. The same command goes on from there. Run: {folder}", file=sys.stderr)

@@ -11,7 +11,7 @@ import numpy as np
 from latentsync.errors import WeightsMissingError
 from latentsync.types import Frame
 
-DOWNLOAD = "python -m scripts.download_checkpoints --for inference"
+DOWNLOAD = "`python -m scripts.download_checkpoints --for inference`"
 
 
 @dataclass(frozen=True, slots=True)
