@@ -40,7 +40,7 @@ from latentsync.diffusion.sampler import sample
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
-from latentsync.inference.device import choose_device, choose_precision
+from latentsync.inference.device import choose_precision
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.faces import FaceFinder
 from latentsync.inference.job.request import auto_batch
@@ -51,6 +51,7 @@ from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import write_video
+from latentsync.runtime.device import choose_device
 from latentsync.runtime.malloc import keep_freed_memory
 from latentsync.types import Frame
 

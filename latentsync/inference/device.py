@@ -1,4 +1,4 @@
-"""The device of a run, the precision that works on it, and its speed."""
+"""The precision that works on a device, and its speed."""
 
 from __future__ import annotations
 
@@ -7,41 +7,18 @@ import time
 import torch
 
 from latentsync.errors import DeviceError
+from latentsync.runtime.memory import is_out_of_memory, with_memory_freed
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PROBE_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 4e-2}  # relative L2 error: 5 times the usual one
 LONG_PRODUCT = 0.1  # s; no larger matrix product is tried after one that takes longer
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """'auto' is CUDA (also ROCm), then MPS, then XPU, then the CPU; any other name is a torch device string.
-
-    Raises ``DeviceError`` if there is no such device.
-    """
-    if name == "auto":
-        for kind in ("cuda", "mps", "xpu"):
-            if _is_available(kind):
-                return torch.device(kind)
-        return torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(f"'{name}' is no device.", remedy="Use auto, cpu, cuda, cuda:1, mps or xpu.") from error
-    if not _is_available(device.type):
-        raise DeviceError(
-            f"The device '{name}' is not available to this build of torch {torch.__version__}.",
-            remedy="Use --device auto, or install the torch build for your hardware.",
-        )
-    count = torch.cuda.device_count() if device.type == "cuda" else 1
-    if (device.index or 0) >= count:
-        raise DeviceError(f"There is no '{name}': {count} such device(s) found.", remedy="Count from 0.")
-    return device
-
-
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """'auto' is the first of fp16, bf16, fp32 that passes a numeric probe on ``device``; on a CPU always fp32.
 
-    fp16 comes first because the published code runs in it. Raises ``DeviceError`` for an unknown name.
+    fp16 comes first because the published code runs in it. Raises ``DeviceError`` for an unknown name, and
+    ``OutOfMemoryError``: a device without room is not one without half precision.
     """
     if name != "auto":
         if name not in PRECISIONS:
@@ -49,9 +26,15 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         return PRECISIONS[name]
     if device.type != "cpu":
         for dtype in (torch.float16, torch.bfloat16):
-            if probe_error(device, dtype) < PROBE_TOLERANCE[dtype]:
+            if works_on(device, dtype):
                 return dtype
     return torch.float32
+
+
+def works_on(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether ``device`` computes in a half precision, and well enough. Raises ``OutOfMemoryError``."""
+    task = f"a small test of the precisions of {device}"
+    return with_memory_freed(lambda: probe_error(device, dtype), task) < PROBE_TOLERANCE[dtype]
 
 
 @torch.inference_mode()
@@ -74,7 +57,9 @@ def probe_error(device: torch.device, dtype: torch.dtype) -> float:
     reference = run(torch.float32, torch.device("cpu"))
     try:
         result = run(dtype, device)
-    except RuntimeError:  # there is no kernel for this dtype: that is what the probe is to find out
+    except RuntimeError as missing:  # there is no kernel for this dtype: that is what the probe is to find out
+        if is_out_of_memory(missing):
+            raise
         return float("inf")
     error = (result - reference).norm() / reference.norm()
     return float(error) if bool(torch.isfinite(error)) else float("inf")
@@ -83,7 +68,13 @@ def probe_error(device: torch.device, dtype: torch.dtype) -> float:
 def measure_speed(device: torch.device, dtype: torch.dtype, side: int = 1024) -> float:
     """Floating-point operations per second of a matrix product, the best of a few; takes about a tenth of a second.
 
-    Small products come first, and no larger one after one that takes long: on some CPUs half precision is a hundred
+    Raises ``OutOfMemoryError``.
+    """
+    return with_memory_freed(lambda: _measure_speed(device, dtype, side), f"a small test of the speed of {device}")
+
+
+def _measure_speed(device: torch.device, dtype: torch.dtype, side: int) -> float:
+    """Small products come first, and no larger one after one that takes long: on some CPUs half precision is a hundred
     times slower than single.
     """
     best = 0.0
@@ -96,10 +87,3 @@ def measure_speed(device: torch.device, dtype: torch.dtype, side: int = 1024) ->
         if n > side // 16 and seconds > LONG_PRODUCT:  # the very first product also starts the libraries
             break
     return best
-
-
-def _is_available(kind: str) -> bool:
-    if kind == "cpu":
-        return True
-    backend = getattr(torch, kind, None) if kind != "mps" else torch.backends.mps
-    return backend is not None and backend.is_available()

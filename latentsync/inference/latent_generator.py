@@ -48,14 +48,6 @@ class LatentModels:
     def __post_init__(self) -> None:
         self.lock = nullcontext() if self.device.type == "cpu" else threading.Lock()
 
-    def to_full_precision(self) -> None:
-        """Convert both networks to fp32; there is no way back."""
-        with self.lock:
-            self.unet.float()
-            self.codec.float()
-            self.dtype = torch.float32
-            self.memory.clear()
-
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:

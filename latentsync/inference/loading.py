@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -10,11 +12,13 @@ from latentsync.errors import WeightsMismatchError
 from latentsync.face.mask import load_mask
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.batching import SideBySide
+from latentsync.inference.fallback import PrecisionFallback, precision_name
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline, OnStep
 from latentsync.inference.weights import ModelSettings, WeightPaths
 from latentsync.runtime.compilation import compile_in_place
+from latentsync.runtime.memory import with_memory_freed
 from latentsync.types import AudioWindows, WindowGenerator
 
 # Batches in the hands of a CUDA device: one that it computes, and one that is checked or prepared beside it. Elsewhere
@@ -31,10 +35,19 @@ def load_pipeline(
 ) -> LipsyncPipeline:
     """Load the networks onto ``device`` in ``dtype``, once for any number of videos.
 
-    ``compiled``: see ``latentsync.runtime.compilation``. Raises the ``WeightsError`` family; no weight is ever left at
-    its random initialisation.
+    ``compiled``: see ``latentsync.runtime.compilation``. Raises the ``WeightsError`` family and ``OutOfMemoryError``;
+    no weight is ever left at its random initialisation.
     """
     device = torch.device(device)
+    return with_memory_freed(
+        lambda: _load(weights, settings, device, dtype, compiled),
+        f"the networks in {precision_name(dtype)} on {device}",
+    )
+
+
+def _load(
+    weights: WeightPaths, settings: ModelSettings, device: torch.device, dtype: torch.dtype, compiled: bool
+) -> LipsyncPipeline:
     encoder = AudioEncoder.from_file(weights.whisper, device, dtype)
     unet = load_unet(weights.unet, resolution=settings.resolution, device=device, dtype=dtype)
     if encoder.width != unet.config.cross_attention_dim:
@@ -68,6 +81,7 @@ def arrange(models: LatentModels, compiled: bool = False) -> LatentModels:
 def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSettings) -> LipsyncPipeline:
     """A pipeline of networks that are in memory already."""
     keep_mask = load_mask(settings.mask, settings.resolution)
+    fallback = PrecisionFallback(models)
 
     def make_generator(options: SyncOptions, on_step: OnStep) -> WindowGenerator:
         as_published = options.compat is not None
@@ -77,8 +91,8 @@ def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSett
         # Posterior draws depend on the order of the windows.
         return SideBySide(generator) if models.device.type == "cpu" and not as_published else generator
 
-    def in_full_precision(options: SyncOptions, on_step: OnStep) -> WindowGenerator:
-        models.to_full_precision()
+    def in_precision(dtype: torch.dtype, options: SyncOptions, on_step: OnStep) -> WindowGenerator:
+        fallback.convert(dtype)
         return make_generator(options, on_step)
 
     def embed_audio(waveform: np.ndarray, options: SyncOptions) -> AudioWindows:
@@ -90,6 +104,7 @@ def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSett
         keep_mask,
         num_frames=settings.num_frames,
         steady_reference=settings.steady_reference,
-        retry=in_full_precision if models.dtype != torch.float32 else None,
+        retries={precision_name(dtype): partial(in_precision, dtype) for dtype in fallback.precisions()},
+        on_end=fallback.restore,
         in_flight=IN_FLIGHT if models.device.type == "cuda" else 1,
     )

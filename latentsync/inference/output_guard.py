@@ -5,12 +5,14 @@ Where it does, the frames of the window stay those of the source."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
 from latentsync.constants import LATENT_DOWNSCALE
-from latentsync.errors import GenerationError
+from latentsync.errors import GenerationError, OutOfMemoryError
+from latentsync.inference.record import PrecisionChange
 from latentsync.types import Window, WindowGenerator
 
 
@@ -58,10 +60,12 @@ class OutputGuard:
 class GuardedGenerator:
     """A ``WindowGenerator`` that looks at what another gives, window by window.
 
-    Faulty windows are generated again in full precision, once: ``retry`` gives the same network in fp32, or None when
-    it already runs in fp32; ``on_retry(n)`` is called when ``n`` windows are generated again. A window that stays
-    faulty is refused: ``on_refused(number, fault)`` is called, and its faces are not to be shown. ``MOST_REFUSED`` of
-    them in a row are no accident, and end the run.
+    Faulty windows are generated again in other precisions. ``retries``: name of a precision -> what gives the same
+    network in it, in the order in which they are tried; each takes the place of the one before for good, because the
+    windows that follow would have the same fault. ``on_retry`` is told, also of one that there is no memory for.
+
+    A window that stays faulty is refused: ``on_refused(number, fault)`` is called, and its faces are not to be shown.
+    ``MOST_REFUSED`` of them in a row are no accident, and end the run.
     """
 
     MOST_REFUSED = 4
@@ -71,14 +75,15 @@ class GuardedGenerator:
         generator: WindowGenerator,
         guard: OutputGuard,
         on_refused: Callable[[int, str], None],
-        retry: Callable[[], WindowGenerator] | None = None,
-        on_retry: Callable[[int], None] | None = None,
+        retries: Mapping[str, Callable[[], WindowGenerator]] = MappingProxyType({}),
+        on_retry: Callable[[PrecisionChange], None] = lambda change: None,
     ) -> None:
         self.generator = generator
         self.resolution = generator.resolution
         self._guard = guard
         self._on_refused = on_refused
-        self._retry = retry
+        self._retries = dict(retries)
+        self._precision = ""  # of the last retry
         self._on_retry = on_retry
         self._refused: set[int] = set()  # numbers of windows, which come in any order
         self._lock = threading.Lock()
@@ -88,22 +93,27 @@ class GuardedGenerator:
         generator = self.generator
         faces = generator(windows)
         faults = [self._guard.fault(made, window.faces) for made, window in zip(faces, windows, strict=True)]
-        if any(faults) and self._replaced(generator, len(windows)):
+        if any(faults) and self._replaced(generator, windows, faults):
             return self(windows)
         for window, fault in zip(windows, faults, strict=True):
             if fault is not None:
                 self._refuse(window.number, fault)
         return faces
 
-    def _replaced(self, faulty: WindowGenerator, windows: int) -> bool:
-        """Whether another generator stands in the place of the ``faulty`` one, which made ``windows`` windows."""
+    def _replaced(self, faulty: WindowGenerator, windows: list[Window], faults: list[str | None]) -> bool:
+        """Whether another generator stands in the place of the ``faulty`` one, which made ``windows``."""
+        number, fault = next((w.number, f) for w, f in zip(windows, faults, strict=True) if f is not None)
         with self._lock:
+            while self.generator is faulty and self._retries:
+                self._precision = next(iter(self._retries))
+                make = self._retries.pop(self._precision)
+                try:
+                    self.generator = make()
+                except OutOfMemoryError as error:
+                    self._on_retry(PrecisionChange(number, fault, self._precision, 0, error.message))
             if self.generator is faulty:
-                if self._retry is None:
-                    return False
-                self.generator, self._retry = self._retry(), None  # the other windows would have the same fault
-            if self._on_retry is not None:
-                self._on_retry(windows)
+                return False
+            self._on_retry(PrecisionChange(number, fault, self._precision, len(windows)))
             return True
 
     def _refuse(self, number: int, fault: str) -> None:

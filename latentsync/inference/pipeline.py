@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
@@ -41,9 +42,10 @@ class LipsyncPipeline:
 
     ``make_generator(options, on_step)`` gives the generator of one run; ``embed_audio(waveform, options)`` the audio
     conditioning; ``keep_mask`` (1, R, R) float32, 1 = keep; ``steady_reference``: see ``windows``.
-    ``retry(options, on_step)`` gives the generator in full precision, for windows with a fault. ``in_flight``: batches
-    that the generator works on at once (``batching.generate_groups``); one with ``compat``, whose draws depend on the
-    order of the windows. Tests and benchmarks put stubs in these places.
+    ``retries``: name of a precision -> what gives the generator in it, for windows with a fault
+    (``output_guard.GuardedGenerator``); ``on_end`` is called when a run is over. ``in_flight``: batches that the
+    generator works on at once (``batching.generate_groups``); one with ``compat``, whose draws depend on the order of
+    the windows. Tests and benchmarks put stubs in these places.
     """
 
     def __init__(
@@ -54,7 +56,8 @@ class LipsyncPipeline:
         *,
         num_frames: int = WINDOW_FRAMES,
         steady_reference: bool = False,
-        retry: MakeGenerator | None = None,
+        retries: Mapping[str, MakeGenerator] = MappingProxyType({}),
+        on_end: Callable[[], None] = lambda: None,
         in_flight: int = 1,
     ) -> None:
         self.keep_mask = keep_mask
@@ -63,7 +66,8 @@ class LipsyncPipeline:
         self._embed_audio = embed_audio
         self._num_frames = num_frames
         self._steady_reference = steady_reference
-        self._retry = retry
+        self._retries = retries
+        self._on_end = on_end
         self._in_flight = in_flight
 
     def sync(
@@ -118,6 +122,7 @@ class LipsyncPipeline:
                     yield frame
         finally:
             record.batch_reductions = batch.reductions
+            self._on_end()
 
     def _window_plan(self, options: SyncOptions, video: VideoSource) -> WindowPlan:
         return WindowPlan.for_run(options.compat, video.info.fps, self._num_frames, self._steady_reference)
@@ -126,8 +131,9 @@ class LipsyncPipeline:
         generator = self._make_generator(options, on_step)
         if not options.check_output:
             return generator
-        retry = None if self._retry is None else partial(self._retry, options, on_step)
-        return GuardedGenerator(generator, OutputGuard(self.keep_mask), record.note_refused, retry, record.note_retry)
+        retries = {name: partial(make, options, on_step) for name, make in self._retries.items()}
+        on_retry = record.precision_changes.append
+        return GuardedGenerator(generator, OutputGuard(self.keep_mask), record.note_refused, retries, on_retry)
 
 
 def _aligned(targets: Iterator[TargetFrame], aligner: FaceAligner, clock: StageClock) -> Iterator[AlignedFrame]:

@@ -94,6 +94,24 @@ class FrameRange:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class PrecisionChange:
+    """At window number ``window`` the network gave ``fault``: from there on it ran in ``precision``, and ``windows``
+    windows were generated again. ``hindrance``: why that could not be done, or empty."""
+
+    window: int
+    fault: str
+    precision: str
+    windows: int
+    hindrance: str = ""
+
+    def describe(self) -> str:
+        """One sentence for the terminal."""
+        if self.hindrance:
+            return f"the network gave {self.fault} in window {self.window}. {self.hindrance}"
+        return f"the network gave {self.fault} in window {self.window}; from there on it ran in {self.precision}"
+
+
 @dataclass(slots=True)
 class RunRecord:
     """What the pipeline notes down while it runs; complete when its last frame is out."""
@@ -102,7 +120,7 @@ class RunRecord:
     frames: int = 0
     passed_through: list[FrameRange] = field(default_factory=list)
     batch_reductions: list[int] = field(default_factory=list)  # numbers of windows that did not fit into memory
-    windows_redone_in_fp32: int = 0
+    precision_changes: list[PrecisionChange] = field(default_factory=list)
     windows_refused: dict[int, str] = field(default_factory=dict)  # number -> what the network gave instead of faces
 
     def noting(self, members: Iterator[M], shows: Callable[[Frame], bool] | None = None) -> Iterator[M]:
@@ -113,10 +131,6 @@ class RunRecord:
                     self._note_passed(member.reason)
                 self.frames += 1
             yield member
-
-    def note_retry(self, windows: int) -> None:
-        """``windows`` windows had a fault and are generated again in full precision."""
-        self.windows_redone_in_fp32 += windows
 
     def note_refused(self, window: int, fault: str) -> None:
         """The frames of window number ``window`` stay as they were, because the network gave a ``fault``."""
@@ -134,6 +148,9 @@ class RunRecord:
         """Number of frames that show the source unchanged."""
         return sum(span.last - span.first + 1 for span in self.passed_through)
 
+    def _redone_in(self, precision: str) -> int:
+        return sum(change.windows for change in self.precision_changes if change.precision == precision)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
@@ -141,7 +158,9 @@ class RunRecord:
             "frames_passed_through": self.frames_passed_through,
             "passed_through": [asdict(span) for span in self.passed_through],
             "batch_reductions": self.batch_reductions,
-            "windows_redone_in_fp32": self.windows_redone_in_fp32,
+            "windows_redone_in_fp32": self._redone_in("float32"),
+            "windows_redone_in_bf16": self._redone_in("bfloat16"),
+            "precision_changes": [asdict(change) for change in self.precision_changes],
             "windows_refused": self.windows_refused,
             "seconds_by_stage": {stage: round(seconds, 3) for stage, seconds in self.clock.seconds().items()},
         }

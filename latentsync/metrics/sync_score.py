@@ -59,7 +59,7 @@ class OffsetSearch:
             return lips, audio
         neighbours = audio[: ready + 2 * REACH].unfold(0, 2 * REACH + 1, 1)  # (ready, D, 31)
         distances = nnf.pairwise_distance(lips[:ready, None], neighbours.transpose(1, 2))
-        self._sums += distances.double().sum(dim=0).cpu()
+        self._sums += distances.cpu().double().sum(dim=0)  # MPS has no float64
         self._count += ready
         return lips[ready:], audio[ready:]
 

@@ -1,24 +1,16 @@
-"""Devices and precisions are chosen by what works, and a missing one is named."""
+"""Precisions are chosen by what works, and a missing one is named."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from latentsync.errors import DeviceError
-from latentsync.inference.device import choose_device, choose_precision, probe_error
+from latentsync.errors import DeviceError, OutOfMemoryError
+from latentsync.inference.device import choose_precision, probe_error
 
 
 def test_automatic_choice_on_a_cpu_is_full_precision():
     assert choose_precision("auto", torch.device("cpu")) is torch.float32
-    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        assert choose_device("auto").type == "cpu"
-
-
-@pytest.mark.parametrize("name", ["cuda:99", "tpu", "gpu!"])
-def test_a_device_that_is_not_there_is_named(name):
-    with pytest.raises(DeviceError, match=name):
-        choose_device(name)
 
 
 def test_an_unknown_precision_is_named():
@@ -29,3 +21,12 @@ def test_an_unknown_precision_is_named():
 def test_probe_sees_exact_and_rough_arithmetic():
     assert probe_error(torch.device("cpu"), torch.float32) < 1e-6
     assert 1e-4 < probe_error(torch.device("cpu"), torch.bfloat16) < 4e-2
+
+
+def test_a_device_without_room_is_not_one_without_half_precision(monkeypatch):
+    def no_room(*arguments, **more):
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", no_room)
+    with pytest.raises(OutOfMemoryError, match="precisions of meta"):
+        choose_precision("auto", torch.device("meta"))

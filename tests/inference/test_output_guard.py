@@ -1,4 +1,4 @@
-"""Output that is no face is recognised, generated again in full precision, and not shown if that does not help."""
+"""Output that is no face is recognised, generated again in another precision, and not shown if that does not help."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from latentsync.errors import GenerationError
+from latentsync.errors import GenerationError, OutOfMemoryError
 from latentsync.inference.output_guard import GuardedGenerator, OutputGuard
-from latentsync.inference.record import RunRecord
+from latentsync.inference.record import PrecisionChange, RunRecord
 from latentsync.types import Window
 from tests.inference.world import DrawnVideo, Identity, sync
 
@@ -102,22 +102,38 @@ def source(number):
     return Window(number, face("good"), np.zeros((4, 1, 1), np.float32))
 
 
-def test_full_precision_is_tried_once_and_kept():
+def test_another_precision_is_tried_once_and_kept():
     half, full = Fixed("nan"), Fixed("good")
-    retried, refused = [], []
-    guarded = GuardedGenerator(
-        half, OutputGuard(MASK), lambda *each: refused.append(each), lambda: full, retried.append
-    )
+    changes, refused = [], {}
+    retries = {"bfloat16": lambda: full, "float32": lambda: pytest.fail("it is not needed")}
+    guarded = GuardedGenerator(half, OutputGuard(MASK), refused.__setitem__, retries, changes.append)
     for number in range(3):
         assert np.isfinite(guarded([source(number)])).all()
-    assert half.calls == 1 and full.calls == 3 and retried == [1] and refused == []
+    assert half.calls == 1 and full.calls == 3 and refused == {}
+    assert changes == [PrecisionChange(0, "values that are not finite numbers", "bfloat16", 1)]
 
 
-@pytest.mark.parametrize("retry", [None, lambda: Fixed("black")])
+def no_room():
+    raise OutOfMemoryError("There is no room for it.")
+
+
+@pytest.mark.parametrize("first", [no_room, lambda: Fixed("nan")])
+def test_the_next_precision_is_tried_where_one_does_not_fit_or_does_not_help(first):
+    full, changes = Fixed("good"), []
+    guarded = GuardedGenerator(
+        Fixed("nan"), OutputGuard(MASK), pytest.fail, {"bfloat16": first, "float32": lambda: full}, changes.append
+    )
+    guarded([source(5), source(6)])
+    assert full.windows == 2 and [change.precision for change in changes] == ["bfloat16", "float32"]
+    assert [bool(change.hindrance) for change in changes] == [first is no_room, False]
+    assert [change.windows for change in changes] == [0 if first is no_room else 2, 2]
+
+
+@pytest.mark.parametrize("retries", [{}, {"float32": lambda: Fixed("black")}, {"float32": no_room}])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_rubbish_that_stays_ends_the_run_after_a_few_windows(retry, batch):
+def test_rubbish_that_stays_ends_the_run_after_a_few_windows(retries, batch):
     refused = {}
-    guarded = GuardedGenerator(Fixed("black"), OutputGuard(MASK), refused.__setitem__, retry)
+    guarded = GuardedGenerator(Fixed("black"), OutputGuard(MASK), refused.__setitem__, retries)
     with pytest.raises(GenerationError, match="black mouth in 4 windows in a row, the last of them 10"):
         for first in range(7, 99, batch):
             guarded([source(first + k) for k in range(batch)])

@@ -12,6 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from latentsync.audio.mfcc import mfcc
 from latentsync.errors import AudioError, DataError
@@ -138,3 +141,21 @@ def test_the_shortest_clip(network: SyncNetV2) -> None:
 def test_broken_audio(network: SyncNetV2) -> None:
     with pytest.raises(AudioError, match="not finite"):
         sync_score(network, np.zeros((10, 224, 224, 3), np.uint8), np.full(6400, np.inf, np.float32))
+
+
+class NoFloat64(TorchDispatchMode):
+    """Refuses float64 on any device but the CPU, as Apple's GPUs do."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            assert not isinstance(tensor, torch.Tensor) or tensor.is_cpu or tensor.dtype != torch.float64
+        return result
+
+
+def test_a_device_without_float64_will_do():
+    with FakeTensorMode(), NoFloat64():
+        search = OffsetSearch()
+        for _ in range(2):
+            search.add(torch.empty(40, 8, device="cuda"), torch.empty(40, 8, device="cuda"))
+        assert search._sums.dtype == torch.float64

@@ -32,6 +32,7 @@ from latentsync.inference.weights import with_checksums
 from latentsync.inference.windows import WindowPlan
 from latentsync.media.writer import WrittenVideo, write_video
 from latentsync.provenance.label import COMMENT, ai_label
+from latentsync.runtime.memory import naming_lack_of_memory
 from latentsync.stream import prefetch
 from latentsync.types import Frame
 
@@ -50,8 +51,14 @@ def dub(
     ``control`` is told of the progress and may stop the run; ``on_note`` gets texts for the user. Raises the named
     errors of ``latentsync.errors``; then nothing is written. The input files are never changed.
     """
+    control = control or RunControl()
+    with naming_lack_of_memory("this dub"):
+        return _dub(request, control, on_note, networks or Networks())
+
+
+def _dub(request: DubRequest, control: RunControl, on_note: OnNote, networks: Networks) -> RunReport:
     start = time.perf_counter()
-    record, control, networks = RunRecord(), control or RunControl(), networks or Networks()
+    record = RunRecord()
     checked = preflight(request, record.clock, networks)
     control.expect(checked.cost.frames, checked.cost.denoising_steps)
     on_note(checked.describe())
@@ -88,7 +95,8 @@ def dub(
         finish=_signature(request, label),
     )
     encode_seconds = time.perf_counter() - write_start - record.clock.seconds().get("wait", 0.0)
-    notes = [*checked.notes, *filter(None, [checked.tracks.save()])]
+    notes = [*checked.notes, *(change.describe() for change in record.precision_changes)]
+    notes += filter(None, [checked.tracks.save()])
     wall_seconds = time.perf_counter() - start
     report = _report(request, checked, options, record, written, notes, wall_seconds, encode_seconds)
     if request.report is not None:

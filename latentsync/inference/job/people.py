@@ -20,6 +20,7 @@ from latentsync.inference.record import StageClock
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.video import VideoFile
+from latentsync.runtime.device import choose_device
 from latentsync.types import Frame
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ def find_people(
     if not limits.own_files:
         limits.check_video(path)
     video = VideoFile(path, limits=limits)
-    from latentsync.inference.device import choose_device  # here: it imports torch, which takes seconds
-
     place = choose_device(device) if isinstance(device, str) else device
     finder = FaceFinder(detector, weights.auxiliary, place, StageClock(), (networks or Networks()).detector)
     tracks = finder.tracks(video.info, SyncOptions())

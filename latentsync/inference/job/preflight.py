@@ -31,6 +31,7 @@ from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
 from latentsync.provenance.licences import require_commercial
+from latentsync.runtime.device import choose_device, unusable_gpu
 from latentsync.types import VideoInfo
 
 if TYPE_CHECKING:
@@ -104,10 +105,12 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         options = replace(options, excerpt=options.excerpt.on_frames(video.info.fps))
 
     # torch takes seconds to import: all that can be refused without it has been.
-    from latentsync.inference.device import choose_device, choose_precision, measure_speed
+    from latentsync.inference.device import choose_precision, measure_speed
     from latentsync.runtime.compilation import require_compiler
 
     device = choose_device(request.device)
+    if request.device == "auto" and device.type == "cpu" and (fault := unusable_gpu()) is not None:
+        notes.append(f"{fault.message}; the CPU computes instead, which takes many times as long; {fault.remedy}")
     request.batch_for(device.type)
     if request.commercial_only:
         require_commercial([*request.weights.networks().values(), *_detector_files(request, device)])

@@ -12,13 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
 from latentsync.config import dump_config, read_yaml, save_config
 from latentsync.errors import ConfigError
 from latentsync.runtime.compilation import require_compiler
+from latentsync.runtime.device import choose_device
 from latentsync.training.loop.clips import RunClips
 from latentsync.training.loop.optimizers import LearningRate
 from latentsync.training.loop.task import LoopSettings
@@ -126,8 +126,11 @@ def open_run(
 
 
 def make_accelerator(mixed_precision: str = "no") -> Accelerator:
-    """Devices and precision: half precision only on an accelerator, where it is quicker."""
-    on_cpu = not torch.accelerator.is_available()
+    """Devices and precision: half precision only on an accelerator, where it is quicker.
+
+    Raises ``DeviceError`` on a machine whose GPU torch cannot use.
+    """
+    on_cpu = choose_device(required_gpu=True).type == "cpu"
     return Accelerator(
         cpu=on_cpu,
         mixed_precision="no" if on_cpu else mixed_precision,

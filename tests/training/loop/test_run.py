@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from latentsync.config import read_yaml
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, DeviceError
+from latentsync.runtime.device import Machine
 from latentsync.training.builtin.recipes import AudioEncoderRecipe
 from latentsync.training.loop.run import CONFIG_NAME, loop_settings, make_accelerator, open_run, run_folder
 
@@ -55,5 +56,12 @@ def test_the_loops_part_of_a_configuration_and_what_only_some_configurations_say
 
 
 def test_a_processor_trains_in_single_precision_whatever_is_asked_for(monkeypatch):
-    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert make_accelerator("bf16").mixed_precision == "no"
+
+
+def test_a_gpu_that_cannot_be_used_is_an_error_and_not_a_training_on_the_processor(monkeypatch):
+    machine = Machine("2.14.1", "13.0", (), present=True, driver="470.82.01")
+    monkeypatch.setattr("latentsync.runtime.device.read_machine", lambda: machine)
+    with pytest.raises(DeviceError, match="driver 470.82.01 of this machine is too old"):
+        make_accelerator("bf16")
