@@ -178,16 +178,16 @@ def test_two_batches_with_a_fault_share_one_retry():
         return half(windows)
 
     faulty.resolution = SIDE
-    made, redone, refused = [], [], {}
+    made, changes, refused = [], [], {}
 
     def retry():
         made.append(full)
         return full
 
-    guarded = GuardedGenerator(faulty, OutputGuard(MASK), refused.__setitem__, retry, redone.append)
+    guarded = GuardedGenerator(faulty, OutputGuard(MASK), refused.__setitem__, {"float32": retry}, changes.append)
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(guarded, [[source(0)], [source(1), source(2)]]))
-    assert made == [full] and sorted(redone) == [1, 2] and refused == {}
+    assert made == [full] and sorted(change.windows for change in changes) == [1, 2] and refused == {}
     assert [len(faces) for faces in found] == [1, 2]
     assert all(np.array_equal(face("good"), each) for faces in found for each in faces)
 
