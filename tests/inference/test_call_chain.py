@@ -14,7 +14,9 @@ from latentsync.models.unet import UNet3D
 from scripts.inference import main
 
 ROOT = Path(__file__).parents[2]
-MOST = 13  # two of them only because batches overlap: one in a thread of its own, and launching apart from preparing
+# Two of them only because batches overlap (one in a thread of its own, and launching apart from preparing), and one
+# because a batch that does not fit into memory is halved.
+MOST = 14
 # What is not part of the way: the joints between threads, the writer that asks for frames, and iterators that pass
 # values on as they are.
 PASSING_ON = re.compile(

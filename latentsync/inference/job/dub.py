@@ -39,6 +39,7 @@ from latentsync.types import Frame
 OnNote = Callable[[str], None]
 
 
+@naming_lack_of_memory("this dub")
 def dub(
     request: DubRequest,
     *,
@@ -51,14 +52,8 @@ def dub(
     ``control`` is told of the progress and may stop the run; ``on_note`` gets texts for the user. Raises the named
     errors of ``latentsync.errors``; then nothing is written. The input files are never changed.
     """
-    control = control or RunControl()
-    with naming_lack_of_memory("this dub"):
-        return _dub(request, control, on_note, networks or Networks())
-
-
-def _dub(request: DubRequest, control: RunControl, on_note: OnNote, networks: Networks) -> RunReport:
     start = time.perf_counter()
-    record = RunRecord()
+    record, control, networks = RunRecord(), control or RunControl(), networks or Networks()
     checked = preflight(request, record.clock, networks)
     control.expect(checked.cost.frames, checked.cost.denoising_steps)
     on_note(checked.describe())
