@@ -1,6 +1,9 @@
 """Files and folders that appear whole or not at all, also when several processes write the same one.
 
-Everything is written under a hidden name beside its target and renamed when it is complete.
+Everything is written under a hidden name beside its target and renamed when it is complete. What a process leaves that
+is killed meanwhile is removed when the next process writes to that folder: beside every unfinished file lies a lock,
+which the operating system frees with its holder. So neither age nor a process number decides, and what another process
+still writes is never touched.
 """
 
 from __future__ import annotations
@@ -8,17 +11,23 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
+
+from filelock import FileLock, Timeout
 
 logger = logging.getLogger(__name__)
 
 _NAME_KEPT = 30  # characters of the name that the unfinished file shows; the rest would not fit beside long names
+_LOCK = ".lock"  # of the lock's name, after that of the unfinished file
+_LOCK_SECONDS = 5.0  # a lock that nobody knows of yet is held by a sweep at most, for an instant
+_UNFINISHED = re.compile(r"\..{1,30}\.[0-9a-f]{32}\.part\.lock", re.DOTALL)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a quota, the largest file that the disk can hold
 _NO_HARD_LINK = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK)
 
@@ -32,17 +41,18 @@ def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
     if it is missing. Raises ``OSError`` where nothing can be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _hidden(target)
-    try:
-        temporary.touch(exist_ok=False)
-        mode = stat.S_IMODE(temporary.stat().st_mode)
-        yield temporary
-        if durable:
-            flush(temporary)
-        temporary.chmod(mode)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _sweep_once(target.parent)
+    with _locked_name(target) as temporary:
+        try:
+            temporary.touch(exist_ok=False)
+            mode = stat.S_IMODE(temporary.stat().st_mode)
+            yield temporary
+            if durable:
+                flush(temporary)
+            temporary.chmod(mode)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(target: Path, text: str, *, errors: str = "strict", durable: bool = False) -> None:
@@ -111,3 +121,57 @@ def flush(path: Path) -> None:
 
 def _hidden(target: Path) -> Path:
     return target.with_name(f".{target.name[:_NAME_KEPT]}.{uuid4().hex}.part")
+
+
+@contextmanager
+def _locked_name(target: Path) -> Iterator[Path]:
+    """``_hidden(target)``; its lock is held while the block lasts, unless the disk knows no locks."""
+    name = _hidden(target)
+    path = name.with_name(name.name + _LOCK)
+    lock = _hold(path)
+    try:
+        yield name
+    finally:
+        lock.release()
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _hold(path: Path) -> FileLock:
+    """The new lock ``path``. It is not held where there are no locks, and then not there: nobody sweeps."""
+    while True:
+        path.touch()
+        made = path.stat()
+        lock = FileLock(path, thread_local=False)
+        try:
+            lock.acquire(timeout=_LOCK_SECONDS)
+        except (Timeout, OSError, NotImplementedError):
+            path.unlink(missing_ok=True)
+            return lock
+        if path.exists() and os.path.samestat(path.stat(), made):
+            return lock
+        lock.release()  # another process took it for one that was left, and removed it before it was held
+
+
+def sweep(folder: Path) -> None:
+    """Remove the unfinished files in ``folder`` whose writers are dead."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        locks = [Path(entry.path) for entry in entries if _UNFINISHED.fullmatch(entry.name)]
+        for path in locks:
+            with suppress(Timeout, OSError, NotImplementedError), FileLock(path, blocking=False):
+                left = path.with_suffix("")
+                if left.exists():
+                    logger.info("%s is removed: the process that wrote it was killed.", left)
+                left.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+
+
+_swept: set[Path] = set()
+
+
+def _sweep_once(folder: Path) -> None:
+    """``sweep``, at the first write of this process to ``folder``: a large one is not looked through at every write."""
+    folder = folder.absolute()
+    if folder not in _swept:
+        _swept.add(folder)
+        sweep(folder)

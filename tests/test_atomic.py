@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from latentsync.atomic import atomic_file, atomic_folder, link_or_copy, unfinished, write_text
+from latentsync.atomic import atomic_file, atomic_folder, link_or_copy, sweep, unfinished, write_text
 
 
 def names_in(folder: Path) -> list[str]:
@@ -111,3 +113,62 @@ def test_no_folder_appears_if_writing_fails(tmp_path: Path) -> None:
         (folder / "half").touch()
         raise RuntimeError
     assert names_in(tmp_path) == []
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from latentsync.atomic import atomic_file
+with atomic_file(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"half")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def start_writer(target: Path) -> subprocess.Popen:
+    line = [sys.executable, "-c", WRITER, str(target)]
+    writer = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1])
+    assert writer.stdout.readline() == b"writing\n"
+    return writer
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    mine = [".a.mp4.part", f".a.mp4.{'0' * 32}.part", "a.part.lock", f"a.{'0' * 32}.part.lock", ".b.lock"]
+    for name in mine:
+        (tmp_path / name).write_text("kept")
+    killed, living = (start_writer(tmp_path / name) for name in ("killed.mp4", "living.mp4"))
+    killed.kill()
+    killed.wait()
+    assert len(names_in(tmp_path)) == len(mine) + 4
+    write_text(tmp_path / "c.txt", "next")
+    left = set(names_in(tmp_path)) - set(mine) - {"c.txt"}
+    assert len(left) == 2 and all(name.startswith(".living.mp4.") for name in left)
+    living.communicate()
+    assert (tmp_path / "living.mp4").read_bytes() == b"half"
+    assert set(names_in(tmp_path)) == {*mine, "c.txt", "living.mp4"}
+
+
+def test_writers_and_sweepers_at_once(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        with atomic_file(tmp_path / str(number)) as temporary:
+            temporary.write_text(str(number))
+            sweep(tmp_path)
+            assert temporary.read_text() == str(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(write, number) for number in range(100)]:
+            done.result()
+    assert sorted(names_in(tmp_path), key=int) == [str(number) for number in range(100)]
+
+
+def test_where_there_are_no_locks_files_are_written_all_the_same(tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_, **__):
+        raise NotImplementedError
+
+    monkeypatch.setattr("latentsync.atomic.FileLock.acquire", refuse)
+    with atomic_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text("text")
+        sweep(tmp_path)
+        assert len(names_in(tmp_path)) == 1
+    assert names_in(tmp_path) == ["a.txt"]
