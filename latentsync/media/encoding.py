@@ -45,6 +45,8 @@ class EncodingOptions:
     for quality (h264, hevc, vp9). ``pix_fmt`` None: that of the source, as far as the codec has it.
 
     ``repeatable``: with one thread (``media.threads``) equal frames give equal bytes, for some more of them (h264).
+    ``for_browsers``: what every browser shows, whatever the source has: H.264 in .mp4, opaque, with 8 bits in 4:2:0 and
+    so of even width and height.
     """
 
     codec: str = "auto"
@@ -52,12 +54,15 @@ class EncodingOptions:
     preset: str = "fast"
     pix_fmt: str | None = None
     repeatable: bool = False
+    for_browsers: bool = False
 
 
 @dataclass(frozen=True)
 class EncodingPlan:
     """What ``EncodingOptions`` come to for one source and one kind of file."""
 
+    width: int  # of what is encoded; where it is more than the source's, the last column is repeated
+    height: int
     codec: str  # as in the table
     encoder: str  # FFmpeg's name
     container: str  # FFmpeg's name
@@ -135,7 +140,7 @@ def plan_encoding(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> 
     if suffix not in CONTAINERS:
         known = " ".join(CONTAINERS)
         raise OutputError(f"Files of type '{suffix}' cannot be written.", remedy=f"Name the result as one of {known}.")
-    name = _choose_codec(encoding.codec, suffix, source.has_alpha)
+    name = _choose_codec(encoding.codec, suffix, source.has_alpha and not encoding.for_browsers)
     if suffix == ".avi" and source.variable_frame_rate:
         raise EncoderError(
             "An .avi file cannot hold the variable frame rate of the source.", remedy="Name the result .mp4 or .mkv."
@@ -146,11 +151,19 @@ def plan_encoding(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> 
             f"that are smaller than {_HEVC_LEAST} pixels both ways.",
             remedy="Choose another --codec.",
         )
-    if encoding.pix_fmt is None:
+    width, height = source.width, source.height
+    if encoding.for_browsers:
+        if (name, suffix) != ("h264", ".mp4"):
+            raise EncoderError(f"What browsers show is h264 in .mp4, not {name} in {suffix}.")
+        pix_fmt, notes = _YUV["420"], _notes_for_browsers(source)
+        width, height = width + width % 2, height + height % 2
+    elif encoding.pix_fmt is None:
         pix_fmt, notes = _choose_pix_fmt(name, source)
     else:
         pix_fmt, notes = _asked_pix_fmt(encoding.pix_fmt, name, source), ()
     return EncodingPlan(
+        width=width,
+        height=height,
         codec=name,
         encoder=_CODECS[name].encoder,
         container=CONTAINERS[suffix],
@@ -204,6 +217,20 @@ def _choose_pix_fmt(name: str, source: VideoInfo) -> tuple[str, tuple[str, ...]]
     if alpha and name == "vp9":
         notes.append("VP9 codes the alpha channel with loss; ProRes (.mov) and FFV1 (.mkv) keep it exactly")
     return pix_fmt, tuple(notes)
+
+
+def _notes_for_browsers(source: VideoInfo) -> tuple[str, ...]:
+    notes = []
+    if source.has_alpha:
+        notes.append("what is transparent in the source is black: browsers show no other video of this kind")
+    if source.width % 2 or source.height % 2:
+        notes.append(f"{source.width} x {source.height} pixels are odd, so the last row or column is there twice")
+    chroma, depth = _chroma(source.pix_fmt), color.bit_depth(source.pix_fmt)
+    if chroma != "420" or depth > 8:
+        notes.append(
+            f"the colors of the source are {_spelled(chroma)} with {depth} bits, those of the result 4:2:0 with 8"
+        )
+    return tuple(notes)
 
 
 def _asked_pix_fmt(asked: str, name: str, source: VideoInfo) -> str:

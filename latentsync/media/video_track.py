@@ -6,6 +6,7 @@ import io
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 from av.container import OutputContainer
 from av.video.frame import PictureType
@@ -34,7 +35,7 @@ class VideoTrack:
         stream = container.add_stream(plan.encoder, rate=source.fps, options=_options(plan), time_base=plan.time_base)
         assert isinstance(stream, VideoStream)
         self._stream = stream
-        self._stream.width, self._stream.height, self._stream.pix_fmt = source.width, source.height, plan.pix_fmt
+        self._stream.width, self._stream.height, self._stream.pix_fmt = plan.width, plan.height, plan.pix_fmt
         context = self._stream.codec_context
         context.thread_type = "AUTO"
         context.thread_count = codec_threads()
@@ -74,7 +75,18 @@ class VideoTrack:
 
     def _planes(self, frame: Frame) -> av.VideoFrame:
         kept = frame.planes_for(self._to_frame) if isinstance(frame, DecodedFrame) else None
-        return self._to_frame(frame.pixels, frame.alpha if self._plan.alpha else None) if kept is None else kept
+        if kept is not None:
+            return kept
+        if self._plan.alpha:
+            return self._to_frame(frame.pixels, frame.alpha)
+        pixels = frame.pixels if frame.alpha is None else _over_black(frame.pixels, frame.alpha)
+        return self._to_frame(self._of_full_size(pixels), None)
+
+    def _of_full_size(self, pixels: np.ndarray) -> np.ndarray:
+        """(height, width, 3) of the plan: the last row and column are repeated."""
+        height, width = pixels.shape[:2]
+        more = (0, self._plan.height - height, 0, self._plan.width - width)
+        return cv2.copyMakeBorder(pixels, *more, cv2.BORDER_REPLICATE) if any(more) else pixels
 
     def _ticks(self, time: Fraction) -> int:
         ticks = time / self._plan.time_base
@@ -91,6 +103,10 @@ class VideoTrack:
             if packet.dts is None or abs(shown - packet.dts) * self._plan.time_base > _MAX_REORDERING:
                 packet.dts = shown
         return packets
+
+
+def _over_black(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return cv2.multiply(pixels, cv2.merge([alpha, alpha, alpha]), scale=1 / 255)
 
 
 def _options(plan: EncodingPlan) -> dict[str, str]:

@@ -214,7 +214,7 @@ class JobQueue:
                 face=request.face,
                 excerpt=excerpt,
             ),
-            encoding=EncodingOptions(crf=QUALITIES[request.quality]),
+            encoding=EncodingOptions(crf=QUALITIES[request.quality], for_browsers=True),
             weights=weights,
             detector=self._detector(request.video),
             limits=self._limits(control),
