@@ -87,6 +87,7 @@ class UNetRun:
     max_train_epochs: int = -1  # -1 = no limit
     # not in the published files; the defaults are what the published code does
     mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
+    tf32: bool = True  # products of float32 rounded to TF32 where the GPU knows it, see training.loop.precision
     sharded: bool = False  # weights, gradients and optimiser sharded over the processes (FSDP)
     compile: bool = False  # the network compiled by torch.compile
     loss_levels: str = "uniform"  # see diffusion.level_weights
@@ -104,6 +105,7 @@ class UNetRun:
                 f"run.enable_gradient_checkpointing is {self.enable_gradient_checkpointing!r}.",
                 remedy="Choose true, false or auto.",
             )
+        _require_precision(self.mixed_precision)
         if self.compile and self.sharded:
             raise ConfigError(
                 "run.compile and run.sharded are both true, but a network is compiled as a whole and sharded by "
@@ -256,6 +258,7 @@ class SyncNetRun:
     seed: int = 42
     # not in the published files
     mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
+    tf32: bool = True  # products of float32 rounded to TF32 where the GPU knows it, see training.loop.precision
     compile: bool = False  # the network compiled by torch.compile
     log_steps: int = 10
     # With data.negatives.windows_per_clip of 2 or more, see training.syncnet.objective:
@@ -268,11 +271,7 @@ class SyncNetRun:
 
     def __post_init__(self) -> None:
         _require_counts("run", self, ("max_train_steps", "validation_steps", "log_steps", "alarm_steps"))
-        if self.mixed_precision not in ("fp16", "bf16"):
-            raise ConfigError(
-                f"run.mixed_precision is {self.mixed_precision!r}.",
-                remedy="Choose fp16 or bf16, or set run.mixed_precision_training to false for float32.",
-            )
+        _require_precision(self.mixed_precision)
         if self.contrastive_temperature <= 0 or not 0 < self.positive_share < 1:
             raise ConfigError(
                 f"run.contrastive_temperature is {self.contrastive_temperature}, run.positive_share "
@@ -302,6 +301,14 @@ class SyncNetRecipe:
                 "run.contrastive_steps or run.positive_share is set, but data.negatives.windows_per_clip is 1.",
                 remedy="Both are about all pairs of a batch: give windows_per_clip 2 or more.",
             )
+
+
+def _require_precision(name: str) -> None:
+    if name not in ("fp16", "bf16"):
+        raise ConfigError(
+            f"run.mixed_precision is {name!r}.",
+            remedy="Choose fp16 or bf16, or set run.mixed_precision_training to false for float32.",
+        )
 
 
 def _require_counts(section: str, settings: object, names: tuple[str, ...]) -> None:

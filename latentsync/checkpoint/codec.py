@@ -59,7 +59,9 @@ def load_codec(
     with torch.device("meta"):
         network = CLASSES[class_name].from_config(config)
     refuse_extras(file, require_tensors(file, tensors, network.state_dict(), f"the {class_name}"), f"the {class_name}")
-    return LatentCodec(fill(network, tensors, device, dtype)).eval()
+    # bfloat16 has lost bits that the signature is computed from.
+    signature = _signature(tensors) if dtype is torch.bfloat16 else None
+    return LatentCodec(fill(network, tensors, device, dtype), signature=signature).eval()
 
 
 def build_codec(path: str | Path) -> LatentCodec:
@@ -70,8 +72,12 @@ def build_codec(path: str | Path) -> LatentCodec:
 
 def latent_signature(codec: LatentCodec) -> str:
     """What tells apart codecs that give other latents: the same for two that differ in decoder or precision only."""
+    return codec.signature or _signature(codec.autoencoder.state_dict())
+
+
+def _signature(weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(codec.autoencoder.state_dict().items()):
+    for name, tensor in sorted(weights.items()):
         if name.startswith(("encoder.", "quant_conv.")):
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().half().cpu().contiguous().numpy().tobytes())

@@ -6,12 +6,32 @@ D their width · M mel frames
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+class TensorBatch:
+    """A batch, a frozen dataclass, whose tensors move together; a field may be a batch itself."""
+
+    __slots__ = ()
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Self:
+        """The same batch with its tensors on ``device``. The host does not wait for tensors in pinned memory."""
+        return self._with(lambda part: part.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """The same batch in memory that a GPU can fetch by itself. torch's ``DataLoader`` calls this."""
+        return self._with(lambda part: part.pin_memory())
+
+    def _with(self, change: Callable[[Any], Any]) -> Self:
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        moved = {name: change(part) for name, part in parts.items() if hasattr(part, "pin_memory")}
+        return replace(self, **moved)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +57,7 @@ class SampleOrigin:
 
 
 @dataclass(frozen=True, slots=True)
-class SyncBatch:
+class SyncBatch(TensorBatch):
     """Frames and audio that belong together (label 1) or not (label 0).
 
     ``frames`` (B, F, 3, H, R) uint8 RGB, H = R or the lower half R/2, or (B, F, 2, C, h, w) float32, mean and standard
@@ -51,33 +71,18 @@ class SyncBatch:
     origins: tuple[SampleOrigin, ...]
     step: int
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> SyncBatch:
-        """The same batch with its tensors on ``device``."""
-        frames, mel, labels = (x.to(device, non_blocking=non_blocking) for x in (self.frames, self.mel, self.labels))
-        return SyncBatch(frames, mel, labels, self.origins, self.step)
-
 
 @dataclass(frozen=True, slots=True)
-class UNetBatch:
+class UNetBatch(TensorBatch):
     """What one training step of the U-Net sees.
 
-    ``target``, ``masked`` and ``reference`` (B, F, 3, R, R) float32 in [-1, 1]; ``keep_mask`` (1, R, R), 1 = keep;
+    ``target`` and ``reference`` (B, F, 3, R, R) uint8 RGB; ``keep_mask`` (1, R, R) float32, 1 = keep;
     ``audio`` (B, F, S, D) float32; ``mel`` (B, 1, 80, M) float32 in [-4, 4], None without a sync loss.
     """
 
     target: Tensor
-    masked: Tensor
     reference: Tensor
     keep_mask: Tensor
     audio: Tensor
     mel: Tensor | None
     origins: tuple[SampleOrigin, ...]
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> UNetBatch:
-        """The same batch with its tensors on ``device``."""
-        mel = None if self.mel is None else self.mel.to(device, non_blocking=non_blocking)
-        target, masked, reference, keep_mask, audio = (
-            x.to(device, non_blocking=non_blocking)
-            for x in (self.target, self.masked, self.reference, self.keep_mask, self.audio)
-        )
-        return UNetBatch(target, masked, reference, keep_mask, audio, mel, self.origins)

@@ -6,13 +6,13 @@ B clips · F frames · R face side
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latentsync.data.batches import ClipFault, SampleOrigin
+from latentsync.data.batches import ClipFault, SampleOrigin, TensorBatch
 from latentsync.data.clip_dataset import BadClip, ClipDataset, SampleKey
 from latentsync.data.clip_reader import FrameReader
 from latentsync.data.manifest import Clip
@@ -22,15 +22,11 @@ from latentsync.face.resample import fit_frames
 
 
 @dataclass(frozen=True, slots=True)
-class ImageBatch:
+class ImageBatch(TensorBatch):
     """``images`` (N, 3, R, R) uint8 RGB, and where they come from."""
 
     images: Tensor
     origins: tuple[SampleOrigin, ...]
-
-    def to(self, device: torch.device) -> ImageBatch:
-        """The same batch with its tensor on ``device``."""
-        return replace(self, images=self.images.to(device))
 
 
 class ImageDataset(ClipDataset[tuple[Tensor, SampleOrigin]]):
@@ -59,16 +55,12 @@ class ImageDataset(ClipDataset[tuple[Tensor, SampleOrigin]]):
 
 
 @dataclass(frozen=True, slots=True)
-class MouthBatch:
+class MouthBatch(TensorBatch):
     """``images`` (B, F, 3, R, R) uint8 RGB; ``mouth`` (B, F, 6) float32, see ``talker_crops.true_mouth``."""
 
     images: Tensor
     mouth: Tensor
     origins: tuple[SampleOrigin, ...]
-
-    def to(self, device: torch.device) -> MouthBatch:
-        """The same batch with its tensors on ``device``."""
-        return replace(self, images=self.images.to(device), mouth=self.mouth.to(device))
 
 
 class MouthDataset(ClipDataset[tuple[Tensor, Tensor, SampleOrigin]]):

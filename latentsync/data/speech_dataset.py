@@ -6,7 +6,7 @@ M = 3000 log-mel frames · P = 1500 positions at 50 Hz
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from latentsync.audio.mel import whisper_log_mel
 from latentsync.constants import AUDIO_RATE, FEATURE_RATE, WHISPER_MEL_FRAMES, WHISPER_POSITIONS, WHISPER_SECONDS
-from latentsync.data.batches import SampleOrigin
+from latentsync.data.batches import SampleOrigin, TensorBatch
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.talkers.geometry import Articulation
 from latentsync.data.talkers.identity import make_identity
@@ -34,18 +34,16 @@ _SHORT_SHARE = 0.6  # of the windows hold less than 30 s, as most audio does
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechBatch:
+class SpeechBatch(TensorBatch):
     """``mel`` (B, 80, M) as the encoder gets it; ``phones`` (B, P) int64 indices of ``PHONE_NAMES`` or ``NOTHING``;
-    ``mouth`` (B, P, 6) in the order of ``MOUTH_NAMES``."""
+    ``mouth`` (B, P, 6) in the order of ``MOUTH_NAMES``; ``spoken`` (K,) int64: which of the B * P positions have
+    audio."""
 
     mel: Tensor
     phones: Tensor
     mouth: Tensor
+    spoken: Tensor
     origins: tuple[SampleOrigin, ...]
-
-    def to(self, device: torch.device) -> SpeechBatch:
-        """The same batch with its tensors on ``device``."""
-        return replace(self, mel=self.mel.to(device), phones=self.phones.to(device), mouth=self.mouth.to(device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,9 @@ class SpeechDataset(Dataset):
     def collate(samples: Sequence[tuple[Tensor, Tensor, Tensor, SampleOrigin]]) -> SpeechBatch:
         """Stack samples into a batch."""
         mel, phones, mouth, origins = zip(*samples, strict=True)
-        return SpeechBatch(torch.stack(mel), torch.stack(phones), torch.stack(mouth), origins)
+        labels = torch.stack(phones)
+        spoken = (labels.flatten() != NOTHING).nonzero()[:, 0]
+        return SpeechBatch(torch.stack(mel), labels, torch.stack(mouth), spoken, origins)
 
 
 @lru_cache(maxsize=_SENTENCES_KEPT)

@@ -22,7 +22,6 @@ from latentsync.data.manifest import Clip
 from latentsync.data.negatives import shifted_start
 from latentsync.errors import DataError
 from latentsync.face.resample import fit_frames
-from latentsync.levels import normalize
 from latentsync.types import AudioFeatures
 
 # Frames between the starts of a window and its reference, also where windows are shorter than the published ones: a
@@ -32,11 +31,10 @@ REFERENCE_DISTANCE = WINDOW_FRAMES
 
 @dataclass(frozen=True, slots=True)
 class UNetSample:
-    """One window: ``target``, ``masked``, ``reference`` (F, 3, R, R) float32 in [-1, 1], ``audio`` (F, S, D) float32,
-    ``mel`` (1, 80, M) float32 or None."""
+    """One window: ``target``, ``reference`` (F, 3, R, R) uint8 RGB, ``audio`` (F, S, D) float32, ``mel`` (1, 80, M)
+    float32 or None."""
 
     target: Tensor
-    masked: Tensor
     reference: Tensor
     audio: Tensor
     mel: Tensor | None
@@ -97,9 +95,8 @@ class WindowDataset(ClipDataset[Sample]):
         )
 
     def faces(self, clip: Clip, start: int) -> Tensor:
-        """The window at ``start``, (F, 3, R, R) float32 in [-1, 1]. Raises ``DataError`` if it cannot be decoded."""
-        frames = fit_frames(read_clip_frames(clip, start, self.num_frames), self.keep_mask.shape[-1])
-        return normalize(frames)
+        """The window at ``start``, (F, 3, R, R) uint8 RGB. Raises ``DataError`` if it cannot be decoded."""
+        return fit_frames(read_clip_frames(clip, start, self.num_frames), self.keep_mask.shape[-1])
 
     def _n_starts(self, clip: Clip, features: AudioFeatures) -> int:
         """Windows that lie wholly inside frames and audio."""
@@ -110,13 +107,13 @@ class WindowDataset(ClipDataset[Sample]):
 
 
 class UNetDataset(WindowDataset[UNetSample]):
-    """Ground truth and reference as pixels; the hole of ``masked`` is 0, mid-grey."""
+    """Ground truth and reference as bytes; the device masks them."""
 
     def collate(self, samples: Sequence[UNetSample]) -> UNetBatch:
         """Stack samples into a batch."""
         columns = {
             name: torch.stack([getattr(sample, name) for sample in samples])
-            for name in ("target", "masked", "reference", "audio")
+            for name in ("target", "reference", "audio")
         }
         mels = [sample.mel for sample in samples if sample.mel is not None]
         mel = torch.stack(mels) if mels else None
@@ -132,7 +129,6 @@ class UNetDataset(WindowDataset[UNetSample]):
             raise BadClip(clip, error.message) from error
         return UNetSample(
             target=target,
-            masked=target * self.keep_mask,
             reference=reference,
             audio=choice.audio,
             mel=choice.mel,

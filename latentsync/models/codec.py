@@ -29,15 +29,19 @@ class LatentCodec(nn.Module):
     ``AutoencoderTiny`` (TAESD) was trained to give latents in that scale itself. At most ``max_batch`` images and
     ``MAX_PIXELS`` pixels are worked on at once, so that memory grows neither with N nor, up to 1024, with R; fewer once
     memory has run out. The work is done in the autoencoder's dtype; results come back in the input's. All methods that
-    run it raise ``OutOfMemoryError`` if a single image does not fit.
+    run it raise ``OutOfMemoryError`` if a single image does not fit. ``signature``: see
+    ``checkpoint.latent_signature``; None = the weights tell.
     """
 
-    def __init__(self, autoencoder: AutoencoderKL | AutoencoderTiny, max_batch: int = 16) -> None:
+    def __init__(
+        self, autoencoder: AutoencoderKL | AutoencoderTiny, max_batch: int = 16, signature: str | None = None
+    ) -> None:
         from diffusers.models import AutoencoderKL
 
         super().__init__()
         self.autoencoder = autoencoder
         self._slices = Portions(max_batch, "a single image in the latent codec")
+        self.signature = signature
         self._has_posterior = isinstance(autoencoder, AutoencoderKL)
 
     @property

@@ -21,7 +21,10 @@ _MAX_SEQUENCES = 16_384
 
 
 class SinusoidalPositions(nn.Module):
-    """Adds the fixed position table of Vaswani et al. (arXiv 1706.03762, section 3.5) to a sequence of frames."""
+    """Adds the fixed position table of Vaswani et al. (arXiv 1706.03762, section 3.5) to a sequence of frames.
+
+    In the precision of the sequence: FSDP casts weights and inputs, but leaves buffers in float32.
+    """
 
     pe: Tensor  # (1, max_frames, C)
 
@@ -34,7 +37,7 @@ class SinusoidalPositions(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden (..., F, C) -> the same shape."""
-        return hidden + self.pe[:, : hidden.shape[-2]]
+        return hidden + self.pe[:, : hidden.shape[-2]].to(hidden.dtype)
 
 
 class TemporalAttention(Attention):

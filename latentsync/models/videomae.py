@@ -142,7 +142,9 @@ class VideoMAE(nn.Module):
             raise ValueError(
                 f"clips of shape {tuple(clips.shape)} for frames of {side} x {side}, whole groups of {tubelet}"
             )
-        tokens = self.patch_embed(clips) + self._positions(clips.shape[2] // tubelet)
+        # FSDP casts weights and leaves buffers in float32; autocast leaves both, and then the sum is in float32.
+        positions = self._positions(clips.shape[2] // tubelet).to(self.patch_embed.proj.weight.dtype)
+        tokens = self.patch_embed(clips) + positions
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(block, tokens, use_reentrant=False)

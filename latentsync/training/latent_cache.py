@@ -71,4 +71,6 @@ class LatentCache:
                 views = torch.stack([pixels, pixels * self._keep_mask.to(weight.device)])
             mean, std = codec.posterior(views.flatten(0, 1).to(weight.dtype))
             moments.append(torch.stack([mean, std], dim=1).unflatten(0, views.shape[:2]).cpu())
-        return torch.cat(moments, dim=1).numpy()
+        result = torch.cat(moments, dim=1)
+        # NumPy knows no bfloat16. Of its 8 bits float16 keeps all, but for deviations below 6e-5.
+        return (result.half() if result.dtype is torch.bfloat16 else result).numpy()

@@ -12,9 +12,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import set_seed
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from whisper.model import ModelDimensions
 
 from latentsync.audio.mel import WHISPER_BANDS
@@ -29,9 +28,10 @@ from latentsync.training.loop.charts import Curve, Panel
 from latentsync.training.loop.run import loop_settings, open_run
 from latentsync.training.loop.task import Row
 from latentsync.training.loop.trainer import Trainer, TrainingResult
+from latentsync.training.loop.validation import loader_of, rows_of_all
 
 MAY_CHANGE = (
-    "run.max_train_steps", "run.validation_steps", "run.log_steps", "data.num_val_samples", "data.train_output_dir",
+    "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.tf32", "data.num_val_samples", "data.train_output_dir",
     "ckpt",
 )  # fmt: skip
 _OPENING = MOUTH_NAMES.index("opening")
@@ -72,32 +72,32 @@ class AudioEncoderTask:
 
     def loss(self, network: nn.Module, batch: SpeechBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``; every tap counts the same."""
-        scores, mouths = network(batch.mel)
-        spoken = batch.phones != NOTHING
-        truth = batch.phones[spoken].expand(len(scores), -1)
-        phone = F.cross_entropy(scores[:, spoken].flatten(0, 1), truth.flatten())
-        mouth = (mouths[:, spoken] - batch.mouth[spoken]).square().mean()
+        scores, mouths = (read.flatten(1, 2)[:, batch.spoken] for read in network(batch.mel))
+        truth = batch.phones.flatten()[batch.spoken].expand(len(scores), -1)
+        phone = F.cross_entropy(scores.flatten(0, 1), truth.flatten())
+        mouth = (mouths - batch.mouth.flatten(0, 1)[batch.spoken]).square().mean()
         total = phone + self._recipe.run.mouth_loss_weight * mouth
         return total, {"phone": phone.detach(), "mouth": mouth.detach()}
 
     def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
         """How often the last tap names the phone, and how its opening correlates with the true one."""
         data = self._recipe.data
-        own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
-        loader = DataLoader(
-            self._validation,
-            sampler=[SampleKey(0, index) for index in own],
-            batch_size=data.batch_size,
-            collate_fn=self.collate,
-            generator=torch.Generator(),
-        )
-        rows = []
-        for batch in loader:
-            scores, mouths = self.network(batch.mel.to(accelerator.device))
-            spoken = batch.phones != NOTHING
-            right = (scores[-1].cpu().argmax(dim=-1) == batch.phones)[spoken]
-            rows.append((right, mouths[-1].cpu()[spoken][:, _OPENING], batch.mouth[spoken][:, _OPENING]))
-        right, read, true = (torch.cat(column) for column in zip(*gather_object(rows), strict=True))
+        numbers = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
+        own = [SampleKey(0, number) for number in numbers]
+
+        def score(batch_size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+            """Of every batch: whether the phones are right, the opening that was read, and the true one."""
+            rows = []
+            for batch in loader_of(self._validation, own, batch_size, self.collate, accelerator.device):
+                scores, mouths = self.network(batch.mel.to(accelerator.device))
+                spoken = batch.phones != NOTHING
+                right = (scores[-1].cpu().argmax(dim=-1) == batch.phones)[spoken]
+                read = mouths[-1].float().cpu()[spoken][:, _OPENING]
+                rows.append((right, read, batch.mouth[spoken][:, _OPENING]))
+            return rows
+
+        rows = rows_of_all(accelerator, score, data.batch_size)
+        right, read, true = (torch.cat(column) for column in zip(*rows, strict=True))
         correlation = float(torch.corrcoef(torch.stack([read, true]))[0, 1])
         return {"score": correlation, "phone_accuracy": float(right.float().mean()), "opening_correlation": correlation}
 

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import set_seed
 from diffusers.models import AutoencoderKL
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from latentsync.checkpoint import load_codec, save_codec
 from latentsync.data.clip_dataset import SampleKey
@@ -34,9 +33,10 @@ from latentsync.training.loop.ema import EMA
 from latentsync.training.loop.run import loop_settings, open_run
 from latentsync.training.loop.task import Row
 from latentsync.training.loop.trainer import Trainer, TrainingResult
+from latentsync.training.loop.validation import loader_of, rows_of_all
 
 MAY_CHANGE = (
-    "run.max_train_steps", "run.validation_steps", "run.log_steps", "data.num_val_samples", "data.num_workers",
+    "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.tf32", "data.num_val_samples", "data.num_workers",
     "data.frame_cache_gib", "data.train_output_dir", "ckpt",
 )  # fmt: skip
 
@@ -72,17 +72,18 @@ class CodecTask:
         self._validation = ImageDataset(clips.validation, reader, data.resolution, run.seed + 1)
         self._recipe = recipe
         self._ema = ema
-        self._hole = 1 - torch.from_numpy(load_mask(data.mask_image_path, data.resolution))
+        hole = 1 - torch.from_numpy(load_mask(data.mask_image_path, data.resolution))
         focus = 1 - torch.from_numpy(load_mask(data.focus_image_path, data.resolution))
-        weight = run.kept_area_weight + (1 - run.kept_area_weight) * self._hole
-        self._weight = weight + (run.focus_weight - 1) * focus
+        weight = run.kept_area_weight + (1 - run.kept_area_weight) * hole + (run.focus_weight - 1) * focus
+        device = network.autoencoder.device
+        self._hole, self._weight = hole.to(device), weight.to(device)
 
     def loss(self, network: nn.Module, batch: ImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``."""
         pixels = normalize(batch.images)
         reconstruction, mean, log_variance = network(pixels)
         run = self._recipe.run
-        image = image_loss(reconstruction, pixels, self._weight.to(pixels.device), run.edge_loss_weight)
+        image = image_loss(reconstruction, pixels, self._weight, run.edge_loss_weight)
         kl = kl_divergence(mean, log_variance)
         figures = {"picture": image.detach(), "divergence": kl.detach()}  # names of columns that older runs have
         return image + run.divergence_weight * kl, figures
@@ -91,15 +92,21 @@ class CodecTask:
         """Signal to noise (dB) of the same images every time, in the whole of them and in the mask's hole."""
         data = self._recipe.data
         own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
-        rows: list[tuple[float, float]] = []
-        with self._ema.applied():
-            for pixels in self._validation_images(own, accelerator.device):
+
+        def score(batch_size: int) -> list[tuple[float, float]]:
+            """PSNR of every image, whole and inside the hole."""
+            rows: list[tuple[float, float]] = []
+            for pixels in self._validation_images(own, batch_size):
                 reconstruction = self.network(pixels)[0]
                 error = (reconstruction.clamp(-1, 1) - pixels).square()
-                hole = self._hole.to(error.device).expand_as(error)
+                hole = self._hole.expand_as(error)
                 inside = (error * hole).sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3))
                 rows += zip(_psnr(error.mean(dim=(1, 2, 3))), _psnr(inside), strict=True)
-        whole, inside = (sum(column) / len(column) for column in zip(*gather_object(rows), strict=True))
+            return rows
+
+        with self._ema.applied():
+            rows = rows_of_all(accelerator, score, data.batch_size)
+        whole, inside = (sum(column) / len(column) for column in zip(*rows, strict=True))
         return {"score": inside, "psnr": whole, "psnr_in_mask": inside}
 
     def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
@@ -119,24 +126,19 @@ class CodecTask:
             if self._recipe.ckpt.resume_ckpt_path:  # has such latents already, and they must stay the same
                 save_codec(folder, autoencoder)
                 return
-            images = self._validation_images(range(self._recipe.data.num_val_samples), autoencoder.device)
+            data = self._recipe.data
+            images = self._validation_images(range(data.num_val_samples), data.batch_size)
             latents = torch.cat([autoencoder.encode(pixels).latent_dist.mean for pixels in images])
             save_codec(folder, standardize(autoencoder, LatentMoments.of(latents)))
 
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Nothing to watch."""
 
-    def _validation_images(self, numbers: range, device: torch.device) -> Iterator[Tensor]:
-        """Batches (N, 3, R, R) in [-1, 1]."""
-        places = len(self._validation)
-        loader = DataLoader(
-            self._validation,
-            sampler=[SampleKey(number // places, number % places) for number in numbers],
-            batch_size=self._recipe.data.batch_size,
-            collate_fn=self._validation.collate,
-            generator=torch.Generator(),
-        )
-        for batch in loader:
+    def _validation_images(self, numbers: range, batch_size: int) -> Iterator[Tensor]:
+        """Batches (N, 3, R, R) in [-1, 1] on the device."""
+        places, device = len(self._validation), self._weight.device
+        keys = [SampleKey(number // places, number % places) for number in numbers]
+        for batch in loader_of(self._validation, keys, batch_size, self._validation.collate, device):
             yield normalize(batch.images.to(device))
 
 

@@ -53,6 +53,7 @@ class CodecRun:
     validation_steps: int = 250
     log_steps: int = 20
     seed: int = 1247
+    tf32: bool = True  # products of float32 rounded to TF32 where the GPU knows it, see training.loop.precision
     edge_loss_weight: float = 0.5  # of the differences between neighbouring pixels
     divergence_weight: float = 3e-4  # of the KL divergence of the latents from a standard normal distribution
     kept_area_weight: float = 0.3  # of pixels outside the mask's hole, which the result does not take from the codec
@@ -123,6 +124,7 @@ class AudioEncoderRun:
     validation_steps: int = 250
     log_steps: int = 10
     seed: int = 1247
+    tf32: bool = True  # products of float32 rounded to TF32 where the GPU knows it, see training.loop.precision
     mouth_loss_weight: float = 5.0  # of the mouth's shape beside the phone
 
 
@@ -180,6 +182,7 @@ class VideoEncoderRun:
     validation_steps: int = 100
     log_steps: int = 10
     seed: int = 1247
+    tf32: bool = True  # products of float32 rounded to TF32 where the GPU knows it, see training.loop.precision
 
 
 @dataclass

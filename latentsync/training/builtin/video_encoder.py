@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import set_seed
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from latentsync.atomic import atomic_file
 from latentsync.data.clip_dataset import SampleKey
@@ -31,9 +30,10 @@ from latentsync.training.loop.clips import RunClips, find_talkers
 from latentsync.training.loop.run import loop_settings, open_run
 from latentsync.training.loop.task import Row
 from latentsync.training.loop.trainer import Trainer, TrainingResult
+from latentsync.training.loop.validation import loader_of, rows_of_all
 
 MAY_CHANGE = (
-    "run.max_train_steps", "run.validation_steps", "run.log_steps", "data.num_val_samples", "data.num_workers",
+    "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.tf32", "data.num_val_samples", "data.num_workers",
     "data.frame_cache_gib", "data.train_output_dir", "ckpt",
 )  # fmt: skip
 CHANGE_WEIGHT = 4.0  # of changes from frame to frame, which are that much smaller than what changes (measured)
@@ -127,18 +127,18 @@ class VideoEncoderTask:
         data = self._recipe.data
         own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
         places = len(self._validation)
-        loader = DataLoader(
-            self._validation,
-            sampler=[SampleKey(number // places, number % places) for number in own],
-            batch_size=data.batch_size,
-            collate_fn=self.collate,
-            generator=torch.Generator(),
-        )
-        rows = []
-        for batch in loader:
-            read = self.network(self._seen(batch.to(accelerator.device)))
-            rows.append((*(part.cpu() for part in read), batch.mouth))
-        direction, read, mouth, true = (torch.cat(column) for column in zip(*gather_object(rows), strict=True))
+        keys = [SampleKey(number // places, number % places) for number in own]
+
+        def score(batch_size: int) -> list[tuple[Tensor, ...]]:
+            """What the network says of every batch, and the true mouths."""
+            rows: list[tuple[Tensor, ...]] = []
+            for batch in loader_of(self._validation, keys, batch_size, self.collate, accelerator.device):
+                read = self.network(self._seen(batch.to(accelerator.device)))
+                rows.append((*(part.float().cpu() for part in read), batch.mouth))
+            return rows
+
+        rows = rows_of_all(accelerator, score, data.batch_size)
+        direction, read, mouth, true = (torch.cat(column) for column in zip(*rows, strict=True))
         wanted, moves = movement(true), len(MOUTH_NAMES) + _OPENING
         opening, asked = mouth[..., _OPENING], true[..., _OPENING]
         pairs = torch.ones(len(true), len(true)).triu(diagonal=1) > 0
@@ -149,8 +149,8 @@ class VideoEncoderTask:
             "opening": _correlation(opening, asked),
             "opening_change": _correlation(opening.diff(dim=1), asked.diff(dim=1)),
         }
-        score = sum(correlations.values()) / len(correlations)  # guessing the mean has the lower error for long
-        return {"score": score, "feature": float((read - wanted).square().mean()), **correlations}
+        mean = sum(correlations.values()) / len(correlations)  # guessing the mean has the lower error for long
+        return {"score": mean, "feature": float((read - wanted).square().mean()), **correlations}
 
     def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
         """The error of both sides, and the correlations of validation."""

@@ -10,6 +10,7 @@ import json
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,22 @@ from latentsync.data.batches import ClipFault
 from latentsync.data.manifest import fault_table
 from latentsync.training.loop.charts import draw_charts
 from latentsync.training.loop.task import LateFigures, Row, Task
+
+
+class Notes:
+    """Sentences about a run that nobody should miss. Any thread may add one; the log of the main process shows them and
+    writes them down, those of other processes are not shown."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[str] = deque()
+
+    def add(self, text: str) -> None:
+        """Say ``text``."""
+        self._waiting.append(text)
+
+    def take(self) -> list[str]:
+        """What was added since the last call."""
+        return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
 
 class MetricsLog:
@@ -64,6 +81,12 @@ class MetricsLog:
         _write(self._path(table), self.rows[table])
         self._show(table, step, values)
 
+    def note(self, step: int, text: str) -> None:
+        """Append to ``notes.jsonl``: a sentence that belongs to ``step``."""
+        with (self._folder / "notes.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, "note": text}, ensure_ascii=False) + "\n")
+        self._board.add_text("notes", text, step)
+
     def close(self) -> None:
         """Flush what TensorBoard has not written yet."""
         self._board.close()
@@ -81,15 +104,23 @@ class RunLog:
     """What the main process shows and writes: rows, charts, progress bar. Close it at the end.
 
     ``step`` is the one that the run starts or goes on from; ``late`` is asked for the figures of validations that come
-    later.
+    later, ``notes`` for what is to be said.
     """
 
     def __init__(
-        self, task: Task[Any], folder: Path, step: int, max_steps: int, late: LateFigures | None = None
+        self,
+        task: Task[Any],
+        folder: Path,
+        step: int,
+        max_steps: int,
+        late: LateFigures | None = None,
+        notes: Notes | None = None,
     ) -> None:
         self._task = task
         self._folder = folder
         self._late = late
+        self._notes = notes or Notes()
+        self._step = step
         self._metrics = MetricsLog(folder, step)
         self._bar = tqdm(total=max_steps, initial=step, desc="training", unit="step", dynamic_ncols=True)
         self._sums: dict[str, float] = {}
@@ -100,12 +131,15 @@ class RunLog:
     def close(self) -> None:
         """Wait for what is still to come, end the progress bar and flush the files."""
         self._take_late_figures(wait=True)
+        self._take_notes()
         self._bar.close()
         self._metrics.close()
 
     def count(self) -> None:
         """One more step was done or skipped."""
+        self._step += 1
         self._bar.update()
+        self._take_notes()
 
     def add(self, figures: Mapping[str, float]) -> None:
         """The figures of a step that was done, to be averaged."""
@@ -122,6 +156,7 @@ class RunLog:
             means["seconds_per_step"] = (time.perf_counter() - self._since) / self._steps
             self._metrics.add("train", step, means | {"skipped_steps": skipped_steps})
             self._task.watch(step, self._metrics.rows)
+            self._take_notes()
         self._sums, self._steps, self._since = {}, 0, time.perf_counter()
 
     def validated(self, step: int, figures: Mapping[str, float], pause: float) -> None:
@@ -131,11 +166,17 @@ class RunLog:
         self._take_late_figures()
         self._since += pause
         self._task.watch(step, self._metrics.rows)
+        self._take_notes()
 
     def _take_late_figures(self, wait: bool = False) -> None:
         for step, figures in [] if self._late is None else self._late.finished(wait):
             self._metrics.amend("validation", step, figures)
             self._show_validation(step, figures)
+
+    def _take_notes(self) -> None:
+        for text in self._notes.take():
+            tqdm.write(f"\n*** {text}\n", file=sys.stderr)
+            self._metrics.note(self._step, text)
 
     def _show_validation(self, step: int, figures: Mapping[str, float]) -> None:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if not math.isnan(value))

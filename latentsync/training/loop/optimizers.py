@@ -65,12 +65,16 @@ def require_optimizer(name: str) -> None:
 
 
 def make_optimizer(
-    name: str, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, fused: bool
+    name: str, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """One of ``OPTIMIZERS``; ``fused``: in one pass where the optimizer can."""
+    """One of ``OPTIMIZERS``.
+
+    AdamW's step is one kernel for all weights: unfused it holds a copy of them all, and with a gradient scaler the host
+    waits for the device to know whether the step is to be left out, which the kernel finds by itself.
+    """
     if name == "muon":
         return Muon(parameters, lr, weight_decay)
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=fused)
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 class Muon(torch.optim.Optimizer):

@@ -21,6 +21,7 @@ from latentsync.runtime.compilation import require_compiler
 from latentsync.runtime.device import choose_device
 from latentsync.training.loop.clips import RunClips
 from latentsync.training.loop.optimizers import LearningRate
+from latentsync.training.loop.precision import precision_on, set_tf32
 from latentsync.training.loop.task import LoopSettings
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class RunSection(Protocol):
     validation_steps: int
     log_steps: int
     seed: int
+    tf32: bool
 
 
 class OptimizerSection(Protocol):
@@ -115,25 +117,27 @@ def open_run(
 
     ``may_change`` names the keys, such as ``run.max_train_steps`` or ``ckpt`` for a whole section, that may differ
     between two starts of one run; ``mixed_precision`` is fp16, bf16 or no. Raises ``ConfigError`` if the folder holds
-    a run of another configuration, or if ``compiled`` networks are asked for where there is no compiler.
+    a run of another configuration, or if ``compiled`` networks are asked for where there is no compiler, and
+    ``DeviceError`` for a GPU that torch cannot use.
     """
     folder = run_folder(recipe, name)
     check_run_folder(folder, recipe, may_change)
     accelerator = make_accelerator(mixed_precision)
+    set_tf32(accelerator.device, recipe.run.tf32)
     if compiled:
         require_compiler(accelerator.device.type, "run.compile")
     return Run(folder, accelerator)
 
 
 def make_accelerator(mixed_precision: str = "no") -> Accelerator:
-    """Devices and precision: half precision only on an accelerator, where it is quicker.
+    """Devices and precision, see ``precision.precision_on``.
 
     Raises ``DeviceError`` on a machine whose GPU torch cannot use.
     """
-    on_cpu = choose_device(required_gpu=True).type == "cpu"
+    device = choose_device(required_gpu=True)
     return Accelerator(
-        cpu=on_cpu,
-        mixed_precision="no" if on_cpu else mixed_precision,
+        cpu=device.type == "cpu",
+        mixed_precision=precision_on(device.type, mixed_precision),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
     )
 

@@ -34,9 +34,18 @@ def is_sharded(network: nn.Module) -> bool:
     return isinstance(network, FSDPModule)
 
 
-def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with the parts of all processes together; every process must call this if they are shared out."""
-    return {name: gathered(tensor) for name, tensor in tensors.items()}
+def whole(tensors: Mapping[str, Tensor], keep: bool = True) -> dict[str, Tensor]:
+    """Tensors with the parts of all processes together; every process must call this if they are shared out.
+
+    What was shared out is gathered tensor by tensor into the memory of the host: no device holds more than one of them
+    whole. Without ``keep`` a process only gives its parts to the others, and gets nothing.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        together = gathered(tensor)
+        if keep:
+            found[name] = together.cpu() if isinstance(tensor, DTensor) else together
+    return found
 
 
 def gathered(tensor: Tensor) -> Tensor:

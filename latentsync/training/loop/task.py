@@ -28,7 +28,7 @@ class Batch(Protocol):
         ...
 
     def to(self, device: torch.device) -> Self:
-        """The same batch with its tensors on ``device``."""
+        """The same batch with its tensors on ``device``, for which the host need not wait."""
         ...
 
 
@@ -72,7 +72,7 @@ class Task(Protocol[BatchT]):
         """Figures of the validation set; ``score`` among them, equal on all processes, is the one that should rise.
 
         What comes later (``LateFigures``) is not a number here. Every process calls it at the same ``step``, in eval
-        mode and without gradients.
+        mode and without gradients. Raises ``OutOfMemoryError``, on all processes alike, to leave this validation out.
         """
         ...
 

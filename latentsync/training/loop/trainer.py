@@ -27,11 +27,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from latentsync.data.batches import ClipFault
-from latentsync.errors import TrainingError
+from latentsync.errors import OutOfMemoryError, TrainingError
+from latentsync.runtime.memory import release_memory
 from latentsync.training.loop.checkpoints import CheckpointStore, TrainingState
 from latentsync.training.loop.data_order import StepBatches
 from latentsync.training.loop.ema import EMA
-from latentsync.training.loop.metrics_log import RunLog
+from latentsync.training.loop.metrics_log import Notes, RunLog
 from latentsync.training.loop.optimizers import make_optimizer
 from latentsync.training.loop.sharding import Shards, gathered, is_sharded
 from latentsync.training.loop.task import BatchT, LateFigures, LoopSettings, Task
@@ -77,9 +78,9 @@ class Trainer(Generic[BatchT]):
     """One run in one folder. Starting it again with the same folder goes on from its newest checkpoint.
 
     The folder gets ``train.csv``, ``validation.csv``, ``charts.png``, ``tensorboard/``, ``checkpoints/``,
-    ``weights/{last,best}.safetensors``, ``replaced_clips.json`` and, if there were any, ``bad_steps_*.jsonl``.
-    ``ema`` takes in the weights after every step; when to use them is the task's business. ``late`` gives figures of
-    validations when they are known.
+    ``weights/{last,best}.safetensors``, ``replaced_clips.json`` and, if there were any, ``bad_steps_*.jsonl`` and
+    ``notes.jsonl``. ``ema`` takes in the weights after every step; when to use them is the task's business. ``late``
+    gives figures of validations when they are known, ``notes`` what others have to say of the run.
     """
 
     def __init__(
@@ -90,9 +91,11 @@ class Trainer(Generic[BatchT]):
         accelerator: Accelerator,
         ema: EMA | None = None,
         late: LateFigures | None = None,
+        notes: Notes | None = None,
     ) -> None:
         self._task = task
         self._late = late
+        self._notes = notes or Notes()
         self._settings = settings
         self._folder = folder
         self._accelerator = accelerator
@@ -102,7 +105,6 @@ class Trainer(Generic[BatchT]):
             self._parameters,
             settings.learning_rate.peak,
             settings.weight_decay,
-            fused=accelerator.scaler is None,  # with a scaler accelerate could not see which steps it left out
         )
         self._ema = ema
         self._shards: Shards | None = None
@@ -126,7 +128,9 @@ class Trainer(Generic[BatchT]):
         if self._state.step >= settings.max_steps:
             return TrainingResult.FINISHED
         if self._accelerator.is_main_process:
-            self._log = RunLog(self._task, self._folder, self._state.step, settings.max_steps, self._late)
+            self._log = RunLog(
+                self._task, self._folder, self._state.step, settings.max_steps, self._late, self._notes
+            )
         try:
             if self._state.step == 0:
                 self._validate()
@@ -163,8 +167,9 @@ class Trainer(Generic[BatchT]):
             group["lr"] = rate
         own = self._gradients(batches)
         norm = self._accelerator.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
-        own |= {"grad_norm": gathered(norm), "stop": torch.tensor(float(stop_here), device=self._accelerator.device)}
+        own |= {"grad_norm": gathered(norm), "stop": torch.full((), float(stop_here), device=self._accelerator.device)}
         packed = torch.stack([value.detach().float() for value in own.values()])
+        # The only time in a step that the host waits for the device: it decides whether the step is taken.
         figures = dict(zip(own, self._accelerator.reduce(packed, "mean").tolist(), strict=True))
         stop = figures.pop("stop") > 0
         self._state.step += 1
@@ -231,12 +236,19 @@ class Trainer(Generic[BatchT]):
 
     def _validate(self) -> None:
         """Score the network, each process its share of the samples; keep the weights if they are the best so far."""
-        began = time.perf_counter()
+        began, step, failure = time.perf_counter(), self._state.step, ""
         self._network.eval()
-        with torch.no_grad():
-            figures = self._task.validate(self._accelerator, self._state.step)
+        try:
+            with torch.no_grad():
+                figures = self._task.validate(self._accelerator, step)
+        except OutOfMemoryError as error:
+            failure = str(error)
         self._network.train()
-        step, score = self._state.step, figures.pop("score")
+        if failure:
+            release_memory()
+            self._notes.add(f"The validation of step {step} is left out: {failure}")
+            return
+        score = figures.pop("score")
         if score > self._state.best_score:
             self._state.best_score = score
             self._export("best.safetensors")
@@ -273,6 +285,7 @@ class Trainer(Generic[BatchT]):
             batch_sampler=order,
             collate_fn=self._task.collate,
             num_workers=settings.num_workers,
+            pin_memory=self._accelerator.device.type == "cuda",
             generator=torch.Generator(),  # of its own, so that starting workers draws nothing from the global one
         )
         batches = iter(loader)

@@ -27,9 +27,11 @@ def sync_loss(cosine: Tensor, labels: Tensor) -> Tensor:
 class Comparisons:
     """N windows, each compared with the audio of all N.
 
-    ``cosine`` (N, N), frames by rows. (N, N) bool each: ``fit``, the window's own audio; ``near``, that of another
-    window of its clip, far enough away; ``foreign``, that of another clip. What is none of these is too near to be a
-    negative.
+    ``cosine`` (N, N), frames by rows. The others are places in it, as it lies in memory, on its device, int64:
+    ``fit``, the window's own audio; ``near``, that of another window of its clip, far enough away; ``foreign``, that of
+    another clip. What is none of these is too near to be a negative.
+
+    Places and not masks: how many a mask selects the host would have to ask the device.
     """
 
     cosine: Tensor
@@ -45,11 +47,20 @@ def compare_all(
     another one of its clip are a negative if they start at least ``min_distance`` frames apart."""
     cosine = torch.einsum("ve,ae->va", visual_embedding.float(), audio_embedding.float()).clamp(0.0, 1.0)
     numbers = {clip_id: number for number, clip_id in enumerate(origin.clip_id for origin in origins)}
-    clip = torch.tensor([numbers[origin.clip_id] for origin in origins], device=cosine.device)
-    start = torch.tensor([origin.start_frame for origin in origins], device=cosine.device)
+    clip = torch.tensor([numbers[origin.clip_id] for origin in origins])
+    start = torch.tensor([origin.start_frame for origin in origins])
     same = clip[:, None] == clip[None, :]
     far = (start[:, None] - start[None, :]).abs() >= min_distance
-    return Comparisons(cosine, torch.eye(len(origins), dtype=torch.bool, device=cosine.device), same & far, ~same)
+    masks = torch.eye(len(origins), dtype=torch.bool), same & far, ~same
+    return Comparisons(cosine, *(_places(mask, cosine.device) for mask in masks))
+
+
+def _places(mask: Tensor, device: torch.device) -> Tensor:
+    """Where ``mask``, on the CPU, is true, in the order of memory, (K,) int64 on ``device``."""
+    places = mask.flatten().nonzero()[:, 0]
+    if device.type == "cuda":  # from pinned memory, so that the host does not wait
+        places = places.pin_memory()
+    return places.to(device, non_blocking=True)
 
 
 def all_pairs_loss(
@@ -61,7 +72,7 @@ def all_pairs_loss(
     other clips. With a half the expected loss is that of pairs drawn one by one, but about N^2 comparisons estimate it
     instead of N. Less than a half moves all cosines down, and with them the one that divides fits from misfits best.
     """
-    cosine = compared.cosine
+    cosine = compared.cosine.flatten()
     positives, own, others = cosine[compared.fit], cosine[compared.near], cosine[compared.foreign]
     share = other_clip_share if len(own) else 1.0
     share = share if len(others) else 0.0
@@ -88,8 +99,9 @@ def contrastive_loss(compared: Comparisons, temperature: float) -> Tensor:
     It asks for an order and not for values, so it goes on teaching where ``sync_loss`` is content with likely and
     unlikely. The cosines that it leads to are no probabilities, so its weight has to sink during a training.
     """
-    excluded = ~(compared.fit | compared.near | compared.foreign)
-    logits = (compared.cosine / temperature).masked_fill(excluded, -math.inf)
+    excluded = torch.ones_like(compared.cosine, dtype=torch.bool).flatten()
+    excluded[torch.cat([compared.fit, compared.near, compared.foreign])] = False
+    logits = (compared.cosine / temperature).masked_fill(excluded.view_as(compared.cosine), -math.inf)
     own = torch.arange(len(logits), device=logits.device)
     return 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own))
 

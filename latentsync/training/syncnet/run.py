@@ -14,6 +14,7 @@ from latentsync.recipe import SyncNetRecipe
 from latentsync.runtime.compilation import compile_in_place
 from latentsync.training.latent_cache import LatentCache
 from latentsync.training.loop.clips import fill_cache
+from latentsync.training.loop.precision import asked_precision, training_dtype
 from latentsync.training.loop.run import loop_settings, open_run
 from latentsync.training.loop.task import LoopSettings
 from latentsync.training.loop.trainer import Trainer, TrainingResult
@@ -24,7 +25,7 @@ from latentsync.training.syncnet.task import SyncNetTask
 # What may differ between two starts of one run without changing what it computes.
 MAY_CHANGE = (
     "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.alarm_steps", "run.offset_syncnet_path",
-    "run.compile", "data.num_val_samples", "data.num_workers", "data.audio_mel_cache_dir", "data.train_output_dir",
+    "run.compile", "run.tf32", "data.num_val_samples", "data.num_workers", "data.audio_mel_cache_dir", "data.train_output_dir",
     "ckpt",
 )  # fmt: skip
 
@@ -36,8 +37,9 @@ def train_syncnet(recipe: SyncNetRecipe, name: str) -> TrainingResult:
     there is nothing to train on, the ``WeightsError`` family, and ``TrainingError``.
     """
     settings = syncnet_loop_settings(recipe)
-    mixed_precision = recipe.run.mixed_precision if recipe.run.mixed_precision_training else "no"
-    run = open_run(recipe, name, MAY_CHANGE, mixed_precision=mixed_precision, compiled=recipe.run.compile)
+    run = open_run(
+        recipe, name, MAY_CHANGE, mixed_precision=asked_precision(recipe.run), compiled=recipe.run.compile
+    )
     accelerator, device, cache = run.accelerator, run.accelerator.device, run.folder / "cache"
     set_seed(recipe.run.seed, device_specific=True)
     clips = run.open_clips(recipe, lambda: find_clips(recipe.data, cache))
@@ -68,10 +70,10 @@ def build_model(recipe: SyncNetRecipe, device: torch.device, weights: str | None
 
 
 def load_frozen_codec(recipe: SyncNetRecipe, device: torch.device) -> LatentCodec | None:
-    """The codec of a network on latents, frozen, in half precision on a GPU; None for one on pixels."""
+    """The codec of a network on latents, frozen, in the precision of the training; None for one on pixels."""
     if not recipe.data.latent_space:
         return None
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    dtype = training_dtype(recipe.run, device)
     return checkpoint.load_codec(recipe.data.codec_path, device=device, dtype=dtype).requires_grad_(False)
 
 

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from latentsync import checkpoint  # the codec's names are loaded where latents are: they bring seconds of imports
 from latentsync.checkpoint import WeightsCard, save_weights
@@ -28,6 +26,7 @@ from latentsync.training.latent_cache import LatentCache
 from latentsync.training.loop.charts import Curve, Panel
 from latentsync.training.loop.clips import RunClips
 from latentsync.training.loop.task import Row
+from latentsync.training.loop.validation import loader_of, rows_of_all
 from latentsync.training.syncnet.alarm import CHANCE_LOSS, ChanceAlarm
 from latentsync.training.syncnet.data import fixed_pairs, pair_set
 from latentsync.training.syncnet.facts import measure_facts
@@ -94,9 +93,13 @@ class SyncNetTask:
         """Loss and accuracy on the same pairs every time; every process scores its share of them."""
         data = self._recipe.data
         own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
-        scores, _ = score_pairs(self._model, self._validation, own, data.batch_size, data.num_workers)
-        pairs = gather_object(list(zip(scores.cosine.tolist(), scores.label.tolist(), strict=True)))
-        cosine, label = torch.tensor(pairs).unbind(dim=1)
+
+        def score(batch_size: int) -> list[tuple[float, float]]:
+            """Cosine and label of every pair."""
+            scores, _ = score_pairs(self._model, self._validation, own, batch_size, data.num_workers)
+            return list(zip(scores.cosine.tolist(), scores.label.tolist(), strict=True))
+
+        cosine, label = torch.tensor(rows_of_all(accelerator, score, data.batch_size)).unbind(dim=1)
         scores = SyncScores(cosine, label)
         threshold, best = scores.best_threshold()
         return {
@@ -149,14 +152,8 @@ def score_pairs(
     model: StableSync, dataset: SyncNetDataset, indices: Sequence[int], batch_size: int, num_workers: int = 0
 ) -> tuple[SyncScores, list[ClipFault]]:
     """Cosines of the samples ``indices`` of epoch 0, in that order, and the clips that had to be replaced."""
-    loader = DataLoader(
-        dataset,
-        sampler=[SampleKey(0, index) for index in indices],
-        batch_size=batch_size,
-        collate_fn=collate_sync,
-        num_workers=num_workers,
-        generator=torch.Generator(),
-    )
+    keys = [SampleKey(0, index) for index in indices]
+    loader = loader_of(dataset, keys, batch_size, collate_sync, model.device, num_workers)
     cosines, labels, faults = [torch.zeros(0)], [torch.zeros(0)], []
     for batch in loader:
         draws = torch.Generator(model.device).manual_seed(len(labels))  # equal whatever was drawn before

@@ -24,8 +24,14 @@ class Alarm:
     text: str
     worse_than_start: bool = False
 
-    def __str__(self) -> str:
-        return self.text
+
+def silent_losses(losses: Sequence[str]) -> str:
+    """What to say of ``losses`` whose gradient at the first step is zero."""
+    return (
+        f"NO GRADIENT at the first step from: {', '.join(losses)}. The U-Net learns nothing from these losses, though "
+        "their curves will look normal. Likely: half precision rounds the gradients to zero. Stop, and set "
+        "run.mixed_precision to bf16, or run.mixed_precision_training to false."
+    )
 
 
 class UNetAlarm:

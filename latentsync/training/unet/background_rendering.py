@@ -3,27 +3,28 @@ waits for them."""
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
 from latentsync.errors import LatentSyncError
 from latentsync.inference.latent_generator import LatentModels
+from latentsync.runtime.memory import is_out_of_memory, release_memory
+from latentsync.training.loop.metrics_log import Notes
 from latentsync.training.loop.task import LateFigures
 from latentsync.training.unet.validation import ValidationRenderer
-
-logger = logging.getLogger(__name__)
 
 ROOM_PER_PIXEL = 2**32 // 256**2  # bytes that a dub takes on a GPU beside the networks, of a face's pixel: 4 GiB at 256
 
 
 class BackgroundRendering(LateFigures):
-    """Renders in a thread of its own, one validation at a time. On the main process only."""
+    """Renders in a thread of its own, one validation at a time. On the main process only. ``notes`` gets what fails."""
 
-    def __init__(self, renderer: ValidationRenderer) -> None:
+    def __init__(self, renderer: ValidationRenderer, notes: Notes) -> None:
+        self._notes = notes
         self.figures = renderer.figures
         self.marks = renderer.marks
         self._renderer = renderer
@@ -35,9 +36,20 @@ class BackgroundRendering(LateFigures):
         for _, rendering in self._pending:
             rendering.exception()
 
-    def start(self, models: LatentModels, step: int) -> None:
-        """Begin with those of ``step``. ``models`` must not change any more."""
-        self._pending.append((step, self._pool.submit(self._render, models, step)))
+    def start(self, copy: Callable[[], LatentModels], step: int) -> None:
+        """Begin with those of ``step``; ``copy``, called here, gives networks that do not change any more. Where there
+        is no memory for them there are no images."""
+        try:
+            models = copy()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = str(error)
+        else:
+            self._pending.append((step, self._pool.submit(self._render, models, step)))
+            return
+        release_memory()
+        self._leave_out(step, f"there is no memory for a copy of the network: {failure}")
 
     def finished(self, wait: bool = False) -> list[tuple[int, dict[str, float]]]:
         """See ``task.LateFigures``."""
@@ -51,9 +63,16 @@ class BackgroundRendering(LateFigures):
         """What goes wrong with images is reported and costs the run nothing else."""
         try:
             return self._renderer.render(models, step)
-        except LatentSyncError as error:
-            logger.warning("Step %d has no validation images: %s", step, error)
-            return dict.fromkeys(self.figures, math.nan)
+        except Exception as error:
+            if not (isinstance(error, LatentSyncError) or is_out_of_memory(error)):
+                raise
+            failure = str(error)
+        release_memory()
+        self._leave_out(step, failure)
+        return dict.fromkeys(self.figures, math.nan)
+
+    def _leave_out(self, step: int, why: str) -> None:
+        self._notes.add(f"Step {step} has no validation images: {why}")
 
 
 def fits_beside(device: torch.device, side: int) -> bool:

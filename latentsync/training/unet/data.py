@@ -1,4 +1,4 @@
-"""The windows that a U-Net's configuration asks for, each with the seed of its own noise.
+"""The windows that a U-Net's configuration asks for, each with its own noise.
 
 F frames of a window · C latent channels · R face side · h = w = R/8
 S audio tokens of width D per frame · M mel frames
@@ -7,7 +7,7 @@ S audio tokens of width D per frame · M mel frames
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from latentsync.checkpoint import sha256_file
 from latentsync.constants import WINDOW_FRAMES
-from latentsync.data.batches import ClipFault, SampleOrigin, UNetBatch
+from latentsync.data.batches import ClipFault, SampleOrigin, TensorBatch, UNetBatch
 from latentsync.data.clip_dataset import BadClip, SampleKey
 from latentsync.data.clip_reader import MEL_VERSION, ArrayCache, AudioFeatureReader, MelReader
 from latentsync.data.manifest import Clip
@@ -27,10 +27,11 @@ from latentsync.errors import ConfigError, DataError
 from latentsync.face.mask import load_mask
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.models.codec import LatentCodec
+from latentsync.models.unet import UNetConfig
 from latentsync.recipe import UNetRecipe
 from latentsync.training.latent_cache import LatentCache
 from latentsync.training.loop.clips import RunClips, fill_cache
-from latentsync.training.unet.latents import PosteriorBatch
+from latentsync.training.unet.latents import Draws, Noise, PosteriorBatch, stack_draws
 from latentsync.training.unet.networks import LossConfig, audio_encoder_path
 from latentsync.types import AudioFeatures
 
@@ -40,7 +41,7 @@ _VALIDATION = 1  # added to the seed
 @dataclass(frozen=True, slots=True)
 class CachedSample:
     """One window, with mean and standard deviation of its latents: ``target``, ``masked``, ``reference``
-    (F, 2, C, h, w) float32; ``pixels`` (F, 3, R, R) of the target, None where no loss looks at them; ``audio``
+    (F, 2, C, h, w) float32; ``pixels`` (F, 3, R, R) uint8 of the target, None where no loss looks at them; ``audio``
     (F, S, D) float32, ``mel`` (1, 80, M) float32 or None."""
 
     target: Tensor
@@ -107,58 +108,64 @@ class CachedWindows(WindowDataset[CachedSample]):
 
 
 @dataclass(frozen=True, slots=True)
-class SeededBatch:
-    """Windows, and for each of them the seed of everything that is drawn for it."""
+class DrawnBatch(TensorBatch):
+    """Windows, and everything that is drawn for them."""
 
     windows: UNetBatch | PosteriorBatch
-    seeds: tuple[int, ...]
+    draws: Draws
 
     @property
     def origins(self) -> tuple[SampleOrigin, ...]:
         """Where the windows come from."""
         return self.windows.origins
 
-    def to(self, device: torch.device) -> SeededBatch:
-        """The same batch with its tensors on ``device``."""
-        return SeededBatch(self.windows.to(device), self.seeds)
 
-
-class SeededWindows(Dataset[tuple[object, int]]):
-    """Samples of ``windows`` with seeds that follow from (seed, epoch, index).
+class DrawnWindows(Dataset[tuple[object, Draws]]):
+    """Samples of ``windows`` with what ``noise`` draws by seeds that follow from (seed, epoch, index).
 
     So what a clip is shown with depends neither on the batch it is in nor on the process that draws it nor on what was
-    drawn before: n processes train like one, and a resumed run like one that never stopped.
+    drawn before: n processes train like one, and a resumed run like one that never stopped. Draws come with the
+    samples, from the loader's processes: the one that feeds the device draws nothing.
     """
 
-    def __init__(self, windows: UNetDataset | CachedWindows, seed: int) -> None:
+    def __init__(self, windows: UNetDataset | CachedWindows, seed: int, noise: Noise) -> None:
         self._windows = windows
         self._seed = seed
+        self._noise = noise
 
     def __len__(self) -> int:
         return len(self._windows)
 
-    def __getitem__(self, key: SampleKey) -> tuple[object, int]:
+    def __getitem__(self, key: SampleKey) -> tuple[object, Draws]:
         state = np.random.SeedSequence([self._seed, key.epoch, key.index]).generate_state(1, np.uint64)
-        return self._windows[key], int(state[0] >> np.uint64(1))  # PyTorch takes 63 bits
+        return self._windows[key], self._noise.draw(int(state[0] >> np.uint64(1)))  # PyTorch takes 63 bits
 
-    def collate(self, samples: Sequence[tuple[object, int]]) -> SeededBatch:
+    def collate(self, samples: Sequence[tuple[object, Draws]]) -> DrawnBatch:
         """Stack samples into a batch."""
-        windows, seeds = zip(*samples, strict=True)
-        return SeededBatch(self._windows.collate(windows), tuple(seeds))
+        windows, draws = zip(*samples, strict=True)
+        return DrawnBatch(self._windows.collate(windows), stack_draws(draws))
 
 
 @dataclass(frozen=True, slots=True)
 class UNetWindows:
     """What the loop trains on and what validation looks at; ``shown`` are longer windows, of which it shows some."""
 
-    train: SeededWindows
-    validation: SeededWindows
+    train: DrawnWindows
+    validation: DrawnWindows
     shown: UNetDataset
 
 
 def cache_folder(recipe: UNetRecipe) -> Path:
     """Where what was computed of the clips is kept: shared by the runs of one output folder, so by both stages."""
     return Path(recipe.data.train_output_dir) / "cache"
+
+
+def noise_of(recipe: UNetRecipe) -> Noise:
+    """How a configuration draws noise for its training; validations drop no audio."""
+    run, data = recipe.run, recipe.data
+    alpha = run.mixed_noise_alpha if run.use_mixed_noise else None
+    channels = UNetConfig.from_dict(recipe.model).out_channels
+    return Noise(data.num_frames, data.resolution, alpha, run.audio_dropout, channels)
 
 
 def prepare_windows(
@@ -189,15 +196,15 @@ def prepare_windows(
     if losses.sync is not None:
         mels = MelReader(ArrayCache(Path(data.audio_mel_cache_dir or folder) / MEL_VERSION))
 
-    def windows(side: Sequence[Clip], seed: int) -> SeededWindows:
+    def windows(side: Sequence[Clip], seed: int, noise: Noise) -> DrawnWindows:
         common = (side, keep_mask, features, mels, seed, data.num_frames)
         found = UNetDataset(*common) if latents is None else CachedWindows(*common, latents, losses.need_pixels)
-        return SeededWindows(found, seed)
+        return DrawnWindows(found, seed, noise)
 
-    seed = recipe.run.seed
+    seed, noise = recipe.run.seed, noise_of(recipe)
     stretch = -(-WINDOW_FRAMES // data.num_frames) * data.num_frames
     return UNetWindows(
-        windows(clips.train, seed),
-        windows(clips.validation, seed + _VALIDATION),
+        windows(clips.train, seed, noise),
+        windows(clips.validation, seed + _VALIDATION, replace(noise, audio_dropout=0.0)),
         UNetDataset(clips.validation, keep_mask, features, None, seed, stretch),
     )

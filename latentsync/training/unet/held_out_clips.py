@@ -17,7 +17,7 @@ from latentsync.data.unet_dataset import UNetDataset
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import DataError
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
-from latentsync.levels import to_image
+from latentsync.levels import normalize, to_image
 from latentsync.media.contact_sheet import SheetRow, write_sheet
 from latentsync.metrics.stable_sync import StableSync
 from latentsync.types import Window
@@ -58,7 +58,7 @@ def cross_stretches(
             own, cross = dataset.choose(clip, rng), dataset.choose(other, rng)
             stretches.append(
                 CrossStretch(
-                    dataset.faces(clip, own.start).numpy(),
+                    normalize(dataset.faces(clip, own.start)).numpy(),
                     cross.audio.numpy(),
                     _mel(mels, clip, own.start, dataset.num_frames),
                     _mel(mels, other, cross.start, dataset.num_frames),

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE
-from latentsync.data.batches import SampleOrigin, UNetBatch
+from latentsync.data.batches import SampleOrigin, TensorBatch, UNetBatch
 from latentsync.diffusion.conditioning import Conditioning, latent_mask
 from latentsync.diffusion.noise import mixed_noise
+from latentsync.diffusion.schedule import TRAINING_STEPS
+from latentsync.levels import normalize
 from latentsync.models.codec import LatentCodec
 
 
@@ -37,11 +39,11 @@ class LatentBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class PosteriorBatch:
+class PosteriorBatch(TensorBatch):
     """As ``data.batches.UNetBatch``, with what the codec says of the faces in place of the faces.
 
     ``target``, ``masked`` and ``reference`` (B, F, 2, C, h, w) float32: mean and standard deviation of the latents.
-    ``pixels`` (B, F, 3, R, R) in [-1, 1] of the target, None where no loss looks at them.
+    ``pixels`` (B, F, 3, R, R) uint8 RGB of the target, None where no loss looks at them.
     """
 
     target: Tensor
@@ -53,26 +55,23 @@ class PosteriorBatch:
     mel: Tensor | None
     origins: tuple[SampleOrigin, ...]
 
-    def to(self, device: torch.device | str) -> PosteriorBatch:
-        """The same batch with its tensors on ``device``."""
-        return PosteriorBatch(
-            target=self.target.to(device),
-            masked=self.masked.to(device),
-            reference=self.reference.to(device),
-            pixels=None if self.pixels is None else self.pixels.to(device),
-            keep_mask=self.keep_mask.to(device),
-            audio=self.audio.to(device),
-            mel=None if self.mel is None else self.mel.to(device),
-            origins=self.origins,
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class StepDraws:
+class StepDraws(TensorBatch):
     """Training step of the noise schedule for each clip, (B,) int64, and the noise, (B, C, F, h, w)."""
 
     timesteps: Tensor
     noise: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Draws(TensorBatch):
+    """Everything that is drawn for B clips: ``posterior`` (3, B, F, C, h, w) as from ``draw_posterior``, the ``step``,
+    and ``audio_kept`` (B,) float32, 0 where the audio is dropped; None where it never is."""
+
+    posterior: Tensor
+    step: StepDraws
+    audio_kept: Tensor | None
 
 
 def draw_posterior(
@@ -108,46 +107,63 @@ def draw_step(
 class Noise:
     """How noise is drawn.
 
-    ``mixed_alpha``: see ``draw_step``. ``audio_dropout``: share of the clips whose audio is dropped, see
-    ``objective.drop_audio``. ``channels``: C of the latents.
+    ``frames``, ``resolution``: of a window. ``mixed_alpha``: see ``draw_step``. ``audio_dropout``: share of the clips
+    whose audio is dropped, see ``objective.drop_audio``. ``channels``: C of the latents.
     """
 
-    n_timesteps: int
+    frames: int
+    resolution: int
     mixed_alpha: float | None
     audio_dropout: float
     channels: int = LATENT_CHANNELS
 
-    def draw(self, seeds: Sequence[int], frames: int, resolution: int) -> tuple[Tensor, StepDraws, Tensor]:
-        """Posterior draws (3, B, F, C, h, w), draws of the step, and ``audio_kept`` (B,), on the CPU."""
-        side = resolution // LATENT_DOWNSCALE
-        posteriors, steps, audio_kept = [], [], []
-        for seed in seeds:
-            generator = torch.Generator().manual_seed(seed)
-            posteriors.append(draw_posterior(generator, 1, frames, side, self.channels))
-            steps.append(draw_step(generator, 1, frames, side, self.n_timesteps, self.mixed_alpha, self.channels))
-            audio_kept.append(torch.rand(1, generator=generator) >= self.audio_dropout)
-        draws = StepDraws(torch.cat([s.timesteps for s in steps]), torch.cat([s.noise for s in steps]))
-        return torch.cat(posteriors, dim=1), draws, torch.cat(audio_kept).float()
+    def draw(self, seed: int) -> Draws:
+        """What ``seed`` gives for one clip, on the CPU."""
+        side = self.resolution // LATENT_DOWNSCALE
+        generator = torch.Generator().manual_seed(seed)
+        posterior = draw_posterior(generator, 1, self.frames, side, self.channels)
+        step = draw_step(generator, 1, self.frames, side, TRAINING_STEPS, self.mixed_alpha, self.channels)
+        kept = (torch.rand(1, generator=generator) >= self.audio_dropout).float() if self.audio_dropout else None
+        return Draws(posterior, step, kept)
+
+
+def stack_draws(draws: Sequence[Draws]) -> Draws:
+    """Those of several clips as one."""
+    kept = [each.audio_kept for each in draws if each.audio_kept is not None]
+    return Draws(
+        torch.cat([each.posterior for each in draws], dim=1),
+        StepDraws(torch.cat([each.step.timesteps for each in draws]), torch.cat([each.step.noise for each in draws])),
+        torch.cat(kept) if kept else None,
+    )
+
+
+def encode_batch(codec: LatentCodec, batch: UNetBatch, posterior: Tensor) -> LatentBatch:
+    """``posterior`` (3, B, F, C, h, w) as from ``draw_posterior``: what is drawn of each face's latents."""
+    target, reference = normalize(batch.target), normalize(batch.reference)
+    return encode_faces(codec, (target, target * batch.keep_mask, reference), batch, posterior)
 
 
 @torch.no_grad()
-def encode_batch(codec: LatentCodec, batch: UNetBatch, posterior: Tensor) -> LatentBatch:
-    """``posterior`` (3, B, F, C, h, w) as from ``draw_posterior``: what is drawn of each face's latents."""
+def encode_faces(
+    codec: LatentCodec, faces: tuple[Tensor, Tensor, Tensor], batch: UNetBatch, posterior: Tensor
+) -> LatentBatch:
+    """``faces``: target, masked and reference of ``batch``, each (B, F, 3, R, R) float32 in [-1, 1]; the hole of the
+    masked ones is 0, mid-grey."""
     frames = batch.target.shape[:2]
     target, masked, reference = (
-        codec.encode(pixels.flatten(0, 1), eps.flatten(0, 1).to(pixels.device)).unflatten(0, frames).transpose(1, 2)
-        for pixels, eps in zip((batch.target, batch.masked, batch.reference), posterior, strict=True)
+        codec.encode(pixels.flatten(0, 1), eps.flatten(0, 1)).unflatten(0, frames).transpose(1, 2)
+        for pixels, eps in zip(faces, posterior, strict=True)
     )
-    return _assemble(batch, target, masked, reference, batch.target)
+    return _assemble(batch, target, masked, reference, faces[0])
 
 
 def draw_latents(batch: PosteriorBatch, posterior: Tensor) -> LatentBatch:
     """What ``encode_batch`` gives, without encoding."""
     target, masked, reference = (
-        (moments[:, :, 0] + moments[:, :, 1] * eps.to(moments.device)).transpose(1, 2)
+        (moments[:, :, 0] + moments[:, :, 1] * eps).transpose(1, 2)
         for moments, eps in zip((batch.target, batch.masked, batch.reference), posterior, strict=True)
     )
-    return _assemble(batch, target, masked, reference, batch.pixels)
+    return _assemble(batch, target, masked, reference, None if batch.pixels is None else normalize(batch.pixels))
 
 
 def _assemble(

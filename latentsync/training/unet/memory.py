@@ -29,15 +29,16 @@ from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE
 from latentsync.recipe import UNetRecipe
+from latentsync.training.loop.precision import training_dtype
 from latentsync.training.unet.background_rendering import room_to_dub
 from latentsync.training.unet.latents import LatentBatch, PosteriorBatch, StepDraws, draw_latents, encode_batch
 from latentsync.training.unet.networks import (
     LossConfig,
     LossNetworks,
     choose_trained,
-    frozen_dtype,
     loss_config_of,
     make_objective,
+    sync_dtype,
     videomae_config,
 )
 from latentsync.types import Denoiser, FeatureCache
@@ -149,7 +150,7 @@ def estimate_memory(recipe: UNetRecipe, device: torch.device = _GPU) -> MemoryEs
     with FakeTensorMode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries that look into tensors
         network = choose_trained(UNet3D(UNetConfig.from_dict(recipe.model)), recipe).train()
-        codec = _cast(build_codec(recipe.networks.codec), frozen_dtype(recipe, device))
+        codec = _cast(build_codec(recipe.networks.codec), training_dtype(recipe.run, device))
         networks = _fresh_loss_networks(recipe, losses, device)
         objective = make_objective(recipe, losses, networks, codec)
         with PeakMemory() as memory:
@@ -172,9 +173,12 @@ def _free_bytes(device: torch.device, processes: int) -> int:
 
 
 def _fresh_loss_networks(recipe: UNetRecipe, losses: LossConfig, device: torch.device) -> LossNetworks:
-    dtype = frozen_dtype(recipe, device)
+    dtype = training_dtype(recipe.run, device)
+    sync = None
+    if losses.sync is not None:
+        sync = _cast(StableSyncNet(SyncNetConfig.from_dict(losses.sync.model)), sync_dtype(dtype))
     return LossNetworks(
-        sync=None if losses.sync is None else _cast(StableSyncNet(SyncNetConfig.from_dict(losses.sync.model)), dtype),
+        sync=sync,
         perceptual=None if losses.perceptual is None else build_lpips(),
         trepa=None if losses.trepa is None else _cast(VideoMAE(videomae_config(recipe)), dtype),
     )
@@ -197,7 +201,7 @@ def _batch(recipe: UNetRecipe, codec: LatentCodec) -> tuple[LatentBatch, StepDra
     data = recipe.data
     clips, frames, side = data.batch_size, data.num_frames, data.resolution // LATENT_DOWNSCALE
     channels = recipe.model["out_channels"]
-    pixels = torch.empty(clips, frames, 3, data.resolution, data.resolution)
+    pixels = torch.empty(clips, frames, 3, data.resolution, data.resolution, dtype=torch.uint8)
     latents = torch.empty(clips, channels, frames, side, side)
     audio = torch.empty(clips, frames, FEATURES_PER_FRAME * _TAPS, recipe.model["cross_attention_dim"])
     mel = torch.empty(clips, 1, SYNCNET_MEL_BANDS, -(-frames * 16 // 5))
@@ -207,14 +211,14 @@ def _batch(recipe: UNetRecipe, codec: LatentCodec) -> tuple[LatentBatch, StepDra
         posterior = torch.empty(clips, frames, 2, channels, side, side)
         cached = PosteriorBatch(posterior, posterior + 0, posterior + 0, pixels, keep_mask, audio, mel, ())
         return draw_latents(cached, torch.empty(3, clips, frames, channels, side, side)), draws
-    windows = UNetBatch(pixels, pixels * keep_mask, pixels + 0, keep_mask, audio, mel, ())
+    windows = UNetBatch(pixels, pixels + 0, keep_mask, audio, mel, ())
     return encode_batch(codec, windows, torch.empty(3, clips, frames, channels, side, side)), draws
 
 
 def _mixed(recipe: UNetRecipe, network: UNet3D, device: torch.device) -> Denoiser:
     """The network in the precision that it trains in on ``device``, a CPU always in float32. bfloat16 takes what
     float16 takes and is known to the CPU's autocast."""
-    mixed = recipe.run.mixed_precision_training and device.type != "cpu"
+    mixed = training_dtype(recipe.run, device) is not torch.float32
 
     def forward(
         sample: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: FeatureCache | None = None

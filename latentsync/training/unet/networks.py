@@ -24,6 +24,7 @@ from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
+from latentsync.training.loop.precision import training_dtype
 from latentsync.training.unet.objective import LossWeights, UNetObjective, trainable_parameters
 
 logger = logging.getLogger(__name__)
@@ -117,11 +118,12 @@ def load_loss_networks(
 ) -> LossNetworks:
     """The networks with their weights on ``device``. Raises the ``WeightsError`` family, also for a sync network that
     looks at something else than its configuration says or at the latents of another ``codec``, and ``ConfigError``."""
-    dtype = frozen_dtype(recipe, device)
+    dtype = training_dtype(recipe.run, device)
     sync = perceptual = trepa = None
     if losses.sync is not None and losses.sync_weights is not None:
         config, view = SyncNetConfig.from_dict(losses.sync.model), losses.sync.data.view
-        sync = load_stable_sync(losses.sync_weights, config, view, codec=codec, device=device, dtype=dtype).network
+        precision = sync_dtype(dtype)
+        sync = load_stable_sync(losses.sync_weights, config, view, codec=codec, device=device, dtype=precision).network
     if losses.perceptual is not None:
         perceptual = load_lpips(losses.perceptual, device=device)
     if losses.trepa is not None:
@@ -178,14 +180,19 @@ def choose_trained(network: UNet3D, recipe: UNetRecipe) -> UNet3D:
 
 
 def load_frozen_codec(recipe: UNetRecipe, device: torch.device) -> LatentCodec:
-    """The codec, frozen, in the precision of the other frozen networks."""
-    return load_codec(recipe.networks.codec, device=device, dtype=frozen_dtype(recipe, device)).requires_grad_(False)
+    """The codec, frozen, in the precision of the training."""
+    dtype = training_dtype(recipe.run, device)
+    return load_codec(recipe.networks.codec, device=device, dtype=dtype).requires_grad_(False)
 
 
-def frozen_dtype(recipe: UNetRecipe, device: torch.device) -> torch.dtype:
-    """Half precision on a GPU, as published; a CPU is quicker with single precision."""
-    half = recipe.run.mixed_precision_training and device.type == "cuda"
-    return torch.float16 if half else torch.float32
+def sync_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The precision of the sync network in a training in ``dtype``.
+
+    Its loss is -log of the cosine of two embeddings. With the 8 bits of bfloat16 the direction of its gradient is that
+    of float32 to a cosine of 0.98 only (measured with weights of the published size); this small network can afford
+    float32.
+    """
+    return torch.float32 if dtype is torch.bfloat16 else dtype
 
 
 def loss_weights(recipe: UNetRecipe) -> LossWeights:

@@ -7,10 +7,11 @@ B clips · F frames · R face side · h = w = R/8
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from latentsync.diffusion.conditioning import build_unet_input
@@ -22,6 +23,7 @@ from latentsync.losses.reconstruction import PerceptualLoss, movement_loss, nois
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
 from latentsync.losses.trepa import TrepaLoss
 from latentsync.models.codec import LatentCodec
+from latentsync.training.unet.gradient_watch import GradientWatch
 from latentsync.training.unet.latents import LatentBatch, StepDraws
 from latentsync.types import Denoiser, Losses
 
@@ -67,31 +69,37 @@ class UNetObjective:
         self._sync = sync
         self._perceptual = perceptual
         self._trepa = trepa
-        self._looks_at_pixels = isinstance(sync, PixelSyncLoss) or perceptual is not None or trepa is not None
+        judges = {"sync": sync, "perceptual": perceptual, "trepa": trepa}
+        self._on_pixels = [n for n, x in judges.items() if x is not None and not isinstance(x, LatentSyncLoss)]
+        self._watch = GradientWatch((), lambda silent: None)
         scheduler: Any = make_scheduler("ddim")  # diffusers states the attribute for no scheduler
-        self._alpha_bars: Tensor = scheduler.alphas_cumprod  # (T,) on the CPU
-        self._level_weights = level_weights(self._alpha_bars, weights.levels)
+        alpha_bars: Tensor = scheduler.alphas_cumprod
+        # By noise level, (2, T): alpha bar and the weight of the losses on the estimate.
+        self._levels = torch.stack([alpha_bars, level_weights(alpha_bars, weights.levels)])
 
-    @property
-    def n_timesteps(self) -> int:
-        """T, the training steps of the noise schedule."""
-        return len(self._alpha_bars)
+    def watch_gradients(self, report: Callable[[list[str]], None]) -> None:
+        """Call ``report`` at the first step with the names of the losses that send no gradient to the U-Net, if there
+        are any. Those of weight 0 are none."""
+        on_latents = (["sync"] if isinstance(self._sync, LatentSyncLoss) else []) + ["movement"]
+        names = [name for name in (*self._on_pixels, *on_latents) if getattr(self._weights, name)]
+        self._watch = GradientWatch(names, report)
 
     def __call__(self, unet: Denoiser, batch: LatentBatch, draws: StepDraws) -> Losses:
-        """The losses of one step; ``draws`` may lie on another device than ``batch``.
+        """The losses of one step; ``batch`` and ``draws`` lie on one device.
 
         Raises ``ValueError`` if a loss needs pixels or audio that ``batch`` does not bring.
         """
-        device = batch.target.device
-        noise, levels = draws.noise.to(device), draws.timesteps.cpu()
-        alpha_bar = self._alpha_bars[levels].to(device)
+        self._levels = self._levels.to(batch.target.device)
+        noise, (alpha_bar, level_weight) = draws.noise, self._levels[:, draws.timesteps]
         noisy = add_noise(batch.target, noise, alpha_bar)
-        predicted = unet(build_unet_input(noisy, batch.conditioning), draws.timesteps.to(device), batch.audio).float()
+        predicted = unet(build_unet_input(noisy, batch.conditioning), draws.timesteps, batch.audio).float()
         recon = noise_loss(predicted, noise, batch.conditioning.keep_mask, self._weights.kept_area)
-        per_clip = self._estimate_losses(estimate_clean(noisy, predicted, alpha_bar), batch)
+        estimate = self._watch.root(estimate_clean(noisy, predicted, alpha_bar))
+        per_clip = self._estimate_losses(estimate, batch)
+        heard = batch.audio_kept is None or not self._watch.active or bool(batch.audio_kept.any())
+        self._watch.expect(name for name in per_clip if heard or name != "sync")
         if batch.audio_kept is not None and "sync" in per_clip:  # without audio no mouth is out of sync
             per_clip["sync"] = per_clip["sync"] * batch.audio_kept
-        level_weight = self._level_weights[levels].to(device)
         means = {name: (level_weight * values).mean() for name, values in per_clip.items()}
         total = self._weights.recon * recon
         for name, value in means.items():
@@ -100,22 +108,23 @@ class UNetObjective:
 
     def _estimate_losses(self, latents: Tensor, batch: LatentBatch) -> dict[str, Tensor]:
         """The losses on the one-step estimate (B, 4, F, h, w), by name, one value for each clip (B,)."""
-        losses = {}
+        losses, tap = {}, self._watch.tap
         if self._weights.movement:
-            losses["movement"] = movement_loss(latents, batch.target, batch.conditioning.keep_mask)
+            losses["movement"] = movement_loss(tap(latents, "movement"), batch.target, batch.conditioning.keep_mask)
         if isinstance(self._sync, LatentSyncLoss):
-            losses["sync"] = self._sync(latents, _mel_of(batch))
-        if not self._looks_at_pixels:
+            losses["sync"] = self._sync(tap(latents, "sync"), _mel_of(batch))
+        if not self._on_pixels:
             return losses
         if batch.pixels is None:
             raise ValueError("a loss on pixels needs the ground truth in pixels, which the batch does not bring")
-        pixels = self._codec.decode(latents.transpose(1, 2).flatten(0, 1)).unflatten(0, batch.pixels.shape[:2])
+        decoded = self._codec.decode(tap(latents, *self._on_pixels).transpose(1, 2).flatten(0, 1))
+        pixels = decoded.unflatten(0, batch.pixels.shape[:2])
         if isinstance(self._sync, PixelSyncLoss):
-            losses["sync"] = self._sync(pixels, _mel_of(batch))
+            losses["sync"] = self._sync(tap(pixels, "sync"), _mel_of(batch))
         if self._perceptual is not None:
-            losses["perceptual"] = self._perceptual(pixels, batch.pixels)
+            losses["perceptual"] = self._perceptual(tap(pixels, "perceptual"), batch.pixels)
         if self._trepa is not None:
-            losses["trepa"] = self._trepa(pixels, batch.pixels)
+            losses["trepa"] = self._trepa(tap(pixels, "trepa"), batch.pixels)
         return losses
 
 

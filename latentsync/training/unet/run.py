@@ -14,6 +14,8 @@ from latentsync.recipe import UNetRecipe
 from latentsync.runtime.compilation import compile_in_place
 from latentsync.training.loop.clips import find_clips
 from latentsync.training.loop.ema import EMA
+from latentsync.training.loop.metrics_log import Notes
+from latentsync.training.loop.precision import asked_precision, training_dtype
 from latentsync.training.loop.run import loop_settings, open_run
 from latentsync.training.loop.sharding import shard
 from latentsync.training.loop.task import LoopSettings
@@ -38,7 +40,7 @@ logger = logging.getLogger(__name__)
 # What may differ between two starts of one run without changing what it computes.
 MAY_CHANGE = (
     "run.max_train_steps", "run.max_train_epochs", "run.validation_steps", "run.log_steps", "run.inference_steps",
-    "run.guidance_scale", "run.enable_gradient_checkpointing", "run.compile", "run.stop_if_worse", "run.sharded",
+    "run.guidance_scale", "run.enable_gradient_checkpointing", "run.compile", "run.tf32", "run.stop_if_worse", "run.sharded",
     "data.num_val_samples", "data.num_workers", "data.audio_mel_cache_dir", "data.audio_embeds_cache_dir",
     "data.cache_latents", "data.train_output_dir", "data.val_video_path", "data.val_audio_path", "data.val_detector",
     "ckpt",
@@ -74,23 +76,22 @@ def train_unet(recipe: UNetRecipe, name: str) -> TrainingResult:
     windows = prepare_windows(recipe, clips, losses, codec, accelerator)
     networks = load_loss_networks(recipe, losses, codec, device)
     objective = make_objective(recipe, losses, networks, codec)
-    rendering = None
+    rendering, notes = None, Notes()
     if accelerator.is_main_process:
         images = run.folder / "validation"
         renderer = make_renderer(recipe, validation_video, windows.shown, networks.sync, codec, device, images)
-        rendering = None if renderer is None else BackgroundRendering(renderer)
+        rendering = None if renderer is None else BackgroundRendering(renderer, notes)
     ema = None
     if recipe.run.ema_decay:
         ema = EMA([parameter for parameter in network.parameters() if parameter.requires_grad], recipe.run.ema_decay)
-    task = UNetTask(recipe, network, codec, objective, windows, ema, rendering)
+    task = UNetTask(recipe, network, codec, objective, windows, ema, rendering, notes)
     settings = unet_loop_settings(recipe, len(windows.train), accelerator.num_processes)
-    return Trainer(task, settings, run.folder, accelerator, ema, rendering).run()
+    return Trainer(task, settings, run.folder, accelerator, ema, rendering, notes).run()
 
 
 def mixed_precision_of(recipe: UNetRecipe) -> str:
     """What the accelerator is told: fp16, bf16 or no. A sharded network has its own, see ``sharded_dtype``."""
-    run = recipe.run
-    return run.mixed_precision if run.mixed_precision_training and not run.sharded else "no"
+    return "no" if recipe.run.sharded else asked_precision(recipe.run)
 
 
 def sharded_dtype(recipe: UNetRecipe, device: torch.device, processes: int) -> torch.dtype | None:
@@ -110,7 +111,8 @@ def sharded_dtype(recipe: UNetRecipe, device: torch.device, processes: int) -> t
             "that all processes agree on.",
             remedy="Set run.mixed_precision to bf16, or run.mixed_precision_training to false for float32.",
         )
-    return None if device.type == "cpu" else torch.bfloat16
+    dtype = training_dtype(run, device)
+    return None if dtype is torch.float32 else dtype
 
 
 def unet_loop_settings(recipe: UNetRecipe, n_samples: int, n_processes: int) -> LoopSettings:

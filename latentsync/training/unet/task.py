@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from latentsync.checkpoint import WeightsCard, save_weights
 from latentsync.checkpoint.tensors import fill
@@ -25,12 +21,14 @@ from latentsync.models.unet import UNet3D
 from latentsync.recipe import UNetRecipe
 from latentsync.training.loop.charts import Curve, Panel
 from latentsync.training.loop.ema import EMA
+from latentsync.training.loop.metrics_log import Notes
 from latentsync.training.loop.sharding import is_sharded, whole
 from latentsync.training.loop.task import Row
-from latentsync.training.unet.alarm import UNetAlarm
+from latentsync.training.loop.validation import loader_of, rows_of_all
+from latentsync.training.unet.alarm import UNetAlarm, silent_losses
 from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
-from latentsync.training.unet.data import SeededBatch, UNetWindows
-from latentsync.training.unet.latents import Noise, PosteriorBatch, draw_latents, encode_batch
+from latentsync.training.unet.data import DrawnBatch, UNetWindows
+from latentsync.training.unet.latents import PosteriorBatch, draw_latents, encode_batch
 from latentsync.training.unet.networks import audio_encoder_path
 from latentsync.training.unet.objective import UNetObjective, drop_audio
 from latentsync.types import Losses
@@ -42,7 +40,7 @@ SCORES = ("sync_cosine", "lse_c", "lse_d")  # of what validations render
 class UNetTask:
     """What the loop trains (``loop.task.Task``). Its EMA, if it has one, is what is validated and exported.
 
-    ``rendering`` is given on the main process only; None shows nothing.
+    ``rendering`` is given on the main process only; None shows nothing. ``notes`` gets the alarms.
     """
 
     def __init__(
@@ -54,6 +52,7 @@ class UNetTask:
         windows: UNetWindows,
         ema: EMA | None,
         rendering: BackgroundRendering | None = None,
+        notes: Notes | None = None,
     ) -> None:
         self.network = network
         self.dataset = windows.train
@@ -64,21 +63,18 @@ class UNetTask:
         self._validation = windows.validation
         self._ema = ema
         self._rendering = rendering
-        run = recipe.run
+        self._notes = notes or Notes()
+        objective.watch_gradients(lambda losses: self._notes.add(silent_losses(losses)))
         self._alarm = UNetAlarm(
             recipe.optimizer.lr,
             len(windows.train),
             recipe.data.batch_size * recipe.data.gradient_accumulation_steps,
             from_scratch=not recipe.ckpt.resume_ckpt_path,
         )
-        alpha = run.mixed_noise_alpha if run.use_mixed_noise else None
-        channels = network.config.out_channels
-        self._noise = Noise(objective.n_timesteps, alpha, run.audio_dropout, channels)
-        self._validation_noise = Noise(objective.n_timesteps, alpha, 0.0, channels)
 
-    def loss(self, network: nn.Module, batch: SeededBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, network: nn.Module, batch: DrawnBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``; the figures are the single losses, without their weights."""
-        losses = self._losses(network, batch, self._noise)
+        losses = self._losses(network, batch)
         return losses.total, {name: value.detach() for name, value in _parts(losses).items()}
 
     def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
@@ -88,29 +84,28 @@ class UNetTask:
         windows, processes = data.num_val_samples, accelerator.num_processes
         if is_sharded(self.network):  # all processes must call it equally often
             windows = -(-windows // processes) * processes
-        own = range(accelerator.process_index, windows, processes)
-        loader = DataLoader(
-            self._validation,
-            sampler=[SampleKey(0, index) for index in own],
-            batch_size=data.batch_size,
-            collate_fn=self._validation.collate,
-            num_workers=data.num_workers,
-            generator=torch.Generator(),
-        )
-        rows = []
-        with self._with_ema():
-            for batch in loader:
-                losses = self._losses(self.network, batch.to(accelerator.device), self._validation_noise)
+        own = [SampleKey(0, index) for index in range(accelerator.process_index, windows, processes)]
+
+        def score(batch_size: int) -> list[tuple[int, dict[str, float]]]:
+            """Number of windows and mean losses of every batch."""
+            rows = []
+            for batch in loader_of(
+                self._validation, own, batch_size, self._validation.collate, accelerator.device, data.num_workers
+            ):
+                losses = self._losses(self.network, batch.to(accelerator.device))
                 figures = {"loss": losses.total, **_parts(losses)}
-                rows.append((len(batch.seeds), {name: float(value) for name, value in figures.items()}))
-        rows = gather_object(rows)
+                rows.append((len(batch.origins), {name: float(value) for name, value in figures.items()}))
+            return rows
+
+        with self._with_ema():
+            rows = rows_of_all(accelerator, score, data.batch_size, together=is_sharded(self.network))
         count = sum(size for size, _ in rows)
         means = {name: sum(size * figures[name] for size, figures in rows) / count for name in rows[0][1]}
         with self._with_ema():
-            weights = whole(self.network.state_dict())  # of a sharded network from all processes
+            weights = whole(self.network.state_dict(), keep=self._rendering is not None)
             if self._rendering is not None:
                 self._rendering.wait()
-                self._rendering.start(self._copy(weights), step)
+                self._rendering.start(lambda: self._copy(weights), step)
                 # Alone, a process gains nothing; before the first step nobody knows what a step takes.
                 if accelerator.num_processes == 1 or step == 0 or not fits_beside(accelerator.device, data.resolution):
                     self._rendering.wait()
@@ -119,8 +114,8 @@ class UNetTask:
 
     def _copy(self, weights: Mapping[str, Tensor]) -> LatentModels:
         """The networks of an inference, in its precision, with weights that the training no longer touches."""
-        device = next(self.network.parameters()).device
-        dtype = next(self._codec.parameters()).dtype
+        weight = next(self._codec.parameters())
+        device, dtype = weight.device, weight.dtype
         with torch.device("meta"):
             unet = UNet3D(self.network.config)
         copies = {name: tensor.to(device, dtype, copy=True) for name, tensor in weights.items()}
@@ -137,7 +132,7 @@ class UNetTask:
                     Curve(table, [r["step"] for r in rows[table]], [r[name] for r in rows[table]], table == "train")
                     for table in ("train", "validation")
                 ],
-                [("at the start", start[name])],
+                [("at the start", start[name])] if start["step"] == 0 else [],
             )
             for name in ("loss", *LOSSES)
             if name in start
@@ -165,29 +160,29 @@ class UNetTask:
             global_step=step,
         )
         with self._with_ema():
-            weights = whole(self.network.state_dict())
-            if PartialState().is_main_process:
+            main = PartialState().is_main_process
+            weights = whole(self.network.state_dict(), keep=main)
+            if main:
                 save_weights(path, weights, self.network.config, card)
 
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Say what goes wrong. Raises ``TrainingError`` if the run is to stop when it is worse than at its start."""
         alarms = self._alarm.check(step, rows)
         for alarm in alarms:
-            tqdm.write(f"\n*** {alarm}\n", file=sys.stderr)
+            self._notes.add(alarm.text)
         worse = [alarm.text for alarm in alarms if alarm.worse_than_start]
         if worse and self._recipe.run.stop_if_worse:
             raise TrainingError(worse[0], remedy="Its best weights are kept; run.stop_if_worse=false goes on.")
 
-    def _losses(self, network: nn.Module, batch: SeededBatch, noise: Noise) -> Losses:
-        data = self._recipe.data
-        posterior, draws, audio_kept = noise.draw(batch.seeds, data.num_frames, data.resolution)
+    def _losses(self, network: nn.Module, batch: DrawnBatch) -> Losses:
+        draws = batch.draws
         if isinstance(batch.windows, PosteriorBatch):
-            latents = draw_latents(batch.windows, posterior)
+            latents = draw_latents(batch.windows, draws.posterior)
         else:
-            latents = encode_batch(self._codec, batch.windows, posterior)
-        if noise.audio_dropout:
-            latents = drop_audio(latents, audio_kept)
-        return self._objective(network, latents, draws)
+            latents = encode_batch(self._codec, batch.windows, draws.posterior)
+        if draws.audio_kept is not None:
+            latents = drop_audio(latents, draws.audio_kept)
+        return self._objective(network, latents, draws.step)
 
     def _with_ema(self) -> AbstractContextManager[None]:
         return nullcontext() if self._ema is None else self._ema.applied()

@@ -24,9 +24,10 @@ from latentsync.metrics.syncnet_v2 import SyncNetV2, load_syncnet_v2
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
+from latentsync.training.loop.precision import training_dtype
 from latentsync.training.unet.data import cache_folder
 from latentsync.training.unet.held_out_clips import HeldOutClips, cross_stretches
-from latentsync.training.unet.networks import audio_encoder_path, frozen_dtype
+from latentsync.training.unet.networks import audio_encoder_path, sync_dtype
 from latentsync.training.unet.validation_video import DubbedVideo, SyncNetworks
 
 logger = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ def _scoring_network(
         if not weights or not Path(weights).exists():
             logger.info("No sync score at validations: the weights of %s are not there (%s).", path, weights)
             return None
-        config, dtype = SyncNetConfig.from_dict(sync.model), frozen_dtype(recipe, device)
+        config, dtype = SyncNetConfig.from_dict(sync.model), sync_dtype(training_dtype(recipe.run, device))
         return load_stable_sync(weights, config, sync.data.view, codec=codec, device=device, dtype=dtype)
     return StableSync(syncnet.eval(), sync.data.view, codec if sync.data.latent_space else None)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from latentsync.errors import GenerationError
-from latentsync.training.loop.metrics_log import MetricsLog
+from latentsync.training.loop.metrics_log import MetricsLog, Notes
 from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
 
 MODELS = object()
@@ -35,8 +35,8 @@ class Renderer:
 
 def test_nobody_waits_for_images_until_they_are_asked_for():
     renderer = Renderer()
-    late = BackgroundRendering(renderer)
-    late.start(MODELS, 3)
+    late = BackgroundRendering(renderer, Notes())
+    late.start(lambda: MODELS, 3)
     assert late.finished() == []
     renderer.go.set()
     assert late.finished(wait=True) == [(3, {"sync_cosine": 3.0})]
@@ -45,28 +45,44 @@ def test_nobody_waits_for_images_until_they_are_asked_for():
 
 def test_those_of_the_step_before_are_waited_for():
     renderer = Renderer()
-    late = BackgroundRendering(renderer)
-    late.start(MODELS, 3)
+    late = BackgroundRendering(renderer, Notes())
+    late.start(lambda: MODELS, 3)
     threading.Timer(0.1, renderer.go.set).start()
     late.wait()
-    late.start(MODELS, 4)
+    late.start(lambda: MODELS, 4)
     late.wait()
     assert [step for step, _ in late.finished()] == [3, 4]
 
 
-def test_a_known_failure_leaves_a_gap_and_an_unknown_one_is_raised(caplog):
-    renderer = Renderer()
+def test_a_known_failure_leaves_a_gap_and_an_unknown_one_is_raised():
+    renderer, notes = Renderer(), Notes()
     renderer.go.set()
-    late = BackgroundRendering(renderer)
-    renderer.failure = GenerationError("made up")
-    late.start(MODELS, 5)
-    (found,) = late.finished(wait=True)
-    assert math.isnan(found[1]["sync_cosine"])
-    assert "Step 5 has no validation images: made up" in caplog.text
+    late = BackgroundRendering(renderer, notes)
+    for step, failure in ((5, GenerationError("made up")), (6, torch.OutOfMemoryError("CUDA out of memory."))):
+        renderer.failure = failure
+        late.start(lambda: MODELS, step)
+        (found,) = late.finished(wait=True)
+        assert math.isnan(found[1]["sync_cosine"])
+        assert notes.take() == [f"Step {step} has no validation images: {failure}"]
     renderer.failure = KeyError("a mistake in the program")
-    late.start(MODELS, 6)
+    late.start(lambda: MODELS, 7)
     with pytest.raises(KeyError):
         late.finished(wait=True)
+
+
+def test_no_memory_for_a_copy_of_the_network_costs_the_images_of_this_step_only():
+    def fail():
+        raise RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+    renderer, notes = Renderer(), Notes()
+    renderer.go.set()
+    late = BackgroundRendering(renderer, notes)
+    late.start(fail, 5)
+    assert late.finished(wait=True) == []
+    (note,) = notes.take()
+    assert note.startswith("Step 5 has no validation images: there is no memory for a copy of the network: CUBLAS")
+    late.start(lambda: MODELS, 6)
+    assert late.finished(wait=True) == [(6, {"sync_cosine": 6.0})]
 
 
 def test_late_figures_enter_their_row(tmp_path):

@@ -17,21 +17,26 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def batch_of(clips: int, frames: int) -> UNetBatch:
-    target, reference = (torch.tanh(rule_input(name, (clips, frames, 3, 16, 16))) for name in ("target", "reference"))
+    shape = (clips, frames, 3, 16, 16)
+    target, reference = (rule_input(n, shape).tanh().mul(127).add(128).byte() for n in ("target", "reference"))
     keep_mask = torch.ones(1, 16, 16)
     keep_mask[:, 8:] = 0
     audio = torch.zeros(clips, frames, 5, 12)
-    return UNetBatch(target, target * keep_mask, reference, keep_mask, audio, None, ())
+    return UNetBatch(target, reference, keep_mask, audio, None, ())
 
 
 def test_every_picture_has_its_own_latents_at_its_own_place():
     codec, batch, posterior = LatentCodec(small_kl()), batch_of(2, 3), draw_posterior(generator(), 2, 3, 2)
     latents = encode_batch(codec, batch, posterior)
     assert latents.target.shape == latents.conditioning.masked.shape == (2, 4, 3, 2, 2)
+    target, reference = (faces.float() / 127.5 - 1 for faces in (batch.target, batch.reference))
+    masked = target.clone()
+    masked[..., 8:, :] = 0  # mid-grey
+    assert torch.equal(latents.pixels, target)
     for drawn, pixels, eps in (
-        (latents.target, batch.target, posterior[0]),
-        (latents.conditioning.masked, batch.masked, posterior[1]),
-        (latents.conditioning.reference, batch.reference, posterior[2]),
+        (latents.target, target, posterior[0]),
+        (latents.conditioning.masked, masked, posterior[1]),
+        (latents.conditioning.reference, reference, posterior[2]),
     ):
         alone = codec.encode(pixels[1, 2:], eps[1, 2:])[0]
         assert torch.allclose(drawn[1, :, 2], alone, atol=1e-5)

@@ -174,13 +174,15 @@ def test_cached_latents_give_the_losses_of_fresh_ones(stages, folder, networks):
 def test_a_sample_has_its_noise_whatever_it_is_batched_with(stages, folder, networks):
     task = task_of(recipe_of(1, folder, networks))
     both, alone = batch_of(task, 0, 1), batch_of(task, 1)
-    assert both.seeds[1] == alone.seeds[0] != both.seeds[0]
     again = task.dataset[SampleKey(4, 1, 0)][1]
-    assert again != alone.seeds[0]
-    noise = task._noise
-    pair, single = (noise.draw(batch.seeds, 16, 64) for batch in (both, alone))
-    assert torch.equal(pair[1].noise[1], single[1].noise[0])
-    assert torch.equal(pair[0][:, 1], single[0][:, 0])
+    pair, single = both.draws, alone.draws
+    for of_pair, of_single, of_again in (
+        (pair.step.noise, single.step.noise, again.step.noise),
+        (pair.posterior.transpose(0, 1), single.posterior.transpose(0, 1), again.posterior.transpose(0, 1)),
+    ):
+        assert torch.equal(of_pair[1], of_single[0])
+        assert not torch.equal(of_pair[0], of_pair[1])
+        assert not torch.equal(of_again[0], of_single[0])
 
 
 def learn_by_heart(task: UNetTask, steps: int, learning_rate: float) -> list[dict[str, float]]:

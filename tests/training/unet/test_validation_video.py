@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from latentsync.face.detections_file import write_detections
 from latentsync.media.contact_sheet import NAME_WIDTH, TILE
 from latentsync.media.video import VideoFile
 from latentsync.recipe import UNetRecipe
+from latentsync.training.loop.metrics_log import Notes
 from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.unet.alarm import Alarm
 from latentsync.training.unet.run import train_unet
@@ -115,25 +117,27 @@ def test_a_video_that_will_not_do_ends_the_run_before_it_begins(folder, networks
     assert not (folder / "out" / "refused").exists()
 
 
-def test_a_video_that_fails_later_does_not_end_the_run(folder, networks, video_and_faces, monkeypatch, caplog):
+def test_a_video_that_fails_later_does_not_end_the_run(folder, networks, video_and_faces, monkeypatch):
     def fail(*arguments):
         raise GenerationError("made up")
 
     monkeypatch.setattr("latentsync.inference.job.validation_video.ValidationVideo.dub", fail)
     named = [f"data.val_video_path={video_and_faces[0]}", f"data.val_detector={video_and_faces[1]}"]
     assert train_unet(recipe_of(folder, networks, *named), "failing") is TrainingResult.FINISHED
-    assert "Step 0 has no validation images: made up" in caplog.text
+    notes = (folder / "out" / "failing" / "notes.jsonl").read_text().splitlines()
+    assert "Step 0 has no validation images: made up" in json.loads(notes[0])["note"]
     rows = validation(folder / "out" / "failing")
     assert len(rows) == 2
     assert all(math.isnan(row["sync_cosine"]) and row["loss"] > 0 for row in rows)
 
 
-def test_a_run_that_is_worse_than_its_start_says_so_and_can_stop(monkeypatch, capsys):
+def test_a_run_that_is_worse_than_its_start_says_so_and_can_stop():
     task = UNetTask.__new__(UNetTask)
     task._recipe = UNetRecipe(model={})
     task._alarm = type("Always", (), {"check": lambda self, step, rows: [Alarm("much worse", worse_than_start=True)]})()
+    task._notes = Notes()
     task.watch(5, {})
-    assert "*** much worse" in capsys.readouterr().err
+    assert task._notes.take() == ["much worse"]
     task._recipe.run.stop_if_worse = True
     with pytest.raises(TrainingError, match="much worse"):
         task.watch(6, {})
