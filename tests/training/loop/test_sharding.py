@@ -20,7 +20,7 @@ from tests.golden import fill_by_rule, relative_error, rule_input
 from tests.training.toy import ToyTask
 
 CONFIG = UNetConfig(
-    block_out_channels=(16,), layers_per_block=1, num_attention_heads=2, motion_num_attention_heads=2,
+    block_out_channels=(16, 16), layers_per_block=1, num_attention_heads=2, motion_num_attention_heads=2,
     cross_attention_dim=8, norm_num_groups=4,
 )  # fmt: skip
 
