@@ -6,8 +6,8 @@ import logging
 import math
 import re
 import shlex
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -154,16 +154,31 @@ class ArrayCache:
 
     def get(self, content: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """The array of the clip with that content hash; ``compute`` is called if it is not there."""
-        path = self._folder / content[:2] / f"{content}.npy"
-        if path.is_file():
-            try:
-                return np.load(path, mmap_mode=self._mode, allow_pickle=False)
-            except (ValueError, EOFError, OSError) as error:
-                logger.warning("Cached array %s is damaged (%s); computing it again.", path, error)
+        found = self.find(content)
+        if found is not None:
+            return found
         array = compute()
-        with atomic_file(path) as temporary, temporary.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
+        self.put(content, array)
         return array
+
+    def find(self, content: str) -> np.ndarray | None:
+        """The array of the clip with that content hash; None if it is not there."""
+        path = self._path(content)
+        if not path.is_file():
+            return None
+        try:
+            return np.load(path, mmap_mode=self._mode, allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            logger.warning("Cached array %s is damaged (%s); computing it again.", path, error)
+            return None
+
+    def put(self, content: str, array: np.ndarray) -> None:
+        """Keep the array of the clip with that content hash."""
+        with atomic_file(self._path(content)) as temporary, temporary.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+
+    def _path(self, content: str) -> Path:
+        return self._folder / content[:2] / f"{content}.npy"
 
 
 class MelReader:
@@ -174,7 +189,7 @@ class MelReader:
 
     def __call__(self, clip: Clip) -> np.ndarray:
         """Raises ``DataError`` if the audio cannot be read or is silent from end to end."""
-        mel = self._cache.get(clip.content, lambda: _of_audio(clip, syncnet_mel))
+        mel = self._cache.get(clip.content, lambda: _mel(_waveform(clip)))
         if silent_share(mel) == 1.0:
             raise DataError("silent: no sound above -60 dBFS in the whole clip")
         return mel
@@ -193,11 +208,20 @@ class AudioFeatureReader:
 
     def __call__(self, clip: Clip) -> AudioFeatures:
         """Raises ``DataError`` if the audio cannot be read or is too short for a single encoder position."""
-        states = self._cache.get(clip.content, lambda: self._compute(clip))
+        states = self._cache.get(clip.content, lambda: self._states(clip, _waveform(clip)))
         return AudioFeatures(states.astype(np.float32), Fraction(clip.audio_seconds).limit_denominator(AUDIO_RATE))
 
-    def _compute(self, clip: Clip) -> np.ndarray:
-        return _of_audio(clip, lambda waveform: self._encoder.encode(waveform).states).astype(np.float16)
+    def load(self, clip: Clip) -> np.ndarray | None:
+        """The waveform that is still to be encoded; None if the features are in the cache. Raises as a call does."""
+        return None if self._cache.find(clip.content) is not None else _waveform(clip)
+
+    def encode(self, clip: Clip, waveform: np.ndarray) -> None:
+        """Keep the features of what ``load`` gave. Raises as a call does."""
+        self._cache.put(clip.content, self._states(clip, waveform))
+
+    def _states(self, clip: Clip, waveform: np.ndarray) -> np.ndarray:
+        with _unreadable_audio():
+            return self._encoder.encode(waveform).states.astype(np.float16)
 
 
 def silent_share(mel: np.ndarray) -> float:
@@ -205,12 +229,24 @@ def silent_share(mel: np.ndarray) -> float:
     return float((mel.max(axis=0) < SILENT_MEL).mean())
 
 
-def _of_audio(clip: Clip, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """What ``compute`` gives for the waveform of a clip. Raises ``DataError`` if there is none."""
+def _waveform(clip: Clip) -> np.ndarray:
+    """The audio of a clip, (n,) float32 at 16 kHz. Raises ``DataError`` if there is none."""
     stated = math.ceil(_LONGER * clip.audio_seconds) + _MORE_SECONDS
     limits = replace(_LIMITS, held_seconds=min(stated, _LIMITS.held_seconds or stated))
+    with _unreadable_audio():
+        return read_audio(clip.path, limits=limits)
+
+
+def _mel(waveform: np.ndarray) -> np.ndarray:
+    with _unreadable_audio():
+        return syncnet_mel(waveform)
+
+
+@contextmanager
+def _unreadable_audio() -> Iterator[None]:
+    """Errors in the block are those of a clip whose audio cannot be used."""
     try:
-        return compute(read_audio(clip.path, limits=limits))
+        yield
     except LatentSyncError as error:
         raise DataError(f"unreadable sound: {error.message}") from error
 

@@ -46,22 +46,27 @@ class LatentCache:
         self._resolution = resolution
         self._keep_mask = keep_mask
 
-    def fill(self, clip: Clip, codec: LatentCodec) -> None:
-        """Encode ``clip`` if that has not been done yet. Raises ``DataError`` if it cannot be decoded."""
-        self._arrays.get(clip.content, lambda: self._encode(clip, codec))
+    def load(self, clip: Clip) -> Tensor | None:
+        """The frames that are still to be encoded, (N, 3, R, R) uint8 RGB; None if their latents are in the cache.
+        Raises ``DataError`` if they cannot be decoded."""
+        if self._arrays.find(clip.content) is not None:
+            return None
+        return fit_frames(read_clip_frames(clip, 0, clip.frames), self._resolution)
+
+    def encode(self, clip: Clip, frames: Tensor, codec: LatentCodec) -> None:
+        """Keep the latents of what ``load`` gave."""
+        self._arrays.put(clip.content, self._moments(frames, codec))
 
     def read(self, clip: Clip) -> np.ndarray:
         """(2, N, 2, C, h, w): as it is and masked; mean and standard deviation. The first is 1 without a mask. Raises
-        ``DataError`` if it was not filled."""
-
-        def absent() -> np.ndarray:
+        ``DataError`` if it was not encoded."""
+        found = self._arrays.find(clip.content)
+        if found is None:
             raise DataError("undecodable: its latents are not in the cache, since it could not be read")
-
-        return self._arrays.get(clip.content, absent)
+        return found
 
     @torch.no_grad()
-    def _encode(self, clip: Clip, codec: LatentCodec) -> np.ndarray:
-        frames = fit_frames(read_clip_frames(clip, 0, clip.frames), self._resolution)
+    def _moments(self, frames: Tensor, codec: LatentCodec) -> np.ndarray:
         weight = next(codec.parameters())
         moments = []
         for part in frames.split(_ENCODED_AT_ONCE):

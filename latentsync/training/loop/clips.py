@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from accelerate import Accelerator
 from tqdm import tqdm
@@ -24,8 +24,12 @@ from latentsync.data.scan import load_clips
 from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
 from latentsync.errors import ConfigError, DataError
 from latentsync.recipe import TalkerData
+from latentsync.stream import parallel_map
 
 logger = logging.getLogger(__name__)
+
+LoadedT = TypeVar("LoadedT")
+_LOADERS = 2  # threads that decode; each holds a clip, and one more waits: 600 MB for clips of 10 s at 512 px
 
 
 class ClipSource(Protocol):
@@ -105,13 +109,36 @@ def find_validation_clips(data: ClipSource, min_frames: int, cache: Path) -> Run
     return RunClips((), validation.clips, validation.faults)
 
 
-def fill_cache(clips: RunClips, compute: Callable[[Clip], object], what: str, accelerator: Accelerator) -> None:
-    """Call ``compute`` for this process's share of the clips. What fails is reported when a sample asks for it."""
+def fill_cache(
+    clips: RunClips,
+    load: Callable[[Clip], LoadedT | None],
+    encode: Callable[[Clip, LoadedT], object],
+    what: str,
+    accelerator: Accelerator,
+) -> None:
+    """``encode`` what ``load`` gives for this process's share of the clips, but where that is None.
+
+    Threads load the next clips while one is encoded: a GPU would otherwise wait for every clip to be decoded. What
+    fails is reported when a sample asks for it.
+    """
+
+    def attempt(clip: Clip) -> LoadedT | DataError | None:
+        try:
+            return load(clip)
+        except DataError as error:
+            return error
+
     both = (*clips.train, *clips.validation)
     own = both[accelerator.process_index :: accelerator.num_processes]
-    for clip in tqdm(own, desc=what, unit="clip", disable=not accelerator.is_main_process):
+    loaded = parallel_map(attempt, own, workers=_LOADERS)
+    bar = tqdm(zip(own, loaded, strict=True), total=len(own), desc=what, unit="clip",
+               disable=not accelerator.is_main_process)  # fmt: skip
+    for clip, found in bar:
         try:
-            compute(clip)
+            if isinstance(found, DataError):
+                raise found
+            if found is not None:
+                encode(clip, found)
         except DataError as error:
             logger.warning("%s: %s", clip.path, error.message)
 

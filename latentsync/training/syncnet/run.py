@@ -52,7 +52,13 @@ def train_syncnet(recipe: SyncNetRecipe, name: str) -> TrainingResult:
     latents = None
     if model.codec is not None and recipe.data.cache_latents:
         codec, latents = model.codec, LatentCache(cache, model.codec, recipe.data.resolution)
-        fill_cache(clips, lambda clip: latents.fill(clip, codec), "encoding the clips", accelerator)
+        fill_cache(
+            clips,
+            latents.load,
+            lambda clip, frames: latents.encode(clip, frames, codec),
+            "encoding the clips",
+            accelerator,
+        )
         accelerator.wait_for_everyone()
     task = SyncNetTask(recipe, clips, mels, model, latents)
     return Trainer(task, settings, run.folder, accelerator).run()

@@ -12,12 +12,10 @@ import torch
 
 from latentsync.errors import LatentSyncError
 from latentsync.inference.latent_generator import LatentModels
-from latentsync.runtime.memory import is_out_of_memory, release_memory
+from latentsync.runtime.memory import free_bytes, is_out_of_memory, release_memory
 from latentsync.training.loop.metrics_log import Notes
 from latentsync.training.loop.task import LateFigures
 from latentsync.training.unet.validation import ValidationRenderer
-
-ROOM_PER_PIXEL = 2**32 // 256**2  # bytes that a dub takes on a GPU beside the networks, of a face's pixel: 4 GiB at 256
 
 
 class BackgroundRendering(LateFigures):
@@ -75,11 +73,8 @@ class BackgroundRendering(LateFigures):
         self._notes.add(f"Step {step} has no validation images: {why}")
 
 
-def fits_beside(device: torch.device, side: int) -> bool:
-    """Whether a dub of faces of ``side`` pixels fits beside what the training has taken on ``device`` so far."""
-    return device.type != "cuda" or torch.cuda.mem_get_info(device)[0] >= room_to_dub(device, side)
-
-
-def room_to_dub(device: torch.device, side: int) -> int:
-    """Bytes that a dub of faces of ``side`` pixels takes on ``device`` beside the networks; 0 where it is no GPU."""
-    return ROOM_PER_PIXEL * side**2 if device.type == "cuda" else 0
+def fits_beside(device: torch.device, needed: int) -> bool:
+    """Whether ``needed`` bytes are left on ``device`` beside all that the training has taken so far. No, where nobody
+    knows."""
+    free = free_bytes(device)
+    return free is not None and free >= needed

@@ -187,9 +187,16 @@ def prepare_windows(
             remedy="Name the right file in networks.audio_encoder, or change model.cross_attention_dim.",
         )
     latents = LatentCache(folder, codec, data.resolution, torch.from_numpy(keep_mask)) if data.cache_latents else None
-    fill_cache(clips, AudioFeatureReader(encoder, cache), "embedding the audio", accelerator)
+    audio = AudioFeatureReader(encoder, cache)
+    fill_cache(clips, audio.load, audio.encode, "embedding the audio", accelerator)
     if latents is not None:
-        fill_cache(clips, lambda clip: latents.fill(clip, codec), "encoding the clips", accelerator)
+        fill_cache(
+            clips,
+            latents.load,
+            lambda clip, frames: latents.encode(clip, frames, codec),
+            "encoding the clips",
+            accelerator,
+        )
     accelerator.wait_for_everyone()
     features = AudioFeatureReader(AudioEncoder.from_file(path), cache)  # on the CPU: it goes to worker processes
     mels = None

@@ -11,7 +11,6 @@ import weakref
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import psutil
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
@@ -29,8 +28,8 @@ from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE
 from latentsync.recipe import UNetRecipe
+from latentsync.runtime.memory import free_bytes
 from latentsync.training.loop.precision import training_dtype
-from latentsync.training.unet.background_rendering import room_to_dub
 from latentsync.training.unet.latents import LatentBatch, PosteriorBatch, StepDraws, draw_latents, encode_batch
 from latentsync.training.unet.networks import (
     LossConfig,
@@ -49,7 +48,7 @@ GIB = 2**30
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_TAPS = 5  # hidden states of Whisper per position
+_TOKENS = FEATURES_PER_FRAME * 5  # of audio per frame, with the hidden states of Whisper tiny
 _GPU = torch.device("cuda")
 _UNCOUNTED = 1.1  # of an estimate, see MemoryEstimate
 
@@ -59,13 +58,14 @@ class MemoryEstimate:
     """Bytes on each device: what lies there all the time, and the peak of what a step adds to it.
 
     Not counted: the framework itself, the work space of its kernels, and what its allocator cannot reuse; a tenth more
-    than the sum is a fair guess.
+    than the sum is a fair guess. AdamW's fused step, clipping and the EMA work in place.
     """
 
     weights: int  # of the trained network, trained or not
     optimizer: int  # AdamW's two moments and the EMA, of what is trained
     frozen: int  # the networks around it
     step: int  # activations and gradients
+    trained: int  # of the weights, those that are trained; not part of the sum
 
     @property
     def total(self) -> int:
@@ -77,8 +77,17 @@ class MemoryEstimate:
         return f"about {self.total / GIB:.1f} GiB on each device ({', '.join(parts)})"
 
 
+@dataclass(frozen=True, slots=True)
+class DubEstimate:
+    """Bytes that the images of a validation take: ``copy`` of the network, and the peak of the ``work`` with it."""
+
+    copy: int
+    work: int
+
+
 class PeakMemory(TorchDispatchMode):
-    """Within the block, ``peak`` is the most bytes that tensors made in it held at once."""
+    """Within the block, ``peak`` is the most bytes that tensors made in it held at once; views of tensors that were
+    there before are none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,6 +96,9 @@ class PeakMemory(TorchDispatchMode):
         self._seen = WeakIdKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, Tensor):
+                self._seen.setdefault(tensor.untyped_storage(), True)
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
@@ -97,7 +109,7 @@ class PeakMemory(TorchDispatchMode):
         if storage in self._seen:
             return
         size = storage.nbytes()
-        self._seen[storage] = size
+        self._seen[storage] = True
         self._now += size
         self.peak = max(self.peak, self._now)
         weakref.finalize(storage, self._release, size)
@@ -127,8 +139,9 @@ def settle_checkpointing(recipe: UNetRecipe, device: torch.device, processes: in
     if run.sharded:
         return saving
     estimate = estimate_memory(keeping, device)
-    buckets = estimate.weights if processes > 1 else 0  # the gradients once more, to be exchanged
-    needed = _UNCOUNTED * (estimate.total + buckets) + room_to_dub(device, recipe.data.resolution)
+    buckets = estimate.trained if processes > 1 else 0  # the gradients once more, to be exchanged
+    dub = estimate_dub(keeping, device)
+    needed = _UNCOUNTED * (estimate.total + buckets + dub.copy + dub.work)
     free = _free_bytes(device, processes)
     fits = needed <= free
     if PartialState().is_main_process:
@@ -162,14 +175,36 @@ def estimate_memory(recipe: UNetRecipe, device: torch.device = _GPU) -> MemoryEs
             optimizer=(3 if recipe.run.ema_decay else 2) * trained,
             frozen=sum(nbytes(x) for x in (codec, networks.sync, networks.perceptual, networks.trepa) if x is not None),
             step=memory.peak,
+            trained=trained,
         )
+
+
+def estimate_dub(recipe: UNetRecipe, device: torch.device = _GPU) -> DubEstimate:
+    """What the images of a validation of the recipe take on ``device``, one window at a time; nothing where it is no
+    GPU. As ``estimate_memory``, in seconds."""
+    if device.type == "cpu":
+        return DubEstimate(0, 0)
+    data, config, dtype = recipe.data, UNetConfig.from_dict(recipe.model), training_dtype(recipe.run, device)
+    passes, side = 1 if recipe.run.guidance_scale == 1 else 2, data.resolution // LATENT_DOWNSCALE
+    with FakeTensorMode(), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = _cast(UNet3D(config).eval(), dtype)
+        codec = _cast(build_codec(recipe.networks.codec), dtype)
+        sample = torch.empty(passes, config.in_channels, data.num_frames, side, side, dtype=dtype)
+        audio = torch.empty(passes, data.num_frames, _TOKENS, config.cross_attention_dim, dtype=dtype)
+        with PeakMemory() as one_step:
+            network(sample, torch.zeros((), dtype=torch.int64), audio)
+        with PeakMemory() as one_decoding:
+            codec.decode(torch.empty(data.num_frames, config.out_channels, side, side, dtype=dtype)).float()
+        return DubEstimate(nbytes(network), max(one_step.peak, one_decoding.peak))
 
 
 def _free_bytes(device: torch.device, processes: int) -> int:
     """What a process may take on ``device`` now."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available // processes
+    free = free_bytes(device)
+    if free is None:  # nobody knows: as much as it takes to be careful
+        return 0
+    return free if device.type == "cuda" else free // processes
 
 
 def _fresh_loss_networks(recipe: UNetRecipe, losses: LossConfig, device: torch.device) -> LossNetworks:
@@ -203,7 +238,7 @@ def _batch(recipe: UNetRecipe, codec: LatentCodec) -> tuple[LatentBatch, StepDra
     channels = recipe.model["out_channels"]
     pixels = torch.empty(clips, frames, 3, data.resolution, data.resolution, dtype=torch.uint8)
     latents = torch.empty(clips, channels, frames, side, side)
-    audio = torch.empty(clips, frames, FEATURES_PER_FRAME * _TAPS, recipe.model["cross_attention_dim"])
+    audio = torch.empty(clips, frames, _TOKENS, recipe.model["cross_attention_dim"])
     mel = torch.empty(clips, 1, SYNCNET_MEL_BANDS, -(-frames * 16 // 5))
     keep_mask = torch.empty(1, data.resolution, data.resolution)
     draws = StepDraws(torch.zeros(clips, dtype=torch.int64), latents)

@@ -22,7 +22,7 @@ from latentsync.training.loop.task import LoopSettings
 from latentsync.training.loop.trainer import Trainer, TrainingResult
 from latentsync.training.unet.background_rendering import BackgroundRendering
 from latentsync.training.unet.data import cache_folder, prepare_windows
-from latentsync.training.unet.memory import estimate_memory, settle_checkpointing
+from latentsync.training.unet.memory import GIB, estimate_dub, estimate_memory, settle_checkpointing
 from latentsync.training.unet.networks import (
     build_unet,
     load_frozen_codec,
@@ -62,8 +62,9 @@ def train_unet(recipe: UNetRecipe, name: str) -> TrainingResult:
     # Before anything that takes long: a validation video that will not do ends the run now.
     validation_video = validation_video_of(recipe, device) if accelerator.is_main_process else None
     recipe = settle_checkpointing(recipe, device, accelerator.num_processes)
+    dub = estimate_dub(recipe, device)
     if accelerator.is_main_process and device.type != "cpu":
-        logger.info("Memory: %s", estimate_memory(recipe))
+        logger.info("Memory: %s; %.1f more at validations", estimate_memory(recipe), (dub.copy + dub.work) / GIB)
     set_seed(recipe.run.seed)  # equal on all processes: fresh weights must be
     network = build_unet(recipe).to(device)
     if recipe.run.sharded:
@@ -84,7 +85,7 @@ def train_unet(recipe: UNetRecipe, name: str) -> TrainingResult:
     ema = None
     if recipe.run.ema_decay:
         ema = EMA([parameter for parameter in network.parameters() if parameter.requires_grad], recipe.run.ema_decay)
-    task = UNetTask(recipe, network, codec, objective, windows, ema, rendering, notes)
+    task = UNetTask(recipe, network, codec, objective, windows, ema, rendering, dub.work, notes)
     settings = unet_loop_settings(recipe, len(windows.train), accelerator.num_processes)
     return Trainer(task, settings, run.folder, accelerator, ema, rendering, notes).run()
 

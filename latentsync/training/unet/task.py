@@ -40,7 +40,8 @@ SCORES = ("sync_cosine", "lse_c", "lse_d")  # of what validations render
 class UNetTask:
     """What the loop trains (``loop.task.Task``). Its EMA, if it has one, is what is validated and exported.
 
-    ``rendering`` is given on the main process only; None shows nothing. ``notes`` gets the alarms.
+    ``rendering`` is given on the main process only; None shows nothing. ``rendering_bytes``: what it takes besides its
+    copy of the network. ``notes`` gets the alarms.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class UNetTask:
         windows: UNetWindows,
         ema: EMA | None,
         rendering: BackgroundRendering | None = None,
+        rendering_bytes: int = 0,
         notes: Notes | None = None,
     ) -> None:
         self.network = network
@@ -63,6 +65,7 @@ class UNetTask:
         self._validation = windows.validation
         self._ema = ema
         self._rendering = rendering
+        self._rendering_bytes = rendering_bytes
         self._notes = notes or Notes()
         objective.watch_gradients(lambda losses: self._notes.add(silent_losses(losses)))
         self._alarm = UNetAlarm(
@@ -106,8 +109,9 @@ class UNetTask:
             if self._rendering is not None:
                 self._rendering.wait()
                 self._rendering.start(lambda: self._copy(weights), step)
+                fits = fits_beside(accelerator.device, self._rendering_bytes)
                 # Alone, a process gains nothing; before the first step nobody knows what a step takes.
-                if accelerator.num_processes == 1 or step == 0 or not fits_beside(accelerator.device, data.resolution):
+                if accelerator.num_processes == 1 or step == 0 or not fits:
                     self._rendering.wait()
         coming = () if self._rendering is None else self._rendering.figures
         return {"score": -means["loss"], **means, **dict.fromkeys(coming, math.nan)}

@@ -86,7 +86,8 @@ def test_the_cache_gives_what_encoding_gives(place, tmp_path):
     codec, data = load_codec(place / "codec"), recipe_of(place, tmp_path).data
     cache = LatentCache(tmp_path, codec, data.resolution)
     for clip in clips[:-1]:
-        cache.fill(clip, codec)
+        cache.encode(clip, cache.load(clip), codec)
+        assert cache.load(clip) is None
     mels = MelReader(ArrayCache(tmp_path / "mel"))
     visual = []
     for latents in (cache, None):

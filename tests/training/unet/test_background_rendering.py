@@ -10,6 +10,7 @@ import torch
 
 from latentsync.errors import GenerationError
 from latentsync.training.loop.metrics_log import MetricsLog, Notes
+from latentsync.training.unet import background_rendering
 from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
 
 MODELS = object()
@@ -96,5 +97,7 @@ def test_late_figures_enter_their_row(tmp_path):
     assert math.isnan(second["sync_cosine"])
 
 
-def test_a_processor_has_room_beside_the_training():
-    assert fits_beside(torch.device("cpu"), 512)
+def test_what_is_free_decides_whether_it_fits_beside_the_training(monkeypatch):
+    for free, fits in ((10, True), (9, False), (None, False)):
+        monkeypatch.setattr(background_rendering, "free_bytes", lambda device, free=free: free)
+        assert fits_beside(torch.device("cuda"), 10) is fits
