@@ -31,8 +31,8 @@ from latentsync.training.loop.trainer import Trainer, TrainingResult
 from latentsync.training.loop.validation import loader_of, rows_of_all
 
 MAY_CHANGE = (
-    "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.tf32", "data.num_val_samples", "data.train_output_dir",
-    "ckpt",
+    "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.tf32", "data.num_val_samples",
+    "data.train_output_dir", "ckpt",
 )  # fmt: skip
 _OPENING = MOUTH_NAMES.index("opening")
 

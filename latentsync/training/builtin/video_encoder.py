@@ -33,8 +33,8 @@ from latentsync.training.loop.trainer import Trainer, TrainingResult
 from latentsync.training.loop.validation import loader_of, rows_of_all
 
 MAY_CHANGE = (
-    "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.tf32", "data.num_val_samples", "data.num_workers",
-    "data.frame_cache_gib", "data.train_output_dir", "ckpt",
+    "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.tf32", "data.num_val_samples",
+    "data.num_workers", "data.frame_cache_gib", "data.train_output_dir", "ckpt",
 )  # fmt: skip
 CHANGE_WEIGHT = 4.0  # of changes from frame to frame, which are that much smaller than what changes (measured)
 # So that guessing costs about the same in each part of the loss (measured).

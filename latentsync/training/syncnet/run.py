@@ -25,8 +25,8 @@ from latentsync.training.syncnet.task import SyncNetTask
 # What may differ between two starts of one run without changing what it computes.
 MAY_CHANGE = (
     "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.alarm_steps", "run.offset_syncnet_path",
-    "run.compile", "run.tf32", "data.num_val_samples", "data.num_workers", "data.audio_mel_cache_dir", "data.train_output_dir",
-    "ckpt",
+    "run.compile", "run.tf32", "data.num_val_samples", "data.num_workers", "data.audio_mel_cache_dir",
+    "data.train_output_dir", "ckpt",
 )  # fmt: skip
 
 

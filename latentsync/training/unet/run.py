@@ -40,10 +40,10 @@ logger = logging.getLogger(__name__)
 # What may differ between two starts of one run without changing what it computes.
 MAY_CHANGE = (
     "run.max_train_steps", "run.max_train_epochs", "run.validation_steps", "run.log_steps", "run.inference_steps",
-    "run.guidance_scale", "run.enable_gradient_checkpointing", "run.compile", "run.tf32", "run.stop_if_worse", "run.sharded",
-    "data.num_val_samples", "data.num_workers", "data.audio_mel_cache_dir", "data.audio_embeds_cache_dir",
-    "data.cache_latents", "data.train_output_dir", "data.val_video_path", "data.val_audio_path", "data.val_detector",
-    "ckpt",
+    "run.guidance_scale", "run.enable_gradient_checkpointing", "run.compile", "run.tf32", "run.stop_if_worse",
+    "run.sharded", "data.num_val_samples", "data.num_workers", "data.audio_mel_cache_dir",
+    "data.audio_embeds_cache_dir", "data.cache_latents", "data.train_output_dir", "data.val_video_path",
+    "data.val_audio_path", "data.val_detector", "ckpt",
 )  # fmt: skip
 
 
