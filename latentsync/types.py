@@ -73,6 +73,12 @@ class VideoInfo:
     color: ColorTags = field(default_factory=ColorTags)
     has_alpha: bool = False
     audio: tuple[AudioStreamInfo, ...] = ()
+    usual_interval: Fraction | None = None  # median time between neighbouring frames, s; None: 1 / fps
+
+    @property
+    def frame_interval(self) -> Fraction:
+        """Seconds between neighbouring frames as a rule: a long pause weighs no more than a short one."""
+        return (self.usual_interval if self.variable_frame_rate else None) or 1 / self.fps
 
 
 Box = tuple[int, int, int, int]  # (x0, y0, x1, y1): columns x0 to x1 - 1 and rows y0 to y1 - 1 of a frame

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from latentsync.inference.job.request import DubRequest
 
 
+OFFSET_HELP = "by how much later the audio begins, mouth and all; negative: its beginning is left out (0)"
+
+
 def _seed(text: str) -> int:
     """A number, or one drawn by the system for -1; the report names it."""
     try:
@@ -54,6 +57,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     files = parser.add_argument_group("files")
     files.add_argument("--video_path", type=Path, required=True, help="video, picture or folder of pictures")
     files.add_argument("--audio_path", type=Path, required=True, help="audio that the mouth is to speak")
+    files.add_argument("--drive", type=Path, metavar="FILE", help="audio that the mouth follows instead; not heard")
+    files.add_argument("--audio_track", type=int, metavar="N", help="which audio track of --audio_path, from 0")
+    files.add_argument("--av_offset", type=_seconds, default=Fraction(0), metavar="SECONDS", help=OFFSET_HELP)
+    files.add_argument("--copy_audio", action="store_true", help="never encode audio that the result can hold as it is")
     files.add_argument("--video_out_path", type=Path, required=True, help="result: .mp4 .mov .mkv .webm .avi")
     files.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report of the run")
     files.add_argument("--overwrite", action="store_true", help="replace the result if it exists")
@@ -178,6 +185,10 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         label=not arguments.no_label,
         signer=None if arguments.c2pa is None else Signer(*arguments.c2pa),
         commercial_only=arguments.commercial_only,
+        drive=arguments.drive,
+        audio_track=arguments.audio_track,
+        av_offset=arguments.av_offset,
+        copy_audio=arguments.copy_audio,
     )
 
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from latentsync.errors import ConfigError
-from latentsync.inference.timeline import LengthMode, playing_order
+from latentsync.inference.timeline import LengthMode, frame_spacing, playing_order
 from latentsync.types import ArrayFrame, Frame, VideoInfo, VideoSource
 
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
@@ -38,15 +38,18 @@ class Excerpt:
         start = min(max(Fraction(moment) - length / 2, Fraction(0)), duration - length)
         return cls(start, start + length)
 
-    def on_frames(self, fps: Fraction) -> Excerpt:
-        """The nearest excerpt that begins with a frame."""
-        start = Fraction(round(self.start * fps)) / fps
+    def on_frames(self, video: VideoSource, duration: Fraction, mode: LengthMode) -> Excerpt:
+        """The nearest excerpt that begins with a frame of the result. Raises ``ConfigError`` if it has none."""
+        if video.info.variable_frame_rate:
+            start = excerpt_frames(video, duration, mode, self)[0].time
+        else:
+            start = Fraction(round(self.start * video.info.fps)) / video.info.fps
         return Excerpt(start, start + self.stop - self.start)
 
 
 def excerpt_frames(video: VideoSource, duration: Fraction, mode: LengthMode, excerpt: Excerpt) -> list[Frame]:
     """The frames of an excerpt without their pixels. Raises ``ConfigError`` if it has none."""
-    half = 1 / (2 * video.info.fps)
+    half = frame_spacing(video.info) / 2
     frames = []
     for frame in playing_order(_Undecoded(video), duration, mode):
         if frame.time + half >= excerpt.stop:

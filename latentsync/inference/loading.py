@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from latentsync.audio.level import at_standard_level
 from latentsync.checkpoint import load_codec, load_unet
 from latentsync.errors import WeightsMismatchError
 from latentsync.face.mask import load_mask
@@ -96,7 +97,9 @@ def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSett
         return make_generator(options, on_step)
 
     def embed_audio(waveform: np.ndarray, options: SyncOptions) -> AudioWindows:
-        return encoder.stream(waveform, "overlapping" if options.compat is None else "published")
+        if options.compat is not None:
+            return encoder.stream(waveform, "published")
+        return encoder.stream(at_standard_level(waveform), "overlapping")
 
     return LipsyncPipeline(
         make_generator,

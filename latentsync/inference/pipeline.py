@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from latentsync.inference.faces import DETECTION_BATCH
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import GuardedGenerator, OutputGuard
 from latentsync.inference.record import RunRecord, StageClock
-from latentsync.inference.timeline import playing_order
+from latentsync.inference.timeline import LengthMode, frame_spacing, playing_order
 from latentsync.inference.windows import (
     AlignedFrame,
     FaceFrame,
@@ -32,6 +33,7 @@ from latentsync.stream import parallel_map, prefetch
 from latentsync.types import AudioWindows, Frame, VideoSource, WindowGenerator
 
 ALIGN_WORKERS = 2
+AFTER_AUDIO = "the audio is over"
 OnStep = Callable[[int], None]  # called with the number of windows after each denoising step
 MakeGenerator = Callable[[SyncOptions, OnStep], WindowGenerator]
 EmbedAudio = Callable[[np.ndarray, SyncOptions], AudioWindows]
@@ -108,7 +110,7 @@ class LipsyncPipeline:
             context = context or ExcerptContext(video, audio.duration, options, plan)
             shown = context.frames(tracks)
         frames = prefetch(clock.each("decode", shown), depth=DETECTION_BATCH - 1)
-        targets = prefetch(tracks.follow(frames), depth=1)
+        targets = prefetch(_without_tail(tracks.follow(frames), audio.duration, options.length), depth=1)
         aligned = ramp_at_gaps(_aligned(targets, aligner, clock), options.ramp)
         groups = group_frames(prefetch(aligned, depth=waiting), audio, plan)
         if context is not None:
@@ -125,7 +127,7 @@ class LipsyncPipeline:
             self._on_end()
 
     def _window_plan(self, options: SyncOptions, video: VideoSource) -> WindowPlan:
-        return WindowPlan.for_run(options.compat, video.info.fps, self._num_frames, self._steady_reference)
+        return WindowPlan.for_run(options.compat, 1 / frame_spacing(video.info), self._num_frames, self._steady_reference)
 
     def _generator(self, options: SyncOptions, record: RunRecord, on_step: OnStep) -> WindowGenerator:
         generator = self._make_generator(options, on_step)
@@ -134,6 +136,14 @@ class LipsyncPipeline:
         retries = {name: partial(make, options, on_step) for name, make in self._retries.items()}
         on_retry = record.precision_changes.append
         return GuardedGenerator(generator, OutputGuard(self.keep_mask), record.note_refused, retries, on_retry)
+
+
+def _without_tail(targets: Iterator[TargetFrame], duration: Fraction, mode: LengthMode) -> Iterator[TargetFrame]:
+    """The targets; after the audio, where the video goes on without it, there is no face to change."""
+    for target in targets:
+        if mode is LengthMode.PAD_SILENCE and target.frame.time >= duration:
+            target = replace(target, face=None, reason=AFTER_AUDIO)
+        yield target
 
 
 def _aligned(targets: Iterator[TargetFrame], aligner: FaceAligner, clock: StageClock) -> Iterator[AlignedFrame]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import av
-from av.container import InputContainer
+from av.container import Container, InputContainer
+from av.format import Flags
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
@@ -97,6 +98,11 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
 def in_seconds(ticks: int | None, time_base: Fraction | None) -> Fraction:
     """A time that a container counts in ticks of ``time_base`` seconds; 0 if it does not say."""
     return Fraction(0) if ticks is None or time_base is None else ticks * time_base
+
+
+def clock_may_jump(container: Container) -> bool:
+    """Whether the time stamps of a container may begin anew anywhere: it carries broadcasts, or files in a row."""
+    return bool(Flags(container.format.flags) & Flags.ts_discont)
 
 
 def is_folder(path: Path) -> bool:

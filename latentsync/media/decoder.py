@@ -50,7 +50,7 @@ def decode_from(
         stream = video_stream(container, path)
         if key > 0:
             try:
-                container.seek(int(timeline.pts[key]), stream=stream)
+                container.seek(timeline.stamp(key), stream=stream)
             except av.FFmpegError:  # no seeking in this one: the caller then starts from the beginning
                 return
             stream.codec_context.reorder_depth = reorder_depth  # forgotten on seeking; without it B frames get lost

@@ -169,6 +169,7 @@ class MediaLimits:
             stated = max(stated, seconds_in_header(path))
         self.refuse_long(stated, path, error)
         seconds, packets = 0.0, 0
+        first, last = None, 0.0  # time stamps of the packets: live recordings state no length, of the file or of frames
         sampled, decoded = 0.0, 0.0  # seconds of the first packets, and of what they hold
         try:
             for packet in container.demux(stream):
@@ -176,6 +177,9 @@ class MediaLimits:
                 if packet.size:
                     packets += 1
                     seconds += float(in_seconds(packet.duration, packet.time_base))
+                    if packet.pts is not None:
+                        stamp = float(in_seconds(packet.pts, packet.time_base))
+                        first, last = stamp if first is None else first, max(stamp, last)
                     if packets <= _SAMPLED_PACKETS and isinstance(stream, AudioStream):
                         sampled, decoded = seconds, decoded + _seconds_in(packet, stream)
                     expansion = decoded / sampled if decoded > _PLAUSIBLE * sampled > 0 else 1
@@ -184,7 +188,9 @@ class MediaLimits:
                     break
         except av.FFmpegError:  # damage is described where the file is read
             pass
-        return max(stated, seconds), packets
+        span = last - (first or 0.0)
+        self.refuse_long(span, path, error)
+        return max(stated, seconds, span), packets
 
     def _remedy(self, what: str) -> str:
         return f"{what}, or raise the limit ({self.raised_by})." if self.raised_by else f"{what}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -13,18 +14,24 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
 from latentsync.errors import EncoderError, NoAudioStreamError
-from latentsync.media.audio import decode_audio
+from latentsync.media.audio import decode_audio, silence_like
 from latentsync.media.container import in_seconds
 
 _PCM = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4, "pcm_f64le": 8}  # sample bytes
 _LOSSLESS = ("flac", "alac")
-_COPIED = {  # FFmpeg's codec names, by container: what common players expect to find there
+_COPIED = {  # FFmpeg's codec names, by container: what can be there
     "mp4": {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"},
     "mov": {"aac", "mp3", "ac3", "alac"} | _PCM.keys() - {"pcm_u8"},
     "matroska": {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "vorbis", "mp2"} | _PCM.keys(),
     "webm": {"opus", "vorbis"},
     "avi": {"mp3", "ac3", "mp2", "pcm_u8", "pcm_s16le"},
 }
+# What is copied unasked: in MP4 and QuickTime files QuickTime and phones play these, and are silent with others.
+_EXPECTED = _COPIED | {
+    "mp4": _COPIED["mp4"] - {"mp3", "flac", "opus"},
+    "mov": _COPIED["mov"] - {"mp3"},
+}
+_TIMED = ("mp4", "mov", "matroska", "webm")  # containers in which audio may begin later than the video
 # Containers that carry the lead-in of a codec (samples before the first audible one) so that it is skipped in playing:
 # MP4 by its edit list, Matroska only where the reader states it, which FFmpeg does for Opus.
 _LEAD_IN = {"mp4": _COPIED["mp4"], "mov": _COPIED["mov"], "matroska": {"opus"}, "webm": {"opus"}, "avi": set()}
@@ -35,25 +42,38 @@ _AAC_BITS_PER_SAMPLE = 6  # the format's limit: 6144 bits per channel and 1024 s
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
+@dataclass(frozen=True, slots=True)
+class AudioPart:
+    """Which audio a file gets. ``track`` counts those of ``path`` from 0, None: the one that players take.
+
+    It begins ``delay`` seconds after the first frame; if that is negative, so much of its beginning is left out. It
+    ends ``limit`` seconds after the first frame: exactly, or, where lossy packets are copied, at the nearest end of a
+    packet. ``copied``: not encoded wherever the container can hold the codec, whether players expect it there or not.
+    ``gaps``: its time stamps leave gaps, so it is encoded, with silence in them.
+    """
+
+    path: Path
+    track: int | None = None
+    delay: Fraction = Fraction(0)
+    limit: Fraction | None = None
+    copied: bool = False
+    gaps: bool = False
+
+
 class OutputAudio:
     """The audio stream of a container that is being written. Add it before anything is muxed.
 
-    ``how`` says what becomes of the audio: "copied", or the new codec (with its bit rate if it is lossy). It begins
-    after ``start`` seconds of the source's, exactly (then it is always encoded), and lasts ``limit`` seconds, exactly
-    or, where lossy packets are copied, to the nearest packet boundary. Raises
+    ``how`` says what becomes of the audio: "copied", or the new codec (with its bit rate if it is lossy); ``notes`` say
+    what a user should know of that. Audio that is cut at its beginning is always encoded. Raises
     ``NoAudioStreamError`` for a stream without a sample, ``EncoderError`` for one that cannot be encoded.
     """
 
-    def __init__(
-        self,
-        out: OutputContainer,
-        source: InputContainer,
-        track: AudioStream,
-        path: Path,
-        start: Fraction,
-        limit: Fraction | None,
-    ) -> None:
-        self._path, self._track, self._start, self._limit = path, track, start, limit
+    def __init__(self, out: OutputContainer, source: InputContainer, track: AudioStream, part: AudioPart) -> None:
+        self._track, self._part = track, part
+        self._lead = max(part.delay, Fraction(0))  # seconds of silence before it
+        self._skipped = max(-part.delay, Fraction(0))  # seconds of it that are left out
+        self._limit = None if part.limit is None else max(part.limit - self._lead, Fraction(0))
+        self.notes: list[str] = []
         packets = source.demux(track)
         first = next(packets)  # if there is none, the empty packet that ends every stream
         packets = chain([first], packets)
@@ -64,13 +84,20 @@ class OutputAudio:
             self.how = "copied"
             self._packets = self._copied(packets, out.add_stream_from_template(track), codec)
         else:
-            same = codec in _LOSSLESS and codec in _COPIED[container]
+            same = codec in _LOSSLESS and codec in _EXPECTED[container]
             stream = _add_encoder(out, track, codec if same else _ENCODERS[container])
             self.how = _describe(stream)
             self._packets = self._encoded(packets, stream)
+            if codec in _COPIED[container] - _EXPECTED[container] and not part.copied:
+                self.notes.append(
+                    f"the sound, {codec}, is written as {self.how}, since phones and QuickTime are silent with {codec} "
+                    "in such a file; --copy_audio keeps it as it is"
+                )
         self._next = next(self._packets, None)
         if self._next is None:
-            raise NoAudioStreamError(f"{path}: its sound track holds no sample.", remedy="Name a file that has sound.")
+            raise NoAudioStreamError(
+                f"{part.path}: its sound track holds no sample.", remedy="Name a file that has sound."
+            )
 
     def packets_until(self, time: Fraction | None) -> Iterator[av.Packet]:
         """Packets that begin before ``time`` seconds and were not given yet; all that are left for None."""
@@ -79,7 +106,10 @@ class OutputAudio:
             self._next = next(self._packets, None)
 
     def _is_copied(self, codec: str, container: str, lead_in: bool) -> bool:
-        if self._start > 0 or codec not in _COPIED[container] or (lead_in and codec not in _LEAD_IN[container]):
+        taken = (_COPIED if self._part.copied else _EXPECTED)[container]
+        if codec not in taken or (lead_in and codec not in _LEAD_IN[container]):
+            return False
+        if self._skipped or self._part.gaps or (self._lead and container not in _TIMED):
             return False
         return self._limit is None or codec not in _LOSSLESS  # their packets last 0.1 s: too coarse to cut by
 
@@ -90,10 +120,9 @@ class OutputAudio:
         for packet in packets:
             if not packet.size:
                 continue
-            packet.pts = position if packet.pts is None else packet.pts - self._origin
-            packet.dts = packet.pts
-            position = packet.pts + (packet.duration or 0)
-            start = in_seconds(packet.pts, packet.time_base)
+            own = position if packet.pts is None else packet.pts - self._origin
+            position = own + (packet.duration or 0)
+            start = in_seconds(own, packet.time_base)
             if self._limit is not None and codec in _PCM:
                 short = _shortened(packet, self._track, _PCM[codec], self._limit - start)
                 if short is None:
@@ -101,15 +130,16 @@ class OutputAudio:
                 packet = short
             elif self._limit is not None and start + in_seconds(packet.duration, packet.time_base) / 2 >= self._limit:
                 return
+            packet.pts = packet.dts = own + round(self._lead / packet.time_base)
             packet.stream = stream
-            yield start, packet
+            yield start + self._lead, packet
 
     def _encoded(self, packets: Iterable[av.Packet], stream: AudioStream) -> Iterator[tuple[Fraction, av.Packet]]:
         rate = self._track.sample_rate
-        begin = round(self._start * rate)
+        begin = round(self._skipped * rate)
         end = None if self._limit is None else begin + round(self._limit * rate)
         read = position = 0
-        for frame in decode_audio(packets, self._track, self._path):
+        for frame in decode_audio(packets, self._track, self._part.path):
             first, last = read, read + frame.samples
             read = last
             if last <= begin:
@@ -119,9 +149,10 @@ class OutputAudio:
                 if part is None:
                     break
                 frame = part
-            frame.pts, frame.time_base = position, Fraction(1, rate)
-            position += frame.samples
-            yield from self._encode(stream, frame)
+            for piece in (*(silence_like(frame, self._lead) if position == 0 else ()), frame):
+                piece.pts, piece.time_base = position, Fraction(1, rate)
+                position += piece.samples
+                yield from self._encode(stream, piece)
         yield from self._encode(stream, None)
 
     def _encode(self, stream: AudioStream, frame: av.AudioFrame | None) -> list[tuple[Fraction, av.Packet]]:
@@ -129,7 +160,7 @@ class OutputAudio:
             packets = stream.encode(frame)
         except (av.FFmpegError, ValueError) as cause:
             raise EncoderError(
-                f"{self._path}: its sound cannot be encoded as {self.how}: {getattr(cause, 'strerror', cause)}.",
+                f"{self._part.path}: its sound cannot be encoded as {self.how}: {getattr(cause, 'strerror', cause)}.",
                 remedy="Convert it to a stereo WAV file first.",
             ) from cause
         return [(in_seconds(packet.pts, packet.time_base), packet) for packet in packets]

@@ -17,11 +17,19 @@ from av.sidedata.sidedata import Type as SideDataType
 
 from latentsync.errors import NoVideoStreamError, VideoError
 from latentsync.media import color
-from latentsync.media.container import IMAGE_SUFFIXES, NO_VIDEO_REMEDY, in_seconds, is_folder, open_input, video_stream
+from latentsync.media.container import (
+    IMAGE_SUFFIXES,
+    NO_VIDEO_REMEDY,
+    clock_may_jump,
+    in_seconds,
+    is_folder,
+    open_input,
+    video_stream,
+)
 from latentsync.media.decoder import decode_all, is_shown
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.rotation import Orientation, rotation_matrix
-from latentsync.media.timeline import DEFAULT_RATE, Timeline, counted_timeline, timeline_from_packets
+from latentsync.media.timeline import DEFAULT_RATE, Timeline, counted_timeline, timeline_from_packets, without_jumps
 from latentsync.types import AudioStreamInfo, ColorTags, VideoInfo
 
 
@@ -93,6 +101,7 @@ def inspect_clip(path: Path | str, fps: Fraction | None = None, limits: MediaLim
         color=_color_tags(first),
         has_alpha=alpha,
         audio=audio,
+        usual_interval=timeline.interval if timeline.rate is None else None,
     )
     return ClipProbe(info, timeline, (first.width, first.height), orientation, depth, notes=tuple(notes))
 
@@ -107,11 +116,11 @@ def _first_frame(path: Path, limits: MediaLimits) -> av.VideoFrame:
 
 def _read_timeline(path: Path, header_frames: int, limits: MediaLimits) -> tuple[Timeline, int, list[str]]:
     """Timeline, bytes of the stream, and notes on damage, from a pass over all packets."""
-    pts, durations, is_key = array("q"), array("q"), array("b")
+    pts, durations, is_key, dts = array("q"), array("q"), array("b"), array("q")
     n_bytes, n_hidden, n_shown, notes = 0, 0, 0, []
     with open_input(path, VideoError, limits.video_formats, limits.pixels) as container:
         stream = video_stream(container, path)
-        codec, time_base = stream.codec_context.name, stream.time_base
+        codec, time_base, jumping = stream.codec_context.name, stream.time_base, clock_may_jump(container)
         rates = (stream.guessed_rate, stream.base_rate, stream.average_rate)
         try:
             for packet in container.demux(stream):
@@ -128,21 +137,37 @@ def _read_timeline(path: Path, header_frames: int, limits: MediaLimits) -> tuple
                     pts.append(packet.pts)
                     durations.append(packet.duration or 0)
                     is_key.append(packet.is_keyframe)
+                    if jumping and packet.dts is not None:
+                        dts.append(packet.dts)
         except av.FFmpegError as error:
             notes.append(f"{path}: reading stopped after {n_shown} frames ({error.strerror})")
     if header_frames > n_shown + n_hidden:
         notes.append(f"{path}: cut short, {n_shown} of {header_frames} frames are there")
     timeline = None
     if pts and len(pts) == n_shown and time_base is not None:
-        limits.refuse_long(in_seconds(max(pts) - min(pts), time_base), path, VideoError)
-        stamps, lasting, keys = (np.array(column) for column in (pts, durations, is_key))
-        if len(np.unique(stamps)) == n_shown:
-            timeline = timeline_from_packets(stamps, lasting, keys.astype(bool), time_base, rates)
+        shown, lasting, keys = (np.array(column) for column in (pts, durations, is_key))
+        stamps = None
+        if len(dts) == n_shown:
+            closed, jumps = without_jumps(shown, np.array(dts), time_base)
+            if jumps:
+                notes.append(_jumps_note(path, jumps))
+                shown, stamps = closed, shown
+        limits.refuse_long(in_seconds(int(shown.max() - shown.min()), time_base), path, VideoError)
+        if len(np.unique(shown)) == n_shown:
+            timeline = timeline_from_packets(shown, lasting, keys.astype(bool), time_base, rates, stamps)
     if timeline is None:  # no usable stamps: decode to count
         rate = next((rate for rate in rates if rate), DEFAULT_RATE)
         timeline = counted_timeline(_count_frames(path, limits), rate)
     limits.refuse_long(timeline.duration, path, VideoError)
     return timeline, n_bytes, notes
+
+
+def _jumps_note(path: Path, jumps: list[Fraction]) -> str:
+    longest = max(jumps, key=abs)
+    return (
+        f"{path}: its clock jumps {len(jumps)} time(s), by up to {float(longest):.1f} s, where no frames are: the "
+        "next one is shown at once"
+    )
 
 
 def _count_frames(path: Path, limits: MediaLimits) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -16,6 +16,7 @@ _STANDARD_RATES = [Fraction(n) for n in (24, 25, 30, 48, 50, 60)]
 _STANDARD_RATES += [Fraction(n * 1000, 1001) for n in (24, 30, 48, 60)]
 _ESTIMATE = Fraction(1, 10_000)  # relative error of a rate that a container has estimated; a tenth of 30 against 29.97
 _LARGEST = 2**62  # ticks that may be reckoned with in int64
+LONGEST_PAUSE = Fraction(10)  # seconds between two frames or sounds of a broadcast; more is a jump of its clock
 DEFAULT_RATE = Fraction(25)  # frames per second of images that have no time of their own
 
 
@@ -27,6 +28,7 @@ class Timeline:
     int64 are the indices of key frames, the first of them 0. ``rate`` is the frame rate if it is constant: times are
     then exact multiples of its inverse, even where the container rounds them (Matroska: to milliseconds).
     ``by_time`` says whether a decoded frame is known by its time stamp, or only by counting from the first one.
+    ``stamps`` (n,) int64 are those of the container where they are other ones than ``pts``, in which jumps are closed.
     """
 
     pts: np.ndarray
@@ -35,6 +37,7 @@ class Timeline:
     rate: Fraction | None
     end: int
     by_time: bool = True
+    stamps: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -57,11 +60,27 @@ class Timeline:
         """The constant rate, or the average one."""
         return self.rate if self.rate is not None else len(self) / self.duration
 
-    def index_at(self, pts: int) -> int:
-        """Index of the frame that is shown nearest to ``pts``."""
-        right = int(np.searchsorted(self.pts, pts).clip(0, len(self) - 1))
+    @property
+    def interval(self) -> Fraction:
+        """Seconds between neighbouring frames: the median."""
+        if self.rate is not None or len(self) < 2:
+            return 1 / self.fps
+        return int(np.median(np.diff(self.pts))) * self.time_base or 1 / self.fps
+
+    def stamp(self, index: int) -> int:
+        """The container's time stamp of frame ``index``."""
+        return int(self._stamps[index])
+
+    def index_at(self, stamp: int) -> int:
+        """Index of the frame whose stamp in the container is nearest to ``stamp``."""
+        stamps = self._stamps
+        right = int(np.searchsorted(stamps, stamp).clip(0, len(self) - 1))
         left = max(right - 1, 0)
-        return left if pts - self.pts[left] < self.pts[right] - pts else right
+        return left if stamp - stamps[left] < stamps[right] - stamp else right
+
+    @property
+    def _stamps(self) -> np.ndarray:
+        return self.pts if self.stamps is None else self.stamps
 
     def key_before(self, index: int) -> int:
         """Index of the last key frame that is not after frame ``index``."""
@@ -74,13 +93,16 @@ def timeline_from_packets(
     is_key: np.ndarray,
     time_base: Fraction,
     nominal_rates: Iterable[Fraction | None],
+    stamps: np.ndarray | None = None,
 ) -> Timeline:
     """A timeline from time stamp, duration (int64, ticks) and kind (bool) of every packet, in any order, stamps all
     different and less than 2^62 ticks apart.
 
-    ``nominal_rates`` are what the container claims; a claim is believed if it fits every time stamp.
+    ``nominal_rates`` are what the container claims; a claim is believed if it fits every time stamp. ``stamps`` are the
+    container's own where ``pts`` are those of ``without_jumps``.
     """
     order = np.argsort(pts)
+    stamps = None if stamps is None else stamps[order]
     pts, durations, is_key = pts[order], durations[order], is_key[order]
     keys = np.union1d(np.flatnonzero(is_key), [0])
     rates = [rate for rate in nominal_rates if rate]
@@ -90,7 +112,27 @@ def timeline_from_packets(
         last = max(1, round(1 / ((rates[0] if rates else DEFAULT_RATE) * time_base)))
     if rate is None and len(pts) == 1:
         rate = 1 / (last * time_base)
-    return Timeline(pts, keys, time_base, rate, int(pts[-1]) + last)
+    by_time = stamps is None or bool((np.diff(stamps) > 0).all())
+    return Timeline(pts, keys if by_time else keys[:1], time_base, rate, int(pts[-1]) + last, by_time, stamps)
+
+
+def without_jumps(pts: np.ndarray, dts: np.ndarray, time_base: Fraction) -> tuple[np.ndarray, list[Fraction]]:
+    """``pts`` (n,) with jumps closed, and by how many seconds each jumped; both stamps in the order of the packets.
+
+    For containers that carry broadcasts, whose clock may be set anew at any time: a decoding time that goes back, or on
+    by more than ``LONGEST_PAUSE``, says nothing of how long a frame is shown. What follows is put after what is there.
+    """
+    steps = np.diff(dts)
+    jumps = np.flatnonzero((steps < 0) | (steps > int(LONGEST_PAUSE / time_base))) + 1
+    if not len(jumps):
+        return pts, []
+    usual = max(1, int(np.median(np.abs(steps))))
+    parts = np.split(pts, jumps)
+    closed, lengths = [parts[0]], []
+    for before, part in pairwise(parts):
+        lengths.append(int(part.min() - before.max() - usual) * time_base)
+        closed.append(part - part.min() + closed[-1].max() + usual)
+    return np.concatenate(closed), lengths
 
 
 def counted_timeline(n_frames: int, rate: Fraction, n_keys: int = 1) -> Timeline:

@@ -24,19 +24,25 @@ _Decoded = Generator[tuple[int, av.VideoFrame], None, None]  # frames with their
 _REVERSE_BYTES = 128 * 2**20  # of decoded frames that are held to give them backwards
 _REVERSE_FRAMES = 16  # held whatever their size: fewer would decode long groups of pictures too often
 _SAMPLED_STRETCH = 300  # frames that are decoded to sample a video with few key frames
-_LONGEST_REPAIR = Fraction(1)  # seconds of undecodable video that are bridged by repeating the frame before
+LONGEST_REPAIR = Fraction(1)  # seconds of undecodable video that are bridged by repeating the frame before, unasked
 
 
 class VideoFile:
     """A video file, an image, or a folder of images in the order of their names (``types.VideoSource``).
 
     ``info`` is what ``probe_video`` says; ``notes`` are remarks for the user, and grow when damage is met. ``fps`` is
-    the rate of images that have none (default 25). ``limits`` hold for every frame that is decoded. Raises as
-    ``probe_video`` does.
+    the rate of images that have none (default 25). ``limits`` hold for every frame that is decoded. ``longest_repair``:
+    seconds of damage that are bridged by the frame before it; None: any. Raises as ``probe_video`` does.
     """
 
-    def __init__(self, path: Path | str, fps: Fraction | None = None, limits: MediaLimits = GENEROUS) -> None:
-        self._clip, self._limits = inspect_clip(path, fps, limits), limits
+    def __init__(
+        self,
+        path: Path | str,
+        fps: Fraction | None = None,
+        limits: MediaLimits = GENEROUS,
+        longest_repair: Fraction | None = LONGEST_REPAIR,
+    ) -> None:
+        self._clip, self._limits, self._longest_repair = inspect_clip(path, fps, limits), limits, longest_repair
         self.info = self._clip.info
         self.notes: list[str] = list(self._clip.notes)
 
@@ -44,7 +50,7 @@ class VideoFile:
     def start(self) -> Fraction:
         """When the first frame is shown: seconds on the clock that the file's audio has too (``audio.audio_start``)."""
         timeline = self._clip.timeline
-        return int(timeline.pts[0]) * timeline.time_base if timeline.by_time else Fraction(0)
+        return timeline.stamp(0) * timeline.time_base
 
     def times(self) -> list[Fraction]:
         """When each frame is shown, seconds from the first; nothing is decoded."""
@@ -57,7 +63,7 @@ class VideoFile:
         of these ``only`` those whose number is in that set, if one is given.
 
         Every index of the range is given exactly once, with its exact time from the first frame. Frames that cannot be
-        decoded are replaced by the one before (and noted); if that would last more than a second, ``VideoError`` is
+        decoded are replaced by the one before (and noted); if that would last longer than is bridged, ``VideoError`` is
         raised. The file is closed when the iterator ends or is closed.
         """
         stop = self.info.n_frames if stop is None else min(stop, self.info.n_frames)
@@ -126,7 +132,8 @@ class VideoFile:
         timeline = self._clip.timeline
         begin, end = timeline.time(start), timeline.time(stop) if stop < len(timeline) else timeline.duration
         where = f"{self.info.path}: the video cannot be decoded from {float(begin):.2f} s to {float(end):.2f} s"
-        if frame is None or end - begin > _LONGEST_REPAIR:
+        most = self._longest_repair
+        if frame is None or (most is not None and end - begin > most):
             raise VideoError(f"{where}.", remedy="Get an undamaged copy, or cut that part out.")
         self._note(f"{where}: {stop - start} frame(s) are replaced by the one before")
         for index in range(start, stop):

@@ -17,7 +17,7 @@ from latentsync.errors import DiskFullError, OutputError
 from latentsync.media.audio import open_audio
 from latentsync.media.container import file_url
 from latentsync.media.encoding import EncodingOptions, EncodingPlan, plan_encoding
-from latentsync.media.output_audio import OutputAudio
+from latentsync.media.output_audio import AudioPart, OutputAudio
 from latentsync.media.video_track import VideoTrack, check_encoder, encoder_error
 from latentsync.types import Frame, VideoInfo
 
@@ -31,6 +31,7 @@ class WrittenVideo:
     path: Path
     n_bytes: int
     n_frames: int
+    seconds: float
     codec: str
     pix_fmt: str
     audio: str
@@ -42,19 +43,19 @@ def write_video(
     frames: Iterable[Frame],
     source: VideoInfo,
     encoding: EncodingOptions | None = None,
-    audio: Path | str | None = None,
-    audio_limit: Fraction | None = None,
+    audio: AudioPart | Path | str | None = None,
     overwrite: bool = False,
     key_frames: Container[int] = (),
-    audio_start: Fraction = Fraction(0),
     tags: Mapping[str, str] | None = None,
     finish: Callable[[Path], None] | None = None,
+    length: Fraction | None = None,
 ) -> WrittenVideo:
-    """Encode ``frames`` and mux the audio of ``audio`` from ``audio_start`` seconds on, cut to ``audio_limit`` seconds.
+    """Encode ``frames`` and mux the audio of a file, or a part of it.
 
-    ``source`` gives size, rate, color, shape of pixels and alpha; ``Frame.time`` when each frame is shown. The file is
-    written under another name in the same folder and renamed when it is complete; nothing stays behind otherwise. The
-    iterator is closed in any case. ``key_frames`` holds the indices of frames at which the file shall be cut later
+    ``source`` gives size, rate, color, shape of pixels and alpha; ``Frame.time`` when each frame is shown. Where the
+    rate varies, the last frame is shown until ``length`` seconds; None: as long as in the source. The file is written
+    under another name in the same folder and renamed when it is complete; nothing stays behind otherwise. The iterator
+    is closed in any case. ``key_frames`` holds the indices of frames at which the file shall be cut later
     (``media.cutting``); it is asked when a frame arrives, so the source of the frames may add to it as it goes.
     ``tags`` are the container's metadata; ``finish`` may change the complete file before it appears.
 
@@ -62,14 +63,13 @@ def write_video(
     ``DiskFullError``; ``EncoderError``; ``AudioError`` for the audio; and whatever ``frames`` raises.
     """
     path = Path(path)
-    audio = None if audio is None else Path(audio)
+    part = AudioPart(Path(audio)) if isinstance(audio, (str, Path)) else audio
     try:
-        refuse_unwritable(path, (source.path, audio), overwrite)
+        refuse_unwritable(path, (source.path, None if part is None else part.path), overwrite)
         plan = plan_encoding(encoding or EncodingOptions(), source, path.suffix)
+        shown = _with_durations(frames, source, length)
         with _appearing(path) as partial:
-            n_frames, how = _encode(
-                partial, path, frames, source, plan, audio, (audio_start, audio_limit), key_frames, tags or {}
-            )
+            written = _encode(partial, path, shown, source, plan, part, key_frames, tags or {})
             if finish is not None:
                 finish(partial)
             n_bytes = partial.stat().st_size
@@ -77,7 +77,8 @@ def write_video(
         close = getattr(frames, "close", None)
         if close is not None:
             close()
-    return WrittenVideo(path, n_bytes, n_frames, plan.codec, plan.pix_fmt, how, plan.notes)
+    seconds, notes = float(written.end), (*plan.notes, *written.audio_notes)
+    return WrittenVideo(path, n_bytes, written.n_frames, seconds, plan.codec, plan.pix_fmt, written.audio, notes)
 
 
 def refuse_unwritable(path: Path, inputs: Iterable[Path | None], overwrite: bool) -> None:
@@ -115,35 +116,45 @@ def _appearing(path: Path) -> Iterator[Path]:
             raise output_error(path, cause) from cause
 
 
+@dataclass(slots=True)
+class _Written:
+    """What has gone into a file so far; ``end`` of the last frame, s."""
+
+    n_frames: int = 0
+    end: Fraction = Fraction(0)
+    audio: str = "none"
+    audio_notes: tuple[str, ...] = ()
+
+
 def _encode(
     partial: Path,
     target: Path,
-    frames: Iterable[Frame],
+    frames: Iterable[tuple[Frame, Fraction]],
     source: VideoInfo,
     plan: EncodingPlan,
-    audio: Path | None,
-    audio_part: tuple[Fraction, Fraction | None],
+    audio: AudioPart | None,
     key_frames: Container[int],
     tags: Mapping[str, str],
-) -> tuple[int, str]:
-    """Write the file ``partial`` for ``target``; returns the number of frames and what became of the audio."""
-    n_frames, output_audio = 0, None
+) -> _Written:
+    """Write the file ``partial`` for ``target`` from frames with their durations."""
+    written, output_audio = _Written(), None
     with ExitStack() as stack:
-        reader = None if audio is None else (*stack.enter_context(open_audio(audio)), audio)
+        reader = None if audio is None else stack.enter_context(open_audio(audio.path, track=audio.track))
         container = stack.enter_context(_open_output(partial, plan))
         container.metadata.update(tags)
         with _named_errors(target, plan, source):
             track = VideoTrack(container, plan, source)
-            if reader is not None:
-                output_audio = OutputAudio(container, *reader, *audio_part)
-        for frame, duration in _with_durations(frames, source):
+            if audio is not None and reader is not None:
+                output_audio = OutputAudio(container, *reader, audio)
+                written.audio, written.audio_notes = output_audio.how, tuple(output_audio.notes)
+        for frame, duration in frames:
             with _named_errors(target, plan, source):
                 container.mux(track.encode(frame, duration, frame.index in key_frames))
                 if output_audio is not None:
                     for packet in output_audio.packets_until(frame.time):
                         container.mux(packet)
-            n_frames += 1
-        if n_frames == 0:
+            written.n_frames, written.end = written.n_frames + 1, frame.time + duration
+        if written.n_frames == 0:
             raise OutputError(f"{target} cannot be written: there is not a single frame.", remedy="Check the input.")
         with _named_errors(target, plan, source):
             container.mux(track.flush())
@@ -151,7 +162,7 @@ def _encode(
                 for packet in output_audio.packets_until(None):
                     container.mux(packet)
             container.close()
-    return n_frames, "none" if output_audio is None else output_audio.how
+    return written
 
 
 @contextmanager
@@ -186,8 +197,10 @@ def output_error(target: Path, cause: OSError) -> OutputError:
     return OutputError(f"{target} cannot be written: {cause.strerror}.", remedy="Choose another place for the result.")
 
 
-def _with_durations(frames: Iterable[Frame], source: VideoInfo) -> Iterator[tuple[Frame, Fraction]]:
-    """Each frame with the seconds that it is shown: until the next one, or as in the source if it is the last one."""
+def _with_durations(
+    frames: Iterable[Frame], source: VideoInfo, length: Fraction | None
+) -> Iterator[tuple[Frame, Fraction]]:
+    """Each frame with the seconds that it is shown: until the next one, the last one as ``write_video`` says."""
     held: Frame | None = None
     for frame in frames:
         if held is not None:
@@ -195,6 +208,6 @@ def _with_durations(frames: Iterable[Frame], source: VideoInfo) -> Iterator[tupl
         held = frame
     if held is None:
         return
-    remaining = source.duration - held.time
-    is_sources_last = source.variable_frame_rate and held.index == source.n_frames - 1 and remaining > 0
-    yield held, remaining if is_sources_last else 1 / source.fps
+    end = source.duration if length is None and held.index == source.n_frames - 1 else length
+    remaining = Fraction(0) if end is None else end - held.time
+    yield held, remaining if source.variable_frame_rate and remaining > 0 else source.frame_interval

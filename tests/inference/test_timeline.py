@@ -25,13 +25,17 @@ class CountedVideo:
     """A source of ``n`` numbered frames, at a constant rate or at the given times."""
 
     def __init__(self, n, fps=Fraction(25), times=None):
-        self.times = times or [i / fps for i in range(n)]
-        self.info = VideoInfo(Path("counted"), 2, 2, fps, n, n / fps, variable_frame_rate=times is not None)
+        self._times = times or [i / fps for i in range(n)]
+        length = n / fps if times is None else times[-1] + 1 / fps
+        self.info = VideoInfo(Path("counted"), 2, 2, fps, n, length, variable_frame_rate=times is not None)
+
+    def times(self):
+        return self._times
 
     def frames(self, start=0, stop=None, *, reverse=False):
-        indices = range(len(self.times))[start:stop]
+        indices = range(len(self._times))[start:stop]
         for i in reversed(indices) if reverse else indices:
-            yield ArrayFrame(i, self.times[i], PIXELS)
+            yield ArrayFrame(i, self._times[i], PIXELS)
 
 
 def order(n, duration, mode, fps=Fraction(25)):
@@ -94,6 +98,36 @@ def test_variable_rate_keeps_its_own_times_and_mirrors_them():
     shown = list(islice(playing_order(video, Fraction(1), LengthMode.PINGPONG), 7))
     assert [frame.time for frame in shown[:4]] == times
     assert [frame.time for frame in shown[4:]] == [Fraction(t, 100) for t in (14, 20, 24)]
+
+
+def recording_of_changes(interval, n_before, pause, n_after):
+    """A recording that stores frames only when the image changes: some, a pause in which nothing does, some more."""
+    before = [interval * i for i in range(n_before)]
+    times = before + [before[-1] + pause + interval * i for i in range(n_after)]
+    video = CountedVideo(len(times), len(times) / (times[-1] + interval), times)
+    video.info = replace(video.info, usual_interval=interval)
+    return video
+
+
+@pytest.mark.parametrize("mode", [LengthMode.PINGPONG, LengthMode.LOOP, LengthMode.FREEZE, LengthMode.SPEED])
+@pytest.mark.parametrize(("interval", "pause"), [(Fraction(1, 30), 600), (Fraction(1, 10), 7), (Fraction(1, 50), 61)])
+def test_a_long_pause_decides_nothing_about_the_end_and_is_filled(mode, interval, pause):
+    video = recording_of_changes(interval, 60, Fraction(pause), 20)
+    for duration in (Fraction(1), 60 * interval + 3, Fraction(pause)):
+        shown = list(playing_order(video, duration, mode))
+        assert abs(shown[-1].time + interval - duration) <= interval
+        assert max(b.time - a.time for a, b in zip(shown, shown[1:], strict=False)) <= Fraction(1, 5)
+        if mode is not LengthMode.SPEED:
+            assert [frame.index for frame in shown[:9]] == list(range(9))
+        assert abs(len(shown) - expected_frames(video.info, duration, mode)) <= 0.7 * len(shown)
+
+
+def test_a_pause_at_the_end_of_a_video_that_ends_by_itself():
+    video = recording_of_changes(Fraction(1, 30), 30, Fraction(4), 1)
+    for mode in (LengthMode.CUT, LengthMode.PAD_SILENCE):
+        shown = list(playing_order(video, Fraction(2), mode))
+        assert (shown[-1].time < 2) == (mode is LengthMode.CUT)
+        assert abs(shown[-1].time - (2 if mode is LengthMode.CUT else video.info.duration)) < Fraction(1, 10)
 
 
 def test_a_stream_shorter_than_it_says_is_repeated_from_its_real_end():

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from latentsync.errors import AudioError, NoAudioStreamError
-from latentsync.media.audio import read_audio
+from latentsync.media.audio import audio_blocks, read_audio
+from latentsync.media.speech_channel import AudioFindings
 from tests.golden import shared_file
 from tests.media.synthetic import tone, write_clip, write_wav
 
@@ -71,7 +72,7 @@ def test_refusals(tmp_path):
         read_audio(tmp_path / "text.wav")
 
 
-def test_damage_in_the_middle_is_named_and_at_the_end_passed_over(tmp_path):
+def test_damage_in_the_middle_is_silence_and_at_the_end_passed_over(tmp_path):
     path = write_wav(tmp_path / "a.flac", tone(3, 44_100, 2), 44_100, "flac")
     with av.open(str(path)) as container:
         spans = [(packet.pos, packet.size) for packet in container.demux() if packet.size]
@@ -84,10 +85,92 @@ def test_damage_in_the_middle_is_named_and_at_the_end_passed_over(tmp_path):
 
     position, size = spans[10]
     with_damage(position, size)
-    with pytest.raises(AudioError, match=r"damaged at \d\.\d\d s"):
-        read_audio(path)
+    findings = AudioFindings()
+    waveform = read_audio(path, findings=findings)
+    assert findings.gaps == 1 and abs(len(waveform) - 48_000) <= 2
+    silent = slice(
+        round(findings.first_gap * 16_000) + 50, round((findings.first_gap + findings.missing) * 16_000) - 50
+    )
+    assert not waveform[silent].any() and np.abs(waveform[: silent.start - 100]).max() > 0.1
+    assert "missing at" in findings.notes(path)[0]
     with_damage(spans[-1][0], spans[-1][1])
     assert len(read_audio(path)) > 16_000 * 2.5
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "gap"), [(".mkv", "aac", 0.06), (".webm", "libopus", 1.3), (".ts", "aac", 0.5)]
+)
+def test_gaps_in_the_time_stamps_are_silence_of_the_same_length(tmp_path, suffix, codec, gap):
+    whole, path = tmp_path / f"whole{suffix}", tmp_path / f"gap{suffix}"
+    write_wav(whole, tone(3, 48_000), 48_000, codec)
+    with av.open(str(whole)) as source, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(source.streams.audio[0])
+        first = source.streams.audio[0].start_time * source.streams.audio[0].time_base
+        for packet in source.demux(audio=0):
+            if packet.size and not 1 <= packet.pts * packet.time_base - first < 1 + gap:
+                packet.stream = stream
+                out.mux(packet)
+    findings = AudioFindings()
+    waveform = read_audio(path, findings=findings)
+    assert findings.gaps == 1 and abs(findings.missing - gap) < 0.03 and abs(findings.first_gap - 1) < 0.03
+    assert abs(len(waveform) - len(read_audio(whole))) <= 16
+    assert sum(len(block) for block in audio_blocks(path)) == len(waveform)
+    middle = round((1 + gap / 2) * 16_000)
+    assert np.abs(waveform[middle - 100 : middle + 100]).max() < 0.01 < np.abs(waveform[8000:15_000]).max()
+
+
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "no numbers"), (np.inf, "no numbers"), (-30_000.0, "30000")])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_values_that_are_no_audio_are_named_with_their_second(tmp_path, value, words, channels):
+    samples = (tone(2, 16_000, channels) / 32_768).astype(np.float32)
+    samples[20_000, channels - 1] = value
+    path = tmp_path / "a.wav"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("pcm_f32le", rate=16_000, layout="mono" if channels == 1 else "stereo")
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), "flt", stream.layout.name)
+        frame.sample_rate = 16_000
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with pytest.raises(AudioError, match=f"at 1.25 s .*{words}"):
+        read_audio(path)
+
+
+def speech_like(seconds, rate):
+    noise = np.random.default_rng(4).standard_normal(round(seconds * rate))
+    return np.rint(3000 * np.convolve(noise, np.hanning(9) / 4, "same") * (np.arange(len(noise)) > rate / 2)).astype(
+        np.int16
+    )
+
+
+@pytest.mark.parametrize(
+    ("channels", "words", "taken"),
+    [
+        (lambda x, rest: [x, -x], "opposite phase", 0),
+        (lambda x, rest: [x // 2, -x], "opposite phase: the mouth follows the right", 1),
+        (lambda x, rest: [x, np.roll(x, 20)], "late", 0),
+        (lambda x, rest: [-np.roll(x, 9), x], "late", 0),
+        (lambda x, rest: [x, x], "", None),
+        (lambda x, rest: [x, rest], "", None),
+        (lambda x, rest: [x + rest // 4, x - rest // 8], "", None),
+        (lambda x, rest: [x, 0 * x], "", None),
+        (lambda x, rest: [rest, rest, x, 0 * x, rest, -rest], "centre", 2),
+        (lambda x, rest: [x, x, 0 * x, 0 * x, rest, rest], "", None),
+    ],
+)
+def test_the_channel_that_the_speech_is_in(tmp_path, channels, words, taken):
+    rate = 48_000
+    x = speech_like(2, rate)
+    rest = np.random.default_rng(9).integers(-4000, 4000, len(x), dtype=np.int16)
+    samples = np.stack(channels(x, rest), axis=1).astype(np.int16)
+    path = write_wav(tmp_path / "a.wav", samples, rate)
+    findings = AudioFindings()
+    waveform = read_audio(path, findings=findings)
+    assert words in findings.channel and bool(words) == bool(findings.channel)
+    if taken is None:
+        expected = read_audio(path, as_published=True)
+    else:
+        expected = read_audio(write_wav(tmp_path / "b.wav", samples[:, [taken]], rate))
+    np.testing.assert_array_equal(waveform, expected)
 
 
 def test_file_that_is_cut_short(tmp_path):

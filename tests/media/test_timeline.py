@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentsync.media.timeline import constant_rate, counted_timeline, timeline_from_packets
+from latentsync.media.timeline import constant_rate, counted_timeline, timeline_from_packets, without_jumps
 
 RATES = [
     Fraction(16),
@@ -88,3 +88,25 @@ def test_single_frame_has_a_duration():
 def test_counted_timeline_starts_only_where_it_may():
     assert counted_timeline(10, Fraction(25)).key_before(9) == 0
     assert counted_timeline(10, Fraction(25), n_keys=10).key_before(9) == 9
+
+
+@pytest.mark.parametrize("second", [0, 900, 3_240_000_000, 90_000 * 15])
+def test_jumps_of_a_broadcast_clock_are_closed(second):
+    """Two recordings in a row, the second with another clock: earlier, the same, or hours later."""
+    step, n = 3600, 20
+    pts = np.concatenate([np.arange(n) * step, second + np.arange(n) * step])
+    closed, jumps = without_jumps(pts, pts, Fraction(1, 90_000))
+    assert len(jumps) == 1 and float(jumps[0]) == pytest.approx((second - n * step) / 90_000)
+    keys = np.arange(2 * n) % 10 == 0
+    timeline = timeline_from_packets(closed, np.full(2 * n, step), keys, Fraction(1, 90_000), [Fraction(25)], pts)
+    assert (timeline.rate, len(timeline), timeline.duration) == (25, 40, Fraction(8, 5))
+    assert timeline.by_time == (second > n * step) and len(timeline.keys) == (4 if timeline.by_time else 1)
+    if timeline.by_time:
+        assert timeline.index_at(second + 3 * step) == n + 3 and timeline.stamp(n) == second
+
+
+def test_pauses_and_reordered_frames_are_no_jumps():
+    dts = np.array([0, 1, 2, 3, 90_000 * 9, 90_000 * 9 + 1])
+    pts = np.array([1, 3, 2, 5, 90_000 * 9 + 3, 90_000 * 9 + 2])
+    closed, jumps = without_jumps(pts, dts, Fraction(1, 90_000))
+    assert closed is pts and jumps == []

@@ -23,6 +23,7 @@ from latentsync.errors import (
 )
 from latentsync.media.audio import read_audio
 from latentsync.media.color import plane_view
+from latentsync.media.output_audio import AudioPart
 from latentsync.media.probe import probe_video
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, check_encoder, write_video
@@ -336,8 +337,8 @@ def test_sound_is_copied_or_encoded_in_place(tmp_path, suffix, name, codec, rate
         assert kbps >= 192 or kbps * 1000 >= 5.9 * rate * channels  # AAC has a limit at low sampling rates
         assert after_rate == (48_000 if suffix == ".webm" else rate)
     copied = {
-        ".mp4": {"libmp3lame", "flac", "aac", "alac", "libopus", "ac3"},
-        ".mov": {"pcm_s16le", "pcm_s24le", "pcm_f32le", "libmp3lame", "aac", "alac", "ac3"},
+        ".mp4": {"aac", "alac", "ac3"},
+        ".mov": {"pcm_s16le", "pcm_s24le", "pcm_f32le", "aac", "alac", "ac3"},
         ".mkv": {"pcm_s16le", "pcm_s24le", "pcm_f32le", "pcm_u8", "flac", "alac", "libopus", "ac3"},
         ".webm": {"libopus"},
         ".avi": {"pcm_s16le", "pcm_u8", "ac3"},
@@ -353,7 +354,8 @@ def test_sound_is_cut_at_the_limit(tmp_path, suffix, name, codec, rate, channels
     info = source_info(23)
     limit = info.duration
     path = tmp_path / f"out{suffix}"
-    written = write_video(path, frames_of(info), info, EncodingOptions(preset="ultrafast"), sound, limit)
+    part = AudioPart(sound, limit=limit)
+    written = write_video(path, frames_of(info), info, EncodingOptions(preset="ultrafast"), part)
     samples, out_rate = read_pcm(path)
     half_packet = 1024 / rate if "aac" in (codec, written.audio.split()[0]) else 0.03
     exact = written.audio in ("flac", "alac", "pcm_s16le") or (written.audio == "copied" and codec.startswith("pcm"))
@@ -361,6 +363,36 @@ def test_sound_is_cut_at_the_limit(tmp_path, suffix, name, codec, rate, channels
     if codec in ("flac", "alac") and written.audio in ("copied", "flac", "alac"):
         np.testing.assert_array_equal(samples, read_pcm(sound)[0][: len(samples)])
     assert abs(probe_video(path).duration - limit) == 0
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp3", "libmp3lame"), ("a.flac", "flac"), ("a.ogg", "libopus")])
+def test_sound_that_players_do_not_expect_is_copied_only_if_asked_for(tmp_path, name, codec):
+    sound = write_wav(tmp_path / name, tone(0.5, 48_000), 48_000, codec)
+    info = source_info(5)
+    for copied, how in ((False, "aac"), (True, "copied")):
+        path = tmp_path / f"{copied}.m4v"
+        written = write_video(
+            path, frames_of(info), info, EncodingOptions(preset="ultrafast"), AudioPart(sound, copied=copied)
+        )
+        assert written.audio.split()[0] == how
+        assert [codec.removeprefix("lib").removesuffix("lame") in note for note in written.notes] == [True] * (
+            not copied
+        )
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+@pytest.mark.parametrize("delay", [Fraction(1, 3), Fraction(-1, 3)])
+def test_sound_that_begins_later_or_is_cut_at_its_beginning(tmp_path, suffix, delay):
+    click = np.zeros((32_000, 1), np.int16)
+    click[16_000:16_100] = 20_000
+    sound = write_wav(tmp_path / "a.wav", click)
+    info = source_info(25)
+    path = tmp_path / f"a{suffix}"
+    write_video(path, frames_of(info), info, EncodingOptions(preset="ultrafast"), AudioPart(sound, delay=delay))
+    with av.open(str(path)) as container:
+        begin = float((container.streams.audio[0].start_time or 0) * container.streams.audio[0].time_base)
+    heard = np.flatnonzero(np.abs(read_audio(path)) > 0.2)[0] / 16_000 + begin
+    assert heard == pytest.approx(1 + delay, abs=0.01)
 
 
 def test_sound_of_a_video_and_long_sound_without_a_limit(tmp_path):

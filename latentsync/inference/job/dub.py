@@ -30,6 +30,7 @@ from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.weights import with_checksums
 from latentsync.inference.windows import WindowPlan
+from latentsync.media.output_audio import AudioPart
 from latentsync.media.writer import WrittenVideo, write_video
 from latentsync.provenance.label import COMMENT, ai_label
 from latentsync.runtime.memory import naming_lack_of_memory
@@ -74,7 +75,7 @@ def dub(
     frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.step_done, context)
     frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
     frames = _require_a_dubbed_frame(frames, record, checked)
-    audio_start, audio_limit = _audio_part(checked)
+    length = _result_length(checked)
     label = ai_label(checked.weights)
     write_start = time.perf_counter()
     written = write_video(
@@ -82,15 +83,15 @@ def dub(
         frames,
         checked.video.info,
         request.encoding,
-        audio=request.audio,
+        audio=_audio_part(checked, length),
         overwrite=request.overwrite,
-        audio_start=audio_start,
-        audio_limit=audio_limit,
         tags=label if request.label else {},
         finish=_signature(request, label),
+        length=length,
     )
     encode_seconds = time.perf_counter() - write_start - record.clock.seconds().get("wait", 0.0)
-    notes = [*checked.notes, *(change.describe() for change in record.precision_changes)]
+    met = [note for note in (*written.notes, *checked.video.notes) if note not in checked.notes]  # on the way
+    notes = [*checked.notes, *met, *(change.describe() for change in record.precision_changes)]
     notes += filter(None, [checked.tracks.save()])
     wall_seconds = time.perf_counter() - start
     report = _report(request, checked, options, record, written, notes, wall_seconds, encode_seconds)
@@ -113,7 +114,7 @@ def _report(
         video=str(request.video),
         audio=str(request.audio),
         output=str(request.output),
-        output_seconds=float(record.frames / checked.video.info.fps),
+        output_seconds=written.seconds,
         fps=float(checked.video.info.fps),
         wall_seconds=wall_seconds,
         encode_seconds=encode_seconds,
@@ -196,13 +197,26 @@ def _no_face(checked: Preflight, where: str, reasons: Counter[str]) -> NoFaceErr
     )
 
 
-def _audio_part(checked: Preflight) -> tuple[Fraction, Fraction | None]:
-    """Start and greatest length of the audio in seconds: for an excerpt, and where the result ends with the video."""
-    if checked.options.excerpt is not None:
-        return checked.options.excerpt.start, checked.cost.frames / checked.video.info.fps
-    if checked.options.length is LengthMode.CUT:
-        return Fraction(0), min(checked.video.info.duration, checked.duration)
-    return Fraction(0), None
+def _result_length(checked: Preflight) -> Fraction:
+    """Seconds that the result lasts, to half a frame."""
+    info, options = checked.video.info, checked.options
+    whole = checked.duration
+    if options.length is LengthMode.CUT:
+        whole = min(info.duration, whole)
+    elif options.length is LengthMode.PAD_SILENCE:
+        whole = max(info.duration, whole)
+    excerpt = options.excerpt
+    return whole if excerpt is None else min(excerpt.stop, whole) - excerpt.start
+
+
+def _audio_part(checked: Preflight, length: Fraction) -> AudioPart:
+    """The audio of the result: cut for an excerpt, and where the result ends with the video."""
+    heard, options = checked.heard, checked.options
+    if options.excerpt is not None:
+        info = checked.video.info
+        limit = length if info.variable_frame_rate else checked.cost.frames / info.fps
+        return replace(heard, delay=heard.delay - options.excerpt.start, limit=limit)
+    return replace(heard, limit=length) if options.length is LengthMode.CUT else heard
 
 
 def _write_report(path: Path, text: str) -> None:

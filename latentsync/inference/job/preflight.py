@@ -13,7 +13,7 @@ import numpy as np
 
 from latentsync.checkpoint import count_parameters
 from latentsync.constants import AUDIO_RATE
-from latentsync.errors import AudioError, ConfigError, DiskFullError, NoAudioStreamError, OutputError
+from latentsync.errors import ConfigError, DiskFullError, OutputError
 from latentsync.face.backends import DETECTOR_NAMES, detector_files
 from latentsync.face.selection import FaceChoice, is_usable
 from latentsync.face.tracks import FaceTracks
@@ -22,12 +22,12 @@ from latentsync.inference.faces import FaceFinder
 from latentsync.inference.job.estimate import Estimate, NetworkSizes, estimate
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.request import DubRequest
+from latentsync.inference.job.speech import read_speech
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.timeline import expected_frames
 from latentsync.inference.weights import ModelSettings, WeightPaths, model_settings
-from latentsync.media.audio import read_audio
-from latentsync.media.limits import GENEROUS, MediaLimits
+from latentsync.media.output_audio import AudioPart
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
 from latentsync.provenance.licences import require_commercial
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import torch
 
 SAMPLED_FRAMES = 20  # frames that are searched for a face
-SILENCE = 1e-3  # peak below which audio counts as silent, full scale 1
 DISK_RESERVE = 1.2  # this many times the estimated size must be free
 
 
@@ -47,7 +46,8 @@ class Preflight:
     """What the checks found, so that the run need not find it again."""
 
     video: VideoFile
-    waveform: np.ndarray  # (n,) float32 at 16 kHz
+    waveform: np.ndarray  # (n,) float32 at 16 kHz: what the mouth follows, as long as the result
+    heard: AudioPart
     options: SyncOptions  # those of the request; an excerpt is moved to begin with a frame, as its audio does
     settings: ModelSettings
     device: torch.device
@@ -61,7 +61,7 @@ class Preflight:
 
     @property
     def duration(self) -> Fraction:
-        """Length of the audio, s."""
+        """Length of the result, s, where it does not end with the video."""
         return Fraction(len(self.waveform), AUDIO_RATE)
 
     def describe(self) -> str:
@@ -85,24 +85,25 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
 
     ``networks``: where the detector is loaded from. Raises the named error of the first fault.
     """
-    refuse_unwritable(request.output, (request.video, request.audio), request.overwrite)
+    refuse_unwritable(request.output, request.inputs, request.overwrite)
     if request.report is not None:
         _require_place_for_report(request.report, request)
     if request.signer is not None:
         request.signer.check(request.output)
     if not request.limits.own_files:
         request.limits.check_video(request.video)
-        request.limits.check_audio(request.audio)
-    video = VideoFile(request.video, limits=request.limits)
-    waveform, notes = read_speech(request.audio, request.limits)
+        for audio in request.inputs[1:]:
+            request.limits.check_audio(audio)
+    video = VideoFile(request.video, limits=request.limits, longest_repair=None)
+    speech = read_speech(request)
     weights = request.weights.check()
     settings = model_settings(request.weights.unet, request.unet_config)
     plan = check_encoder(request.encoding, video.info, request.output.suffix)
     options = request.options
-    duration = Fraction(len(waveform), AUDIO_RATE)
+    duration = Fraction(len(speech.waveform), AUDIO_RATE)
     _require_point_in_video(options.face, video.info, duration)
     if options.excerpt is not None:
-        options = replace(options, excerpt=options.excerpt.on_frames(video.info.fps))
+        options = replace(options, excerpt=options.excerpt.on_frames(video, duration, options.length))
 
     # torch takes seconds to import: all that can be refused without it has been.
     from latentsync.inference.device import choose_precision, measure_speed
@@ -124,10 +125,11 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     frames = _frames_to_do(video, duration, options)
     cost = _cost_of(frames, video.info, settings, options, request.weights, measure_speed(device, dtype))
     _require_room(request.output, cost.disk_bytes)
-    notes += [*video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
+    notes = [*speech.notes, *video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
     return Preflight(
         video=video,
-        waveform=waveform,
+        waveform=speech.waveform,
+        heard=speech.heard,
         options=options,
         settings=settings,
         device=device,
@@ -162,7 +164,7 @@ def _require_point_in_video(face: str, info: VideoInfo, audio_duration: Fraction
 def _require_place_for_report(report: Path, request: DubRequest) -> None:
     """Raise ``OutputError`` unless ``report`` is a new file or an older report, which may be replaced."""
     weights = request.weights.networks().values()
-    refuse_unwritable(report, (request.video, request.audio, request.output, *weights), overwrite=True)
+    refuse_unwritable(report, (*request.inputs, request.output, *weights), overwrite=True)
     if report.absolute() == request.output.absolute():
         raise OutputError(f"{report} is the name of the result too.", remedy="Choose another name for the report.")
 
@@ -190,24 +192,6 @@ def _frames_to_do(video: VideoFile, duration: Fraction, options: SyncOptions) ->
     if options.excerpt is None:
         return expected_frames(video.info, duration, options.length)
     return len(excerpt_frames(video, duration, options.length, options.excerpt))
-
-
-def read_speech(path: Path, limits: MediaLimits = GENEROUS) -> tuple[np.ndarray, list[str]]:
-    """The audio of a file, (n,) float32 at 16 kHz, and notes for the user.
-
-    Raises ``AudioError`` or ``NoAudioStreamError`` for audio that cannot be read, is shorter than a frame, or is not
-    finite.
-    """
-    waveform = read_audio(path, limits=limits)
-    if len(waveform) < AUDIO_RATE // 25:
-        raise NoAudioStreamError(
-            f"{path}: its audio lasts {len(waveform) / AUDIO_RATE:.3f} s, less than a frame.",
-            remedy="Give a longer recording.",
-        )
-    if not np.isfinite(waveform).all():
-        raise AudioError(f"{path}: its audio holds values that are no numbers.", remedy="Export it again, as WAV.")
-    silent = float(np.abs(waveform).max()) < SILENCE
-    return waveform, [f"{path} is silent: the mouth will be what the network makes of silence"] if silent else []
 
 
 def _samples_show_a_face(video: VideoFile, finder: FaceFinder, tracks: FaceTracks) -> bool:

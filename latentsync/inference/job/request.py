@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 from latentsync.errors import ConfigError
@@ -24,7 +25,10 @@ class DubRequest:
 
     ``label``: whether the result's metadata say that it is AI-modified; ``signer``: who signs that.
     ``commercial_only``: refuse weights that are not known to allow commercial use. ``limits``: what the files must keep
-    to. ``compiled``: see ``latentsync.runtime.compilation``.
+    to. ``compiled``: see ``latentsync.runtime.compilation``. ``drive``: what the mouth follows, if that is not what is
+    heard. ``audio_track``: number of the audio track of ``audio``, from 0; None: the one that players take.
+    ``av_offset``: seconds by which the audio begins later than it would. ``copy_audio``: see
+    ``media.output_audio.AudioPart.copied``.
     """
 
     video: Path
@@ -45,6 +49,15 @@ class DubRequest:
     label: bool = True
     signer: Signer | None = None
     commercial_only: bool = False
+    drive: Path | None = None
+    audio_track: int | None = None
+    av_offset: Fraction = Fraction(0)
+    copy_audio: bool = False
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The media files that are read."""
+        return (self.video, self.audio) if self.drive is None else (self.video, self.audio, self.drive)
 
     def batch_for(self, device_type: str) -> int:
         """Windows per batch. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""

@@ -17,7 +17,7 @@ from latentsync.constants import AUDIO_RATE
 from latentsync.errors import NoFaceError
 from latentsync.face.align import FaceAligner
 from latentsync.inference.faces import FaceFinder
-from latentsync.inference.job.preflight import read_speech
+from latentsync.inference.job.speech import read_waveform
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.record import StageClock
@@ -99,6 +99,6 @@ def open_validation_video(
     ``ConfigError`` and the ``WeightsError`` family.
     """
     source = VideoFile(video)
-    waveform, _ = read_speech(audio)
+    waveform = read_waveform(audio)
     check_encoder(EncodingOptions(), source.info, ".mp4")
     return ValidationVideo(source, audio, waveform, FaceFinder(detector, auxiliary, device, StageClock()), resolution)

@@ -21,7 +21,9 @@ from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.media.audio import audio_blocks, audio_start
 from latentsync.media.cutting import AudioReader, write_flac
 from latentsync.media.limits import MediaLimits
+from latentsync.media.output_audio import AudioPart
 from latentsync.media.rate import at_rate
+from latentsync.media.speech_channel import AudioFindings
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.preprocess.clip_record import MadeClip, StepInput, StepResult
@@ -41,7 +43,8 @@ def run(job: StepInput, settings: PreprocessSettings, networks: StepNetworks) ->
     video = VideoFile(job.file, limits=limits)
     n_frames = round(video.info.duration * MODEL_FPS)
     audio = job.scratch / "audio.flac"
-    audible = _write_audio(video, limits, audio, n_frames * SAMPLES_PER_FRAME)
+    findings = AudioFindings()
+    audible = _write_audio(video, limits, audio, n_frames * SAMPLES_PER_FRAME, findings)
     figures: dict[str, Any] = {"silence": round(1 - audible, 4)}
     if audible == 0:
         return StepResult(reason="silent: no sound above -60 dBFS in the whole recording", figures=figures)
@@ -52,10 +55,11 @@ def run(job: StepInput, settings: PreprocessSettings, networks: StepNetworks) ->
     encoding = EncodingOptions("h264", settings.encoding.crf, settings.encoding.preset, repeatable=True)
     target = job.scratch / "resampled.mp4"
     marked = _with_keys(mark_shots(frames, settings.shots), settings.segment_frames, cuts, keys)
-    write_video(target, marked, info, encoding, audio, key_frames=keys)
+    write_video(target, marked, info, encoding, AudioPart(audio, copied=True), key_frames=keys)
     audio.unlink()
+    notes = [*video.notes, *findings.notes(job.file)]
     made = replace(job.clip, frames=n_frames, cuts=tuple(cuts))
-    return StepResult((MadeClip(made, target),), figures=figures | {"shots": len(cuts) + 1, "notes": video.notes})
+    return StepResult((MadeClip(made, target),), figures=figures | {"shots": len(cuts) + 1, "notes": notes})
 
 
 def _with_keys(
@@ -72,11 +76,13 @@ def _with_keys(
         yield frame
 
 
-def _write_audio(video: VideoFile, limits: MediaLimits, target: Path, n_samples: int) -> float:
+def _write_audio(
+    video: VideoFile, limits: MediaLimits, target: Path, n_samples: int, findings: AudioFindings
+) -> float:
     """Write the audio of the frames, silence where there is none; returns the share that is not silent."""
     source = video.info.path
     delay = round((audio_start(source) - video.start) * AUDIO_RATE)  # samples by which the audio begins later
-    reader = AudioReader(audio_blocks(source, limits=limits))
+    reader = AudioReader(audio_blocks(source, limits=limits, findings=findings))
     reader.skip(-delay)
     audible = total = 0
 

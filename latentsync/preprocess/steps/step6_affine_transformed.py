@@ -12,6 +12,7 @@ from latentsync.face.align import FaceAligner
 from latentsync.face.detections_file import read_detections
 from latentsync.face.selection import FaceSelector, TargetFrame
 from latentsync.levels import to_image
+from latentsync.media.output_audio import AudioPart
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.preprocess.clip_record import MadeClip, StepInput, StepResult
@@ -35,7 +36,7 @@ def run(job: StepInput, settings: PreprocessSettings, networks: StepNetworks) ->
         faces = FaceSelector().select(tracked)
         aligned = aligned_frames(faces, side)
         info = square_info(video.info, side, job.clip.frames)
-        write_video(target, aligned, info, options, job.file)
+        write_video(target, aligned, info, options, AudioPart(job.file, copied=True))
     return StepResult((MadeClip(job.clip, target),), figures={"resolution": side})
 
 
