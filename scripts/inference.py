@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 OFFSET_HELP = "by how much later the audio begins, mouth and all; negative: its beginning is left out (0)"
 
 
+_MOST_FPS = 1000
+
+
 def _seed(text: str) -> int:
     """A number, or one drawn by the system for -1; the report names it."""
     try:
@@ -47,6 +50,17 @@ def _seconds(text: str) -> Fraction:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from error
 
 
+def _rate(text: str) -> Fraction:
+    """Frames per second as 24 or 30000/1001."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no frame rate") from error
+    if not 1 <= rate <= _MOST_FPS:
+        raise argparse.ArgumentTypeError(f"{text} frames per second are not possible: 1 to {_MOST_FPS} are")
+    return rate
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line. Defaults of None mean: what the preset, the weights or the source say."""
     parser = argparse.ArgumentParser(
@@ -62,6 +76,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     files.add_argument("--av_offset", type=_seconds, default=Fraction(0), metavar="SECONDS", help=OFFSET_HELP)
     files.add_argument("--copy_audio", action="store_true", help="never encode audio that the result can hold as it is")
     files.add_argument("--video_out_path", type=Path, required=True, help="result: .mp4 .mov .mkv .webm .avi")
+    files.add_argument("--fps", type=_rate, help="frames per second of a picture or a folder of pictures (25)")
     files.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report of the run")
     files.add_argument("--overwrite", action="store_true", help="replace the result if it exists")
 
@@ -189,6 +204,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         audio_track=arguments.audio_track,
         av_offset=arguments.av_offset,
         copy_audio=arguments.copy_audio,
+        fps=arguments.fps,
     )
 
 

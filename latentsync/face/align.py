@@ -7,6 +7,7 @@ where their past and their future are known. With ``compat`` the alignment of th
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -24,18 +25,21 @@ class FaceAligner:
     """Aligns the frames of one run.
 
     With ``compat`` it keeps state from frame to frame, so ``matrix`` must be called in frame order. ``crop`` may run in
-    any thread.
+    any thread. ``pixel_aspect``: width over height of the frames' pixels; the canvas shows the face as it is seen (with
+    ``compat`` as it is stored).
     """
 
-    def __init__(self, resolution: int, compat: Compat | None = None) -> None:
+    def __init__(self, resolution: int, compat: Compat | None = None, pixel_aspect: Fraction = Fraction(1)) -> None:
         self.resolution = resolution
+        self._to_square = np.diag([float(pixel_aspect), 1.0])
         self._compat = compat
         self._matrices = None if compat is None else CompatMatrices(compat, resolution)
 
     def matrix(self, landmarks: np.ndarray) -> np.ndarray:
         """(2, 3) float64, frame pixels to canvas pixels, from (68, 2) or (106, 2) landmarks of the next frame."""
         if self._matrices is None:
-            to_crop = estimate_similarity(anchor_points(landmarks), self.resolution)
+            to_crop = estimate_similarity(anchor_points(landmarks) @ self._to_square, self.resolution)
+            to_crop[:, :2] @= self._to_square
         else:
             to_crop = self._matrices.next(landmarks)
         return compose(crop_to_canvas(self.resolution), to_crop)

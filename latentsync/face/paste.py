@@ -21,6 +21,7 @@ from latentsync.levels import denormalize_canvas, normalize_canvas
 from latentsync.types import AlignedFace, ArrayFrame, Box, Frame
 
 BORDER_MARGIN = 1.5  # canvas pixels that the pasted area is smaller: interpolation reaches 1.41 pixels beyond it
+EDGE_REACH = 3.0  # canvas pixels, of one frame pixel at least, that grey from outside the frame is mixed into
 RING = 0.06  # width of the ring in which colors are compared, as a share of the canvas side
 RING_SAMPLES = 400  # about so many pixels go into the color fit; they are blurred, so more would add nothing
 RING_BLUR = 0.02  # width of the blur as a share of the area's width: finer details are not a matter of light
@@ -97,6 +98,7 @@ class FacePaster:
         to_box[:, 2] -= (x0, y0)
         size = (x1 - x0, y1 - y0)
         alpha = cv2.warpAffine(self._alpha * np.float32(strength), to_box, size, flags=cv2.INTER_LINEAR)
+        alpha = self._faded_at_edges(alpha, box, matrix, frame.shape)
         if protect is not None:
             alpha[protect[y0:y1, x0:x1].astype(bool)] = 0
         levels = cv2.merge(list(np.clip(color.apply(denormalize_canvas(face)), 0, 255)))
@@ -104,6 +106,27 @@ class FacePaster:
         # Where alpha is 0 this gives the frame's own value to 0.003 grey levels, and rounding gives it exactly.
         blended = cv2.blendLinear(warp(levels, to_box, size, 127.5), part, alpha, 1 - alpha)
         return frame.patched(box, cv2.convertScaleAbs(np.maximum(blended, 0, out=blended)))  # rounds, stops at 255
+
+    def _faded_at_edges(self, alpha: np.ndarray, box: Box, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """``alpha`` of ``box``, less and less towards the edges of the frame that the canvas reaches over.
+
+        The canvas is filled with grey out there, which interpolation mixes into the pixels at the edge.
+        """
+        to_frame, last = invert(matrix), self._alpha.shape[0] - 1
+        seen = transformed_box(to_frame, (0, 0, last, last))
+        steps = np.linalg.norm(to_frame[:, :2], axis=1)  # frame pixels per canvas pixel, along x and y
+        for axis, side in enumerate((shape[1], shape[0])):
+            reach = EDGE_REACH * max(1.0, float(steps[axis]))
+            along = np.arange(box[axis], box[axis + 2])
+            distance = np.full(len(along), np.inf)
+            if seen[axis] < 0:
+                distance = np.minimum(distance, along)
+            if seen[axis + 2] > side - 1:
+                distance = np.minimum(distance, side - 1 - along)
+            fade = np.clip(distance / reach - 1, 0, 1).astype(np.float32)
+            if fade.min() < 1:
+                alpha = alpha * (fade[None, :] if axis == 0 else fade[:, None])
+        return alpha
 
     def _area(self, matrix: np.ndarray, shape: tuple[int, ...]) -> Box | None:
         """The pixels of the frame that may change; None if there are none."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
 
 from latentsync.face.backends import load_detector
 from latentsync.face.detections_file import Detections, read_detections
@@ -15,7 +19,7 @@ from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
-from latentsync.types import Frame, VideoInfo
+from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +38,11 @@ class FaceFinder:
         device: torch.device,
         clock: StageClock,
         load: Callable[[str, Path, str], FaceDetector] = load_detector,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
         """``name``: a detector of ``face.backends`` or a file of faces; ``auxiliary``: the folder of detector weights.
+
+        ``pixel_aspect``: width over height of the pixels of the frames, which the detector sees as they are to be seen.
 
         Raises ``ConfigError`` and the ``WeightsError`` family.
         """
@@ -44,7 +51,10 @@ class FaceFinder:
         if Path(name).suffix.lower() in FACES_SUFFIXES:
             self._given = read_detections(Path(name))
         else:
-            self.detector = TimedDetector(load(name, auxiliary, str(device)), clock)
+            detector = load(name, auxiliary, str(device))
+            self.detector = TimedDetector(
+                detector if pixel_aspect == 1 else SquarePixelDetector(detector, pixel_aspect), clock
+            )
 
     def tracks(self, info: VideoInfo, options: SyncOptions) -> FaceTracks:
         """The tracks of one video. The detections of a video file are kept for the next run on the same content."""
@@ -73,3 +83,28 @@ class TimedDetector:
         """See ``face.detector.FaceDetector``."""
         with self._clock.measure("detect"):
             return self._detector.detect(frames)
+
+
+class SquarePixelDetector:
+    """A detector that sees frames stretched to square pixels; what it finds is in pixels of the frames themselves."""
+
+    def __init__(self, detector: FaceDetector, pixel_aspect: Fraction) -> None:
+        self.name = f"{detector.name} {pixel_aspect.numerator}x{pixel_aspect.denominator}"
+        self._detector, self._aspect = detector, float(pixel_aspect)
+
+    def detect(self, frames: list[Frame]) -> list[list[Detection]]:
+        """See ``face.detector.FaceDetector``."""
+        return [
+            [self._squeezed(face) for face in faces] for faces in self._detector.detect(list(map(self._square, frames)))
+        ]
+
+    def _square(self, frame: Frame) -> Frame:
+        height, width, _ = frame.shape
+        size = (max(1, round(width * self._aspect)), height)
+        interpolation = cv2.INTER_AREA if self._aspect < 1 else cv2.INTER_LINEAR
+        return ArrayFrame(frame.index, frame.time, cv2.resize(frame.pixels, size, interpolation=interpolation))
+
+    def _squeezed(self, face: Detection) -> Detection:
+        x, y = 1 / self._aspect, 1.0
+        box, landmarks = np.array([x, y, x, y], np.float32), np.array([x, y], np.float32)
+        return replace(face, box=face.box * box, landmarks=face.landmarks * landmarks)

@@ -96,7 +96,7 @@ class LipsyncPipeline:
         with clock.measure("audio"):
             audio = TimedAudio(self._embed_audio(waveform, options), clock)
         batch = AdaptiveBatch(self._generator(options, record, on_step), options.batch)
-        aligner = FaceAligner(self.resolution, options.compat)
+        aligner = FaceAligner(self.resolution, options.compat, video.info.sample_aspect_ratio)
         compositor = Compositor(self.keep_mask, options.compat, clock)
 
         # The frames that wait between the stages are what takes memory, so only as many wait as keep every stage busy.

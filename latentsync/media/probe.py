@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideDataType
 
 from latentsync.errors import NoVideoStreamError, VideoError
 from latentsync.media import color
@@ -28,14 +27,20 @@ from latentsync.media.container import (
 )
 from latentsync.media.decoder import decode_all, is_shown
 from latentsync.media.limits import GENEROUS, MediaLimits
-from latentsync.media.rotation import Orientation, rotation_matrix
+from latentsync.media.rotation import Orientation, orientation_of
 from latentsync.media.timeline import DEFAULT_RATE, Timeline, counted_timeline, timeline_from_packets, without_jumps
 from latentsync.types import AudioStreamInfo, ColorTags, VideoInfo
+
+_MOST_STRETCHED = 8  # width over height of a pixel, or the other way round, that a camera means
 
 
 @dataclass(frozen=True)
 class ClipProbe:
-    """All that is needed to decode a video frame by frame. ``files`` is set for a folder of images."""
+    """All that is needed to decode a video frame by frame.
+
+    ``files`` is set for a folder of images, in their order. Each of them is turned by itself, so that ``coded_size`` is
+    the size that all must have upright.
+    """
 
     info: VideoInfo
     timeline: Timeline
@@ -43,6 +48,7 @@ class ClipProbe:
     orientation: Orientation = field(default_factory=Orientation)
     reorder_depth: int = 0  # frames that the decoder holds back
     files: tuple[Path, ...] = ()
+    still: bool = False  # a single image
     notes: tuple[str, ...] = ()  # what a user should know about how it is read
 
 
@@ -76,15 +82,16 @@ def inspect_clip(path: Path | str, fps: Fraction | None = None, limits: MediaLim
     else:
         timeline, n_bytes, damage = _read_timeline(path, header_frames, limits)
         notes += damage
-    orientation, angle, turned = _orientation(first)
-    notes += turned
+    orientation, angle, turned = orientation_of(first)
+    sample_aspect, squashed = _pixel_shape(sample_aspect)
+    notes += filter(None, [turned, squashed])
     alpha = color.has_alpha(first.format.name)
     if alpha and (still or codec == "gif"):
         alpha = _any_transparency(path, limits)
     width, height = first.width, first.height
     if orientation.transpose:
         width, height = height, width
-        sample_aspect = 1 / sample_aspect if sample_aspect else None
+        sample_aspect = 1 / sample_aspect
     info = VideoInfo(
         path=path,
         width=width,
@@ -97,13 +104,22 @@ def inspect_clip(path: Path | str, fps: Fraction | None = None, limits: MediaLim
         pix_fmt=first.format.name,
         codec=codec,
         bit_rate=round(n_bytes * 8 / timeline.duration) or None,
-        sample_aspect_ratio=sample_aspect or Fraction(1),
+        sample_aspect_ratio=sample_aspect,
         color=_color_tags(first),
         has_alpha=alpha,
         audio=audio,
         usual_interval=timeline.interval if timeline.rate is None else None,
     )
-    return ClipProbe(info, timeline, (first.width, first.height), orientation, depth, notes=tuple(notes))
+    return ClipProbe(info, timeline, (first.width, first.height), orientation, depth, still=still, notes=tuple(notes))
+
+
+def _pixel_shape(stated: Fraction | None) -> tuple[Fraction, str]:
+    """Width over height of a pixel, and what a user should know of it."""
+    if not stated:
+        return Fraction(1), ""
+    if not 1 / _MOST_STRETCHED <= stated <= _MOST_STRETCHED:
+        return Fraction(1), f"pixels of the shape {stated.numerator}:{stated.denominator} are taken for square"
+    return stated, ""
 
 
 def _first_frame(path: Path, limits: MediaLimits) -> av.VideoFrame:
@@ -178,17 +194,20 @@ def _count_frames(path: Path, limits: MediaLimits) -> int:
 
 
 def _inspect_folder(folder: Path, fps: Fraction, limits: MediaLimits) -> ClipProbe:
-    files = tuple(sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.name[0] != "."))
+    images = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.name[0] != ".")
+    files = tuple(sorted(images, key=_natural_order))
     if not files:
         raise NoVideoStreamError(f"The folder {folder} holds no pictures.", remedy=NO_VIDEO_REMEDY)
     first = _first_frame(files[0], limits)
     timeline = counted_timeline(len(files), Fraction(fps), n_keys=len(files))
     alpha = color.has_alpha(first.format.name) and any(_any_transparency(file, limits) for file in files)
     n_bytes = sum(file.stat().st_size for file in files)
+    orientation, _, turned = orientation_of(first)
+    size = (first.height, first.width) if orientation.transpose else (first.width, first.height)
     info = VideoInfo(
         path=folder,
-        width=first.width,
-        height=first.height,
+        width=size[0],
+        height=size[1],
         fps=timeline.fps,
         n_frames=len(files),
         duration=timeline.duration,
@@ -198,34 +217,20 @@ def _inspect_folder(folder: Path, fps: Fraction, limits: MediaLimits) -> ClipPro
         color=_color_tags(first),
         has_alpha=alpha,
     )
-    return ClipProbe(info, timeline, (first.width, first.height), files=files, notes=tuple(_format_notes(first)))
+    notes = (*_format_notes(first), *filter(None, [turned]))
+    return ClipProbe(info, timeline, size, files=files, notes=notes)
+
+
+def _natural_order(file: Path) -> tuple[list[tuple[int, str]], str]:
+    """A key that puts f2 before f10."""
+    parts = re.findall(r"\d+|\D+", file.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], file.name
 
 
 def _any_transparency(path: Path, limits: MediaLimits) -> bool:
     """Whether any pixel of an image or GIF is not opaque: an alpha plane that says nothing is no alpha."""
     with closing(decode_all(path, limits)) as frames:
         return any(color.alpha_of(frame).min() < 255 for frame in frames)
-
-
-def _orientation(frame: av.VideoFrame) -> tuple[Orientation, int, list[str]]:
-    matrix, angle = _display_matrix(frame), -frame.rotation % 360
-    if matrix is None:
-        return Orientation(), 0, []
-    orientation = Orientation.from_display_matrix(matrix)
-    if orientation is None:
-        return Orientation(), 0, [f"a rotation by {angle} degrees is ignored: only quarter turns are applied"]
-    return orientation, angle, []
-
-
-def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
-    """(9,) int32, how the frame has to be turned; None for one that says nothing of it."""
-    try:
-        side_data: Any = frame.side_data  # PyAV's types know of motion vectors only
-        return np.frombuffer(side_data[SideDataType.DISPLAYMATRIX], np.int32)
-    except KeyError:
-        return None
-    except ValueError:  # a frame with EXIF data, which PyAV has no name for: the angle alone is to be had
-        return None if frame.rotation == 0 else rotation_matrix(frame.rotation)
 
 
 def _format_notes(frame: av.VideoFrame) -> list[str]:

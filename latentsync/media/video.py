@@ -17,7 +17,7 @@ from latentsync.media.decoder import decode_all, decode_from
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.planes import frame_of
 from latentsync.media.probe import inspect_clip
-from latentsync.media.rotation import Upright
+from latentsync.media.rotation import Upright, orientation_of
 from latentsync.types import Frame
 
 _Decoded = Generator[tuple[int, av.VideoFrame], None, None]  # frames with their numbers
@@ -51,6 +51,11 @@ class VideoFile:
         """When the first frame is shown: seconds on the clock that the file's audio has too (``audio.audio_start``)."""
         timeline = self._clip.timeline
         return timeline.stamp(0) * timeline.time_base
+
+    @property
+    def is_images(self) -> bool:
+        """Whether it is an image or a folder of images, which have no rate of their own."""
+        return bool(self._clip.files) or self._clip.still
 
     def times(self) -> list[Fraction]:
         """When each frame is shown, seconds from the first; nothing is decoded."""
@@ -157,7 +162,9 @@ class VideoFile:
     def _decode(self, key: int) -> _Decoded:
         if self._clip.files:
             for index in range(key, len(self._clip.files)):
-                yield from ((index, frame) for frame in islice(decode_all(self._clip.files[index], self._limits), 1))
+                for frame in islice(decode_all(self._clip.files[index], self._limits), 1):
+                    orientation, _, _ = orientation_of(frame)
+                    yield index, Upright(frame.width, frame.height, orientation)(frame)
         else:
             clip = self._clip
             yield from decode_from(self.info.path, clip.timeline, key, clip.reorder_depth, self._limits)

@@ -27,7 +27,7 @@ from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.record import RunRecord
-from latentsync.inference.timeline import LengthMode
+from latentsync.inference.timeline import LengthMode, frame_spacing
 from latentsync.inference.weights import with_checksums
 from latentsync.inference.windows import WindowPlan
 from latentsync.media.output_audio import AudioPart
@@ -181,7 +181,8 @@ def _require_face_in_video(checked: Preflight, control: RunControl) -> None:
 def _require_face_in_excerpt(checked: Preflight, control: RunControl) -> ExcerptContext:
     """Follow the face to the end of the excerpt; raise ``NoFaceError`` if none of its frames has a usable one."""
     options, settings = checked.options, checked.settings
-    plan = WindowPlan.for_run(options.compat, checked.video.info.fps, settings.num_frames, settings.steady_reference)
+    rate = 1 / frame_spacing(checked.video.info)
+    plan = WindowPlan.for_run(options.compat, rate, settings.num_frames, settings.steady_reference)
     context = ExcerptContext(checked.video, checked.duration, options, plan, control.check)
     reasons = Counter("" if target.face else target.reason for target in context.follow(checked.tracks))
     if "" not in reasons:

@@ -82,7 +82,8 @@ def find_people(
         limits.check_video(path)
     video = VideoFile(path, limits=limits)
     place = choose_device(device) if isinstance(device, str) else device
-    finder = FaceFinder(detector, weights.auxiliary, place, StageClock(), (networks or Networks()).detector)
+    load, aspect = (networks or Networks()).detector, video.info.sample_aspect_ratio
+    finder = FaceFinder(detector, weights.auxiliary, place, StageClock(), load, aspect)
     tracks = finder.tracks(video.info, SyncOptions())
     known = tracks.detections
     seen: list[_Candidate] = []

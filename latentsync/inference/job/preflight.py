@@ -94,7 +94,11 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         request.limits.check_video(request.video)
         for audio in request.inputs[1:]:
             request.limits.check_audio(audio)
-    video = VideoFile(request.video, limits=request.limits, longest_repair=None)
+    video = VideoFile(request.video, request.fps, request.limits, longest_repair=None)
+    if request.fps is not None and not video.is_images:
+        raise ConfigError(
+            f"{request.video} has a frame rate of its own.", remedy="Leave out --fps: it is for pictures."
+        )
     speech = read_speech(request)
     weights = request.weights.check()
     settings = model_settings(request.weights.unet, request.unet_config)
@@ -119,7 +123,12 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         require_compiler(device.type)
     dtype = choose_precision(request.precision, device)
     finder = FaceFinder(
-        request.detector, request.weights.auxiliary, device, clock or StageClock(), (networks or Networks()).detector
+        request.detector,
+        request.weights.auxiliary,
+        device,
+        clock or StageClock(),
+        (networks or Networks()).detector,
+        video.info.sample_aspect_ratio if options.compat is None else Fraction(1),
     )
     tracks = finder.tracks(video.info, options)
     frames = _frames_to_do(video, duration, options)

@@ -28,7 +28,7 @@ class DubRequest:
     to. ``compiled``: see ``latentsync.runtime.compilation``. ``drive``: what the mouth follows, if that is not what is
     heard. ``audio_track``: number of the audio track of ``audio``, from 0; None: the one that players take.
     ``av_offset``: seconds by which the audio begins later than it would. ``copy_audio``: see
-    ``media.output_audio.AudioPart.copied``.
+    ``media.output_audio.AudioPart.copied``. ``fps``: of images, which have no rate of their own (25).
     """
 
     video: Path
@@ -53,6 +53,7 @@ class DubRequest:
     audio_track: int | None = None
     av_offset: Fraction = Fraction(0)
     copy_audio: bool = False
+    fps: Fraction | None = None
 
     @property
     def inputs(self) -> tuple[Path, ...]:
