@@ -127,7 +127,8 @@ class LipsyncPipeline:
             self._on_end()
 
     def _window_plan(self, options: SyncOptions, video: VideoSource) -> WindowPlan:
-        return WindowPlan.for_run(options.compat, 1 / frame_spacing(video.info), self._num_frames, self._steady_reference)
+        rate = 1 / frame_spacing(video.info)
+        return WindowPlan.for_run(options.compat, rate, self._num_frames, self._steady_reference)
 
     def _generator(self, options: SyncOptions, record: RunRecord, on_step: OnStep) -> WindowGenerator:
         generator = self._make_generator(options, on_step)

@@ -100,6 +100,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
             f"{request.video} has a frame rate of its own.", remedy="Leave out --fps: it is for pictures."
         )
     speech = read_speech(request)
+    notes = [*speech.notes]
     weights = request.weights.check()
     settings = model_settings(request.weights.unet, request.unet_config)
     plan = check_encoder(request.encoding, video.info, request.output.suffix)
@@ -134,7 +135,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     frames = _frames_to_do(video, duration, options)
     cost = _cost_of(frames, video.info, settings, options, request.weights, measure_speed(device, dtype))
     _require_room(request.output, cost.disk_bytes)
-    notes = [*speech.notes, *video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
+    notes += [*video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
     return Preflight(
         video=video,
         waveform=speech.waveform,
