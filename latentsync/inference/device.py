@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 import torch
+from torch.nn.attention import SDPBackend
 
 from latentsync.errors import DeviceError
 from latentsync.runtime.memory import is_out_of_memory, with_memory_freed
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PROBE_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 4e-2}  # relative L2 error: 5 times the usual one
+WIDEST_HEAD = 160  # channels of an attention head of the published U-Net, at most
 LONG_PRODUCT = 0.1  # s; no larger matrix product is tried after one that takes longer
 
 
@@ -63,6 +65,16 @@ def probe_error(device: torch.device, dtype: torch.dtype) -> float:
         return float("inf")
     error = (result - reference).norm() / reference.norm()
     return float(error) if bool(torch.isfinite(error)) else float("inf")
+
+
+def has_fused_attention(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether ``device`` has a kernel for attention that does not keep the scores of all pairs of tokens."""
+    if device.type == "cpu":
+        return True
+    if device.type not in ("cuda", "xpu"):  # MPS has one for few queries only
+        return False
+    tokens = torch.empty(1, 8, 64, WIDEST_HEAD, device=device, dtype=dtype)
+    return torch._fused_sdp_choice(tokens, tokens, tokens) != int(SDPBackend.MATH.value)
 
 
 def measure_speed(device: torch.device, dtype: torch.dtype, side: int = 1024) -> float:

@@ -13,11 +13,13 @@ from latentsync.errors import WeightsMismatchError
 from latentsync.face.mask import load_mask
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.batching import SideBySide
+from latentsync.inference.device import has_fused_attention
 from latentsync.inference.fallback import PrecisionFallback, precision_name
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline, OnStep
 from latentsync.inference.weights import ModelSettings, WeightPaths
+from latentsync.models.pieces import attend_in_pieces
 from latentsync.runtime.compilation import compile_in_place
 from latentsync.runtime.memory import with_memory_freed
 from latentsync.types import AudioWindows, WindowGenerator
@@ -68,10 +70,14 @@ def _load(
 
 
 def arrange(models: LatentModels, compiled: bool = False) -> LatentModels:
-    """The same networks in the memory layout that is fastest on their device, and compiled if asked for."""
+    """The same networks in the memory layout that is fastest on their device, with attention that fits there, and
+    compiled if asked for."""
     if models.device.type == "cuda":
         for network in (models.unet, models.codec):  # the layout of cuDNN's half-precision kernels
             network.to(memory_format=torch.channels_last)
+    if not has_fused_attention(models.device, models.dtype):
+        for network in (models.unet, models.codec):
+            attend_in_pieces(network)
     if compiled:
         autoencoder = models.codec.autoencoder
         for part in (models.unet, autoencoder.encoder, autoencoder.decoder):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from latentsync.models.motion import MotionModule
+from latentsync.models.pieces import feed_forward
 from latentsync.models.unet_config import UNetConfig
 
 
@@ -81,7 +82,7 @@ class TransformerBlock(nn.Module):
         hidden = hidden + self.attn1(self.norm1(hidden))
         if audio is not None:
             hidden = hidden + self.attn2(self.norm2(hidden), encoder_hidden_states=audio)
-        return hidden + self.ff(self.norm3(hidden))
+        return hidden + feed_forward(self.ff, self.norm3(hidden))
 
 
 class SpatialTransformer(nn.Module):

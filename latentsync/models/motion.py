@@ -15,6 +15,8 @@ from diffusers.models.attention_processor import Attention
 from einops import rearrange
 from torch import Tensor, nn
 
+from latentsync.models.pieces import feed_forward
+
 # CUDA's attention kernels take at most 65535 sequences and index a backward pass in 32 bits; eight windows with
 # guidance have 65536 at 512 px.
 _MAX_SEQUENCES = 16_384
@@ -69,7 +71,7 @@ class TemporalBlock(nn.Module):
         """hidden (sequences, F, C) -> the same shape."""
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
             hidden = hidden + attention(norm(hidden))
-        return hidden + self.ff(self.ff_norm(hidden))
+        return hidden + feed_forward(self.ff, self.ff_norm(hidden))
 
 
 class TemporalTransformer(nn.Module):
