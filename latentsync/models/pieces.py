@@ -32,7 +32,7 @@ def attend_in_pieces(network: nn.Module) -> None:
     scores of all pairs of tokens at once: 34 GiB for one window of 512 px. Equal up to rounding."""
     for module in network.modules():
         if isinstance(module, Attention):
-            module.set_processor(AttentionInPieces(MOST_SCORES))
+            module.set_processor(AttentionInPieces(MOST_SCORES))  # type: ignore[arg-type]  # any callable will do
 
 
 class AttentionInPieces:
