@@ -28,7 +28,7 @@ SHOWN_BY = {
     "evaluation": ("eval.evaluate", "eval.eval_fvd", "eval.eval_sync_conf"),
     "preprocess": ("scripts.data_processing_pipeline", "scripts.data"),
 }
-OF_OTHER_PROGRAMS = {"--gpus"}  # docker's
+OF_DOCKER = {"--gpus", "--shm-size"}
 
 
 def said(package: str) -> list[str]:
@@ -82,7 +82,8 @@ def test_every_option_in_a_message_is_one_of_the_program_that_shows_it(package):
     for text in said(package):
         if " " not in text:  # an argument that this program gives to another one
             continue
-        unknown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", text)) - OF_OTHER_PROGRAMS
+        own = re.sub(r"`(?!python -m (?:scripts|eval|benchmarks)\.)[^`]*`", "", text)  # without commands of others
+        unknown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", own)) - OF_DOCKER
         named = re.findall(r"python -m ([\w.]+\w)", text)
         for program in (*SHOWN_BY.get(package, PROGRAMS), *named):
             unknown -= options_of(program) if unknown else frozenset()

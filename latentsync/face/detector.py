@@ -12,6 +12,7 @@ from latentsync.errors import WeightsMissingError
 from latentsync.types import Frame
 
 DOWNLOAD = "`python -m scripts.download_checkpoints --for inference`"
+DOWNLOAD_FREE = "`python -m scripts.download_checkpoints --face-detector`"  # YuNet and its mesh, 4 MB
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from latentsync.errors import ConfigError, WeightsMissingError
-from latentsync.face.detector import DOWNLOAD, FaceDetector, find_weights
+from latentsync.face.detector import DOWNLOAD, DOWNLOAD_FREE, FaceDetector, find_weights
 
 DETECTOR_NAMES = ("auto", "face-alignment", "yunet")
 
@@ -44,7 +44,7 @@ def choose_detector(name: str, weights_dir: Path, device: str) -> str:
         missing.append(f"{candidate}: {', '.join(absent)}")
     raise WeightsMissingError(
         f"No face detector can be loaded from {weights_dir}; missing for {'; for '.join(missing)}.",
-        remedy=f"Run: {DOWNLOAD}",
+        remedy=f"Run: {DOWNLOAD if name == 'face-alignment' else DOWNLOAD_FREE}",
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from latentsync.errors import WeightsCorruptError
 from latentsync.face.backends.face_mesh import MESH_FILES, MESH_SETTINGS, Place, fit_mesh, read_meshes
-from latentsync.face.detector import DOWNLOAD, Detection, find_weights, require_weights
+from latentsync.face.detector import DOWNLOAD_FREE, Detection, find_weights, require_weights
 from latentsync.runtime.memory import naming_lack_of_memory
 from latentsync.types import Frame
 
@@ -135,5 +135,5 @@ def _read_meshes(path: Path, count: int) -> list[cv2.dnn.Net]:
 def _corrupt(path: Path) -> WeightsCorruptError:
     return WeightsCorruptError(
         f"{path} ({path.stat().st_size} bytes) is not the network it should be.",
-        remedy=f"Delete it and run: {DOWNLOAD}",
+        remedy=f"Delete it and run: {DOWNLOAD_FREE}",
     )

@@ -34,7 +34,8 @@ def test_auto_takes_what_is_there_in_the_stated_order(chosen, tmp_path, files, d
 @pytest.mark.parametrize("name", ["auto", "yunet", "face-alignment"])
 def test_missing_files_are_named_with_the_command(tmp_path, name):
     (tmp_path / "s3fd-619a316812.pth").touch()
-    with pytest.raises(WeightsMissingError, match="--for inference") as caught:
+    command = "--for inference" if name == "face-alignment" else "--face-detector"
+    with pytest.raises(WeightsMissingError, match=command) as caught:
         load_detector(name, tmp_path, "cpu")
     message = str(caught.value)
     assert ("face_landmarker.task" in message) == (name != "face-alignment")

@@ -1,0 +1,119 @@
+"""Packages, and whether what they bring works: OpenCV, the codecs of PyAV, torch on this machine's GPU."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from latentsync.doctor.finding import Finding, Grade
+from latentsync.errors import ROOT
+
+ENCODERS = ("libx264", "libx265", "libvpx-vp9", "ffv1", "prores_ks", "aac", "libopus")
+DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "prores", "aac", "mp3", "opus", "vorbis", "flac")
+_REQUIREMENT = re.compile(r"([\w-]+)(?:>=([\d.]+))?")
+
+
+def set_up(option: str = "") -> str:
+    """The command that completes this environment."""
+    own = sys.prefix != sys.base_prefix and Path(sys.prefix) != ROOT / ".venv"
+    words = [f"LATENTSYNC_VENV={shlex.quote(sys.prefix)}" if own else "", "./setup_env.sh", option]
+    return f"`{' '.join(filter(None, words))}`"
+
+
+def check_packages() -> Iterator[Finding]:
+    """Everything in requirements.txt is here, and new enough; what only training needs is a note."""
+    faults = _lacking(ROOT / "requirements.txt")
+    if faults:
+        yield Finding("packages", Grade.FAULT, f"missing or too old: {', '.join(faults)}.", f"Run {set_up()}.")
+    else:
+        yield Finding("packages", Grade.GOOD, f"all are here, for Python {sys.version.split()[0]}.")
+    try:
+        importlib.import_module("decord")
+    except ImportError:
+        text = "decord, which reads training clips, is not here; nothing else needs it."
+        yield Finding("training", Grade.LIMIT, text, f"Run {set_up('--training')}.")
+
+
+def check_opencv() -> Iterator[Finding]:
+    """OpenCV loads: its usual build needs libGL and other libraries of the system."""
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ImportError as error:
+        text = f"does not load ({error})."
+        yield Finding("OpenCV", Grade.FAULT, text, f"Run {set_up()}: it takes the build that needs no such library.")
+    else:
+        yield Finding("OpenCV", Grade.GOOD, f"{cv2.__version__} loads.")
+
+
+def check_codecs() -> Iterator[Finding]:
+    """PyAV's FFmpeg has what videos come in and results are written with."""
+    import av
+
+    lacking = [name for name in ENCODERS if not _has_codec(name, "w")]
+    lacking += [name for name in DECODERS if not _has_codec(name, "r")]
+    if lacking:
+        text = f"PyAV {av.__version__} lacks {', '.join(lacking)}."
+        remedy = "Run `python -m pip install --force-reinstall --only-binary=:all: av`: the wheel has them all."
+        yield Finding("codecs", Grade.FAULT, text, remedy)
+    else:
+        yield Finding("codecs", Grade.GOOD, f"PyAV {av.__version__} reads and writes all that is used here.")
+
+
+def check_gpu() -> Iterator[Finding]:
+    """torch loads, and computes on the GPU if there is one."""
+    import torch
+
+    from latentsync.runtime.device import choose_device, unusable_gpu
+
+    fault = unusable_gpu()
+    if fault is not None:
+        yield Finding("GPU", Grade.FAULT, fault.message, fault.remedy)
+        return
+    device = choose_device()
+    if device.type == "cpu":
+        yield Finding("GPU", Grade.GOOD, f"none; torch {torch.__version__} computes on the CPU.")
+    else:
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        yield Finding("GPU", Grade.GOOD, f"torch {torch.__version__} computes on {name}.")
+
+
+def _lacking(requirements: Path) -> list[str]:
+    """The packages of a file that are missing or older than it asks for."""
+    lacking = []
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        if not (found := _REQUIREMENT.match(line)):
+            continue
+        name, least = found.groups()
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            if name != "opencv-python" or not _is_installed("opencv-python-headless"):
+                lacking.append(name)
+            continue
+        if least is not None and _numbers(version) < _numbers(least):
+            lacking.append(f"{name} {version} (from {least} on)")
+    return lacking
+
+
+def _is_installed(name: str) -> bool:
+    return any(True for _ in metadata.distributions(name=name))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
+
+
+def _has_codec(name: str, mode: Literal["r", "w"]) -> bool:
+    import av
+
+    try:
+        av.Codec(name, mode)
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
