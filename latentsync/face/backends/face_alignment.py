@@ -8,6 +8,7 @@ we from solving the 2D & 3D face alignment problem?".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from latentsync.errors import DeviceError, WeightsCorruptError
 from latentsync.face.detector import DOWNLOAD, Detection, find_weights, require_weights
 from latentsync.face.resample import warp_frame_bilinear
 from latentsync.runtime.memory import Portions, is_out_of_memory, with_memory_freed
+from latentsync.runtime.side_network import SideNetwork
 from latentsync.types import Frame
 
 S3FD_FILES = ("s3fd-619a316812.pth",)
@@ -56,15 +58,30 @@ def read_detector(s3fd_path: Path, fan_path: Path, device: str) -> FaceAlignment
     boxes, points = with_memory_freed(
         lambda: (S3FDBoxes(s3fd_path, device), _load_fan(fan_path, device)), f"the face detector on {device}"
     )
+    beside = SideNetwork(torch.device(device))
+    half = beside.try_half(
+        (lambda images: torch.cat([each.flatten() for each in boxes.maps(images)]), _example(FAN_SIDE)),
+        (lambda crops: _last(points(crops)), _example(FAN_SIDE) / 255),
+    )
     name = f"face-alignment-reduced-{DETECTION_SIDE}-{MIN_SCORE}-subpixel-{fan_path.name.partition('.')[0]}"
-    return FaceAlignmentDetector(boxes, points, device, name)
+    return FaceAlignmentDetector(boxes, points, beside, name + "-half" * half)
+
+
+def _example(side: int) -> torch.Tensor:
+    """(1, 3, side, side) float32 in 0 to 255: soft spots, the same each time."""
+    spots = torch.rand(1, 3, side // 16, side // 16, generator=torch.Generator().manual_seed(0)) * 255
+    return torch.nn.functional.interpolate(spots, size=(side, side), mode="bilinear")
 
 
 class BoxNetwork(Protocol):
     """Finds faces; ``S3FDBoxes`` is one."""
 
-    def find(self, images: torch.Tensor) -> list[list[np.ndarray]]:
-        """Images (n, 3, h, w) uint8 RGB -> for each a list of rows x0, y0, x1, y1, score in pixels of the image."""
+    def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Images (n, 3, h, w) RGB in 0 to 255 -> scores and places at each scale, on the images' device."""
+        ...
+
+    def find(self, maps: list[np.ndarray]) -> list[list[np.ndarray]]:
+        """For each image a list of rows x0, y0, x1, y1, score in pixels of the image."""
         ...
 
 
@@ -84,49 +101,53 @@ class S3FDBoxes:
             if is_out_of_memory(error):
                 raise
             raise _corrupt(path, error) from error
-        self._device = device
+        self._mean = torch.tensor(MEAN_BGR, device=device).view(1, 3, 1, 1)
 
-    def find(self, images: torch.Tensor) -> list[list[np.ndarray]]:
+    def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """See ``BoxNetwork.maps``."""
+        maps = self._detector.face_detector(images.float().flip(1) - self._mean)
+        maps[::2] = [scores.softmax(dim=1) for scores in maps[::2]]
+        return maps
+
+    def find(self, maps: list[np.ndarray]) -> list[list[np.ndarray]]:
         """See ``BoxNetwork.find``."""
         from face_alignment.detection.sfd.detect import get_predictions
 
-        mean = torch.tensor(MEAN_BGR, device=self._device).view(1, 3, 1, 1)
-        maps = self._detector.face_detector(images.to(self._device, torch.float32).flip(1) - mean)
-        maps[::2] = [scores.softmax(dim=1) for scores in maps[::2]]
-        candidates = get_predictions([each.cpu().numpy() for each in maps], len(images))
+        candidates = get_predictions(maps, len(maps[0]))
         return [self._detector._filter_bboxes(each) for each in candidates]
 
 
 class FaceAlignmentDetector:
-    """See the module's docstring. ``points`` is 2D-FAN on ``device``, as torch names it.
+    """See the module's docstring. ``points`` is 2D-FAN; ``beside`` knows where the networks are.
 
     Works on half as many frames or faces at once when memory runs out.
     """
 
-    def __init__(self, boxes: BoxNetwork, points: torch.nn.Module, device: str, name: str) -> None:
+    def __init__(self, boxes: BoxNetwork, points: torch.nn.Module, beside: SideNetwork, name: str) -> None:
         self.name = name
         self._boxes = boxes
         self._fan = points
-        self._device = device
+        self._beside = beside
         self._frames_at_once = Portions(MOST_FRAMES, "the faces of a single frame")
         self._faces_at_once = Portions(FAN_BATCH, "the landmarks of a single face")
 
-    @torch.inference_mode()
     def detect(self, frames: list[Frame]) -> list[list[Detection]]:
         """See ``FaceDetector.detect``. Raises ``OutOfMemoryError`` if a single frame does not fit."""
         found: list[list[Detection]] = []
-        while len(found) < len(frames):
-            part = frames[len(found) : len(found) + self._frames_at_once.limit]
-            found += self._frames_at_once.attempt(self._detect, part) or []
+        with self._beside.at_work():
+            while len(found) < len(frames):
+                part = frames[len(found) : len(found) + self._frames_at_once.limit]
+                found += self._frames_at_once.attempt(self._detect, part) or []
         return found
 
     def _detect(self, frames: list[Frame]) -> list[list[Detection]]:
         height, width, _ = frames[0].shape
         scale = min(1.0, DETECTION_SIDE / max(height, width))
-        batch = torch.from_numpy(np.stack([frame.reduced(scale) for frame in frames])).permute(0, 3, 1, 2)
-        ratio = np.array([width / batch.shape[3], height / batch.shape[2]] * 2)
+        reduced = np.stack([frame.reduced(scale) for frame in frames])
+        ratio = np.array([width / reduced.shape[2], height / reduced.shape[1]] * 2)
+        maps = self._beside.fetch(self._boxes.maps(self._beside.send(reduced).permute(0, 3, 1, 2)))
         boxes, owners = [], []
-        for owner, rows in enumerate(self._boxes.find(batch)):
+        for owner, rows in enumerate(self._boxes.find(maps)):
             for row in rows:
                 boxes.append(np.append(row[:4] * ratio, row[4]))
                 owners.append(owner)
@@ -152,35 +173,44 @@ class FaceAlignmentDetector:
         corners = boxes[:, :2] + extent / 2 - sides[:, None] / 2
         corners[:, 1] -= BOX_LIFT * extent[:, 1]
         crops = [_crop(frame, corner, side) for frame, corner, side in zip(frames, corners, sides, strict=True)]
-        batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(self._device).float() / 255
-        heatmaps = self._fan(batch)
-        if isinstance(heatmaps, (list, tuple)):  # one set per stage, the last the best
-            heatmaps = heatmaps[-1]
-        peaks = heatmap_peaks(heatmaps.float().cpu().numpy())
+        batch = self._beside.send(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
+        heatmaps = _last(self._fan(batch))
+        highest, values = self._beside.fetch(heatmap_peaks(heatmaps))
+        peaks = peak_positions(highest, values, *heatmaps.shape[2:])
         cells = sides[:, None, None] / HEATMAP_SIDE
         return (corners[:, None] + (peaks + 0.5) * cells - 0.5).astype(np.float32)
 
 
-def heatmap_peaks(heatmaps: np.ndarray) -> np.ndarray:
-    """(n, 68, 2) x, y in cells, cell centres at whole numbers: the centre of mass around each map's highest cell.
+def _last(heatmaps: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+    """2D-FAN gives one set of heat maps for each of its stages, the last the best; or that one alone."""
+    return heatmaps if isinstance(heatmaps, torch.Tensor) else heatmaps[-1]
 
-    ``heatmaps`` (n, 68, h, w); negative values count as 0.
+
+def heatmap_peaks(heatmaps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Heat maps (n, 68, h, w) -> the number of each map's highest cell (n, 68), and the values around it, row by row
+    (n, 68, 5, 5). Outside a map its border is repeated.
     """
-    count, points, height, width = heatmaps.shape
-    highest = heatmaps.reshape(count, points, -1).argmax(axis=-1)
-    reach = np.arange(-PEAK_RADIUS, PEAK_RADIUS + 1)
-    # Near an edge the neighbourhood shrinks on both sides, so that it stays centred on the peak.
+    height, width = heatmaps.shape[2:]
+    cells = heatmaps.flatten(2)
+    highest = cells.argmax(dim=-1)
+    reach = torch.arange(-PEAK_RADIUS, PEAK_RADIUS + 1, device=heatmaps.device)
     rows = (highest // width)[..., None] + reach
     columns = (highest % width)[..., None] + reach
+    around = rows.clamp(0, height - 1)[..., :, None] * width + columns.clamp(0, width - 1)[..., None, :]
+    return highest, cells.gather(2, around.flatten(2)).unflatten(2, around.shape[2:])
+
+
+def peak_positions(highest: np.ndarray, values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(n, 68, 2) x, y in cells, cell centres at whole numbers: the centre of mass around each map's highest cell.
+
+    Takes what ``heatmap_peaks`` gives of maps of ``height`` x ``width`` cells. Negative values count as 0.
+    """
+    reach = np.arange(-PEAK_RADIUS, PEAK_RADIUS + 1)
+    # Near an edge the neighbourhood shrinks on both sides, so that it stays centred on the peak.
+    rows = (highest.astype(np.int64) // width)[..., None] + reach
+    columns = (highest.astype(np.int64) % width)[..., None] + reach
     inside = ((rows >= 0) & (rows < height))[..., :, None] & ((columns >= 0) & (columns < width))[..., None, :]
     inside &= inside[..., ::-1, ::-1]
-    item, point = np.ogrid[:count, :points]
-    values = heatmaps[
-        item[..., None, None],
-        point[..., None, None],
-        np.clip(rows, 0, height - 1)[..., :, None],
-        np.clip(columns, 0, width - 1)[..., None, :],
-    ]
     mass = np.where(inside, np.maximum(values, 0), 0) + 1e-12
     total = mass.sum(axis=(-1, -2))
     x = (mass.sum(axis=-2) * columns).sum(axis=-1) / total

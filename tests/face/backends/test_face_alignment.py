@@ -6,7 +6,14 @@ import torch
 
 from latentsync.errors import OutOfMemoryError, WeightsCorruptError
 from latentsync.face.backends import face_alignment
-from latentsync.face.backends.face_alignment import FaceAlignmentDetector, S3FDBoxes, heatmap_peaks, read_detector
+from latentsync.face.backends.face_alignment import (
+    FaceAlignmentDetector,
+    S3FDBoxes,
+    heatmap_peaks,
+    peak_positions,
+    read_detector,
+)
+from latentsync.runtime.side_network import SideNetwork
 from latentsync.types import ArrayFrame
 
 
@@ -17,21 +24,33 @@ def heatmaps(points: np.ndarray) -> np.ndarray:
     return (np.exp(-squared / 2) - 0.01).astype(np.float32)[None]
 
 
+def peaks_of(maps: np.ndarray) -> np.ndarray:
+    found = SideNetwork(torch.device("cpu")).fetch(heatmap_peaks(torch.from_numpy(maps)))
+    return peak_positions(*found, *maps.shape[2:])
+
+
+def detector_of(boxes: torch.nn.Module, points: torch.nn.Module) -> FaceAlignmentDetector:
+    return FaceAlignmentDetector(boxes, points, SideNetwork(torch.device("cpu")), "stubs")
+
+
 def test_peaks_are_found_between_the_cells():
     points = np.random.default_rng(0).uniform(4, 59, (68, 2))
-    assert np.abs(heatmap_peaks(heatmaps(points))[0] - points).max() < 0.15
+    assert np.abs(peaks_of(heatmaps(points))[0] - points).max() < 0.15
 
 
 def test_peaks_at_the_edge_stay_at_the_edge():
     points = np.array([[0.0, 0.0], [63.0, 63.0], [0.0, 30.0]])
-    assert np.abs(heatmap_peaks(heatmaps(points))[0] - points).max() < 1e-5
+    assert np.abs(peaks_of(heatmaps(points))[0] - points).max() < 1e-5
 
 
 class Box(torch.nn.Module):
     """Stands for S3FD: one box in every image."""
 
-    def find(self, images: torch.Tensor) -> list:
-        return [[np.array([100.0, 80, 180, 190, 0.99])] for _ in images]
+    def maps(self, images: torch.Tensor) -> list:
+        return [images.new_zeros(len(images), 1)]
+
+    def find(self, maps: list) -> list:
+        return [[np.array([100.0, 80, 180, 190, 0.99])] for _ in maps[0]]
 
 
 class Bells(torch.nn.Module):
@@ -44,7 +63,7 @@ class Bells(torch.nn.Module):
 
 @pytest.mark.parametrize("scale", [1, 3])
 def test_points_come_back_to_frame_pixels(scale):
-    detector = FaceAlignmentDetector(Box(), Bells(), "cpu", "stubs")
+    detector = detector_of(Box(), Bells())
     frame = np.zeros((320 * scale, 320 * scale, 3), dtype=np.uint8)
     y, x = np.mgrid[: 320 * scale, : 320 * scale]
     dot = np.array([140.0, 150.0]) * scale
@@ -97,9 +116,10 @@ class Limited(torch.nn.Module):
     def __init__(self, network, limit):
         super().__init__()
         self.network, self.limit, self.counts = network, limit, []
+        self.find = getattr(network, "find", None)
 
-    def find(self, images):
-        return self.forward(images, self.network.find)
+    def maps(self, images):
+        return self.forward(images, self.network.maps)
 
     def forward(self, images, function=None):
         self.counts.append(len(images))
@@ -110,9 +130,9 @@ class Limited(torch.nn.Module):
 
 def test_frames_and_faces_are_halved_when_memory_runs_out():
     frames = [ArrayFrame.of(np.full((320, 320, 3), 40 * k, np.uint8)) for k in range(6)]
-    whole = FaceAlignmentDetector(Box(), Bells(), "cpu", "stubs").detect(frames)
+    whole = detector_of(Box(), Bells()).detect(frames)
     boxes, points = Limited(Box(), 4), Limited(Bells(), 1)
-    detector = FaceAlignmentDetector(boxes, points, "cpu", "stubs")
+    detector = detector_of(boxes, points)
     for _ in range(2):
         for found, expected in zip(detector.detect(frames), whole, strict=True):
             assert np.allclose(found[0].landmarks, expected[0].landmarks)
@@ -121,7 +141,7 @@ def test_frames_and_faces_are_halved_when_memory_runs_out():
 
 
 def test_a_frame_that_does_not_fit_is_named():
-    detector = FaceAlignmentDetector(Limited(Box(), 0), Bells(), "cpu", "stubs")
+    detector = detector_of(Limited(Box(), 0), Bells())
     with pytest.raises(OutOfMemoryError, match="faces of a single frame"):
         detector.detect([ArrayFrame.of(np.zeros((64, 64, 3), np.uint8))])
 
@@ -150,15 +170,13 @@ def test_cudnn_goes_on_choosing_its_kernels_as_it_did(tmp_path, monkeypatch):
     network = net_s3fd.s3fd().eval()
     path = tmp_path / "s3fd.pth"
     torch.save(network.state_dict(), path)
-    boxes = S3FDBoxes(path, "cpu")
+    boxes = S3FDBoxes(path, Cuda("cpu"))
     images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    before = torch.backends.cudnn.benchmark
+    found = []
+    monkeypatch.setattr(boxes._detector, "_filter_bboxes", found.append)
     with torch.inference_mode():
         expected = batch_detect(network, images, "cpu")
-        found = []
-        monkeypatch.setattr(boxes._detector, "_filter_bboxes", found.append)
-        boxes.find(images)
-        assert np.array_equal(np.stack(found), expected)  # as the package's own call gives them
-        before = torch.backends.cudnn.benchmark
-        boxes._device = Cuda("cpu")
-        boxes.find(images)
+        boxes.find(SideNetwork(torch.device("cpu")).fetch(boxes.maps(images)))
+    assert np.array_equal(np.stack(found), expected)  # as the package's own call gives them
     assert torch.backends.cudnn.benchmark == before
