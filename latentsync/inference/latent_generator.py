@@ -27,15 +27,15 @@ from latentsync.inference.latent_memory import LatentMemory
 from latentsync.inference.transfer import Download, Transfer, Upload
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
-from latentsync.types import Window, image_key
+from latentsync.types import Denoiser, Window, image_key
 
 
 @dataclass(slots=True)
 class LatentModels:
     """The networks of one checkpoint, on one device, in one precision; ``memory`` keeps latents of their codec.
 
-    ``lock`` is held while kernels are launched. Not on the CPU, where the thread that launches is the one that
-    computes, and several may (``batching.SideBySide``).
+    ``denoiser`` is what evaluates the U-Net: itself, or its CUDA graphs. ``lock`` is held while kernels are launched.
+    Not on the CPU, where the thread that launches is the one that computes, and several may (``batching.SideBySide``).
     """
 
     unet: UNet3D
@@ -43,9 +43,11 @@ class LatentModels:
     device: torch.device
     dtype: torch.dtype
     memory: LatentMemory = field(default_factory=LatentMemory)
+    denoiser: Denoiser = field(init=False)
     lock: AbstractContextManager = field(init=False)
 
     def __post_init__(self) -> None:
+        self.denoiser = self.unet
         self.lock = nullcontext() if self.device.type == "cpu" else threading.Lock()
 
 
@@ -144,7 +146,7 @@ class LatentGenerator:
         noise, keep_mask = self._constants(dtype)
         keep = latent_mask(keep_mask).expand(n, 1, frames, -1, -1)
         latents = sample(
-            self._models.unet,
+            self._models.denoiser,
             Conditioning(keep, masked, reference),
             prepared.audio.use().to(dtype),
             noise.expand(n, -1, frames, -1, -1),

@@ -1,0 +1,1 @@
+"""Ten minutes of one GPU: the steps of ``benchmarks.gpu_session``, what runs them, and their tables."""
