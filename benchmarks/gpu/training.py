@@ -84,7 +84,7 @@ def _syncnet_loss(context: Context) -> tuple[nn.Module, Callable[[], Tensor]]:
     if context.smoke:
         config = SyncNetConfig(_narrow(config.audio_encoder), _narrow(config.visual_encoder))
     network = drawn_on(context.device, torch.float32, lambda: StableSyncNet(config)).train().requires_grad_(True)
-    batch = context.pick(64, 1)
+    batch = context.pick(64, 2)
     visual = torch.rand(batch, config.visual_encoder.in_channels, 128, 256, device=context.device)
     mel = torch.randn(batch, 1, 80, MEL_FRAMES, device=context.device)
 
