@@ -20,7 +20,7 @@ from benchmarks.gpu import checks, flow, speed, training
 from benchmarks.gpu.session import Context, Step, call_apart, call_here, run_session, step_command, write_rows
 from benchmarks.gpu.tables import write_tables
 from benchmarks.report import circumstances
-from latentsync.inference.device import choose_device
+from latentsync.runtime.device import choose_device
 
 MINUTES = 10.0
 # In this order: what decides whether the rest means anything comes first, what takes longest last.
