@@ -29,6 +29,20 @@ _HEAD = """
   window.latentsync = {job: () => inAddress() ? [inAddress(), false] : [remembered(), true]};
   addEventListener("hashchange", () => location.reload());
 
+  const unplayable = (video, is) => {
+    const player = video.closest("#video, #source, #result");
+    if (is) player?.setAttribute("data-unplayable", UNPLAYABLE[player.id]);
+    else player?.removeAttribute("data-unplayable");
+  };
+  addEventListener("error", (event) => {  // before Gradio, which would call it an error of the page
+    if (!(event.target instanceof HTMLVideoElement)) return;
+    event.stopImmediatePropagation();
+    unplayable(event.target, true);
+  }, true);
+  addEventListener("loadedmetadata", ({target}) => {  // some browsers play what they can, the sound alone
+    if (target instanceof HTMLVideoElement) unplayable(target, !target.videoWidth);
+  }, true);
+
   let said = "", heard = 0, silences = 0;
   new MutationObserver(() => {
     const status = document.querySelector(".status");
@@ -50,7 +64,7 @@ _HEAD = """
 
 def head() -> str:
     """What the page begins with, in HTML."""
-    return _HEAD.replace("STALE", str(STALE_SECONDS))
+    return _HEAD.replace("STALE", str(STALE_SECONDS)).replace("UNPLAYABLE", json.dumps(wording.UNPLAYABLE))
 
 
 # [name of the job, whether the browser remembered it], for ``Handlers.come_back``.
@@ -69,7 +83,7 @@ PLAY_BOTH = """
   source.currentTime = Number(document.querySelector(".status")?.dataset.start ?? 0);
   result.currentTime = 0;
   source.muted = true;
-  source.play();
+  source.play().catch(() => {});  // a source that this browser does not play
   result.play();
 }
 """

@@ -40,6 +40,9 @@ footer .divider { display: none; } /* between links that are not there */
 #people .caption-label { font-weight: 400; font-size: var(--text-xs); }
 #video video { max-height: 340px; }
 #video button:is([aria-label^="Trim"], [aria-label^="Reset"]) { display: none; } /* loads a program from elsewhere */
+[data-unplayable]:has(video)::after {
+  content: attr(data-unplayable); position: absolute; inset: 0; display: grid; place-content: center; padding: 24px;
+  text-align: center; background: var(--block-background-fill); color: var(--body-text-color); pointer-events: none; }
 .actions > button { padding-inline: 8px; }
 #status, #status > div { padding: 0; }
 .status { padding: 10px 14px; border-radius: var(--radius-md); border: 1px solid var(--border-color-primary);

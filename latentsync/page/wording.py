@@ -55,6 +55,11 @@ FOUND_AGAIN = "Here is your job again."
 NO_VIDEO_YET = "Bring a video: the people in it appear here."
 VIDEO_HELP = "Who is to speak: upload a video, or record yourself."
 AUDIO_HELP = "What is to be said. The result lasts as long as this sound."
+UNPLAYABLE = {  # by the player that cannot show a file
+    "video": "This browser does not play such files, so there is no preview. Dubbing does not need one.",
+    "source": "This browser does not play the source. The result beside it is of another kind.",
+    "result": "This browser does not play the result. It can be downloaded.",
+}
 FAULT = "Something is wrong with the program itself, not with your files. The server's log has the details."
 NOT_UNDERSTOOD = "The page does not understand this call. Reload it, or see its API for what can be called."
 LENGTHS = {

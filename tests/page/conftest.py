@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.page.stage import StageNetworks, make_example, stage
@@ -42,3 +44,16 @@ def held():
     StageNetworks.go_on.clear()
     yield StageNetworks.go_on
     StageNetworks.go_on.set()
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """What was given to programs with the names of FFmpeg's, which are found first."""
+    calls = tmp_path / "calls"
+    for name in ("ffmpeg", "ffprobe"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho {name} $* >> {calls}\n")
+        program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    return lambda: calls.read_text() if calls.exists() else ""

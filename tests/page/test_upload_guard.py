@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import os
 import re
 from pathlib import Path
 
@@ -198,19 +197,6 @@ def test_an_upload_is_never_shown_as_a_page(served, name):
     assert answer.status_code == 200 and answer.headers["x-content-type-options"] == "nosniff"
     shown = answer.headers["content-type"].partition(";")[0] not in ("application/octet-stream", "video/mp4")
     assert not shown and (name.endswith("mp4") or answer.headers["content-disposition"].startswith("attachment"))
-
-
-@pytest.fixture
-def programs(tmp_path, monkeypatch):
-    """What was given to programs with the names of FFmpeg's, which are found first."""
-    calls = tmp_path / "calls"
-    for name in ("ffmpeg", "ffprobe"):
-        program = tmp_path / "bin" / name
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!/bin/sh\necho {name} $* >> {calls}\n")
-        program.chmod(0o700)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    return lambda: calls.read_text() if calls.exists() else ""
 
 
 @pytest.mark.parametrize("make", ["matroska", "playlist"])
