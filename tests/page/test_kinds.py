@@ -151,7 +151,8 @@ def test_the_result_of_every_kind_plays(page, example, tmp_path, programs, name)
     result = tmp_path / "result.mp4"
     waiting.value.save_as(result)
     info = VideoFile(result).info
-    assert (info.codec, info.pix_fmt, info.audio[0].codec) == ("h264", "yuv420p", "aac")
+    assert (info.codec, info.audio[0].codec) == ("h264", "aac")
+    assert info.pix_fmt == ("yuvj420p" if name == "MJPEG in MKV" else "yuv420p")  # of full range, as the source
     assert info.color.transfer not in (16, 18)  # 8 bits are no HDR
     assert len(green_people(result)) == 1
     assert "--" not in page.locator("#report").inner_text()
