@@ -41,6 +41,18 @@ class ColorTags:
 
 
 @dataclass(frozen=True, slots=True)
+class HdrMetadata:
+    """What an HDR stream says of the screen that it was graded on (SMPTE ST 2086) and of its light (CTA-861.3).
+
+    ``mastering``: x and y of red, green, blue and white, then the least and the most light in cd/m2, ten numbers;
+    ``light``: the most light of a pixel, and of a frame on average, in cd/m2. None where it does not say.
+    """
+
+    mastering: tuple[Fraction, ...] | None = None
+    light: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AudioStreamInfo:
     """One audio stream: FFmpeg codec name, samples per second, channels, length in seconds (None = not stated)."""
 
@@ -74,6 +86,8 @@ class VideoInfo:
     has_alpha: bool = False
     audio: tuple[AudioStreamInfo, ...] = ()
     usual_interval: Fraction | None = None  # median time between neighbouring frames, s; None: 1 / fps
+    hdr: HdrMetadata = field(default_factory=HdrMetadata)
+    first_field: str = ""  # "top" or "bottom", which is shown first; "" for frames that are not interlaced
 
     @property
     def frame_interval(self) -> Fraction:

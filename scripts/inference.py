@@ -77,6 +77,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     files.add_argument("--copy_audio", action="store_true", help="never encode audio that the result can hold as it is")
     files.add_argument("--video_out_path", type=Path, required=True, help="result: .mp4 .mov .mkv .webm .avi")
     files.add_argument("--fps", type=_rate, help="frames per second of a picture or a folder of pictures (25)")
+    files.add_argument("--deinterlace", action="store_true", help="make whole frames of an interlaced video")
     files.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report of the run")
     files.add_argument("--overwrite", action="store_true", help="replace the result if it exists")
 
@@ -205,6 +206,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         av_offset=arguments.av_offset,
         copy_audio=arguments.copy_audio,
         fps=arguments.fps,
+        deinterlace=arguments.deinterlace,
     )
 
 

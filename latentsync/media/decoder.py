@@ -40,7 +40,7 @@ def decode_all(path: Path, limits: MediaLimits = GENEROUS) -> Generator[av.Video
 
 def decode_from(
     path: Path, timeline: Timeline, key: int, reorder_depth: int, limits: MediaLimits = GENEROUS
-) -> Iterator[tuple[int, av.VideoFrame]]:
+) -> Generator[tuple[int, av.VideoFrame], None, None]:
     """(index, frame) from about key frame ``key`` on, as far as FFmpeg can decode.
 
     What comes first may lie before ``key``, or after it if the container seeks badly; frames that depend on missing

@@ -15,7 +15,7 @@ PyAV brings has no more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -24,12 +24,16 @@ import av
 from latentsync.errors import EncoderError, OutputError
 from latentsync.media import color
 from latentsync.media.planes import in_parts
-from latentsync.types import ColorTags, VideoInfo
+from latentsync.media.tone_map import is_hdr
+from latentsync.types import ColorTags, HdrMetadata, VideoInfo
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi"}
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 _HEVC_LEAST = 64  # pixels: one coding tree unit
+_WHOLE_SAMPLES = ("h264", "hevc")  # take even sizes only where chroma is subsampled
+_ROW_REPEATED = "{} x {} pixels are odd, so the last row or column is there twice"
+_HDR_DEPTH = 10  # bits: with fewer, the steps of HLG and PQ are seen
 _UNSPECIFIED = 2  # FFmpeg's code for an unstated matrix
 _BT709_VIDEO = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)  # for RGB sources, which have no matrix
 # Exact for every common time base (1/90000, 1/15360, 1/1000, 1/600, 1/30000 ...), and a gap of 6 minutes fits 32 bits.
@@ -70,6 +74,8 @@ class EncodingPlan:
     color: ColorTags
     time_base: Fraction  # seconds; frame times are whole numbers of it
     settings: Mapping[str, str]
+    tone_map: int | None = None  # the HDR transfer that becomes BT.709
+    first_field: str = ""  # see ``VideoInfo``; "" where frames are not coded as fields
     notes: tuple[str, ...] = ()
 
     @property
@@ -140,7 +146,7 @@ def plan_encoding(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> 
     if suffix not in CONTAINERS:
         known = " ".join(CONTAINERS)
         raise OutputError(f"Files of type '{suffix}' cannot be written.", remedy=f"Name the result as one of {known}.")
-    name = _choose_codec(encoding.codec, suffix, source.has_alpha and not encoding.for_browsers)
+    name = _choose_codec(encoding, suffix, source)
     if suffix == ".avi" and source.variable_frame_rate:
         raise EncoderError(
             "An .avi file cannot hold the variable frame rate of the source.", remedy="Name the result .mp4 or .mkv."
@@ -156,11 +162,16 @@ def plan_encoding(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> 
         if (name, suffix) != ("h264", ".mp4"):
             raise EncoderError(f"What browsers show is h264 in .mp4, not {name} in {suffix}.")
         pix_fmt, notes = _YUV["420"], _notes_for_browsers(source)
-        width, height = width + width % 2, height + height % 2
     elif encoding.pix_fmt is None:
         pix_fmt, notes = _choose_pix_fmt(name, source)
     else:
         pix_fmt, notes = _asked_pix_fmt(encoding.pix_fmt, name, source), ()
+        if _chroma(pix_fmt) != "444" and name in _WHOLE_SAMPLES and (width % 2 or height % 2):
+            notes = (_ROW_REPEATED.format(width, height),)
+    if name in _WHOLE_SAMPLES and _chroma(pix_fmt) not in ("444", "rgb"):
+        width, height = width + width % 2, height + height % 2
+    deep = color.bit_depth(pix_fmt) >= _HDR_DEPTH
+    tone_map = source.color.transfer if is_hdr(source.color) and not deep else None
     return EncodingPlan(
         width=width,
         height=height,
@@ -168,18 +179,39 @@ def plan_encoding(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> 
         encoder=_CODECS[name].encoder,
         container=CONTAINERS[suffix],
         pix_fmt=pix_fmt,
-        color=_tags(name, source, pix_fmt),
+        color=_tags(name, source, pix_fmt) if tone_map is None else _tone_mapped_tags(pix_fmt),
         time_base=_VARIABLE_RATE_TIME_BASE if source.variable_frame_rate else 1 / source.fps,
-        settings=_settings(name, encoding, pix_fmt, suffix, source.variable_frame_rate),
-        notes=notes,
+        settings=_settings(name, encoding, pix_fmt, suffix, source),
+        tone_map=tone_map,
+        first_field=source.first_field if name == "h264" else "",
+        notes=(*notes, *_notes(name, pix_fmt, source, tone_map is not None)),
     )
 
 
-def _choose_codec(name: str, suffix: str, alpha: bool) -> str:
+def _notes(name: str, pix_fmt: str, source: VideoInfo, tone_mapped: bool) -> Iterator[str]:
+    """What a result does not say of its light and fields, and who does not show it."""
+    if name == "h264" and _chroma(pix_fmt) != "420":
+        spelled = _spelled(_chroma(pix_fmt))
+        yield f"Firefox, Safari, QuickTime and most phones do not show h264 in {spelled}; --pix_fmt yuv420p is shown"
+    if tone_mapped:
+        yield "the HDR source is written in the colors of an ordinary screen (BT.709)"
+    elif is_hdr(source.color) and name != "hevc" and source.hdr != HdrMetadata():
+        yield f"{name} does not keep what the HDR source says of its light; hevc does"
+    if source.first_field and name == "h264":
+        order = f"{source.first_field} field first"
+        yield f"the source is interlaced, and so is the result ({order}); --deinterlace makes whole frames"
+    elif source.first_field:
+        yield f"the source is interlaced, which {name} does not say in the result; --deinterlace makes whole frames"
+
+
+def _choose_codec(encoding: EncodingOptions, suffix: str, source: VideoInfo) -> str:
+    name, alpha = encoding.codec, source.has_alpha and not encoding.for_browsers
     if name not in CODECS:
         raise EncoderError(f"There is no codec '{name}'.", remedy=f"Choose one of {' '.join(CODECS)}.")
     if name == "auto":
         name = "vp9" if suffix == ".webm" else "h264"
+        if _keeps_hdr(encoding, suffix, source):
+            name = "hevc"
         if alpha:
             name = {".mov": "prores", ".mkv": "ffv1", ".avi": "png"}.get(suffix, name)
     codec = _CODECS[name]
@@ -193,6 +225,16 @@ def _choose_codec(name: str, suffix: str, alpha: bool) -> str:
             remedy="Name the result .mov (ProRes 4444), .mkv (FFV1) or .webm (VP9), or choose such a --codec.",
         )
     return name
+
+
+def _keeps_hdr(encoding: EncodingOptions, suffix: str, source: VideoInfo) -> bool:
+    """Whether a codec that keeps the light of an HDR source is taken without being asked for."""
+    codec, side = _CODECS["hevc"], max(source.width, source.height)
+    deep = is_hdr(source.color) and source.pix_fmt in {
+        f"{fmt}{d}le" for fmt in codec.pix_fmts.values() for d in codec.depths
+    }
+    plain = not encoding.for_browsers and encoding.pix_fmt is None
+    return plain and deep and suffix in codec.suffixes and side >= _HEVC_LEAST
 
 
 def _choose_pix_fmt(name: str, source: VideoInfo) -> tuple[str, tuple[str, ...]]:
@@ -224,7 +266,7 @@ def _notes_for_browsers(source: VideoInfo) -> tuple[str, ...]:
     if source.has_alpha:
         notes.append("what is transparent in the source is black: browsers show no other video of this kind")
     if source.width % 2 or source.height % 2:
-        notes.append(f"{source.width} x {source.height} pixels are odd, so the last row or column is there twice")
+        notes.append(_ROW_REPEATED.format(source.width, source.height))
     chroma, depth = _chroma(source.pix_fmt), color.bit_depth(source.pix_fmt)
     if chroma != "420" or depth > 8:
         notes.append(
@@ -259,6 +301,10 @@ def _tags(name: str, source: VideoInfo, pix_fmt: str) -> ColorTags:
     return source.color
 
 
+def _tone_mapped_tags(pix_fmt: str) -> ColorTags:
+    return ColorTags(_UNSPECIFIED, 1, 1, None) if color.is_rgb(pix_fmt) else _BT709_VIDEO
+
+
 def _chroma(pix_fmt: str) -> str:
     if color.is_rgb(pix_fmt):
         return "rgb"
@@ -275,7 +321,7 @@ def _spelled(chroma: str) -> str:
     return "RGB" if chroma == "rgb" else ":".join(chroma)
 
 
-def _settings(name: str, encoding: EncodingOptions, pix_fmt: str, suffix: str, variable_rate: bool) -> dict[str, str]:
+def _settings(name: str, encoding: EncodingOptions, pix_fmt: str, suffix: str, source: VideoInfo) -> dict[str, str]:
     codec = _CODECS[name]
     if encoding.preset not in PRESETS:
         raise EncoderError(f"There is no preset '{encoding.preset}'.", remedy=f"Choose one of {' '.join(PRESETS)}.")
@@ -301,12 +347,25 @@ def _settings(name: str, encoding: EncodingOptions, pix_fmt: str, suffix: str, v
     settings = {"crf": str(crf), "preset": encoding.preset}
     # AVI has no presentation times, so frames cannot be reordered; MP4 measures in decoding order how long a frame is
     # shown, which is right for a variable rate only if the order is the same.
-    in_order = suffix == ".avi" or variable_rate
+    in_order = suffix == ".avi" or source.variable_frame_rate
     if name == "hevc":
-        settings["x265-params"] = "log-level=none" + (":bframes=0" if in_order else "")
+        settings["x265-params"] = "log-level=none" + (":bframes=0" if in_order else "") + _mastering(source.hdr)
         return settings
     if in_order:
         settings["bf"] = "0"
+    if source.first_field:
+        settings |= {"flags": "+ildct+ilme", "x264-params": f"{source.first_field[0]}ff=1"}
     if encoding.repeatable:
         settings["mbtree"] = "0"  # x264's rate control by macroblock tree gives one of two results (measured)
     return settings
+
+
+def _mastering(hdr: HdrMetadata) -> str:
+    """x265's parameters for what an HDR source says of its screen and light."""
+    text = ""
+    if hdr.mastering is not None:
+        red, green, blue, white = (tuple(round(v * 50_000) for v in hdr.mastering[i : i + 2]) for i in (0, 2, 4, 6))
+        least, most = (round(v * 10_000) for v in hdr.mastering[8:])
+        points = (("G", green), ("B", blue), ("R", red), ("WP", white))
+        text += ":master-display=" + "".join(f"{name}({x},{y})" for name, (x, y) in points) + f"L({most},{least})"
+    return text if hdr.light is None else f"{text}:max-cll={hdr.light[0]},{hdr.light[1]}"

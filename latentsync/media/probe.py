@@ -13,6 +13,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
 
 from latentsync.errors import NoVideoStreamError, VideoError
 from latentsync.media import color
@@ -28,9 +29,11 @@ from latentsync.media.container import (
 from latentsync.media.decoder import decode_all, is_shown
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.rotation import Orientation, orientation_of
+from latentsync.media.side_data import side_data_of
 from latentsync.media.timeline import DEFAULT_RATE, Timeline, counted_timeline, timeline_from_packets, without_jumps
-from latentsync.types import AudioStreamInfo, ColorTags, VideoInfo
+from latentsync.types import AudioStreamInfo, ColorTags, HdrMetadata, VideoInfo
 
+_BOTTOM_FIRST = (3, 4)  # FFmpeg's codes of field orders: coded and shown so, or only shown
 _MOST_STRETCHED = 8  # width over height of a pixel, or the other way round, that a camera means
 
 
@@ -74,7 +77,7 @@ def inspect_clip(path: Path | str, fps: Fraction | None = None, limits: MediaLim
         audio = tuple(_audio_info(track, container) for track in tracks)
         codec, depth = stream.codec_context.name, stream.codec_context.reorder_depth
         sample_aspect = stream.sample_aspect_ratio
-        header_frames = stream.frames
+        header_frames, field_order = stream.frames, stream.codec_context.field_order
     first = _first_frame(path, limits)
     notes = _format_notes(first)
     if still:
@@ -109,6 +112,8 @@ def inspect_clip(path: Path | str, fps: Fraction | None = None, limits: MediaLim
         has_alpha=alpha,
         audio=audio,
         usual_interval=timeline.interval if timeline.rate is None else None,
+        hdr=_hdr_metadata(first),
+        first_field=_first_field(first, field_order),
     )
     return ClipProbe(info, timeline, (first.width, first.height), orientation, depth, still=still, notes=tuple(notes))
 
@@ -237,6 +242,26 @@ def _format_notes(frame: av.VideoFrame) -> list[str]:
     if color.matrix_is_known(_color_tags(frame)):
         return []
     return [f"the color matrix with code {int(frame.colorspace)} is not supported: read as BT.601"]
+
+
+def _hdr_metadata(frame: av.VideoFrame) -> HdrMetadata:
+    mastering, light = side_data_of(frame, SideDataType.MASTERING_DISPLAY_METADATA), None
+    numbers = None
+    if mastering is not None:
+        fields = np.frombuffer(mastering, np.int32)  # AVMasteringDisplayMetadata: ten fractions, two flags
+        if len(fields) >= 22 and fields[20] and fields[21] and fields[1:20:2].all():
+            numbers = tuple(Fraction(int(a), int(b)) for a, b in fields[:20].reshape(10, 2))
+    content = side_data_of(frame, SideDataType.CONTENT_LIGHT_LEVEL)
+    if content is not None:
+        light = tuple(int(value) for value in np.frombuffer(content, np.uint32)[:2])
+    return HdrMetadata(numbers, light if light is not None and len(light) == 2 else None)
+
+
+def _first_field(frame: av.VideoFrame, order: int) -> str:
+    """See ``VideoInfo.first_field``; ``order``: FFmpeg's code of the stream."""
+    if not frame.interlaced_frame:
+        return ""
+    return "bottom" if order in _BOTTOM_FIRST else "top"
 
 
 def _color_tags(frame: av.VideoFrame) -> ColorTags:

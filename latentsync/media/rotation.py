@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
 
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 
+from latentsync.media.side_data import side_data_of
 from latentsync.media.threads import image_threads
-
-_EXIF = 31  # FFmpeg's number of that kind of side data
 
 
 @dataclass(frozen=True)
@@ -45,36 +43,13 @@ def orientation_of(frame: av.VideoFrame) -> tuple[Orientation, int, str]:
 
     The container says so, or the EXIF data of a picture.
     """
-    matrix, angle = _display_matrix(frame), -frame.rotation % 360
-    if matrix is None:
+    data, angle = side_data_of(frame, SideDataType.DISPLAYMATRIX), -frame.rotation % 360
+    if data is None:
         return Orientation(), 0, ""
-    orientation = Orientation.from_display_matrix(matrix)
+    orientation = Orientation.from_display_matrix(np.frombuffer(data, np.int32))
     if orientation is None:
         return Orientation(), 0, f"a rotation by {angle} degrees is ignored: only quarter turns are applied"
     return orientation, angle, ""
-
-
-def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
-    """(9,) int32, how the frame has to be turned; None for one that says nothing of it."""
-    try:
-        side_data: Any = frame.side_data  # PyAV's types know of motion vectors only
-    except ValueError:  # PyAV has no name for EXIF data, and gives no side data at all beside them
-        side_data = _without_exif(frame).side_data
-    try:
-        return np.frombuffer(side_data[SideDataType.DISPLAYMATRIX], np.int32)
-    except KeyError:
-        return None
-
-
-def _without_exif(frame: av.VideoFrame) -> av.VideoFrame:
-    graph = av.filter.Graph()
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1))
-    chain = [source, graph.add("sidedata", f"mode=delete:type={_EXIF}"), graph.add("buffersink")]
-    for before, after in pairwise(chain):
-        before.link_to(after)
-    graph.configure()
-    graph.vpush(frame)
-    return graph.vpull()
 
 
 class Upright:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from latentsync.errors import VideoError
 from latentsync.media.color import Reading
 from latentsync.media.decoder import decode_all, decode_from
+from latentsync.media.deinterlacing import deinterlaced
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.planes import frame_of
 from latentsync.media.probe import inspect_clip
@@ -32,7 +34,8 @@ class VideoFile:
 
     ``info`` is what ``probe_video`` says; ``notes`` are remarks for the user, and grow when damage is met. ``fps`` is
     the rate of images that have none (default 25). ``limits`` hold for every frame that is decoded. ``longest_repair``:
-    seconds of damage that are bridged by the frame before it; None: any. Raises as ``probe_video`` does.
+    seconds of damage that are bridged by the frame before it; None: any. ``deinterlace``: fields become frames, where
+    there are any. Raises as ``probe_video`` does.
     """
 
     def __init__(
@@ -41,9 +44,11 @@ class VideoFile:
         fps: Fraction | None = None,
         limits: MediaLimits = GENEROUS,
         longest_repair: Fraction | None = LONGEST_REPAIR,
+        deinterlace: bool = False,
     ) -> None:
         self._clip, self._limits, self._longest_repair = inspect_clip(path, fps, limits), limits, longest_repair
-        self.info = self._clip.info
+        self._fields = self._clip.info.first_field if deinterlace else ""
+        self.info = replace(self._clip.info, first_field="") if deinterlace else self._clip.info
         self.notes: list[str] = list(self._clip.notes)
 
     @property
@@ -167,7 +172,8 @@ class VideoFile:
                     yield index, Upright(frame.width, frame.height, orientation)(frame)
         else:
             clip = self._clip
-            yield from decode_from(self.info.path, clip.timeline, key, clip.reorder_depth, self._limits)
+            decoded = decode_from(self.info.path, clip.timeline, key, clip.reorder_depth, self._limits)
+            yield from deinterlaced(decoded, self._fields) if self._fields else decoded
 
     def _check_size(self, index: int, frame: av.VideoFrame) -> None:
         expected = self._clip.coded_size

@@ -17,6 +17,7 @@ from latentsync.media.color import RgbToFrame
 from latentsync.media.encoding import EncodingOptions, EncodingPlan, plan_encoding
 from latentsync.media.planes import DecodedFrame
 from latentsync.media.threads import codec_threads
+from latentsync.media.tone_map import ToneMap
 from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 _MAX_REORDERING = 60  # seconds between decoding and showing a frame that no encoder means
@@ -30,6 +31,8 @@ class VideoTrack:
         self._exact = not source.variable_frame_rate
         self._shape = (source.height, source.width, 3)
         self._to_frame = RgbToFrame(plan.color, plan.pix_fmt)
+        self._tone_map = None if plan.tone_map is None else ToneMap(plan.tone_map)
+        self._fields = _field_marker(plan) if plan.first_field else None
         self._durations: dict[int, int] = {}  # by presentation time, of frames inside the encoder
         self._last_pts: int | None = None
         stream = container.add_stream(plan.encoder, rate=source.fps, options=_options(plan), time_base=plan.time_base)
@@ -64,6 +67,9 @@ class VideoTrack:
         self._last_pts = pts
         self._durations[pts] = max(1, round(duration / self._plan.time_base))
         image = self._planes(frame)
+        if self._fields is not None:
+            self._fields.vpush(image)
+            image = self._fields.vpull()
         image.pts, image.time_base = pts, self._plan.time_base
         if key:
             image.pict_type = PictureType.I
@@ -74,12 +80,14 @@ class VideoTrack:
         return self._finished(self._stream.encode(None))
 
     def _planes(self, frame: Frame) -> av.VideoFrame:
-        kept = frame.planes_for(self._to_frame) if isinstance(frame, DecodedFrame) else None
+        as_it_is = self._tone_map is None and frame.shape[:2] == (self._plan.height, self._plan.width)
+        kept = frame.planes_for(self._to_frame) if as_it_is and isinstance(frame, DecodedFrame) else None
         if kept is not None:
             return kept
+        pixels = frame.pixels if self._tone_map is None else self._tone_map(frame.pixels)
         if self._plan.alpha:
-            return self._to_frame(frame.pixels, frame.alpha)
-        pixels = frame.pixels if frame.alpha is None else _over_black(frame.pixels, frame.alpha)
+            return self._to_frame(pixels, frame.alpha)
+        pixels = pixels if frame.alpha is None else _over_black(pixels, frame.alpha)
         return self._to_frame(self._of_full_size(pixels), None)
 
     def _of_full_size(self, pixels: np.ndarray) -> np.ndarray:
@@ -107,6 +115,18 @@ class VideoTrack:
 
 def _over_black(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return cv2.multiply(pixels, cv2.merge([alpha, alpha, alpha]), scale=1 / 255)
+
+
+def _field_marker(plan: EncodingPlan) -> av.filter.Graph:
+    """A filter that says of frames that they are fields, as the encoder asks each of them."""
+    graph = av.filter.Graph()
+    pixel_format = av.VideoFormat(plan.pix_fmt, plan.width, plan.height)
+    begin = graph.add_buffer(width=plan.width, height=plan.height, format=pixel_format, time_base=plan.time_base)
+    mark, end = graph.add("setfield", f"{plan.first_field[0]}ff"), graph.add("buffersink")
+    begin.link_to(mark)
+    mark.link_to(end)
+    graph.configure()
+    return graph
 
 
 def _options(plan: EncodingPlan) -> dict[str, str]:

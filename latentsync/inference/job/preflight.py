@@ -94,7 +94,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         request.limits.check_video(request.video)
         for audio in request.inputs[1:]:
             request.limits.check_audio(audio)
-    video = VideoFile(request.video, request.fps, request.limits, longest_repair=None)
+    video = VideoFile(request.video, request.fps, request.limits, longest_repair=None, deinterlace=request.deinterlace)
     if request.fps is not None and not video.is_images:
         raise ConfigError(
             f"{request.video} has a frame rate of its own.", remedy="Leave out --fps: it is for pictures."

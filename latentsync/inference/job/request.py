@@ -29,6 +29,7 @@ class DubRequest:
     heard. ``audio_track``: number of the audio track of ``audio``, from 0; None: the one that players take.
     ``av_offset``: seconds by which the audio begins later than it would. ``copy_audio``: see
     ``media.output_audio.AudioPart.copied``. ``fps``: of images, which have no rate of their own (25).
+    ``deinterlace``: make frames of fields.
     """
 
     video: Path
@@ -54,6 +55,7 @@ class DubRequest:
     av_offset: Fraction = Fraction(0)
     copy_audio: bool = False
     fps: Fraction | None = None
+    deinterlace: bool = False
 
     @property
     def inputs(self) -> tuple[Path, ...]:
