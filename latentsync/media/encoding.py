@@ -184,15 +184,18 @@ def plan_encoding(encoding: EncodingOptions, source: VideoInfo, suffix: str) -> 
         settings=_settings(name, encoding, pix_fmt, suffix, source),
         tone_map=tone_map,
         first_field=source.first_field if name == "h264" else "",
-        notes=(*notes, *_notes(name, pix_fmt, source, tone_map is not None)),
+        notes=(*notes, *_notes(name, pix_fmt, suffix, source, tone_map is not None)),
     )
 
 
-def _notes(name: str, pix_fmt: str, source: VideoInfo, tone_mapped: bool) -> Iterator[str]:
+def _notes(name: str, pix_fmt: str, suffix: str, source: VideoInfo, tone_mapped: bool) -> Iterator[str]:
     """What a result does not say of its light and fields, and who does not show it."""
     if name == "h264" and _chroma(pix_fmt) != "420":
         spelled = _spelled(_chroma(pix_fmt))
         yield f"Firefox, Safari, QuickTime and most phones do not show h264 in {spelled}; --pix_fmt yuv420p is shown"
+    if source.sample_aspect_ratio != 1 and suffix in (".mkv", ".webm") and name not in ("h264", "hevc"):
+        shape = source.sample_aspect_ratio
+        yield f"the pixels are {shape.numerator}:{shape.denominator} wide, which {name} in {suffix} does not say"
     if tone_mapped:
         yield "the HDR source is written in the colors of an ordinary screen (BT.709)"
     elif is_hdr(source.color) and name != "hevc" and source.hdr != HdrMetadata():

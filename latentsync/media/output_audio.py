@@ -19,7 +19,7 @@ from latentsync.media.container import in_seconds
 
 _PCM = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4, "pcm_f64le": 8}  # sample bytes
 _LOSSLESS = ("flac", "alac")
-_COPIED = {  # FFmpeg's codec names, by container: what can be there
+HELD: dict[str, set[str]] = {  # FFmpeg's codec names, by container: what can be there
     "mp4": {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"},
     "mov": {"aac", "mp3", "ac3", "alac"} | _PCM.keys() - {"pcm_u8"},
     "matroska": {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus", "vorbis", "mp2"} | _PCM.keys(),
@@ -27,14 +27,14 @@ _COPIED = {  # FFmpeg's codec names, by container: what can be there
     "avi": {"mp3", "ac3", "mp2", "pcm_u8", "pcm_s16le"},
 }
 # What is copied unasked: in MP4 and QuickTime files QuickTime and phones play these, and are silent with others.
-_EXPECTED = _COPIED | {
-    "mp4": _COPIED["mp4"] - {"mp3", "flac", "opus"},
-    "mov": _COPIED["mov"] - {"mp3"},
+_EXPECTED = HELD | {
+    "mp4": HELD["mp4"] - {"mp3", "flac", "opus"},
+    "mov": HELD["mov"] - {"mp3"},
 }
 _TIMED = ("mp4", "mov", "matroska", "webm")  # containers in which audio may begin later than the video
 # Containers that carry the lead-in of a codec (samples before the first audible one) so that it is skipped in playing:
 # MP4 by its edit list, Matroska only where the reader states it, which FFmpeg does for Opus.
-_LEAD_IN = {"mp4": _COPIED["mp4"], "mov": _COPIED["mov"], "matroska": {"opus"}, "webm": {"opus"}, "avi": set()}
+_LEAD_IN = {"mp4": HELD["mp4"], "mov": HELD["mov"], "matroska": {"opus"}, "webm": {"opus"}, "avi": set()}
 _ENCODERS = {"mp4": "aac", "mov": "aac", "matroska": "flac", "webm": "libopus", "avi": "pcm_s16le"}
 _BITS_PER_CHANNEL = 128_000  # bit/s
 _LEAST_BITS = 192_000  # bit/s
@@ -82,17 +82,20 @@ class OutputAudio:
         codec, container = track.codec_context.codec.canonical_name, out.format.name
         if self._is_copied(codec, container, lead_in):
             self.how = "copied"
-            self._packets = self._copied(packets, out.add_stream_from_template(track), codec)
+            stream = out.add_stream_from_template(track)
+            self._packets = self._copied(packets, stream, codec)
         else:
             same = codec in _LOSSLESS and codec in _EXPECTED[container]
             stream = _add_encoder(out, track, codec if same else _ENCODERS[container])
             self.how = _describe(stream)
             self._packets = self._encoded(packets, stream)
-            if codec in _COPIED[container] - _EXPECTED[container] and not part.copied:
+            if codec in HELD[container] - _EXPECTED[container] and not part.copied:
                 self.notes.append(
                     f"the sound, {codec}, is written as {self.how}, since phones and QuickTime are silent with {codec} "
                     "in such a file; --copy_audio keeps it as it is"
                 )
+        if "language" in track.metadata:
+            stream.metadata["language"] = track.metadata["language"]
         self._next = next(self._packets, None)
         if self._next is None:
             raise NoAudioStreamError(
@@ -106,7 +109,7 @@ class OutputAudio:
             self._next = next(self._packets, None)
 
     def _is_copied(self, codec: str, container: str, lead_in: bool) -> bool:
-        taken = (_COPIED if self._part.copied else _EXPECTED)[container]
+        taken = (HELD if self._part.copied else _EXPECTED)[container]
         if codec not in taken or (lead_in and codec not in _LEAD_IN[container]):
             return False
         if self._skipped or self._part.gaps or (self._lead and container not in _TIMED):

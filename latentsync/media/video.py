@@ -46,7 +46,7 @@ class VideoFile:
         longest_repair: Fraction | None = LONGEST_REPAIR,
         deinterlace: bool = False,
     ) -> None:
-        self._clip, self._limits, self._longest_repair = inspect_clip(path, fps, limits), limits, longest_repair
+        self._clip, self.limits, self._longest_repair = inspect_clip(path, fps, limits), limits, longest_repair
         self._fields = self._clip.info.first_field if deinterlace else ""
         self.info = replace(self._clip.info, first_field="") if deinterlace else self._clip.info
         self.notes: list[str] = list(self._clip.notes)
@@ -167,12 +167,12 @@ class VideoFile:
     def _decode(self, key: int) -> _Decoded:
         if self._clip.files:
             for index in range(key, len(self._clip.files)):
-                for frame in islice(decode_all(self._clip.files[index], self._limits), 1):
+                for frame in islice(decode_all(self._clip.files[index], self.limits), 1):
                     orientation, _, _ = orientation_of(frame)
                     yield index, Upright(frame.width, frame.height, orientation)(frame)
         else:
             clip = self._clip
-            decoded = decode_from(self.info.path, clip.timeline, key, clip.reorder_depth, self._limits)
+            decoded = decode_from(self.info.path, clip.timeline, key, clip.reorder_depth, self.limits)
             yield from deinterlaced(decoded, self._fields) if self._fields else decoded
 
     def _check_size(self, index: int, frame: av.VideoFrame) -> None:

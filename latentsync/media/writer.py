@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from av.container import OutputContainer
 from latentsync.atomic import atomic_file, is_disk_full
 from latentsync.errors import DiskFullError, OutputError
 from latentsync.media.audio import open_audio
+from latentsync.media.carried import Beside, carried_tracks
 from latentsync.media.container import file_url
 from latentsync.media.encoding import EncodingOptions, EncodingPlan, plan_encoding
 from latentsync.media.output_audio import AudioPart, OutputAudio
@@ -49,6 +50,7 @@ def write_video(
     tags: Mapping[str, str] | None = None,
     finish: Callable[[Path], None] | None = None,
     length: Fraction | None = None,
+    beside: Beside | None = None,
 ) -> WrittenVideo:
     """Encode ``frames`` and mux the audio of a file, or a part of it.
 
@@ -57,7 +59,8 @@ def write_video(
     under another name in the same folder and renamed when it is complete; nothing stays behind otherwise. The iterator
     is closed in any case. ``key_frames`` holds the indices of frames at which the file shall be cut later
     (``media.cutting``); it is asked when a frame arrives, so the source of the frames may add to it as it goes.
-    ``tags`` are the container's metadata; ``finish`` may change the complete file before it appears.
+    ``tags`` are the container's metadata; ``beside`` says what else is carried over; ``finish`` may change the complete
+    file before it appears.
 
     Raises ``OutputError`` for a place that cannot be written, a file that exists (unless ``overwrite``) or is an input;
     ``DiskFullError``; ``EncoderError``; ``AudioError`` for the audio; and whatever ``frames`` raises.
@@ -69,7 +72,7 @@ def write_video(
         plan = plan_encoding(encoding or EncodingOptions(), source, path.suffix)
         shown = _with_durations(frames, source, length)
         with _appearing(path) as partial:
-            written = _encode(partial, path, shown, source, plan, part, key_frames, tags or {})
+            written = _encode(partial, path, shown, source, plan, part, key_frames, tags or {}, beside)
             if finish is not None:
                 finish(partial)
             n_bytes = partial.stat().st_size
@@ -77,7 +80,7 @@ def write_video(
         close = getattr(frames, "close", None)
         if close is not None:
             close()
-    seconds, notes = float(written.end), (*plan.notes, *written.audio_notes)
+    seconds, notes = float(written.end), (*plan.notes, *written.notes)
     return WrittenVideo(path, n_bytes, written.n_frames, seconds, plan.codec, plan.pix_fmt, written.audio, notes)
 
 
@@ -123,7 +126,7 @@ class _Written:
     n_frames: int = 0
     end: Fraction = Fraction(0)
     audio: str = "none"
-    audio_notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def _encode(
@@ -135,33 +138,43 @@ def _encode(
     audio: AudioPart | None,
     key_frames: Container[int],
     tags: Mapping[str, str],
+    beside: Beside | None,
 ) -> _Written:
     """Write the file ``partial`` for ``target`` from frames with their durations."""
-    written, output_audio = _Written(), None
+    written, output_audio, carried = _Written(), None, None
     with ExitStack() as stack:
         reader = None if audio is None else stack.enter_context(open_audio(audio.path, track=audio.track))
         container = stack.enter_context(_open_output(partial, plan))
-        container.metadata.update(tags)
         with _named_errors(target, plan, source):
             track = VideoTrack(container, plan, source)
             if audio is not None and reader is not None:
                 output_audio = OutputAudio(container, *reader, audio)
-                written.audio, written.audio_notes = output_audio.how, tuple(output_audio.notes)
+                written.audio = output_audio.how
+                written.notes += output_audio.notes
+            if beside is not None:
+                carried = stack.enter_context(carried_tracks(container, beside, tags))
+            else:
+                container.metadata.update(tags)
+
+        def mux_other(until: Fraction | None) -> None:
+            if output_audio is not None:
+                for packet in output_audio.packets_until(until):
+                    container.mux(packet)
+            if carried is not None:
+                carried.mux_until(until)
+
         for frame, duration in frames:
             with _named_errors(target, plan, source):
                 container.mux(track.encode(frame, duration, frame.index in key_frames))
-                if output_audio is not None:
-                    for packet in output_audio.packets_until(frame.time):
-                        container.mux(packet)
+                mux_other(frame.time)
             written.n_frames, written.end = written.n_frames + 1, frame.time + duration
         if written.n_frames == 0:
             raise OutputError(f"{target} cannot be written: there is not a single frame.", remedy="Check the input.")
         with _named_errors(target, plan, source):
             container.mux(track.flush())
-            if output_audio is not None:
-                for packet in output_audio.packets_until(None):
-                    container.mux(packet)
+            mux_other(None)
             container.close()
+    written.notes += [] if carried is None else carried.notes
     return written
 
 

@@ -14,6 +14,7 @@ import pytest
 from latentsync.face.align import FaceAligner
 from latentsync.face.color_match import NEUTRAL
 from latentsync.face.paste import FacePaster
+from latentsync.inference.pipeline import AFTER_AUDIO
 from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode, frame_count
 from latentsync.types import AlignedFace, ArrayFrame, Compat
@@ -24,6 +25,7 @@ from tests.inference.world import (
     Identity,
     IndexPainter,
     KnownFaces,
+    face_landmarks,
     sync,
     write_number,
 )
@@ -225,3 +227,31 @@ def test_strength_ramps_beside_a_gap():
     levels = [brightness(number) for number in (15, 17, 18, 19)]
     assert levels[0] > 200 and all(a > b for a, b in zip(levels, levels[1:], strict=False))
     assert frames[25].pixels.tolist() == video.draw(25).tolist()
+
+
+@pytest.mark.parametrize(("n", "seconds"), [(47, Fraction(20, 25)), (31, Fraction(1, 3))])
+def test_what_plays_after_the_audio_stays_as_it_was(n, seconds):
+    video, record = DrawnVideo(n), RunRecord()
+    frames = list(sync(video, seconds, IndexPainter(), record=record, length=LengthMode.PAD_SILENCE))
+    spoken = -int(-seconds * 25 // 1)
+    changed = [not np.array_equal(frame.pixels, video.draw(k)) for k, frame in enumerate(frames)]
+    assert changed == [True] * spoken + [False] * (n - spoken)
+    assert (record.passed_through[0].first, record.passed_through[0].reason) == (spoken, AFTER_AUDIO)
+
+
+@pytest.mark.parametrize(("face", "above"), [(420.0, 150.0), (130.0, 40.0)])
+@pytest.mark.parametrize("across", [False, True])
+def test_nothing_shines_in_from_outside_the_frame(face, above, across):
+    class AtTheEdge(DrawnVideo):
+        def landmarks(self, index):
+            middle = [self.info.width / 2, self.info.height - above] if not across else [above, self.info.height / 2]
+            return face_landmarks(np.array(middle), self.face)
+
+        def draw(self, index):
+            pixels = np.full((self.info.height, self.info.width, 3), (200, 160, 130), np.uint8)
+            write_number(pixels, index)
+            return pixels
+
+    video = AtTheEdge(1, 960, 540, face=face)
+    (frame,) = sync(video, Fraction(1, 25))
+    assert np.abs(frame.pixels.astype(int) - video.draw(0)).max() <= 1

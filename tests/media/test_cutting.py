@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from latentsync.errors import OutputError, VideoError
 from latentsync.media.audio import audio_blocks, read_audio
 from latentsync.media.cutting import AudioReader, Piece, cut, replace_audio, write_flac
+from latentsync.media.output_audio import AudioPart
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import ArrayFrame, VideoInfo
@@ -29,7 +30,8 @@ def film(tmp_path_factory):
     info = VideoInfo(folder / "none", 96, 64, FPS, N, N / FPS)
     frames = (ArrayFrame(i, i / FPS, picture(i)) for i in range(N))
     options = EncodingOptions("h264", 14, "veryfast")  # with B frames
-    write_video(folder / "film.mp4", frames, info, options, folder / "sound.flac", key_frames={0, 17, 40})
+    exact = AudioPart(folder / "sound.flac", copied=True)
+    write_video(folder / "film.mp4", frames, info, options, exact, key_frames={0, 17, 40})
     return folder / "film.mp4", sound
 
 

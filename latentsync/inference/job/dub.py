@@ -30,6 +30,7 @@ from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode, frame_spacing
 from latentsync.inference.weights import with_checksums
 from latentsync.inference.windows import WindowPlan
+from latentsync.media.carried import Beside
 from latentsync.media.output_audio import AudioPart
 from latentsync.media.writer import WrittenVideo, write_video
 from latentsync.provenance.label import COMMENT, ai_label
@@ -88,6 +89,7 @@ def dub(
         tags=label if request.label else {},
         finish=_signature(request, label),
         length=length,
+        beside=_beside(checked, length),
     )
     encode_seconds = time.perf_counter() - write_start - record.clock.seconds().get("wait", 0.0)
     met = [note for note in (*written.notes, *checked.video.notes) if note not in checked.notes]  # on the way
@@ -218,6 +220,22 @@ def _audio_part(checked: Preflight, length: Fraction) -> AudioPart:
         limit = length if info.variable_frame_rate else checked.cost.frames / info.fps
         return replace(heard, delay=heard.delay - options.excerpt.start, limit=limit)
     return replace(heard, limit=length) if options.length is LengthMode.CUT else heard
+
+
+def _beside(checked: Preflight, length: Fraction) -> Beside | None:
+    """What of the video file goes into the result besides its images; None for images, which hold nothing else."""
+    video, options = checked.video, checked.options
+    if video.is_images:
+        return None
+    otherwise = ""
+    if options.excerpt is not None:
+        otherwise = "the result is an excerpt"
+    elif options.length is LengthMode.SPEED:
+        otherwise = "the result is played at another speed"
+    seconds = Fraction(0) if otherwise else min(video.info.duration, length)
+    same = checked.heard.path.samefile(video.info.path)
+    replaced = checked.heard.track if same else None
+    return Beside(video.info.path, video.start, seconds, otherwise, replaced, video.limits)
 
 
 def _write_report(path: Path, text: str) -> None:

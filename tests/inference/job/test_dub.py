@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 
 from latentsync import errors
-from latentsync.face.detections_file import write_detections
+from latentsync.face.align import FaceAligner
+from latentsync.face.detections_file import read_detections, write_detections
 from latentsync.inference.job.networks import Networks
 from latentsync.media.color import plane_view
 from latentsync.media.video import VideoFile
@@ -485,3 +486,155 @@ def test_a_picture_and_a_folder_of_pictures(media, checkpoints, tmp_path):
     for k, source in enumerate((folder, folder / "000.png")):
         assert main(arguments(media, checkpoints, tmp_path / f"{k}.mp4", video=source)) == 0
         assert VideoFile(tmp_path / f"{k}.mp4").info.n_frames == 35
+
+
+# -- what files bring along -------------------------------------------------------------------------------------------
+
+
+def account_of(arguments_of_run, report):
+    assert main([*arguments_of_run, "--report", str(report)]) == 0
+    return json.loads(report.read_text())
+
+
+def first_sound(path, level=0.02):
+    """Seconds at which a file's audio begins to be heard."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        begin = float((stream.start_time or 0) * stream.time_base)
+    samples, rate = read_pcm(path)
+    full = 1.0 if samples.dtype.kind == "f" else np.iinfo(samples.dtype).max
+    return begin + np.flatnonzero(np.abs(samples[:, 0] / full) > level)[0] / rate
+
+
+@pytest.fixture(scope="module")
+def late(media, tmp_path_factory):
+    """The video with audio that begins 0.4 s after it, and a second track that begins with it."""
+    path = tmp_path_factory.mktemp("late") / "late.mkv"
+    write_wav(path.with_suffix(".wav"), tone(0.8, 16000, 1), 16000)
+    with av.open(str(media / "video.mp4")) as video, av.open(str(path), "w") as out:
+        sounds = [av.open(str(path.with_suffix(".wav"))) for _ in range(2)]
+        pairs = [
+            (c, c.streams[0], out.add_stream_from_template(c.streams[0]), d)
+            for c, d in ((video, 0), (sounds[0], Fraction(2, 5)), (sounds[1], 0))
+        ]
+        for source, stream, copy, delay in pairs:
+            for packet in source.demux(stream):
+                if packet.size:
+                    packet.pts += round(delay / packet.time_base)
+                    packet.dts = packet.dts + round(delay / packet.time_base)
+                    packet.stream = copy
+                    out.mux(packet)
+        for sound in sounds:
+            sound.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("more", "begins", "frames"),
+    [
+        (["--audio_track", "0"], 0.4, 30),
+        (["--audio_track", "1"], 0.0, 20),
+        (["--audio_track", "0", "--av_offset", "0.2"], 0.6, 35),
+        (["--audio_track", "0", "--av_offset=-0.4"], 0.0, 20),
+        (["--audio_track", "1", "--av_offset", "1/5"], 0.2, 25),
+    ],
+)
+def test_audio_keeps_its_place_beside_its_video(media, late, checkpoints, tmp_path, more, begins, frames):
+    output = tmp_path / "out.mkv"
+    account = account_of(arguments(media, checkpoints, output, *more, video=late, audio=late), tmp_path / "r.json")
+    assert account["frames"] == frames
+    assert first_sound(output) == pytest.approx(begins, abs=0.02)
+    assert any("keeps that place" in note for note in account["notes"]) == (more[1] == "0")
+
+
+def test_an_audio_track_that_is_not_there(media, late, checkpoints, tmp_path, capsys):
+    assert main(arguments(media, checkpoints, tmp_path / "o.mp4", "--audio_track", "2", audio=late)) == 30
+    assert "--audio_track from 0 to 1" in capsys.readouterr().err
+
+
+def test_the_mouth_follows_what_drives_it_and_the_mix_is_heard(media, checkpoints, tmp_path):
+    mix = write_wav(tmp_path / "mix.wav", tone(1.0, 44100, 2, 700.0), 44100)
+    speech = write_wav(tmp_path / "speech.wav", tone(1.7, 16000, 1, 150.0), 16000)
+    frames = {}
+    for name, audio, more in (("driven", mix, ["--drive", str(speech)]), ("spoken", speech, []), ("mixed", mix, [])):
+        line = arguments(media, checkpoints, tmp_path / f"{name}.mkv", "--codec", "ffv1", *more, audio=audio)
+        assert main(line) == 0
+        frames[name] = [frame.pixels for frame in VideoFile(tmp_path / f"{name}.mkv").frames()]
+    assert len(frames["driven"]) == 25
+    np.testing.assert_array_equal(read_pcm(tmp_path / "driven.mkv")[0], read_pcm(mix)[0])
+    apart = [
+        np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(frames["driven"], frames[name], strict=False)])
+        for name in ("spoken", "mixed")
+    ]
+    assert apart[0] < apart[1]
+
+
+def test_damage_in_mid_video_is_bridged_with_a_note(checkpoints, tmp_path):
+    drawn = DrawnVideo(100, 200, 200, face=90)
+    video = tmp_path / "video.mp4"
+    write_video(video, drawn.frames(), drawn.info, EncodingOptions(crf=10, preset="ultrafast"))
+    faces = KnownFaces(drawn)
+    write_detections(tmp_path / "f.npz", {k: faces.detect([ArrayFrame.of(drawn.draw(k))])[0] for k in range(100)})
+    sound = write_wav(tmp_path / "s.wav", tone(4.0, 16000, 1), 16000)
+    data = bytearray(video.read_bytes())
+    start = data.find(b"mdat")
+    stretch = slice(start + (len(data) - start) // 2, start + (len(data) - start) * 17 // 20)
+    data[stretch] = np.random.default_rng(0).integers(0, 256, stretch.stop - stretch.start, np.uint8).tobytes()
+    video.write_bytes(data)
+    line = arguments(
+        None,
+        checkpoints,
+        tmp_path / "o.mp4",
+        "--inference_steps",
+        "1",
+        video=video,
+        audio=sound,
+        faces=tmp_path / "f.npz",
+    )
+    account = account_of(line, tmp_path / "r.json")
+    assert account["frames"] == 100
+    assert any("cannot be decoded from" in note for note in account["notes"])
+
+
+def test_a_rate_for_pictures(media, checkpoints, tmp_path, capsys):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for k in range(12):
+        cv2.imwrite(str(folder / f"f{k + 1}.png"), DrawnVideo(12, 200, 200, face=90).draw(k)[..., ::-1])
+    account = account_of(
+        arguments(media, checkpoints, tmp_path / "o.mp4", "--fps", "10", video=folder), tmp_path / "r.json"
+    )
+    assert (account["fps"], account["frames"]) == (10.0, 14)
+    assert main(arguments(media, checkpoints, tmp_path / "p.mp4", "--fps", "10")) == 3
+    assert "Leave out --fps" in capsys.readouterr().err
+
+
+def test_the_network_sees_the_face_of_square_pixels(media, checkpoints, tmp_path, monkeypatch):
+    seen = {}
+    crop = FaceAligner.crop
+
+    def watched(self, frame, matrix):
+        face = crop(self, frame, matrix)
+        seen[frame.shape[1], frame.index] = face.pixels
+        return face
+
+    monkeypatch.setattr(FaceAligner, "crop", watched)
+    square = VideoFile(media / "video.mp4")
+    narrow = tmp_path / "narrow.mp4"
+    info = replace(square.info, width=100, sample_aspect_ratio=Fraction(2))
+    small = (
+        ArrayFrame(f.index, f.time, cv2.resize(f.pixels, (100, 200), interpolation=cv2.INTER_AREA))
+        for f in square.frames()
+    )
+    write_video(narrow, small, info, EncodingOptions(crf=4, pix_fmt="yuv420p"))
+    faces = read_detections(media / "faces.npz")
+    box, point = np.float32([0.5, 1, 0.5, 1]), np.float32([0.5, 1])
+    squeezed = {
+        k: [replace(face, box=face.box * box, landmarks=face.landmarks * point) for face in each]
+        for k, each in faces.items()
+    }
+    write_detections(tmp_path / "narrow.npz", squeezed)
+    assert main(arguments(media, checkpoints, tmp_path / "a.mp4")) == 0
+    assert main(arguments(media, checkpoints, tmp_path / "b.mp4", video=narrow, faces=tmp_path / "narrow.npz")) == 0
+    assert all(np.abs(seen[200, k] - seen[100, k]).mean() < 0.05 for k in range(FRAMES))
+    assert VideoFile(tmp_path / "b.mp4").info.sample_aspect_ratio == 2
