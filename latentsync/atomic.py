@@ -139,31 +139,39 @@ def _locked_name(target: Path) -> Iterator[Path]:
 
 def _hold(path: Path) -> FileLock:
     """The new lock ``path``. It is not held where there are no locks, and then not there: nobody sweeps."""
-    while True:
+    lock = FileLock(path, thread_local=False)
+    try:
         path.touch()
-        made = path.stat()
-        lock = FileLock(path, thread_local=False)
-        try:
-            lock.acquire(timeout=_LOCK_SECONDS)
-        except (Timeout, OSError, NotImplementedError):
-            path.unlink(missing_ok=True)
-            return lock
-        if path.exists() and os.path.samestat(path.stat(), made):
-            return lock
-        lock.release()  # another process took it for one that was left, and removed it before it was held
+        while not _acquire(lock, path, _LOCK_SECONDS):
+            path.touch()
+    except (Timeout, OSError, NotImplementedError):
+        path.unlink(missing_ok=True)
+    return lock
+
+
+def _acquire(lock: FileLock, path: Path, seconds: float) -> bool:
+    """Hold the ``lock``, whose file is ``path``; False if the file was removed or replaced before it was held."""
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        lock.acquire(timeout=seconds)
+        if os.path.samestat(path.stat(), found):
+            return True
+    lock.release()
+    return False
 
 
 def sweep(folder: Path) -> None:
     """Remove the unfinished files in ``folder`` whose writers are dead."""
     with suppress(OSError), os.scandir(folder) as entries:
-        locks = [Path(entry.path) for entry in entries if _UNFINISHED.fullmatch(entry.name)]
-        for path in locks:
-            with suppress(Timeout, OSError, NotImplementedError), FileLock(path, blocking=False):
-                left = path.with_suffix("")
-                if left.exists():
-                    logger.info("%s is removed: the process that wrote it was killed.", left)
-                left.unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
+        for path in [Path(entry.path) for entry in entries if _UNFINISHED.fullmatch(entry.name)]:
+            lock = FileLock(path, thread_local=False)
+            with suppress(Timeout, OSError, NotImplementedError):
+                if _acquire(lock, path, 0):
+                    with suppress(FileNotFoundError):
+                        path.with_suffix("").unlink()
+                        logger.info("%s is removed: the process that wrote it was killed.", path.with_suffix(""))
+                    path.unlink()
+            lock.release()
 
 
 _swept: set[Path] = set()
