@@ -50,7 +50,7 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     video = VideoFile(folder / f"{seconds}.mp4")
     faces = KnownFaces(DrawnVideo(seconds * 25, width, height, face=height / 4))
     pipeline = LipsyncPipeline(
-        lambda options, on_step: Identity(),
+        lambda options, on_step, kept: Identity(),
         lambda waveform, options: ClockAudio(Fraction(seconds)),
         load_mask("mask", 256),
     )

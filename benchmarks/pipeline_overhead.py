@@ -48,7 +48,7 @@ def run_pipeline(
 ) -> dict[str, float]:
     """Returns the seconds of work by stage."""
     pipeline = LipsyncPipeline(
-        lambda options, on_step: Identity(resolution),
+        lambda options, on_step, kept: Identity(resolution),
         lambda waveform, options: ClockAudio(Fraction(len(waveform), AUDIO_RATE)),
         load_mask("mask", resolution),
     )

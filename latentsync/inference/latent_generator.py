@@ -23,6 +23,7 @@ from latentsync.diffusion.conditioning import Conditioning, latent_mask
 from latentsync.diffusion.noise import shared_noise
 from latentsync.diffusion.sampler import sample
 from latentsync.diffusion.settings import SamplerSettings
+from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.latent_memory import LatentMemory
 from latentsync.inference.transfer import Download, Transfer, Upload
 from latentsync.models.codec import LatentCodec
@@ -57,10 +58,11 @@ class PreparedBatch:
 
     ``faces`` (n*F, 3, R, R); ``references`` (n, 3, R, R) or None where each frame is its own; ``audio`` (n, F, S, D);
     ``draws`` (2, n*F, C, h, w) for the masked and for the reference images, or None for the posterior's mode.
-    ``face_keys`` and ``reference_keys``: the ``image_key`` of each image.
+    ``face_keys`` and ``reference_keys``: the ``image_key`` of each image. ``kept``: (n, C, F, h, w), the result of
+    sampling, if it is known already.
     """
 
-    windows: int
+    numbers: list[int]
     frames: int
     faces: Upload
     references: Upload | None
@@ -68,6 +70,20 @@ class PreparedBatch:
     draws: Upload | None
     face_keys: list[bytes]
     reference_keys: list[bytes]
+    kept: Tensor | None
+
+    @property
+    def windows(self) -> int:
+        """n."""
+        return len(self.numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchedBatch:
+    """What comes back of a batch: faces (n, F, 3, R, R), and latents (n, C, F, h, w) if they are to be kept."""
+
+    faces: Download
+    latents: Download | None
 
 
 class LatentGenerator:
@@ -90,12 +106,15 @@ class LatentGenerator:
         *,
         sample_posterior: bool = False,
         on_step: Callable[[int], None] = lambda windows: None,
+        kept: KeptLatents | None = None,
     ) -> None:
-        """``keep_mask`` (1, R, R) float32, 1 = keep. ``on_step(n)`` is called after each step of n windows."""
+        """``keep_mask`` (1, R, R) float32, 1 = keep. ``on_step(n)`` is called after each step of n windows. ``kept``:
+        where finished windows are looked up and put."""
         self.resolution = keep_mask.shape[-1]
         self._models = models
         self._settings = settings
         self._on_step = on_step
+        self._kept = kept
         self._keep_mask = torch.from_numpy(keep_mask)
         self._mask_key = image_key(keep_mask)
         self._transfer = Transfer(models.device)
@@ -109,8 +128,11 @@ class LatentGenerator:
         """(n, F, 3, R, R) float32, about [-1, 1]. The windows have equal numbers of frames."""
         prepared = self.prepare(windows)
         with self._models.lock:
-            faces = self.launch(prepared)
-        return faces.wait()
+            launched = self.launch(prepared)
+        faces = launched.faces.wait()
+        if launched.latents is not None and self._kept is not None:
+            self._kept.write(prepared.numbers, launched.latents.wait_as_is())
+        return faces
 
     @torch.inference_mode()
     def prepare(self, windows: list[Window]) -> PreparedBatch:
@@ -128,7 +150,7 @@ class LatentGenerator:
         dtype = self._models.dtype
         references = [window.reference[None] for window in windows if window.reference is not None]
         return PreparedBatch(
-            windows=len(windows),
+            numbers=[window.number for window in windows],
             frames=len(windows[0].faces),
             faces=self._transfer.upload([window.faces for window in windows], dtype),
             references=self._transfer.upload(references, dtype) if references else None,
@@ -136,16 +158,29 @@ class LatentGenerator:
             draws=None if draws is None else self._transfer.upload([draws.numpy()], dtype),
             face_keys=face_keys,
             reference_keys=reference_keys or face_keys,
+            kept=None if self._kept is None else self._kept.read([window.number for window in windows], dtype),
         )
 
     @torch.inference_mode()
-    def launch(self, prepared: PreparedBatch) -> Download:
-        """Launch all kernels of a batch; does not wait for the device. The faces are (n, F, 3, R, R)."""
-        n, frames, dtype = prepared.windows, prepared.frames, self._models.dtype
+    def launch(self, prepared: PreparedBatch) -> LaunchedBatch:
+        """Launch all kernels of a batch; does not wait for the device."""
+        kept, dtype = prepared.kept, self._models.dtype
+        if kept is not None and kept.dtype == dtype:  # otherwise the precision has changed since they were read
+            latents, fresh = kept.to(self._models.device), None
+            self._on_step(prepared.windows * self._settings.steps)
+        else:
+            latents = self._sample(prepared, dtype)
+            fresh = None if self._kept is None else self._transfer.download(latents)
+        images = self._models.codec.decode(latents.transpose(1, 2).flatten(0, 1))
+        return LaunchedBatch(self._transfer.download(images.unflatten(0, (prepared.windows, prepared.frames))), fresh)
+
+    def _sample(self, prepared: PreparedBatch, dtype: torch.dtype) -> Tensor:
+        """Latents (n, C, F, h, w)."""
+        n, frames = prepared.windows, prepared.frames
         masked, reference = self._encode_conditioning(prepared)
         noise, keep_mask = self._constants(dtype)
         keep = latent_mask(keep_mask).expand(n, 1, frames, -1, -1)
-        latents = sample(
+        return sample(
             self._models.denoiser,
             Conditioning(keep, masked, reference),
             prepared.audio.use().to(dtype),
@@ -153,8 +188,6 @@ class LatentGenerator:
             self._settings,
             lambda index, latents: self._on_step(n),
         )
-        images = self._models.codec.decode(latents.transpose(1, 2).flatten(0, 1))
-        return self._transfer.download(images.unflatten(0, (n, frames)))
 
     def _constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Noise and keep mask on the device; they are sent once in a run."""

@@ -15,6 +15,7 @@ from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.batching import SideBySide
 from latentsync.inference.device import has_fused_attention
 from latentsync.inference.fallback import PrecisionFallback, precision_name
+from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline, OnStep
@@ -90,17 +91,19 @@ def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSett
     keep_mask = load_mask(settings.mask, settings.resolution)
     fallback = PrecisionFallback(models)
 
-    def make_generator(options: SyncOptions, on_step: OnStep) -> WindowGenerator:
+    def make_generator(options: SyncOptions, on_step: OnStep, kept: KeptLatents | None) -> WindowGenerator:
         as_published = options.compat is not None
         generator = LatentGenerator(
-            models, keep_mask, options.sampler, options.seed, sample_posterior=as_published, on_step=on_step
+            models, keep_mask, options.sampler, options.seed, sample_posterior=as_published, on_step=on_step, kept=kept
         )
         # Posterior draws depend on the order of the windows.
         return SideBySide(generator) if models.device.type == "cpu" and not as_published else generator
 
-    def in_precision(dtype: torch.dtype, options: SyncOptions, on_step: OnStep) -> WindowGenerator:
+    def in_precision(
+        dtype: torch.dtype, options: SyncOptions, on_step: OnStep, kept: KeptLatents | None
+    ) -> WindowGenerator:
         fallback.convert(dtype)
-        return make_generator(options, on_step)
+        return make_generator(options, on_step, kept)
 
     def embed_audio(waveform: np.ndarray, options: SyncOptions) -> AudioWindows:
         if options.compat is not None:

@@ -17,6 +17,7 @@ from latentsync.inference.batching import AdaptiveBatch, generate_groups
 from latentsync.inference.compositing import Compositor, frames_of
 from latentsync.inference.excerpt_context import ExcerptContext
 from latentsync.inference.faces import DETECTION_BATCH
+from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import GuardedGenerator, OutputGuard
 from latentsync.inference.record import RunRecord, StageClock
@@ -35,15 +36,15 @@ from latentsync.types import AudioWindows, Frame, VideoSource, WindowGenerator
 ALIGN_WORKERS = 2
 AFTER_AUDIO = "the audio is over"
 OnStep = Callable[[int], None]  # called with the number of windows after each denoising step
-MakeGenerator = Callable[[SyncOptions, OnStep], WindowGenerator]
+MakeGenerator = Callable[[SyncOptions, OnStep, KeptLatents | None], WindowGenerator]
 EmbedAudio = Callable[[np.ndarray, SyncOptions], AudioWindows]
 
 
 class LipsyncPipeline:
     """Networks that are loaded once, for any number of videos, one at a time.
 
-    ``make_generator(options, on_step)`` gives the generator of one run; ``embed_audio(waveform, options)`` the audio
-    conditioning; ``keep_mask`` (1, R, R) float32, 1 = keep; ``steady_reference``: see ``windows``.
+    ``make_generator(options, on_step, kept)`` gives the generator of one run; ``embed_audio(waveform, options)`` the
+    audio conditioning; ``keep_mask`` (1, R, R) float32, 1 = keep; ``steady_reference``: see ``windows``.
     ``retries``: name of a precision -> what gives the generator in it, for windows with a fault
     (``output_guard.GuardedGenerator``); ``on_end`` is called when a run is over. ``in_flight``: batches that the
     generator works on at once (``batching.generate_groups``); one with ``compat``, whose draws depend on the order of
@@ -81,21 +82,22 @@ class LipsyncPipeline:
         record: RunRecord | None = None,
         on_step: OnStep = lambda windows: None,
         context: ExcerptContext | None = None,
+        kept: KeptLatents | None = None,
     ) -> Iterator[Frame]:
         """The frames of the result in order, each with its time in the result.
 
         There are as many as the audio is long, or those of ``options.excerpt``. ``waveform`` (n,) float32 in [-1, 1] at
         16 kHz. ``tracks`` knows or finds the faces of ``video``. ``record`` is filled while the frames come out.
         ``on_step(n)`` is called in a thread of the generator after each denoising step of n windows; what it raises
-        ends the run. ``context``: that of ``options.excerpt``, if it is known already. Memory does not depend on the
-        length. Raises ``VideoError``, ``AudioError``,
+        ends the run. ``context``: that of ``options.excerpt``, if it is known already. ``kept``: where finished windows
+        are looked up and put. Memory does not depend on the length. Raises ``VideoError``, ``AudioError``,
         ``GenerationError`` and ``OutOfMemoryError``; closing the iterator stops all stages.
         """
         record = record if record is not None else RunRecord()
         clock = record.clock
         with clock.measure("audio"):
             audio = TimedAudio(self._embed_audio(waveform, options), clock)
-        batch = AdaptiveBatch(self._generator(options, record, on_step), options.batch)
+        batch = AdaptiveBatch(self._generator(options, record, on_step, kept), options.batch)
         aligner = FaceAligner(self.resolution, options.compat, video.info.sample_aspect_ratio)
         compositor = Compositor(self.keep_mask, options.compat, clock)
 
@@ -130,11 +132,13 @@ class LipsyncPipeline:
         rate = 1 / frame_spacing(video.info)
         return WindowPlan.for_run(options.compat, rate, self._num_frames, self._steady_reference)
 
-    def _generator(self, options: SyncOptions, record: RunRecord, on_step: OnStep) -> WindowGenerator:
-        generator = self._make_generator(options, on_step)
+    def _generator(
+        self, options: SyncOptions, record: RunRecord, on_step: OnStep, kept: KeptLatents | None
+    ) -> WindowGenerator:
+        generator = self._make_generator(options, on_step, kept)
         if not options.check_output:
             return generator
-        retries = {name: partial(make, options, on_step) for name, make in self._retries.items()}
+        retries = {name: partial(make, options, on_step, kept) for name, make in self._retries.items()}
         on_retry = record.precision_changes.append
         return GuardedGenerator(generator, OutputGuard(self.keep_mask), record.note_refused, retries, on_retry)
 

@@ -40,9 +40,13 @@ class Download:
 
     def wait(self) -> np.ndarray:
         """Its values as float32; waits until they are there."""
+        return self.wait_as_is().float().numpy()
+
+    def wait_as_is(self) -> Tensor:
+        """The tensor on the CPU, in its own dtype; waits until it is there."""
         if self.copied is not None:
             self.copied.synchronize()
-        return self.tensor.float().cpu().numpy()
+        return self.tensor.cpu()
 
 
 class Transfer:

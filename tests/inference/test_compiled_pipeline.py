@@ -55,6 +55,6 @@ def test_a_compiled_pipeline_generates_the_same_faces(tmp_path, monkeypatch):
     faces = []
     for compiled in (False, True):
         pipeline = load_pipeline(weights, settings, compiled=compiled)
-        faces.append(pipeline._make_generator(options, lambda count: None)(windows))
+        faces.append(pipeline._make_generator(options, lambda count: None, None)(windows))
     assert np.abs(faces[0] - faces[1]).max() < 1e-4
     assert any((tmp_path / "cache" / "compiled").rglob("*"))  # and survives this process

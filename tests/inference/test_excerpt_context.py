@@ -86,7 +86,7 @@ def dub(video, seconds, steady=False, detector=None, **options):
     """The frames of a dub, and the generator and the tracks that made them."""
     painter, chosen = WindowPainter(), SyncOptions(check_output=False, **options)
     pipeline = LipsyncPipeline(
-        lambda _, on_step: painter, lambda *_: ClockAudio(seconds), load_mask("mask", SIDE), steady_reference=steady
+        lambda *_: painter, lambda *_: ClockAudio(seconds), load_mask("mask", SIDE), steady_reference=steady
     )
     tracks = FaceTracks(detector or TwoFaces(video), FaceSelector(chosen.face))
     frames = pipeline.sync(video, np.zeros(int(seconds * AUDIO_RATE), np.float32), chosen, tracks)

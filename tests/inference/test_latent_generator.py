@@ -93,7 +93,7 @@ def test_the_launching_thread_works_on_no_image(monkeypatch, steady):
         with HostBytes() as preparing:
             prepared = generator.prepare(windows)
         with HostBytes() as launching:
-            faces = generator.launch(prepared)
+            faces = generator.launch(prepared).faces
         assert preparing.bytes > sum(window.faces.nbytes for window in windows) / 4  # half of the precision
         assert faces.tensor.shape == (count, FRAMES, 3, SIDE, SIDE)
         launched.append(launching.bytes)
@@ -106,7 +106,7 @@ def test_images_travel_once_and_in_the_precision_of_the_networks(device, dtype, 
     prepared = generator.prepare(windows_of(2))
     assert prepared.faces.tensor.nbytes == 2 * FRAMES * 3 * SIDE * SIDE * bytes_each
     assert prepared.references is None  # each frame is its own reference
-    assert generator.launch(prepared).tensor.dtype == dtype
+    assert generator.launch(prepared).faces.tensor.dtype == dtype
 
 
 def test_half_precision_loses_nothing_on_its_way():

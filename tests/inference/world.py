@@ -177,7 +177,7 @@ def sync(video, seconds, generator=None, detector=None, record=None, in_flight=1
     """All frames of a dub of ``video`` with ``seconds`` of audio, through stubs."""
     seconds = Fraction(seconds)
     pipeline = LipsyncPipeline(
-        lambda chosen, on_step: generator or Identity(),
+        lambda chosen, on_step, kept: generator or Identity(),
         lambda waveform, chosen: ClockAudio(seconds),
         MASK,
         in_flight=in_flight,

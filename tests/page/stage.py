@@ -70,7 +70,7 @@ class StageNetworks(Networks):
             self._kept = choice.weights
             StageNetworks.loads.append(choice.weights.unet.name)
         return LipsyncPipeline(
-            lambda options, on_step: Painter(lambda n: self._passed(on_step, n), StageNetworks.seconds),
+            lambda options, on_step, kept: Painter(lambda n: self._passed(on_step, n), StageNetworks.seconds),
             lambda waveform, options: ClockAudio(Fraction(len(waveform), 16_000)),
             load_mask("mask", 256),
         )

@@ -28,7 +28,7 @@ def talker_video(tmp_path_factory):
 
 def painting() -> LipsyncPipeline:
     return LipsyncPipeline(
-        lambda options, on_step: ColorShift(SIDE),
+        lambda options, on_step, kept: ColorShift(SIDE),
         lambda waveform, options: ClockAudio(len(waveform) / 16000),
         load_mask("mask", SIDE),
     )

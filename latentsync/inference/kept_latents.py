@@ -1,0 +1,99 @@
+"""Latents of finished windows on disk, so that a run that was killed need not compute them again.
+
+The network works hundreds of times as long on the latents of a window as it takes to decode them, and they are a
+fiftieth of the faces in size. So they are what is kept, without a loss: a run that reads them goes on to the bit as the
+one that wrote them would have. Each window is a file of its own that is there whole or not at all; a checksum of the
+content, the window and the job says whether it can be trusted.
+
+C latent channels · F frames · h = w = R/8
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from hashlib import blake2b
+from math import prod
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from latentsync.atomic import atomic_file
+from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE
+
+SUFFIX = ".latents"
+_DIGEST = 32  # bytes
+_HEADER = 200  # bytes, about
+_NAME = "latents"
+
+
+class KeptLatents:
+    """The windows of one job in ``folder``; ``job`` says which job it is. Several threads may use it at once.
+
+    ``resumed`` counts the windows that were read. ``damaged`` are the numbers of those that could not be trusted, and
+    ``failure`` is why no more windows are kept, empty if they are.
+    """
+
+    def __init__(self, folder: Path, job: str) -> None:
+        self.folder = folder
+        self.resumed = 0
+        self.damaged: set[int] = set()
+        self.failure = ""
+        self._job = job
+        self._lock = threading.Lock()
+
+    def read(self, numbers: Iterable[int], dtype: torch.dtype) -> Tensor | None:
+        """(n, C, F, h, w) of the windows that the network gave in ``dtype``; None if one of them is not there.
+
+        All or none: how many windows are computed together may decide about their last bits.
+        """
+        found = []
+        for number in numbers:
+            latents = self._read(number, dtype)
+            if latents is None:
+                return None
+            found.append(latents)
+        with self._lock:
+            self.resumed += len(found)
+        return torch.stack(found)
+
+    def write(self, numbers: Iterable[int], latents: Tensor) -> None:
+        """Keep ``latents`` (n, C, F, h, w) of the windows. Where nothing can be written, the run goes on without."""
+        for number, each in zip(numbers, latents, strict=True):
+            if self.failure:
+                return
+            path = self._path(number, each.dtype)
+            content = save({_NAME: each.contiguous()})
+            try:
+                with atomic_file(path) as temporary:
+                    temporary.write_bytes(self._digest(path, content) + content)
+            except OSError as error:
+                self.failure = f"{self.folder}: {error.strerror}"
+
+    def _read(self, number: int, dtype: torch.dtype) -> Tensor | None:
+        path = self._path(number, dtype)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            content = b""
+        if content[:_DIGEST] == self._digest(path, content[_DIGEST:]):
+            return load(content[_DIGEST:])[_NAME]
+        with self._lock:
+            self.damaged.add(number)
+        return None
+
+    def _path(self, number: int, dtype: torch.dtype) -> Path:
+        return self.folder / f"{number:06d}.{str(dtype).removeprefix('torch.')}{SUFFIX}"
+
+    def _digest(self, path: Path, content: bytes) -> bytes:
+        return blake2b(f"{self._job} {path.name} ".encode() + content, digest_size=_DIGEST).digest()
+
+
+def bytes_per_window(frames: int, resolution: int, dtype: torch.dtype) -> int:
+    """Size of the file of a window of ``frames`` frames with faces of ``resolution`` pixels a side."""
+    side = resolution // LATENT_DOWNSCALE
+    return prod((LATENT_CHANNELS, frames, side, side)) * dtype.itemsize + _DIGEST + _HEADER
