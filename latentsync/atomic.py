@@ -149,6 +149,18 @@ def _hold(path: Path) -> FileLock:
     return lock
 
 
+def try_hold(path: Path) -> FileLock | None:
+    """The lock ``path``, held, for what lasts; None if another process holds it, or the disk knows no locks."""
+    lock = FileLock(path, thread_local=False)
+    try:
+        path.touch()
+        while not _acquire(lock, path, 0):
+            path.touch()
+    except (Timeout, OSError, NotImplementedError):
+        return None
+    return lock
+
+
 def _acquire(lock: FileLock, path: Path, seconds: float) -> bool:
     """Hold the ``lock``, whose file is ``path``; False if the file was removed or replaced before it was held."""
     with suppress(FileNotFoundError):

@@ -101,7 +101,7 @@ class FaceTracks:
         if self._cache is None or len(self.detections) <= self._cached:
             return ""
         try:
-            write_detections(self._cache, self.detections)
+            write_detections(self._cache, dict(self.detections))  # a copy: a run that was stopped may still detect
         except OSError as error:
             return f"The faces could not be kept for the next run: {self._cache.parent}: {error.strerror}."
         self._cached = len(self.detections)

@@ -72,6 +72,18 @@ class KeptLatents:
             except OSError as error:
                 self.failure = f"{self.folder}: {error.strerror}"
 
+    def notes(self) -> list[str]:
+        """What became of the windows, for the user."""
+        notes = []
+        if self.resumed:
+            notes.append(f"{self.resumed} windows are those of a run that was interrupted")
+        if self.damaged:
+            numbers = ", ".join(map(str, sorted(self.damaged)[:8])) + (", ..." if len(self.damaged) > 8 else "")
+            notes.append(f"kept windows were damaged and were made again: {numbers}")
+        if self.failure:
+            notes.append(f"finished windows could not be kept: {self.failure}")
+        return notes
+
     def _read(self, number: int, dtype: torch.dtype) -> Tensor | None:
         path = self._path(number, dtype)
         try:

@@ -24,6 +24,7 @@ from latentsync.inference.job.preflight import Preflight, preflight
 from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
+from latentsync.inference.job.resume import kept_work
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.record import RunRecord
@@ -52,7 +53,8 @@ def dub(
     """Dub one video. ``networks``: where they are loaded from, for example kept from the dub before.
 
     ``control`` is told of the progress and may stop the run; ``on_note`` gets texts for the user. Raises the named
-    errors of ``latentsync.errors``; then nothing is written. The input files are never changed.
+    errors of ``latentsync.errors``; then nothing is written but what ``request.resume`` keeps. The input files are never
+    changed.
     """
     start = time.perf_counter()
     record, control, networks = RunRecord(), control or RunControl(), networks or Networks()
@@ -67,19 +69,35 @@ def dub(
     elif not checked.face_seen or options.face != LARGEST:
         control.enter("looking for a face")
         _require_face_in_video(checked, control)
-    control.enter("loading")
-    with record.clock.measure("load"):
-        pipeline = networks.pipeline(
-            NetworkChoice(request.weights, checked.settings, checked.device, checked.dtype, request.compiled)
+    with kept_work(request, checked, on_note) as kept:
+        control.enter("loading")
+        with record.clock.measure("load"):
+            pipeline = networks.pipeline(
+                NetworkChoice(request.weights, checked.settings, checked.device, checked.dtype, request.compiled)
+            )
+        control.enter("dubbing")
+        frames = pipeline.sync(
+            checked.video, checked.waveform, options, checked.tracks, record, control.step_done, context, kept
         )
-    control.enter("dubbing")
-    frames = pipeline.sync(checked.video, checked.waveform, options, checked.tracks, record, control.step_done, context)
-    frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
-    frames = _require_a_dubbed_frame(frames, record, checked)
+        frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
+        write_start = time.perf_counter()
+        written = _write(request, checked, _require_a_dubbed_frame(frames, record, checked))
+        encode_seconds = time.perf_counter() - write_start - record.clock.seconds().get("wait", 0.0)
+    met = [note for note in (*written.notes, *checked.video.notes) if note not in checked.notes]  # on the way
+    notes = [*checked.notes, *met, *(change.describe() for change in record.precision_changes)]
+    notes += [] if kept is None else kept.notes()
+    notes += filter(None, [checked.tracks.save()])
+    wall_seconds = time.perf_counter() - start
+    report = _report(request, checked, options, record, written, notes, wall_seconds, encode_seconds)
+    if request.report is not None:
+        _write_report(request.report, report.to_json())
+    return report
+
+
+def _write(request: DubRequest, checked: Preflight, frames: Iterator[Frame]) -> WrittenVideo:
     length = _result_length(checked)
     label = ai_label(checked.weights)
-    write_start = time.perf_counter()
-    written = write_video(
+    return write_video(
         request.output,
         frames,
         checked.video.info,
@@ -91,15 +109,6 @@ def dub(
         length=length,
         beside=_beside(checked, length),
     )
-    encode_seconds = time.perf_counter() - write_start - record.clock.seconds().get("wait", 0.0)
-    met = [note for note in (*written.notes, *checked.video.notes) if note not in checked.notes]  # on the way
-    notes = [*checked.notes, *met, *(change.describe() for change in record.precision_changes)]
-    notes += filter(None, [checked.tracks.save()])
-    wall_seconds = time.perf_counter() - start
-    report = _report(request, checked, options, record, written, notes, wall_seconds, encode_seconds)
-    if request.report is not None:
-        _write_report(request.report, report.to_json())
-    return report
 
 
 def _report(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from fractions import Fraction
+from hashlib import blake2b
 from pathlib import Path
 
 from latentsync.errors import ConfigError
@@ -17,6 +18,7 @@ from latentsync.provenance.signature import Signer
 AUTO_BATCH = {"cpu": 1, "mps": 1}  # windows per batch
 AUTO_BATCH_GPU = 4  # of other devices; halved where that does not fit into memory
 AUTO_BATCH_BUILTIN = 4  # of the small models on a CPU, at most: one for each core (``batching.SideBySide``)
+LONGEST_NAME = 200  # bytes of a result's name that a longer name can be made of; disks allow 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,8 @@ class DubRequest:
     to. ``compiled``: see ``latentsync.runtime.compilation``. ``drive``: what the mouth follows, if that is not what is
     heard. ``audio_track``: number of the audio track of ``audio``, from 0; None: the one that players take.
     ``av_offset``: seconds by which the audio begins later than it would. ``copy_audio``: see
-    ``media.output_audio.AudioPart.copied``. ``fps``: of images, which have no rate of their own (25).
-    ``deinterlace``: make frames of fields.
+    deinterlace: bool = False
+    resume: bool = False
     """
 
     video: Path
@@ -56,11 +58,20 @@ class DubRequest:
     copy_audio: bool = False
     fps: Fraction | None = None
     deinterlace: bool = False
+    resume: bool = False
 
     @property
     def inputs(self) -> tuple[Path, ...]:
         """The media files that are read."""
         return (self.video, self.audio) if self.drive is None else (self.video, self.audio, self.drive)
+
+    @property
+    def kept_folder(self) -> Path:
+        """Where finished windows are kept, beside the result (``job.resume``)."""
+        name = self.output.name
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            name = name[:40] + "." + blake2b(os.fsencode(name), digest_size=8).hexdigest()
+        return self.output.absolute().with_name(f".{name}.resume")
 
     def batch_for(self, device_type: str) -> int:
         """Windows per batch. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""

@@ -128,9 +128,7 @@ class Trainer(Generic[BatchT]):
         if self._state.step >= settings.max_steps:
             return TrainingResult.FINISHED
         if self._accelerator.is_main_process:
-            self._log = RunLog(
-                self._task, self._folder, self._state.step, settings.max_steps, self._late, self._notes
-            )
+            self._log = RunLog(self._task, self._folder, self._state.step, settings.max_steps, self._late, self._notes)
         try:
             if self._state.step == 0:
                 self._validate()

@@ -37,9 +37,7 @@ def train_syncnet(recipe: SyncNetRecipe, name: str) -> TrainingResult:
     there is nothing to train on, the ``WeightsError`` family, and ``TrainingError``.
     """
     settings = syncnet_loop_settings(recipe)
-    run = open_run(
-        recipe, name, MAY_CHANGE, mixed_precision=asked_precision(recipe.run), compiled=recipe.run.compile
-    )
+    run = open_run(recipe, name, MAY_CHANGE, mixed_precision=asked_precision(recipe.run), compiled=recipe.run.compile)
     accelerator, device, cache = run.accelerator, run.accelerator.device, run.folder / "cache"
     set_seed(recipe.run.seed, device_specific=True)
     clips = run.open_clips(recipe, lambda: find_clips(recipe.data, cache))

@@ -55,9 +55,7 @@ def train_unet(recipe: UNetRecipe, name: str) -> TrainingResult:
     """
     losses = loss_config_of(recipe)
     require_files(weight_files(recipe, losses))
-    run = open_run(
-        recipe, name, MAY_CHANGE, mixed_precision=mixed_precision_of(recipe), compiled=recipe.run.compile
-    )
+    run = open_run(recipe, name, MAY_CHANGE, mixed_precision=mixed_precision_of(recipe), compiled=recipe.run.compile)
     accelerator, device = run.accelerator, run.accelerator.device
     # Before anything that takes long: a validation video that will not do ends the run now.
     validation_video = validation_video_of(recipe, device) if accelerator.is_main_process else None
