@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import shlex
 import signal
 import sys
 from fractions import Fraction
@@ -62,7 +63,12 @@ def _rate(text: str) -> Fraction:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line. Defaults of None mean: what the preset, the weights or the source say."""
+    """The command line, of this process if it is not given."""
+    return make_parser().parse_args(arguments)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """What the command line understands. Defaults of None mean: what the preset, the weights or the source say."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.inference",
         description="Changes the mouth in a video so that it speaks the given audio.",
@@ -80,6 +86,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     files.add_argument("--deinterlace", action="store_true", help="make whole frames of an interlaced video")
     files.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report of the run")
     files.add_argument("--overwrite", action="store_true", help="replace the result if it exists")
+    files.add_argument(
+        "--resume", action="store_true", help="keep what is finished until the result is there, and go on where it ends"
+    )
 
     model = parser.add_argument_group("model")
     model.add_argument("--unet_config_path", type=Path, help="U-Net YAML; needed if the weights do not say their size")
@@ -120,7 +129,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
     parser.add_argument("--dry-run", action="store_true", help="only check the files and say what the run will cost")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, only errors")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def add_result_options(group: argparse._ArgumentGroup) -> None:
@@ -207,7 +216,26 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         copy_audio=arguments.copy_audio,
         fps=arguments.fps,
         deinterlace=arguments.deinterlace,
+        resume=arguments.resume,
     )
+
+
+def command_for(arguments: argparse.Namespace) -> str:
+    """The command line that asks for the same from any folder, and with the seed that was drawn."""
+    parser = make_parser()
+    words = ["python", "-m", "scripts.inference"]
+    for name, value in vars(arguments).items():
+        if value == parser.get_default(name):
+            continue
+        option = {"dry_run": "--dry-run", "no_output_check": "--no-output-check"}.get(name, f"--{name}")
+        if isinstance(value, list):
+            words += [option, *(str(each.absolute() if isinstance(each, Path) else each) for each in value)]
+        elif value is True:
+            words.append(option)
+        else:
+            is_path = isinstance(value, Path) or (name == "detector" and Path(value).suffix)
+            words.append(f"{option}={Path(value).absolute() if is_path else value}")
+    return shlex.join(words)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -217,23 +245,39 @@ def main(arguments: list[str] | None = None) -> int:
         from latentsync.inference.job.dub import dub
         from latentsync.inference.job.preflight import preflight
         from latentsync.inference.job.progress import ProgressBar, RunControl
+        from latentsync.inference.job.resume import describe_kept
         from latentsync.runtime.malloc import keep_freed_memory
 
         keep_freed_memory()
         request = make_request(parsed)
         if parsed.dry_run:
-            print(for_terminal(preflight(request).describe()))
+            checked = preflight(request)
+            print(for_terminal("\n".join(filter(None, [checked.describe(), describe_kept(request, checked)]))))
             return 0
         with ProgressBar(quiet=parsed.quiet) as bar:
             account = dub(request, control=RunControl(bar.update), on_note=lambda text: bar.write(for_terminal(text)))
         if not parsed.quiet:
             print(for_terminal(account.summary()), file=sys.stderr)
     except LatentSyncError as error:
-        return report(error, "Error: ")
+        code = report(error, "Error: ")
+        if parsed.resume and not parsed.dry_run:
+            _say_how_to_go_on(parsed)
+        return code
     except KeyboardInterrupt:
-        print("Stopped; nothing was left behind.", file=sys.stderr)
+        print("Stopped." if parsed.resume else "Stopped; nothing was left behind.", file=sys.stderr)
+        if parsed.resume:
+            _say_how_to_go_on(parsed)
         return INTERRUPTED_EXIT_CODE
     return 0
+
+
+def _say_how_to_go_on(parsed: argparse.Namespace) -> None:
+    from latentsync.inference.job.request import kept_folder
+    from latentsync.inference.job.resume import windows_kept
+
+    count = windows_kept(kept_folder(parsed.video_out_path))
+    if count:
+        print(for_terminal(f"  -> {count} windows are finished; go on with `{command_for(parsed)}`."), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -33,14 +33,14 @@ class KeptLatents:
     """The windows of one job in ``folder``; ``job`` says which job it is. Several threads may use it at once.
 
     ``resumed`` counts the windows that were read. ``damaged`` are the numbers of those that could not be trusted, and
-    ``failure`` is why no more windows are kept, empty if they are.
+    ``failure`` is why windows are neither kept nor read any more, empty if they are.
     """
 
-    def __init__(self, folder: Path, job: str) -> None:
+    def __init__(self, folder: Path, job: str, failure: str = "") -> None:
         self.folder = folder
         self.resumed = 0
         self.damaged: set[int] = set()
-        self.failure = ""
+        self.failure = failure
         self._job = job
         self._lock = threading.Lock()
 
@@ -49,6 +49,8 @@ class KeptLatents:
 
         All or none: how many windows are computed together may decide about their last bits.
         """
+        if self.failure:
+            return None
         found = []
         for number in numbers:
             latents = self._read(number, dtype)

@@ -24,7 +24,7 @@ from latentsync.inference.job.preflight import Preflight, preflight
 from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
-from latentsync.inference.job.resume import kept_work
+from latentsync.inference.job.resume import describe_kept, kept_work
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.record import RunRecord
@@ -53,14 +53,15 @@ def dub(
     """Dub one video. ``networks``: where they are loaded from, for example kept from the dub before.
 
     ``control`` is told of the progress and may stop the run; ``on_note`` gets texts for the user. Raises the named
-    errors of ``latentsync.errors``; then nothing is written but what ``request.resume`` keeps. The input files are never
-    changed.
+    errors of ``latentsync.errors``; then nothing is written but what ``request.resume`` keeps. The input files are
+    never changed.
     """
     start = time.perf_counter()
     record, control, networks = RunRecord(), control or RunControl(), networks or Networks()
     checked = preflight(request, record.clock, networks)
     control.expect(checked.cost.frames, checked.cost.denoising_steps)
-    on_note(checked.describe())
+    for text in filter(None, (checked.describe(), describe_kept(request, checked))):
+        on_note(text)
     options = replace(checked.options, batch=request.batch_for(checked.device.type))
     context = None
     if options.excerpt is not None:
@@ -69,7 +70,7 @@ def dub(
     elif not checked.face_seen or options.face != LARGEST:
         control.enter("looking for a face")
         _require_face_in_video(checked, control)
-    with kept_work(request, checked, on_note) as kept:
+    with kept_work(request, checked) as kept:
         control.enter("loading")
         with record.clock.measure("load"):
             pipeline = networks.pipeline(

@@ -58,6 +58,7 @@ class Preflight:
     weights: Mapping[str, Mapping[str, Any]]
     cost: Estimate
     notes: tuple[str, ...]
+    kept_bytes: int = 0  # size of finished windows, all in all, that lie beside the result until it is there
 
     @property
     def duration(self) -> Fraction:
@@ -75,6 +76,7 @@ class Preflight:
                 f"audio   {float(self.duration):.2f} s",
                 f"network {self.settings.resolution} pixels, {self.device}, {str(self.dtype).removeprefix('torch.')}",
                 f"cost    {self.cost.describe()}",
+                *([f"resume  finished windows take up to {self.kept_bytes / 1e6:.1f} MB"] if self.kept_bytes else []),
                 *(f"note    {note}" for note in self.notes),
             ]
         )
@@ -112,6 +114,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
 
     # torch takes seconds to import: all that can be refused without it has been.
     from latentsync.inference.device import choose_precision, measure_speed
+    from latentsync.inference.kept_latents import bytes_per_window
     from latentsync.runtime.compilation import require_compiler
 
     device = choose_device(request.device)
@@ -134,7 +137,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     tracks = finder.tracks(video.info, options)
     frames = _frames_to_do(video, duration, options)
     cost = _cost_of(frames, video.info, settings, options, request.weights, measure_speed(device, dtype))
-    _require_room(request.output, cost.disk_bytes)
+    kept = cost.windows * bytes_per_window(settings.num_frames, settings.resolution, dtype) if request.resume else 0
+    _require_room(request.output, cost.disk_bytes + kept - _size_of(request.kept_folder))
     notes += [*video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
     return Preflight(
         video=video,
@@ -150,6 +154,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         weights=weights,
         cost=cost,
         notes=tuple(notes),
+        kept_bytes=kept,
     )
 
 
@@ -211,6 +216,11 @@ def _samples_show_a_face(video: VideoFile, finder: FaceFinder, tracks: FaceTrack
     if detector is None:
         return False
     return any(is_usable(face) for f in video.sample(SAMPLED_FRAMES) for face in detector.detect([f])[0])
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of the files in a folder that need not be there."""
+    return sum(path.stat().st_size for path in folder.glob("*"))
 
 
 def _require_room(output: Path, needed: int) -> None:

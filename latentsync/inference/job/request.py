@@ -68,10 +68,7 @@ class DubRequest:
     @property
     def kept_folder(self) -> Path:
         """Where finished windows are kept, beside the result (``job.resume``)."""
-        name = self.output.name
-        if len(os.fsencode(name)) > LONGEST_NAME:
-            name = name[:40] + "." + blake2b(os.fsencode(name), digest_size=8).hexdigest()
-        return self.output.absolute().with_name(f".{name}.resume")
+        return kept_folder(self.output)
 
     def batch_for(self, device_type: str) -> int:
         """Windows per batch. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""
@@ -80,6 +77,14 @@ class DubRequest:
         if not self.batch.isdecimal() or int(self.batch) < 1:
             raise ConfigError(f"'{self.batch}' is no batch size.", remedy="Give auto or a whole number from 1.")
         return int(self.batch)
+
+
+def kept_folder(output: Path) -> Path:
+    """Where finished windows of a result are kept."""
+    name = output.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = name[:40] + "." + blake2b(os.fsencode(name), digest_size=8).hexdigest()
+    return output.absolute().with_name(f".{name}.resume")
 
 
 def auto_batch(device_type: str, are_builtin: bool) -> int:

@@ -1,9 +1,9 @@
 """What a run keeps beside its result while it works, so that another run can go on where it was killed or stopped.
 
-``DubRequest.kept_folder`` holds the latents of finished windows (``kept_latents``) and a journal that says what they are
-of: the content of the inputs, the options, the weights, the versions. Of any other job they are worth nothing, so a run
-whose journal differs starts anew, and says what differs. The paste, the encoder and the muxer do their work again: it is
-short, and so the result is one encode, the same as that of a run that was never interrupted.
+``DubRequest.kept_folder`` holds the latents of finished windows (``kept_latents``) and a journal that says what they
+are of: the content of the inputs, the options, the weights, the versions. Of any other job they are worth nothing, so a
+run whose journal differs starts anew, and says what differs. The paste, the encoder and the muxer do their work again:
+it is short, and so the result is one encode, the same as that of a run that was never interrupted.
 
 A lock beside the folder keeps two runs of one result apart. The folder goes when the result is there.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import blake2b
@@ -41,7 +41,6 @@ PARTS = {
     "device": "another device or precision",
     "versions": "other versions of the libraries",
 }
-OnNote = Callable[[str], None]
 Journal = dict[str, Any]
 
 
@@ -50,11 +49,27 @@ def windows_kept(folder: Path) -> int:
     return len({path.name.partition(".")[0] for path in folder.glob(f"*{SUFFIX}")})
 
 
+def describe_kept(request: DubRequest, checked: Preflight) -> str:
+    """A line for the terminal: what an earlier run left, and what becomes of it; empty if that does not matter."""
+    folder = request.kept_folder
+    found = _read_journal(folder)
+    if found is None:
+        return f"resume  finished windows are kept in {folder} until the result is there" if request.resume else ""
+    journal = _journal_of(request, checked)
+    if found == journal:
+        goes_on = "this run goes on there" if request.resume else "--resume would go on there"
+        return f"resume  {windows_kept(folder)} windows are finished by a run that was interrupted; {goes_on}"
+    if not request.resume:
+        return ""
+    why = ", ".join(text for part, text in PARTS.items() if found.get(part) != journal[part])
+    return f"resume  what {folder} holds is of another run ({why if found else 'no journal'}); this one starts anew"
+
+
 @contextmanager
-def kept_work(request: DubRequest, checked: Preflight, on_note: OnNote) -> Iterator[KeptLatents | None]:
+def kept_work(request: DubRequest, checked: Preflight) -> Iterator[KeptLatents | None]:
     """Where the run of ``request`` keeps its finished windows while the block lasts; None if it keeps none.
 
-    What is kept goes when the block ends without an error, and stays otherwise. ``on_note`` is told what is found.
+    What is kept goes when the block ends without an error, also if it was not made use of, and stays otherwise.
     """
     folder = request.kept_folder
     found = _read_journal(folder)
@@ -65,49 +80,32 @@ def kept_work(request: DubRequest, checked: Preflight, on_note: OnNote) -> Itera
     lock_path = folder.with_name(folder.name + ".lock")
     lock = try_hold(lock_path) if request.resume or found == journal else None
     if lock is None:
-        if request.resume:
-            on_note(
-                f"note    {request.output}: another run works on it, or its disk has no locks; nothing is kept here"
-            )
-        yield None
+        why = f"another run works on {request.output}, or its disk has no locks"
+        yield KeptLatents(folder, "", why) if request.resume else None
         return
     try:
-        on_note(_what_is_there(folder, found, journal, request.resume))
-        try:
-            yield _opened(folder, found, journal) if request.resume else None
-        except BaseException as error:
-            checked.tracks.save()
-            if isinstance(error, StoppedError) and request.resume:
-                raise StoppedError(f"Stopped; {windows_kept(folder)} finished windows are kept in {folder}.") from error
-            raise
+        yield _opened(folder, found, journal) if request.resume else None
         _remove(folder)
         lock_path.unlink(missing_ok=True)
+    except BaseException as error:
+        checked.tracks.save()
+        if isinstance(error, StoppedError) and request.resume:
+            raise StoppedError(f"Stopped; {windows_kept(folder)} finished windows are kept in {folder}.") from error
+        raise
     finally:
         lock.release()
 
 
-def _what_is_there(folder: Path, found: Journal | None, journal: Journal, resume: bool) -> str:
-    if found is None:
-        return f"resume  finished windows are kept in {folder} until the result is there"
-    if found == journal:
-        goes_on = "this run goes on there" if resume else "--resume would go on there"
-        return f"resume  {windows_kept(folder)} windows are finished by a run that was interrupted; {goes_on}"
-    differences = [text for part, text in PARTS.items() if found.get(part) != journal[part]] if found else []
-    why = ", ".join(differences) or "its journal cannot be read"
-    return f"resume  what {folder} holds is of another run ({why}); this one starts anew"
-
-
 def _opened(folder: Path, found: Journal | None, journal: Journal) -> KeptLatents:
     """The folder with this job's journal, and without the work of another one."""
-    text = json.dumps(journal, indent=2, ensure_ascii=False)
-    kept = KeptLatents(folder, text)
+    text, failure = json.dumps(journal, indent=2), ""
     try:
         if found != journal:
             _remove(folder)
-            write_text(folder / JOURNAL, text, errors="backslashreplace", durable=True)
+            write_text(folder / JOURNAL, text, durable=True)
     except OSError as error:
-        kept.failure = f"{folder}: {error.strerror}"
-    return kept
+        failure = f"{folder}: {error.strerror}"
+    return KeptLatents(folder, text, failure)
 
 
 def _remove(folder: Path) -> None:
@@ -142,7 +140,10 @@ def _journal_of(request: DubRequest, checked: Preflight) -> Journal:
     weights = with_checksums(checked.weights)
     journal = {
         "video": [_content(request.video), checked.video.info.fps],
-        "audio": [blake2b(checked.waveform, digest_size=32).hexdigest(), request.av_offset],  # as the network gets it
+        "audio": [
+            blake2b(checked.waveform.tobytes(), digest_size=32).hexdigest(),
+            request.av_offset,
+        ],  # as the network gets it
         "faces": _content(faces) if faces.suffix.lower() in FACES_SUFFIXES else request.detector,
         "options": options | {"network": asdict(checked.settings) | {"notes": ()}},
         "weights": {name: facts["sha256"] for name, facts in weights.items()},
