@@ -14,7 +14,7 @@ import json
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from hashlib import blake2b
 from importlib import metadata
 from pathlib import Path
@@ -40,6 +40,16 @@ PARTS = {
     "weights": "other weights",
     "device": "another device or precision",
     "versions": "other versions of the libraries",
+}
+# Fields of a request that the journal states in another way, and those that the latents do not depend on. The encoding
+# comes after them; a batch may have to be smaller next time.
+_ELSEWHERE = {
+    *("video", "audio", "drive", "audio_track", "detector", "weights", "unet_config", "options"),
+    *("device", "precision", "compiled"),
+}
+_WITHOUT_EFFECT = {
+    *("output", "encoding", "copy_audio", "overwrite", "report", "limits", "label", "signer", "commercial_only"),
+    *("resume", "batch", "ramp", "check_output"),
 }
 Journal = dict[str, Any]
 
@@ -129,21 +139,14 @@ def _read_journal(folder: Path) -> Journal | None:
 
 
 def _journal_of(request: DubRequest, checked: Preflight) -> Journal:
-    """What the latents of a run depend on, as JSON gives it back.
-
-    Not the encoding, which comes after them. Not the size of a batch either, which may have to be smaller next time.
-    """
-    options = asdict(checked.options)
-    for name in ("batch", "ramp", "check_output"):
-        del options[name]
+    """What the latents of a run depend on, as JSON gives it back."""
+    asked = {each.name: getattr(request, each.name) for each in fields(request)} | asdict(checked.options)
+    options = {name: value for name, value in asked.items() if name not in _ELSEWHERE | _WITHOUT_EFFECT}
     faces = Path(request.detector)
     weights = with_checksums(checked.weights)
     journal = {
         "video": [_content(request.video), checked.video.info.fps],
-        "audio": [
-            blake2b(checked.waveform.tobytes(), digest_size=32).hexdigest(),
-            request.av_offset,
-        ],  # as the network gets it
+        "audio": blake2b(checked.waveform.tobytes(), digest_size=32).hexdigest(),  # as the network gets it
         "faces": _content(faces) if faces.suffix.lower() in FACES_SUFFIXES else request.detector,
         "options": options | {"network": asdict(checked.settings) | {"notes": ()}},
         "weights": {name: facts["sha256"] for name, facts in weights.items()},
