@@ -1,15 +1,22 @@
-"""Room in /dev/shm, through which processes that load training clips hand them over."""
+"""Room in /dev/shm, through which processes that load training clips hand over what they have loaded.
+
+Whoever writes into a full one is ended by the system (SIGBUS). Containers have 64 MiB of it unless told otherwise.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 SHARED_MEMORY = Path("/dev/shm")
-BATCHES_PER_WORKER = 2  # that torch's DataLoader has under way
+PLENTY = 8 * 2**30  # bytes with which nobody has to count
+BATCHES_PER_WORKER = 3  # two that torch's DataLoader has under way for each, and what is in use
 
 
 def free_shared_memory() -> int | None:
@@ -17,17 +24,21 @@ def free_shared_memory() -> int | None:
     return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
 
 
-def workers_that_fit(wanted: int, batch_bytes: int) -> int:
-    """``wanted`` loader workers, or fewer if their batches of ``batch_bytes`` would fill /dev/shm, and a line that says
-    so: whoever writes into a full one is ended by the system (SIGBUS). 0: this process loads the clips itself."""
+def workers_that_fit(wanted: int, load_one: Callable[[], object], batch_size: int) -> int:
+    """``wanted`` loader workers, or as many as have room for their batches, with a line in the log that says so.
+
+    0: this process loads everything itself. ``load_one`` loads a batch of one; it is called where room is short only.
+    """
     free = free_shared_memory()
-    if free is None or wanted == 0:
+    if wanted == 0 or free is None or free >= PLENTY:
         return wanted
-    fitting = min(wanted, free // (batch_bytes * (BATCHES_PER_WORKER + 1)))  # one more: that which is being used
+    batch = len(pickle.dumps(load_one())) * batch_size
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's: of this training, on this machine
+    fitting = min(wanted, free // processes // (batch * BATCHES_PER_WORKER))
     if fitting < wanted:
         logger.warning(
-            "%s has %d MiB free, batches of %d MiB for %d workers need more: %d load the clips. "
-            "`mount -o remount,size=4g %s` (or docker run --shm-size=4g) makes room.",
-            *(SHARED_MEMORY, free >> 20, batch_bytes >> 20, wanted, fitting, SHARED_MEMORY),
+            "%s has %d MiB free, which is too little for batches of %.1f MiB from %d workers: %d load the clips. More "
+            "room: `mount -o remount,size=4g %s` as root, or docker run --shm-size=4g.",
+            *(SHARED_MEMORY, free >> 20, batch / 2**20, wanted, fitting, SHARED_MEMORY),
         )
     return fitting

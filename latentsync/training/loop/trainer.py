@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from latentsync.data.batches import ClipFault
 from latentsync.errors import OutOfMemoryError, TrainingError
 from latentsync.runtime.memory import release_memory
+from latentsync.runtime.shared_memory import workers_that_fit
 from latentsync.training.loop.checkpoints import CheckpointStore, TrainingState
 from latentsync.training.loop.data_order import StepBatches
 from latentsync.training.loop.ema import EMA
@@ -278,11 +279,16 @@ class Trainer(Generic[BatchT]):
             first_step=self._state.step,
             last_step=settings.max_steps,
         )
+        task = self._task
         loader = DataLoader(
-            cast(Dataset[Any], self._task.dataset),  # which torch knows as a class only
+            cast(Dataset[Any], task.dataset),  # which torch knows as a class only
             batch_sampler=order,
-            collate_fn=self._task.collate,
-            num_workers=settings.num_workers,
+            collate_fn=task.collate,
+            num_workers=workers_that_fit(
+                settings.num_workers if len(order) else 0,
+                lambda: task.collate([task.dataset[next(iter(order))[0]]]),
+                settings.batch_size,
+            ),
             pin_memory=self._accelerator.device.type == "cuda",
             generator=torch.Generator(),  # of its own, so that starting workers draws nothing from the global one
         )

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.errors import OutOfMemoryError, TrainingError
 from latentsync.runtime.memory import is_out_of_memory, release_memory
+from latentsync.runtime.shared_memory import workers_that_fit
 from latentsync.training.loop.task import Samples
 
 logger = logging.getLogger(__name__)
@@ -33,12 +34,13 @@ def loader_of(
     num_workers: int = 0,
 ) -> DataLoader[Any]:
     """The samples ``keys`` in batches, in that order; drawing them changes no global random state."""
+    keys = list(keys)
     return DataLoader(
         cast(Dataset[Any], dataset),  # which torch knows as a class only
-        sampler=list(keys),
+        sampler=keys,
         batch_size=batch_size,
         collate_fn=collate,
-        num_workers=num_workers,
+        num_workers=workers_that_fit(num_workers, lambda: collate([dataset[keys[0]]]), batch_size) if keys else 0,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # of its own, so that starting workers draws nothing from the global one
     )
