@@ -10,6 +10,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -36,9 +37,15 @@ def workers_that_fit(wanted: int, load_one: Callable[[], object], batch_size: in
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's: of this training, on this machine
     fitting = min(wanted, free // processes // (batch * BATCHES_PER_WORKER))
     if fitting < wanted:
-        logger.warning(
-            "%s has %d MiB free, which is too little for batches of %.1f MiB from %d workers: %d load the clips. More "
-            "room: `mount -o remount,size=4g %s` as root, or docker run --shm-size=4g.",
-            *(SHARED_MEMORY, free >> 20, batch / 2**20, wanted, fitting, SHARED_MEMORY),
-        )
+        _warn(wanted, fitting, batch, free)
     return fitting
+
+
+@cache  # a training asks before every validation
+def _warn(wanted: int, fitting: int, batch: int, free: int) -> None:
+    logger.warning(
+        "%s has %d MiB free, too little for batches of %.1f MiB from %d loader workers: %s. "
+        "More room: `mount -o remount,size=4g %s` as root, or docker run --shm-size=4g.",
+        *(SHARED_MEMORY, free >> 20, batch / 2**20, wanted),
+        *(f"{fitting} do it" if fitting else "this process loads them itself", SHARED_MEMORY),
+    )
