@@ -131,7 +131,7 @@ class RunLog:
     def close(self) -> None:
         """Wait for what is still to come, end the progress bar and flush the files."""
         self._take_late_figures(wait=True)
-        self._take_notes()
+        self.take_notes()
         self._bar.close()
         self._metrics.close()
 
@@ -139,7 +139,7 @@ class RunLog:
         """One more step was done or skipped."""
         self._step += 1
         self._bar.update()
-        self._take_notes()
+        self.take_notes()
 
     def add(self, figures: Mapping[str, float]) -> None:
         """The figures of a step that was done, to be averaged."""
@@ -156,7 +156,7 @@ class RunLog:
             means["seconds_per_step"] = (time.perf_counter() - self._since) / self._steps
             self._metrics.add("train", step, means | {"skipped_steps": skipped_steps})
             self._task.watch(step, self._metrics.rows)
-            self._take_notes()
+            self.take_notes()
         self._sums, self._steps, self._since = {}, 0, time.perf_counter()
 
     def validated(self, step: int, figures: Mapping[str, float], pause: float) -> None:
@@ -166,14 +166,15 @@ class RunLog:
         self._take_late_figures()
         self._since += pause
         self._task.watch(step, self._metrics.rows)
-        self._take_notes()
+        self.take_notes()
 
     def _take_late_figures(self, wait: bool = False) -> None:
         for step, figures in [] if self._late is None else self._late.finished(wait):
             self._metrics.amend("validation", step, figures)
             self._show_validation(step, figures)
 
-    def _take_notes(self) -> None:
+    def take_notes(self) -> None:
+        """Show and write what is to be said, at the step that the run is at."""
         for text in self._notes.take():
             tqdm.write(f"\n*** {text}\n", file=sys.stderr)
             self._metrics.note(self._step, text)

@@ -246,6 +246,8 @@ class Trainer(Generic[BatchT]):
         if failure:
             release_memory()
             self._notes.add(f"The validation of step {step} is left out: {failure}")
+            if self._log is not None:
+                self._log.take_notes()
             return
         score = figures.pop("score")
         if score > self._state.best_score:
