@@ -119,12 +119,14 @@ def run_command(config: str, folder: Path) -> dict[str, float]:
 def print_estimates() -> None:
     from latentsync.config import load_config
     from latentsync.recipe import UNetRecipe
-    from latentsync.training.unet.memory import estimate_memory
+    from latentsync.training.unet.memory import GIB, estimate_dub, estimate_memory
 
     for config in CONFIGS:
         start = time.perf_counter()
-        estimate = estimate_memory(load_config(ROOT / "configs" / "unet" / f"{config}.yaml", UNetRecipe))
-        print(f"{config}: {estimate} [{time.perf_counter() - start:.0f} s to find out]", flush=True)
+        recipe = load_config(ROOT / "configs" / "unet" / f"{config}.yaml", UNetRecipe)
+        estimate, dub = estimate_memory(recipe), estimate_dub(recipe)
+        images = f"validation images {(dub.copy + dub.work) / GIB:.1f}"
+        print(f"{config}: {estimate}; {images} [{time.perf_counter() - start:.0f} s to find out]", flush=True)
 
 
 def main() -> None:

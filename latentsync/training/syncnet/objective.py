@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,19 +47,18 @@ def compare_all(
     """Embeddings (N, E) at unit length; ``origins`` say which windows belong to one clip. A window and the audio of
     another one of its clip are a negative if they start at least ``min_distance`` frames apart."""
     cosine = torch.einsum("ve,ae->va", visual_embedding.float(), audio_embedding.float()).clamp(0.0, 1.0)
-    numbers = {clip_id: number for number, clip_id in enumerate(origin.clip_id for origin in origins)}
-    clip = torch.tensor([numbers[origin.clip_id] for origin in origins])
-    start = torch.tensor([origin.start_frame for origin in origins])
+    clip = np.array([origin.clip_id for origin in origins])
+    start = np.array([origin.start_frame for origin in origins])
     same = clip[:, None] == clip[None, :]
-    far = (start[:, None] - start[None, :]).abs() >= min_distance
-    masks = torch.eye(len(origins), dtype=torch.bool), same & far, ~same
+    far = np.abs(start[:, None] - start[None, :]) >= min_distance
+    masks = np.eye(len(origins), dtype=bool), same & far, ~same
     return Comparisons(cosine, *(_places(mask, cosine.device) for mask in masks))
 
 
-def _places(mask: Tensor, device: torch.device) -> Tensor:
-    """Where ``mask``, on the CPU, is true, in the order of memory, (K,) int64 on ``device``."""
-    places = mask.flatten().nonzero()[:, 0]
-    if device.type == "cuda":  # from pinned memory, so that the host does not wait
+def _places(mask: np.ndarray, device: torch.device) -> Tensor:
+    """Where ``mask`` is true, in the order of memory, (K,) int64 on ``device``."""
+    places = torch.from_numpy(np.flatnonzero(mask))
+    if torch.cuda.is_available():  # from pinned memory, so that the host does not wait
         places = places.pin_memory()
     return places.to(device, non_blocking=True)
 

@@ -64,7 +64,7 @@ class UNetObjective:
         perceptual: PerceptualLoss | None = None,
         trepa: TrepaLoss | None = None,
     ) -> None:
-        self._codec = codec.eval().requires_grad_(False)
+        self.codec = codec.eval().requires_grad_(False)
         self._weights = weights
         self._sync = sync
         self._perceptual = perceptual
@@ -117,7 +117,7 @@ class UNetObjective:
             return losses
         if batch.pixels is None:
             raise ValueError("a loss on pixels needs the ground truth in pixels, which the batch does not bring")
-        decoded = self._codec.decode(tap(latents, *self._on_pixels).transpose(1, 2).flatten(0, 1))
+        decoded = self.codec.decode(tap(latents, *self._on_pixels).transpose(1, 2).flatten(0, 1))
         pixels = decoded.unflatten(0, batch.pixels.shape[:2])
         if isinstance(self._sync, PixelSyncLoss):
             losses["sync"] = self._sync(tap(pixels, "sync"), _mel_of(batch))

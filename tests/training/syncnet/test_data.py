@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
@@ -19,6 +20,7 @@ from latentsync.face.resample import fit_frames
 from latentsync.metrics.stable_sync import StableSync
 from latentsync.models.codec import LatentCodec
 from latentsync.training.latent_cache import LatentCache
+from latentsync.training.loop import precision
 from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.syncnet.data import pair_set
 from latentsync.training.syncnet.evaluation import evaluate_syncnet
@@ -111,6 +113,20 @@ def test_a_run_trains_validates_and_is_scored_alike_with_and_without_the_cache(p
     recipe = recipe_of(place, tmp_path / "cached_True")
     scores = evaluate_syncnet(recipe, tmp_path / "cached_True/tiny", recipe.run.seed + 1, torch.device("cpu"))
     assert scores["loss"] == pytest.approx(losses(tmp_path / "cached_True")[-1], rel=1e-4)  # of the same pairs
+
+
+def test_a_run_in_bfloat16_knows_its_codec_and_caches_what_numpy_can_hold(
+    place, tmp_path, monkeypatch, fresh_accelerators
+):
+    monkeypatch.setattr(precision, "WITHOUT_HALF", ())
+    recipe = recipe_of(place, tmp_path)
+    recipe.run.mixed_precision_training, recipe.run.mixed_precision = True, "bf16"
+    assert train_syncnet(recipe, "tiny") is TrainingResult.FINISHED
+    (folder,) = (tmp_path / "tiny" / "cache").glob("latents-*")
+    assert {np.load(path).dtype for path in folder.rglob("*.npy")} == {np.dtype(np.float16)}
+    assert np.isfinite(losses(tmp_path)).all()
+    mark = latent_signature(load_codec(place / "codec"))
+    assert read_card(tmp_path / "tiny/weights/best.safetensors").latents == mark
 
 
 def test_a_network_is_not_scored_on_another_codecs_latents(place, tmp_path):

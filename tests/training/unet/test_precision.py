@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from latentsync.checkpoint import latent_signature, load_codec
 from latentsync.config import load_config
@@ -13,9 +16,11 @@ from latentsync.diffusion.conditioning import Conditioning
 from latentsync.errors import ConfigError
 from latentsync.recipe import UNetRecipe
 from latentsync.training.loop import precision
+from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.unet.latents import LatentBatch, StepDraws
 from latentsync.training.unet.networks import load_frozen_codec, load_loss_networks, loss_config_of, make_objective
 from latentsync.training.unet.objective import UNetObjective
+from latentsync.training.unet.run import train_unet
 from tests.golden import rule_input
 from tests.training.tiny_unet import ROOT, write_networks
 
@@ -89,6 +94,28 @@ def test_bf16_gradients_at_the_latents_point_where_those_of_fp32_point(networks,
     assert not torch.equal(half, single)
     assert torch.nn.functional.cosine_similarity(half, single, 0) >= 0.99
     assert half.norm().item() == pytest.approx(single.norm().item(), rel=0.05)
+
+
+def test_a_run_in_bf16_trains_validates_and_shows(networks, half_on_the_cpu, fresh_accelerators, tmp_path):
+    short = [
+        "data.talkers.train_clips=2", "data.talkers.validation_clips=1", "data.talkers.seconds=2.4",
+        "data.num_val_samples=1", "data.batch_size=1", "data.cache_latents=true", "run.mixed_precision=bf16",
+        "run.max_train_steps=2", "run.validation_steps=2", "run.log_steps=1", "run.inference_steps=1",
+        "optimizer.lr_warmup_steps=0", "model.block_out_channels=[32,32,32]", "data.resolution=32",
+        f"data.train_output_dir={tmp_path}",
+    ]  # fmt: skip
+    assert train_unet(recipe_of(networks, *short), "half") is TrainingResult.FINISHED
+    run = tmp_path / "half"
+    for name, rows in (("train", 2), ("validation", 2)):
+        with (run / f"{name}.csv").open() as file:
+            table = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        assert len(table) == rows
+        assert all(math.isfinite(value) for row in table for value in row.values())
+        assert {"recon", "sync", "perceptual", "trepa"} <= table[0].keys()
+    assert (run / "validation" / "step_000000002.png").stat().st_size > 1000
+    assert not (run / "notes.jsonl").exists()  # every loss sends gradients
+    weights = load_file(run / "weights" / "last.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
 
 
 def test_a_codec_in_bf16_keeps_the_mark_of_its_latents(tmp_path, networks):
