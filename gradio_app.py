@@ -39,6 +39,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="NAME",
         help="further names that the page is reached by, such as that of a proxy in front of it: page.example",
     )
+    parser.add_argument(
+        "--root_path", default="", metavar="PATH", help="path below which a proxy in front serves the page: /dub"
+    )
     parser.add_argument("--auth", type=Path, metavar="FILE", help="ask for a login: lines NAME:PASSWORD of this file")
     storage, uploads = StorageLimits(), UploadLimits()
     for flag, value, text in (
@@ -104,6 +107,7 @@ def server_settings(arguments: argparse.Namespace) -> ServerSettings:
         port=arguments.port,
         share=arguments.share,
         allow_hosts=tuple(arguments.allow_host),
+        root_path=arguments.root_path,
         accounts=Accounts.read(arguments.auth) if arguments.auth else None,
         storage=StorageLimits(
             per_visitor=round(arguments.visitor_gb * GB),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from contextlib import suppress
+from urllib.parse import quote
 
 from h11 import LocalProtocolError
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from latentsync.errors import ConfigError
 from latentsync.page.faults import FaultLog
 from latentsync.page.wording import NOT_UNDERSTOOD
 
@@ -69,6 +72,35 @@ class OpenRoutes:
     def is_open(self, method: str, path: str) -> bool:
         """Whether a request is let through. ``path`` is decoded, as the server gives it."""
         return any(method == known and pattern.match(path) for known, pattern in self._patterns)
+
+
+class BelowPath:
+    """Serves ``app`` below ``root_path`` ("" for none): what a proxy in front has left of it is taken off a request.
+
+    Proxies may pass on the whole path or what comes behind theirs; both are taken.
+    """
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app, self._root_path = app, root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._root_path:
+            path = scope["path"]
+            if path == self._root_path and scope["method"] in ("GET", "HEAD"):  # addresses in the page are relative
+                await RedirectResponse(f"{self._root_path}/", 308)(scope, receive, send)
+                return
+            if path.startswith(f"{self._root_path}/"):
+                path = path.removeprefix(self._root_path)
+                scope = {**scope, "path": path, "raw_path": quote(path).encode()}
+        await self._app(scope, receive, send)
+
+
+def checked_root_path(text: str) -> str:
+    """A path as ``BelowPath`` takes it, from what a user gives. Raises ``ConfigError`` for what is none."""
+    path = text.strip("/")
+    if path and not re.fullmatch(r"(?:[\w~-][\w.~-]*/)+", f"{path}/", re.ASCII):
+        raise ConfigError(f"'{text}' is no path of a page.", remedy="Give one such as /dub.")
+    return f"/{path}" if path else ""
 
 
 class Understood:

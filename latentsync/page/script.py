@@ -29,6 +29,11 @@ _HEAD = """
   window.latentsync = {job: () => inAddress() ? [inAddress(), false] : [remembered(), true]};
   addEventListener("hashchange", () => location.reload());
 
+  const sayWhereItIs = () => {  // nothing works where the page does not know its own address
+    const known = new URL(window.gradio_config.root).pathname.replace(/\\/?$/, "/");
+    if (known !== location.pathname) document.body.prepend(ELSEWHERE.replaceAll("PATH", location.pathname));
+  };
+
   const unplayable = (video, is) => {
     const player = video.closest("#video, #source, #result");
     if (is) player?.setAttribute("data-unplayable", UNPLAYABLE[player.id]);
@@ -47,6 +52,7 @@ _HEAD = """
   new MutationObserver(() => {
     const status = document.querySelector(".status");
     if (!status || status.outerHTML === said) return;
+    if (!said) sayWhereItIs();
     [said, heard] = [status.outerHTML, Date.now()];
     if (status.dataset.job !== undefined) keep(status.dataset.job);
   }).observe(document, {subtree: true, childList: true});
@@ -64,7 +70,11 @@ _HEAD = """
 
 def head() -> str:
     """What the page begins with, in HTML."""
-    return _HEAD.replace("STALE", str(STALE_SECONDS)).replace("UNPLAYABLE", json.dumps(wording.UNPLAYABLE))
+    values = {"STALE": STALE_SECONDS, "UNPLAYABLE": wording.UNPLAYABLE, "ELSEWHERE": wording.ELSEWHERE}
+    text = _HEAD
+    for name, value in values.items():
+        text = text.replace(name, json.dumps(value))
+    return text
 
 
 # [name of the job, whether the browser remembered it], for ``Handlers.come_back``.

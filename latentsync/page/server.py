@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from latentsync.page.login import Accounts, Login, user_of
 from latentsync.page.memory import FreedMemory
 from latentsync.page.origins import OwnOrigin, TrustedHosts, is_everywhere, is_loopback, own_addresses
 from latentsync.page.page_folder import page_folder
-from latentsync.page.routes import OpenRoutes, Understood
+from latentsync.page.routes import BelowPath, OpenRoutes, Understood, checked_root_path
 from latentsync.page.storage import Storage, StorageLimits, UploadLimits
 from latentsync.page.visitors import VisitorFolders
 
@@ -38,13 +39,15 @@ class ServerSettings:
     """Where the page is served, for whom, and how much they may send.
 
     ``port`` None: the first free one from 7860. ``share``: through Gradio's servers too. ``allow_hosts``: further names
-    that the page is reached by, as a proxy in front of it passes them on. ``accounts`` None: no login.
+    that the page is reached by, as a proxy in front of it passes them on; ``root_path``: below which path of them.
+    ``accounts`` None: no login.
     """
 
     host: str = "127.0.0.1"
     port: int | None = None
     share: bool = False
     allow_hosts: tuple[str, ...] = ()
+    root_path: str = ""
     accounts: Accounts | None = None
     storage: StorageLimits = field(default_factory=StorageLimits)
     uploads: UploadLimits = field(default_factory=UploadLimits)
@@ -60,6 +63,7 @@ def serving(jobs: JobQueue, settings: ServerSettings | None = None, preset: str 
     settings = settings or ServerSettings()
     with ExitStack() as stack:
         hosts = TrustedHosts(settings.host, settings.allow_hosts)
+        root_path = checked_root_path(settings.root_path)
         sock = stack.enter_context(bind(settings.host, settings.port))
         folder = stack.enter_context(page_folder())
         stack.enter_context(_gradio_folder(folder))  # before its modules are imported and components made
@@ -77,8 +81,9 @@ def serving(jobs: JobQueue, settings: ServerSettings | None = None, preset: str 
         memory = FreedMemory(is_idle=lambda: not len(jobs))
         stack.callback(memory.close)
         memory.keep_looking()
-        blocks, app = mount(jobs, folders, preset, settings.accounts is not None)
-        guarded = guard(app, blocks, storage, hosts, settings.accounts, settings.uploads, jobs.limits.bytes)
+        blocks, app = mount(jobs, folders, preset, settings.accounts is not None, root_path)
+        app = guard(app, blocks, storage, hosts, settings.accounts, settings.uploads, jobs.limits.bytes)
+        guarded = BelowPath(app, root_path)
         stack.enter_context(listening(guarded, sock))
         stack.callback(blocks.close, verbose=False)
         local = "127.0.0.1" if is_everywhere(settings.host) else settings.host.strip("[]")
@@ -86,7 +91,7 @@ def serving(jobs: JobQueue, settings: ServerSettings | None = None, preset: str 
         if settings.share:
             yield stack.enter_context(_shared(blocks, hosts, local, port))
         else:
-            yield f"http://[{local}]:{port}/" if ":" in local else f"http://{local}:{port}/"
+            yield f"http://{f'[{local}]' if ':' in local else local}:{port}{root_path}/"
 
 
 def who_can_reach(settings: ServerSettings, address: str) -> str:
@@ -103,10 +108,12 @@ def who_can_reach(settings: ServerSettings, address: str) -> str:
     return f" {who} is asked for a name and a password, which only a proxy with TLS in front keeps secret."
 
 
-def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None, login: bool) -> tuple[PageBlocks, ASGIApp]:
+def mount(
+    jobs: JobQueue, folders: VisitorFolders, preset: str | None, login: bool, root_path: str = ""
+) -> tuple[PageBlocks, ASGIApp]:
     """The page's components, and an application that serves them and everything else that Gradio has.
 
-    ``login``: it stands behind one, and learns from it who somebody is.
+    ``login``: it stands behind one, and learns from it who somebody is. ``root_path``: what its addresses begin with.
     """
     import gradio as gr
 
@@ -123,6 +130,7 @@ def mount(jobs: JobQueue, folders: VisitorFolders, preset: str | None, login: bo
         app,  # of a FastAPI, it uses what a Starlette has
         blocks,
         path="/",
+        root_path=root_path or None,
         auth_dependency=user_of if login else None,
         show_error=False,  # what may be shown is shown by the handlers
         max_file_size=jobs.limits.bytes,  # browsers refuse larger ones
@@ -169,7 +177,13 @@ def _warn_of_full_disk(storage: Storage) -> None:
     try:
         storage.require_room()
     except DiskFullError as error:
-        logger.warning("%s (%s)", error, storage.folder)
+        free = shutil.disk_usage(storage.folder).free / 1e6
+        logger.warning(
+            "%s: %.0f MB are free in %s. Another folder: TMPDIR=FOLDER python gradio_app.py",
+            error,
+            free,
+            storage.folder.parent,
+        )
 
 
 @contextmanager

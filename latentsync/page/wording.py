@@ -60,6 +60,7 @@ UNPLAYABLE = {  # by the player that cannot show a file
     "source": "This browser does not play the source. The result beside it is of another kind.",
     "result": "This browser does not play the result. It can be downloaded.",
 }
+ELSEWHERE = "This page is served below PATH and does not know it. Whoever runs it: start it with --root_path PATH"
 FAULT = "Something is wrong with the program itself, not with your files. The server's log has the details."
 NOT_UNDERSTOOD = "The page does not understand this call. Reload it, or see its API for what can be called."
 LENGTHS = {

@@ -52,12 +52,13 @@ def test_flags(asked, capsys, tmp_path):
     accounts = tmp_path / "accounts"
     accounts.write_text("anna:correct horse\n")
     place = ["--host", "0.0.0.0", "--port", "7999", "--share", "--allow_host", "page.example", "b.example:8443"]
+    place += ["--root_path", "/dub"]
     sizes = ["--visitor_gb", "0.5", "--total_gb", "3", "--reserve_gb", "0.25"]
     times = ["--upload_minutes", "2", "--grace_minutes", "3"]
     assert gradio_app.main([*place, *sizes, *times, "--auth", str(accounts), "--preset", "fast"]) == 0
     settings = asked["settings"]
     assert (settings.host, settings.port, settings.share) == ("0.0.0.0", 7999, True)
-    assert settings.allow_hosts == ("page.example", "b.example:8443")
+    assert settings.allow_hosts == ("page.example", "b.example:8443") and settings.root_path == "/dub"
     assert settings.storage == StorageLimits(5 * 10**8, 3 * 10**9, 25 * 10**7)
     assert settings.uploads.seconds == 120 and asked["jobs"].kept.grace_seconds == 180 and asked["preset"] == "fast"
     assert settings.accounts.know("anna", "correct horse") and not settings.accounts.know("anna", "wrong")
@@ -82,6 +83,7 @@ def test_a_folder_without_weights_is_a_sentence(asked, tmp_path, capsys):
         (["--host", "no.such.host.invalid"], ConfigError, "There is no host 'no.such.host.invalid'."),
         (["--host", "192.0.2.1"], ServerError, "of 192.0.2.1 cannot be had"),
         (["--allow_host", "http://page.example"], ConfigError, "'http://page.example' is not the name of a host."),
+        (["--root_path", "https://page.example/dub"], ConfigError, "'https://page.example/dub' is no path of a page."),
         (["--auth", "no/such/file"], ConfigError, "no/such/file cannot be read"),
     ],
 )
@@ -100,6 +102,7 @@ def test_a_disk_that_is_too_full_is_said_at_the_start(caplog, tmp_path, monkeypa
     monkeypatch.setattr("latentsync.page.jobs.JobQueue.warm_up", interrupt)
     assert gradio_app.main(["--reserve_gb", "1e9"]) == 0
     assert "There is no room" in caplog.text and "--reserve_gb" in caplog.text
+    assert f"MB are free in {tmp_path}" in caplog.text and "TMPDIR=FOLDER" in caplog.text
 
 
 def test_a_port_that_is_taken_is_a_sentence(capsys):
