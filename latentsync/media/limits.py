@@ -15,13 +15,21 @@ from av.video.stream import VideoStream
 
 from latentsync.errors import AudioError, ConfigError, LatentSyncError, VideoError
 from latentsync.media.boxes import seconds_in_header
-from latentsync.media.container import MOST_PIXELS, in_seconds, open_input, refuse_unreadable, video_stream
+from latentsync.media.container import (
+    IMAGE_SUFFIXES,
+    MOST_PIXELS,
+    in_seconds,
+    open_input,
+    refuse_unreadable,
+    video_stream,
+)
 from latentsync.media.formats import COMMON_AUDIO, COMMON_VIDEO, READABLE
 from latentsync.media.trial import refuse_costly
 
 _MOST_FRAMES = 10**7  # of one video, 17 bytes of index each: 24 hours at 115 per second
 _DAY = 24 * 3600
 _SAMPLED_PACKETS = 8
+_STILL_SUFFIXES = IMAGE_SUFFIXES | {".gif", ".heic", ".heif", ".avif"}
 _PLAUSIBLE = 2  # times the length that some containers state (AVI with MP3)
 _SAMPLE_RATES = range(1000, 768_001)  # Hz: beyond them a second is no measure of how much there is to decode
 
@@ -154,7 +162,8 @@ class MediaLimits:
             except error as refused:
                 if isinstance(refused.__cause__, av.ArgumentError):  # what FFmpeg says of a format not in the list
                     raise error(
-                        f"{path} is not of a kind that is taken here.", remedy=f"Convert it. {self.describe()}"
+                        f"{path} is not of a kind that is taken here.",
+                        remedy=f"{_way_out(path, error)} {self.describe()}",
                     ) from refused
                 raise
             yield container
@@ -198,6 +207,13 @@ class MediaLimits:
 
 # For files of one's own, and for the many that are made into training data: any kind, and a day of it.
 GENEROUS = MediaLimits(10**15, _DAY, MOST_PIXELS, fps=1000, held_seconds=4 * 3600, own_files=True)
+
+
+def _way_out(path: Path, error: type[VideoError] | type[AudioError]) -> str:
+    """What can be done with a file of a kind that is not taken."""
+    if path.suffix.lower() in _STILL_SUFFIXES:
+        return "Make a video of the picture first; one of a second is repeated for as long as the sound lasts."
+    return "Export it as WAV." if error is AudioError else "Export it as MP4 with H.264, as any video editor does."
 
 
 def _length(seconds: int) -> str:

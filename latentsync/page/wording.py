@@ -17,7 +17,9 @@ from latentsync.errors import (
     EncoderError,
     GenerationError,
     LatentSyncError,
+    NoAudioStreamError,
     NoFaceError,
+    NoVideoStreamError,
     OutOfMemoryError,
     OutputError,
     TrainingError,
@@ -83,7 +85,9 @@ REMEDIES: Mapping[type[LatentSyncError], str] = {
     LatentSyncError: ASK,
     ConfigError: "Choose another setting.",
     VideoError: "Upload it again, or export it as MP4 with H.264.",
+    NoVideoStreamError: "Upload a video.",
     AudioError: "Upload it again, or export it as WAV.",
+    NoAudioStreamError: "Upload a file that has sound.",
     NoFaceError: f"Choose a video with a visible face, or somebody else under '{LABELS['face']}'.",
     WeightsError: f"Choose others under '{LABELS['checkpoint']}', or tell whoever runs this page.",
     GenerationError: f"Choose another preset, or other models under '{LABELS['checkpoint']}'.",
@@ -95,8 +99,10 @@ REMEDIES: Mapping[type[LatentSyncError], str] = {
 OF_THE_SERVER = (WeightsError, DeviceError, OutputError, OutOfMemoryError, DataError, TrainingError)
 # An option, a command, a variable of the surroundings, a file of the project, or its folders: out of a visitor's reach.
 _OUT_OF_REACH = re.compile(
-    r"--\w|\bpython -m\b|`|\b[A-Z]+_[A-Z_]+\b|\.(?:sh|yaml|py)\b|\b(?:configs|checkpoints)/|\b(?:path|permissions)\b"
+    r"--\w|\bpython -m\b|`|\b[A-Z]+_[A-Z_]+\b|\.(?:sh|yaml|py)\b|\b(?:configs|checkpoints)/"
+    r"|\b(?:path|permissions)\b"
 )
+_WITHOUT_UPLOADS = re.compile(r"\bfolder\b|^Name ")  # what is done with files where nobody uploads them
 _OPTION = re.compile(r"--(\w[\w-]*)")
 
 
@@ -181,7 +187,8 @@ def note(text: str, *paths: Path | str) -> str:
 
 
 def _remedy(error: LatentSyncError) -> str:
-    if error.remedy and not isinstance(error, OF_THE_SERVER) and not _OUT_OF_REACH.search(error.remedy):
+    elsewhere = _OUT_OF_REACH.search(error.remedy) or _WITHOUT_UPLOADS.search(error.remedy)
+    if error.remedy and not isinstance(error, OF_THE_SERVER) and not elsewhere:
         return error.remedy
     kinds = [kind for kind in type(error).__mro__ if kind in REMEDIES]
     return REMEDIES[kinds[0]] if error.remedy else ""

@@ -40,6 +40,26 @@ def test_hostile_videos(tmp_path, make, name, words):
     assert refused.value.remedy
 
 
+@pytest.mark.parametrize(
+    "name, codec, way",
+    [("a.png", "png", "Make a video of the picture"), ("a.gif", "gif", "Make a video of the picture")]
+    + [("a.mpg", "mpeg2video", "Export it as MP4 with H.264"), ("a.ts", "mpeg2video", "Export it as MP4 with H.264")],
+)
+def test_kinds_that_are_not_taken_have_a_way_out(tmp_path, name, codec, way):
+    with av.open(str(tmp_path / name), "w", format="image2" if codec == "png" else None) as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.width, stream.height = 96, 64
+        stream.pix_fmt = {"png": "rgb24", "gif": "rgb8"}.get(codec, "yuv420p")
+        frame = av.VideoFrame.from_ndarray(np.zeros((64, 96, 3), np.uint8), "rgb24")
+        out.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
+        out.mux(stream.encode(None))
+    with pytest.raises(VideoError, match="not of a kind") as refused:
+        LIMITS.check_video(tmp_path / name)
+    assert refused.value.remedy.startswith(way) and "MKV, WebM or AVI" in refused.value.remedy
+    with pytest.raises(AudioError, match="not of a kind") as refused:
+        LIMITS.check_audio(tmp_path / name)
+
+
 def test_nothing_large_is_decoded(tmp_path):
     huge_frames(tmp_path / "a.mp4"), gif_bomb(tmp_path / "b.mp4"), huge_png(tmp_path / "c.mp4")
     code = "from pathlib import Path\nfrom latentsync.media.limits import MediaLimits\n"

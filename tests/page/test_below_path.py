@@ -89,7 +89,9 @@ def test_paths(text, path):
     assert checked_root_path(text) == path
 
 
-@pytest.mark.parametrize("text", ["/a//b", "/../x", "/a/..", "http://a/b", "/a b", "/a?b", "/a#b", "/é", "/a%2fb", "\n"])
+@pytest.mark.parametrize(
+    "text", ["/a//b", "/../x", "/a/..", "http://a/b", "/a b", "/a?b", "/a#b", "/é", "/a%2fb", "\n"]
+)
 def test_what_is_no_path(text):
     with pytest.raises(ConfigError, match="is no path of a page"):
         checked_root_path(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from latentsync.errors import (
     ConfigError,
     DeviceError,
     LatentSyncError,
+    NoAudioStreamError,
+    NoVideoStreamError,
     OutOfMemoryError,
     OutputError,
     VideoError,
@@ -28,6 +31,7 @@ from latentsync.inference.options import PRESETS
 from latentsync.inference.record import FrameRange, RunRecord
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.weights import BUILTIN_NOTES
+from latentsync.media.container import NO_VIDEO_REMEDY
 from latentsync.page import wording
 from latentsync.page.fair_queue import Waiting
 
@@ -125,6 +129,14 @@ def test_no_error_names_an_option_or_a_command_on_the_page():
         assert "--" not in said and "python -m" not in said and "`" not in said, (where, said)
         assert "configs/" not in said and "checkpoints/" not in said, (where, said)
         assert said.endswith((".", ":", "x", ")", "]")), (where, said)
+        assert not re.search(r"[.:] Name (a|the|another) |Remedy", said) and "folder of" not in said, (where, said)
+
+
+def test_what_is_named_elsewhere_is_uploaded_here():
+    said = wording.sentence(NoVideoStreamError("It holds only sound.", remedy=NO_VIDEO_REMEDY))
+    assert said == "It holds only sound. Upload a video."
+    said = wording.sentence(NoAudioStreamError("It is silent film.", remedy="Name a file that has sound."))
+    assert said == "It is silent film. Upload a file that has sound."
 
 
 def test_an_option_in_a_message_is_called_as_on_the_page():
