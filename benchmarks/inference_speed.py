@@ -43,10 +43,10 @@ from latentsync.face.tracks import FaceTracks
 from latentsync.inference.device import choose_precision
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.faces import FaceFinder
-from latentsync.inference.job.request import auto_batch
 from latentsync.inference.options import PRESETS, SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.record import RunRecord, StageClock
+from latentsync.inference.room import auto_batch
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
@@ -235,8 +235,9 @@ def main() -> None:
         plain_frames = max(1, round((options.plain_seconds or float(info.duration)) * info.fps))
         for model in options.models:
             networks = load_networks(model, device, dtype, options.compile)
-            batch = options.batch or auto_batch(device.type, model == BUILTIN)
-            circumstances = {"model": model, "resolution": networks.settings.resolution, "batch": batch}
+            resolution = networks.settings.resolution
+            batch = options.batch or auto_batch(device, dtype, resolution, branches=2, are_builtin=model == BUILTIN)
+            circumstances = {"model": model, "resolution": resolution, "batch": batch}
             found = measure(networks, dub_input, options.presets, batch, plain_frames)
             rows += [circumstances | row for row in found]
             del networks

@@ -13,7 +13,7 @@ from latentsync.runtime.memory import is_out_of_memory, with_memory_freed
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PROBE_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 4e-2}  # relative L2 error: 5 times the usual one
 WIDEST_HEAD = 160  # channels of an attention head of the published U-Net, at most
-LONG_PRODUCT = 0.1  # s; no larger matrix product is tried after one that takes longer
+LONG_PRODUCT = 0.3  # s; matrix products that would take longer are not tried
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
@@ -86,16 +86,27 @@ def measure_speed(device: torch.device, dtype: torch.dtype, side: int = 1024) ->
 
 
 def _measure_speed(device: torch.device, dtype: torch.dtype, side: int) -> float:
-    """Small products come first, and no larger one after one that takes long: on some CPUs half precision is a hundred
-    times slower than single.
+    """Small products come first, and no larger ones after some that take long: on some CPUs half precision is a hundred
+    times slower than single. An accelerator is quick only with large products, and without a wait after each.
     """
+    sizes = [(side // 16, 1), (side // 8, 1), (side // 4, 1), (side // 2, 1), *[(side, 1)] * 4]
+    if device.type != "cpu":
+        sizes += [(2 * side, 4), (4 * side, 4), (4 * side, 16)]
     best = 0.0
-    for n in (side // 16, side // 8, side // 4, side // 2, *[side] * 4):
-        a = torch.randn(n, n, device=device).to(dtype)
-        start = time.perf_counter()
-        (a @ a).sum().item()
-        seconds = time.perf_counter() - start
-        best = max(best, 2 * n**3 / seconds)
-        if n > side // 16 and seconds > LONG_PRODUCT:  # the very first product also starts the libraries
+    for n, products in sizes:
+        operations = products * 2 * n**3
+        if n > side // 8 and operations / best > LONG_PRODUCT:  # the very first product also starts the libraries
             break
+        best = max(best, operations / _time_products(n, products, device, dtype))
     return best
+
+
+def _time_products(n: int, products: int, device: torch.device, dtype: torch.dtype) -> float:
+    """Seconds that products of two (n, n) matrices take one after another."""
+    a = torch.randn(n, n, device=device).to(dtype)
+    result = torch.empty_like(a)
+    start = time.perf_counter()
+    for _ in range(products):
+        torch.matmul(a, a, out=result)
+    result.sum().item()
+    return time.perf_counter() - start

@@ -19,6 +19,7 @@ from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline, OnStep
+from latentsync.inference.room import fit_codec
 from latentsync.inference.weights import ModelSettings, WeightPaths
 from latentsync.models.pieces import attend_in_pieces
 from latentsync.runtime.compilation import compile_in_place
@@ -71,14 +72,15 @@ def _load(
 
 
 def arrange(models: LatentModels, compiled: bool = False) -> LatentModels:
-    """The same networks in the memory layout that is fastest on their device, with attention that fits there, and
-    compiled if asked for."""
+    """The same networks in the memory layout that is fastest on their device, with attention and slices that fit there,
+    and compiled if asked for."""
     if models.device.type == "cuda":
         for network in (models.unet, models.codec):  # the layout of cuDNN's half-precision kernels
             network.to(memory_format=torch.channels_last)
     if not has_fused_attention(models.device, models.dtype):
         for network in (models.unet, models.codec):
             attend_in_pieces(network)
+    fit_codec(models.codec, models.device, models.dtype)
     if compiled:
         autoencoder = models.codec.autoencoder
         for part in (models.unet, autoencoder.encoder, autoencoder.decoder):

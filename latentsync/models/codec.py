@@ -20,14 +20,14 @@ if TYPE_CHECKING:  # diffusers' autoencoders bring seconds of imports, and most 
 # Stable Diffusion's autoencoder gives latents of standard deviation 1 / 0.18215 (arXiv 2112.10752); the U-Net works
 # with about 1. A scale or shift in an autoencoder's own configuration is not read: the published code overrides both.
 KL_SCALE = 0.18215
-MAX_PIXELS = 2**20  # that an autoencoder works on at once: 16 images of 256 px, or 4 of 512
+MAX_PIXELS = 2**20  # that an autoencoder works on at once, at most: 16 images of 256 px, or 4 of 512
 
 
 class LatentCodec(nn.Module):
     """pixels (N, 3, R, R) in [-1, 1] <-> latents (N, C, h, w) in the scale that the U-Net works in.
 
     ``AutoencoderTiny`` (TAESD) was trained to give latents in that scale itself. At most ``max_batch`` images and
-    ``MAX_PIXELS`` pixels are worked on at once, so that memory grows neither with N nor, up to 1024, with R; fewer once
+    ``max_pixels`` pixels are worked on at once, so that memory grows neither with N nor, up to 1024, with R; fewer once
     memory has run out. The work is done in the autoencoder's dtype; results come back in the input's. All methods that
     run it raise ``OutOfMemoryError`` if a single image does not fit. ``signature``: see
     ``checkpoint.latent_signature``; None = the weights tell.
@@ -40,6 +40,7 @@ class LatentCodec(nn.Module):
 
         super().__init__()
         self.autoencoder = autoencoder
+        self.max_pixels = MAX_PIXELS
         self._slices = Portions(max_batch, "a single image in the latent codec")
         self.signature = signature
         self._has_posterior = isinstance(autoencoder, AutoencoderKL)
@@ -95,7 +96,7 @@ class LatentCodec(nn.Module):
         """``function`` of the inputs, a slice of the N images at a time; a side of the first input is that of the
         images over ``downscale``."""
         height, width = inputs[0].shape[-2:]
-        most = max(1, MAX_PIXELS // (height * width * downscale**2))
+        most = max(1, self.max_pixels // (height * width * downscale**2))
         converted = [x.to(self.autoencoder.dtype) for x in inputs]
         images = range(len(inputs[0]))
         results: list[Tensor] = []

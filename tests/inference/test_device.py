@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from latentsync.errors import DeviceError, OutOfMemoryError
-from latentsync.inference.device import choose_precision, probe_error
+from latentsync.inference.device import choose_precision, measure_speed, probe_error
 
 
 def test_automatic_choice_on_a_cpu_is_full_precision():
@@ -30,3 +30,21 @@ def test_a_device_without_room_is_not_one_without_half_precision(monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "conv2d", no_room)
     with pytest.raises(OutOfMemoryError, match="precisions of meta"):
         choose_precision("auto", torch.device("meta"))
+
+
+@pytest.mark.parametrize("peak", [50e9, 5e12, 800e12])
+def test_the_speed_of_an_accelerator_is_not_that_of_its_waits(monkeypatch, peak):
+    """A device that computes at ``peak``, and whose host waits 50 us for every answer."""
+    spent = []
+
+    def seconds(n, products, where, dtype):
+        spent.append(50e-6 + products * (5e-6 + 2 * n**3 / peak))
+        return spent[-1]
+
+    monkeypatch.setattr("latentsync.inference.device._time_products", seconds)
+    measured = measure_speed(torch.device("cuda"), torch.float16)
+    assert 0.8 * peak < measured <= peak and sum(spent) < 0.6
+
+
+def test_the_speed_of_products_is_that_of_the_clock():
+    assert 1e6 < measure_speed(torch.device("cpu"), torch.float32, 64) < 1e15

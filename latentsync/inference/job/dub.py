@@ -62,8 +62,7 @@ def dub(
     control.expect(checked.cost.frames, checked.cost.denoising_steps)
     for text in filter(None, (checked.describe(), describe_kept(request, checked))):
         on_note(text)
-    options = replace(checked.options, batch=request.batch_for(checked.device.type))
-    context = None
+    options, context = checked.options, None
     if options.excerpt is not None:
         control.enter("looking for a face")
         context = _require_face_in_excerpt(checked, control)
@@ -77,6 +76,7 @@ def dub(
                 NetworkChoice(request.weights, checked.settings, checked.device, checked.dtype, request.compiled)
             )
         control.enter("dubbing")
+        options = replace(options, batch=request.named_batch() or _auto_batch(request, checked))
         frames = pipeline.sync(
             checked.video, checked.waveform, options, checked.tracks, record, control.step_done, context, kept
         )
@@ -110,6 +110,22 @@ def _write(request: DubRequest, checked: Preflight, frames: Iterator[Frame]) -> 
         length=length,
         beside=_beside(checked, length),
     )
+
+
+def _auto_batch(request: DubRequest, checked: Preflight) -> int:
+    """Windows per batch that fit beside the networks, which have been loaded; on a GPU no more than there are, nor than
+    there is room for on the host."""
+    from latentsync.inference.room import auto_batch  # here: it imports torch, which takes seconds
+
+    options, cost = checked.options, checked.cost
+    fitting = auto_batch(
+        checked.device,
+        checked.dtype,
+        checked.settings.resolution,
+        2 if options.sampler.guided else 1,
+        request.weights.are_builtin,
+    )
+    return fitting if checked.device.type == "cpu" else max(1, min(fitting, cost.windows, cost.windows_on_host))
 
 
 def _report(

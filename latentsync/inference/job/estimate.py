@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, log
+
+import psutil
 
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.types import VideoInfo
 
-# Floating-point operations per frame of the full-size networks at 256 pixels, counted with
-# torch.utils.flop_counter on the published configuration; they grow with the area. Smaller networks are taken to cost
-# in proportion to their parameters.
-UNET_FLOPS, UNET_PARAMETERS = 253e9, 1.267e9
-CODEC_FLOPS, CODEC_PARAMETERS = 2 * 273e9 + 622e9, 83.7e6  # two encodings and one decoding
+# Parameters, and floating-point operations for a frame at 256 pixels, which grow with the area: of the built-in
+# networks and of the published ones, counted by torch.utils.flop_counter (`python -m benchmarks.roofline`). Those of
+# another size are taken to lie on the power law through both.
+UNETS = ((4.80e6, 2.71e9), (1.267e9, 253e9))
+CODECS = ((2.74e6, 18.7e9), (83.7e6, 2 * 273e9 + 622e9))  # two encodings and one decoding
 CACHED_SHARE = 0.15  # cost of a step that reuses features, over a full one: the outermost layers have most pixels
 UTILISATION = 0.4  # share of the speed of a matrix product that convolutions reach
+LAUNCHES = 4600  # operations of one evaluation of the published U-Net, whatever its batch
+LAUNCH_SECONDS = 5e-6  # of the host, for each of them on an accelerator
 PIXEL_SECONDS = 70e-9  # of one core, to decode, paste and encode a pixel (docs/experiments/benchmarks-2026-11.md)
 START_SECONDS = 2.0  # to load small networks and to generate the first window
-FRAMES_IN_FLIGHT = 110  # frames that all stages and queues hold at most, with one window per batch
+READ_BYTES = 1e9  # per second, of weights from a disk to the device
+FRAMES_IN_FLIGHT, FRAMES_PER_WINDOW = 70, 40  # that all stages and queues hold at most: always, and for each of a batch
+HOST_SHARE = 0.5  # of the host's free memory that frames may take
 BITS_PER_PIXEL = 0.15  # of an encoded result; talking heads at the default quality stay below
 
 
@@ -30,12 +36,18 @@ class NetworkSizes:
     unet: int
     codec: int
 
+    @property
+    def total(self) -> int:
+        """Of both."""
+        return self.unet + self.codec
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """The cost of a run.
 
     ``seconds`` is right within a factor of two or three; the progress bar knows better after the first window.
+    ``windows_on_host``: as many in a batch as the host's memory has room for.
     ``denoising_steps``: calls of the sampler's loop, counted for each window. ``memory_bytes``: of the frames that wait
     between the stages, without the networks.
     """
@@ -46,6 +58,7 @@ class Estimate:
     seconds: float
     memory_bytes: int
     disk_bytes: int
+    windows_on_host: int
 
     def describe(self) -> str:
         """One sentence for the terminal."""
@@ -64,26 +77,45 @@ def estimate(
     sampler: SamplerSettings,
     networks: NetworkSizes,
     flops_per_second: float,
+    batch: int = 1,
+    on_accelerator: bool = False,
 ) -> Estimate:
-    """The cost of a result of ``frames`` frames; ``flops_per_second`` as measured by ``device.measure_speed``."""
+    """The cost of a result of ``frames`` frames; ``flops_per_second`` as measured by ``device.measure_speed``.
+
+    ``on_accelerator``: the networks run beside the host's work, and no faster than their operations are launched.
+    """
     windows = ceil(frames / window_length)
     branches = 1 + sampler.guided_share
     full = ceil(sampler.steps / sampler.cache_interval)
     effective = full + (sampler.steps - full) * CACHED_SHARE
     area = (resolution / 256) ** 2
-    unet = UNET_FLOPS * networks.unet / UNET_PARAMETERS * branches * effective
-    codec = CODEC_FLOPS * networks.codec / CODEC_PARAMETERS
-    generating = windows * window_length * area * (unet + codec) / (flops_per_second * UTILISATION)
+    flops = _between(UNETS, networks.unet) * branches * effective + _between(CODECS, networks.codec)
+    generating = windows * window_length * area * flops / (flops_per_second * UTILISATION)
     pixels = info.width * info.height
     around = frames * pixels * PIXEL_SECONDS / (os.cpu_count() or 1)
+    start = START_SECONDS + 4 * networks.total / READ_BYTES
+    if on_accelerator:
+        launching = ceil(windows / batch) * effective * LAUNCHES * LAUNCH_SECONDS
+        seconds = start + max(generating, launching, around)
+    else:
+        seconds = start + generating + around
+    frame_bytes = 3 * pixels
+    room = HOST_SHARE * psutil.virtual_memory().available / frame_bytes - FRAMES_IN_FLIGHT
     return Estimate(
         frames=frames,
         windows=windows,
         denoising_steps=windows * sampler.steps,
-        seconds=START_SECONDS + generating + around,
-        memory_bytes=FRAMES_IN_FLIGHT * pixels * 3,
+        seconds=seconds,
+        memory_bytes=(FRAMES_IN_FLIGHT + FRAMES_PER_WINDOW * batch) * frame_bytes,
         disk_bytes=int(max(pixels * frames * BITS_PER_PIXEL / 8, _source_bytes(info, frames / info.fps))),
+        windows_on_host=max(1, int(room / FRAMES_PER_WINDOW)),
     )
+
+
+def _between(known: tuple[tuple[float, float], tuple[float, float]], parameters: int) -> float:
+    """Operations of a network, by the power law through two that are ``known``: (parameters, operations)."""
+    (small, few), (large, many) = known
+    return few * (parameters / small) ** (log(many / few) / log(large / small))
 
 
 def _source_bytes(info: VideoInfo, seconds: Fraction) -> float:

@@ -26,7 +26,7 @@ from latentsync.inference.job.speech import read_speech
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.timeline import expected_frames
-from latentsync.inference.weights import ModelSettings, WeightPaths, model_settings
+from latentsync.inference.weights import ModelSettings, model_settings
 from latentsync.media.output_audio import AudioPart
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
@@ -36,6 +36,8 @@ from latentsync.types import VideoInfo
 
 if TYPE_CHECKING:
     import torch
+
+    from latentsync.inference.room import GpuRoom
 
 SAMPLED_FRAMES = 20  # frames that are searched for a face
 DISK_RESERVE = 1.2  # this many times the estimated size must be free
@@ -57,6 +59,7 @@ class Preflight:
     face_seen: bool  # in a sample of frames; if False, the run must look at every frame
     weights: Mapping[str, Mapping[str, Any]]
     cost: Estimate
+    room: GpuRoom | None  # None: no GPU
     notes: tuple[str, ...]
     kept_bytes: int = 0  # size of finished windows, all in all, that lie beside the result until it is there
 
@@ -76,6 +79,7 @@ class Preflight:
                 f"audio   {float(self.duration):.2f} s",
                 f"network {self.settings.resolution} pixels, {self.device}, {str(self.dtype).removeprefix('torch.')}",
                 f"cost    {self.cost.describe()}",
+                *([] if self.room is None else [f"memory  {self.device}: {self.room.describe()}"]),
                 *([f"resume  finished windows take up to {self.kept_bytes / 1e6:.1f} MB"] if self.kept_bytes else []),
                 *(f"note    {note}" for note in self.notes),
             ]
@@ -105,6 +109,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     notes = [*speech.notes]
     weights = request.weights.check()
     settings = model_settings(request.weights.unet, request.unet_config)
+    request.named_batch()  # raises for what is no number
     plan = check_encoder(request.encoding, video.info, request.output.suffix)
     options = request.options
     duration = Fraction(len(speech.waveform), AUDIO_RATE)
@@ -115,12 +120,12 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     # torch takes seconds to import: all that can be refused without it has been.
     from latentsync.inference.device import choose_precision, measure_speed
     from latentsync.inference.kept_latents import bytes_per_window
+    from latentsync.inference.room import room_on
     from latentsync.runtime.compilation import require_compiler
 
     device = choose_device(request.device)
     if request.device == "auto" and device.type == "cpu" and (fault := unusable_gpu()) is not None:
         notes.append(f"{fault.message}; the CPU computes instead, which takes many times as long; {fault.remedy}")
-    request.batch_for(device.type)
     if request.commercial_only:
         require_commercial([*request.weights.networks().values(), *_detector_files(request, device)])
     if request.compiled:
@@ -136,7 +141,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     )
     tracks = finder.tracks(video.info, options)
     frames = _frames_to_do(video, duration, options)
-    cost = _cost_of(frames, video.info, settings, options, request.weights, measure_speed(device, dtype))
+    cost, room = _cost_of(request, video.info, frames, settings, options, device, dtype)
     kept = cost.windows * bytes_per_window(settings.num_frames, settings.resolution, dtype) if request.resume else 0
     _require_room(request.output, cost.disk_bytes + kept - _size_of(request.kept_folder))
     notes += [*video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
@@ -153,6 +158,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         face_seen=_samples_show_a_face(video, finder, tracks),
         weights=weights,
         cost=cost,
+        room=room,
         notes=tuple(notes),
         kept_bytes=kept,
     )
@@ -192,15 +198,33 @@ def _detector_files(request: DubRequest, device: torch.device) -> list[Path]:
 
 
 def _cost_of(
-    frames: int,
+    request: DubRequest,
     info: VideoInfo,
+    frames: int,
     settings: ModelSettings,
     options: SyncOptions,
-    weights: WeightPaths,
-    flops_per_second: float,
-) -> Estimate:
-    sizes = NetworkSizes(count_parameters(weights.unet), count_parameters(weights.codec_file))
-    return estimate(info, frames, settings.num_frames, settings.resolution, options.sampler, sizes, flops_per_second)
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[Estimate, GpuRoom | None]:
+    """What the run will cost, and what there is room for on a GPU."""
+    from latentsync.inference.device import measure_speed
+    from latentsync.inference.room import room_on
+
+    sizes = NetworkSizes(count_parameters(request.weights.unet), count_parameters(request.weights.codec_file))
+    branches = 2 if options.sampler.guided else 1
+    room = room_on(device, dtype, settings.resolution, branches, dtype.itemsize * sizes.total)
+    cost = estimate(
+        info,
+        frames,
+        settings.num_frames,
+        settings.resolution,
+        options.sampler,
+        sizes,
+        measure_speed(device, dtype),
+        request.named_batch() or (1 if room is None else room.windows),
+        on_accelerator=device.type != "cpu",
+    )
+    return cost, room
 
 
 def _frames_to_do(video: VideoFile, duration: Fraction, options: SyncOptions) -> int:

@@ -15,9 +15,6 @@ from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.writer import EncodingOptions
 from latentsync.provenance.signature import Signer
 
-AUTO_BATCH = {"cpu": 1, "mps": 1}  # windows per batch
-AUTO_BATCH_GPU = 4  # of other devices; halved where that does not fit into memory
-AUTO_BATCH_BUILTIN = 4  # of the small models on a CPU, at most: one for each core (``batching.SideBySide``)
 LONGEST_NAME = 200  # bytes of a result's name that a longer name can be made of; disks allow 255
 
 
@@ -70,10 +67,10 @@ class DubRequest:
         """Where finished windows are kept, beside the result (``job.resume``)."""
         return kept_folder(self.output)
 
-    def batch_for(self, device_type: str) -> int:
-        """Windows per batch. Raises ``ConfigError`` for anything but 'auto' and a whole number from 1."""
+    def named_batch(self) -> int | None:
+        """Windows per batch, None for 'auto'. Raises ``ConfigError`` for anything else but a whole number from 1."""
         if self.batch == "auto":
-            return auto_batch(device_type, self.weights.are_builtin)
+            return None
         if not self.batch.isdecimal() or int(self.batch) < 1:
             raise ConfigError(f"'{self.batch}' is no batch size.", remedy="Give auto or a whole number from 1.")
         return int(self.batch)
@@ -85,10 +82,3 @@ def kept_folder(output: Path) -> Path:
     if len(os.fsencode(name)) > LONGEST_NAME:
         name = name[:40] + "." + blake2b(os.fsencode(name), digest_size=8).hexdigest()
     return output.absolute().with_name(f".{name}.resume")
-
-
-def auto_batch(device_type: str, are_builtin: bool) -> int:
-    """Windows per batch if the user does not say how many."""
-    if device_type == "cpu" and are_builtin:
-        return min(AUTO_BATCH_BUILTIN, os.cpu_count() or 1)
-    return AUTO_BATCH.get(device_type, AUTO_BATCH_GPU)
