@@ -118,9 +118,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         options = replace(options, excerpt=options.excerpt.on_frames(video, duration, options.length))
 
     # torch takes seconds to import: all that can be refused without it has been.
-    from latentsync.inference.device import choose_precision, measure_speed
+    from latentsync.inference.device import choose_precision
     from latentsync.inference.kept_latents import bytes_per_window
-    from latentsync.inference.room import room_on
     from latentsync.runtime.compilation import require_compiler
 
     device = choose_device(request.device)
