@@ -10,11 +10,9 @@ import torch
 from accelerate.utils import convert_outputs_to_fp32
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from tests.training.tiny_tasks import TASKS, TinyTask
+from tests.training.waits import CountedCopies, CountedWaits
 
 CUDA = torch.device("cuda")
 every_task = pytest.mark.parametrize("make", TASKS, ids=lambda make: make.__name__)
@@ -58,26 +56,6 @@ def test_half_precision_trains_like_single(make):
         assert nn.functional.cosine_similarity(found, wanted, 0) > cosine, dtype
 
 
-WAITING = {"item", "tolist", "cpu", "numpy", "nonzero", "masked_select", "__bool__", "__float__", "__int__"}
-
-
-class CountedWaits(TorchFunctionMode):
-    """Counts what would make the host wait for a device, by name; selecting by a mask is one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        name = getattr(func, "__name__", "")
-        by_mask = name in ("__getitem__", "__setitem__") and any(
-            isinstance(part, Tensor) and part.dtype is torch.bool for part in tree_leaves(args[1])
-        )
-        if name in WAITING or by_mask:
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
-
-
 @every_task
 def test_a_step_never_asks_the_device(make):
     """But at the first one, where a loss without gradient is looked for."""
@@ -90,23 +68,6 @@ def test_a_step_never_asks_the_device(make):
         watched = make.__name__ in ("unet_stage_2", "unet_on_cached_latents")
         allowed = ["__bool__", "tolist"] if step == 0 and watched else []
         assert [name for name in waits.found if name not in allowed] == []
-
-
-class CountedCopies(TorchDispatchMode):
-    """Copies between host and device that the host waits for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
-            source = args[1] if func is torch.ops.aten.copy_.default else args[0]
-            waits = not (kwargs or {}).get("non_blocking", args[2] if len(args) > 2 else False)
-            if source.device != result.device and waits:
-                self.found.append(f"{source.device} -> {result.device}, {tuple(source.shape)}")
-        return result
 
 
 def on_the_device(mode: FakeTensorMode, network: nn.Module) -> None:

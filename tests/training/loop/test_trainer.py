@@ -16,6 +16,7 @@ from latentsync.training.loop.optimizers import OPTIMIZERS, LearningRate
 from latentsync.training.loop.task import LoopSettings
 from latentsync.training.loop.trainer import BAD_STEPS_IN_A_ROW, MAX_ROLL_BACKS, Trainer, TrainingResult
 from tests.training.toy import ToyTask
+from tests.training.waits import CountedWaits
 
 
 def settings(max_steps=20, **values) -> LoopSettings:
@@ -50,6 +51,20 @@ def test_a_run_writes_what_it_promises(tmp_path):
     assert json.loads((tmp_path / "replaced_clips.json").read_text())[0]["path"] == "bad.mp4"
     assert task.exported[0] == ("best.safetensors", 0)
     assert task.exported[-1] == ("last.safetensors", 20)
+
+
+def test_the_host_waits_for_the_device_once_a_step(tmp_path, monkeypatch):
+    one_step, found = Trainer._one_step, []
+
+    def counted(self, *arguments, **named):
+        with CountedWaits() as waits:
+            stop = one_step(self, *arguments, **named)
+        found.append(waits.found)
+        return stop
+
+    monkeypatch.setattr(Trainer, "_one_step", counted)
+    assert train(ToyTask(), tmp_path, max_steps=4, accumulation=2) is TrainingResult.FINISHED
+    assert found == [["tolist"]] * 4
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -100,19 +100,19 @@ def test_a_run_in_bf16_trains_validates_and_shows(networks, half_on_the_cpu, fre
     short = [
         "data.talkers.train_clips=2", "data.talkers.validation_clips=1", "data.talkers.seconds=2.4",
         "data.num_val_samples=1", "data.batch_size=1", "data.cache_latents=true", "run.mixed_precision=bf16",
-        "run.max_train_steps=2", "run.validation_steps=2", "run.log_steps=1", "run.inference_steps=1",
+        "run.max_train_steps=1", "run.validation_steps=1", "run.log_steps=1", "run.inference_steps=1",
         "optimizer.lr_warmup_steps=0", "model.block_out_channels=[32,32,32]", "data.resolution=32",
         f"data.train_output_dir={tmp_path}",
     ]  # fmt: skip
     assert train_unet(recipe_of(networks, *short), "half") is TrainingResult.FINISHED
     run = tmp_path / "half"
-    for name, rows in (("train", 2), ("validation", 2)):
+    for name, rows in (("train", 1), ("validation", 2)):
         with (run / f"{name}.csv").open() as file:
             table = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
         assert len(table) == rows
         assert all(math.isfinite(value) for row in table for value in row.values())
         assert {"recon", "sync", "perceptual", "trepa"} <= table[0].keys()
-    assert (run / "validation" / "step_000000002.png").stat().st_size > 1000
+    assert (run / "validation" / "step_000000001.png").stat().st_size > 1000
     assert not (run / "notes.jsonl").exists()  # every loss sends gradients
     weights = load_file(run / "weights" / "last.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
