@@ -30,6 +30,7 @@ OLDEST_CAPABILITY = (5, 0)  # of the GPUs that any torch since 2.4 has kernels f
 # Builds for CUDA 12.6 have kernels for 5.0 to 9.0, those for CUDA 13 from 7.5 on; torch 2.15 has no build for 12.6.
 LEGACY_BUILD = "the build 'cu126' of torch (for CUDA 12.6, up to torch 2.14; pytorch.org says how)"
 ON_PURPOSE = "To compute on the CPU on purpose, set CUDA_VISIBLE_DEVICES to nothing."
+ON_THE_CPU = "compute on the CPU (--device cpu; of a training: CUDA_VISIBLE_DEVICES set to nothing)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +141,12 @@ def _fault_of_gpu(machine: Machine, index: int, compute: Callable[[int], None]) 
     if machine.cuda is not None and not has_kernels(machine.architectures, gpu.capability):
         major, minor = gpu.capability
         if gpu.capability < OLDEST_CAPABILITY:
-            remedy = "No torch that this program runs on serves it: use another GPU, or --device cpu."
+            remedy = f"No torch that this program runs on serves it: use another GPU, or {ON_THE_CPU}."
         elif gpu.capability < (7, 5):
-            remedy = f"Install {LEGACY_BUILD}, or use --device cpu."
+            remedy = f"Install {LEGACY_BUILD}, or {ON_THE_CPU}."
         else:
             known = ", ".join(machine.architectures)
-            remedy = f"Install a newer torch, or use --device cpu; this one has kernels for {known}."
+            remedy = f"Install a newer torch, or {ON_THE_CPU}; this one has kernels for {known}."
         return DeviceError(
             f"{gpu.name} has compute capability {major}.{minor}, for which this torch {machine.torch}, built for CUDA "
             f"{machine.cuda}, has no kernels.",
@@ -156,7 +157,7 @@ def _fault_of_gpu(machine: Machine, index: int, compute: Callable[[int], None]) 
     except RuntimeError as error:
         return DeviceError(
             f"{gpu.name} does not compute: {str(error).partition(chr(10))[0]}",
-            remedy="Restart the machine or its driver, install another build of torch, or use --device cpu.",
+            remedy=f"Restart the machine or its driver, install another build of torch, or {ON_THE_CPU}.",
         )
     return None
 
