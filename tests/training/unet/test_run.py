@@ -24,7 +24,7 @@ from latentsync.checkpoint import (
 from latentsync.config import load_config, read_yaml
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.unet_dataset import UNetDataset
-from latentsync.errors import ConfigError, WeightsMismatchError, WeightsMissingError
+from latentsync.errors import ConfigError, OutOfMemoryError, WeightsMismatchError, WeightsMissingError
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.recipe import UNetRecipe
@@ -183,6 +183,26 @@ def test_a_sample_has_its_noise_whatever_it_is_batched_with(stages, folder, netw
         assert torch.equal(of_pair[1], of_single[0])
         assert not torch.equal(of_pair[0], of_pair[1])
         assert not torch.equal(of_again[0], of_single[0])
+
+
+def test_a_validation_without_memory_is_done_in_halves(stages, folder, networks, monkeypatch):
+    task, accelerator = task_of(recipe_of(1, folder, networks)), Accelerator(cpu=True)
+    losses, sizes, fits = UNetTask._losses, [], 1
+
+    def short_of_memory(self, network, batch):
+        sizes.append(len(batch.origins))
+        if sizes[-1] > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return losses(self, network, batch)
+
+    with torch.no_grad():
+        whole = task.validate(accelerator, 0)
+        monkeypatch.setattr(UNetTask, "_losses", short_of_memory)
+        assert task.validate(accelerator, 0) == pytest.approx(whole, rel=1e-5)
+        assert sizes == [2, 1, 1]
+        fits = 0
+        with pytest.raises(OutOfMemoryError, match="validation batch of one sample"):
+            task.validate(accelerator, 0)
 
 
 def learn_by_heart(task: UNetTask, steps: int, learning_rate: float) -> list[dict[str, float]]:
