@@ -61,7 +61,7 @@ class CarriedTracks:
     """The tracks that a container gets beside its own. ``notes`` name what it does not get."""
 
     def __init__(self, out: OutputContainer, source: InputContainer, beside: Beside, tags: Mapping[str, str]) -> None:
-        """Adds streams, chapters and tags to ``out``, ``tags`` over those of the source; before anything is muxed."""
+        """Adds streams, chapters and tags to ``out``, ``tags`` before those of the source; before anything is muxed."""
         self._beside, self._out = beside, out
         self._streams: dict[int, Stream] = {}  # by number of the source's stream
         missing = []
@@ -76,8 +76,10 @@ class CarriedTracks:
             stream.discard = Discard.default if stream.index in self._streams else Discard.all
         if not self._carry_chapters(source):
             missing.append("chapters")
+        theirs = {key.lower(): value for key, value in source.metadata.items()}
         kept = {key: value for key, value in source.metadata.items() if key.lower() not in _OF_THE_FILE | tags.keys()}
-        out.metadata.update(kept | dict(tags))
+        own = {key: f"{value}\n{theirs[key]}" if key in theirs else value for key, value in tags.items()}
+        out.metadata.update(kept | own)
         self.notes: list[str] = []
         if missing:
             why = beside.otherwise if beside.seconds == 0 else f"{out.format.name} files do not take them"

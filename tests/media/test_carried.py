@@ -72,7 +72,7 @@ def test_all_of_it_is_carried_over_where_the_container_takes_it(rich, tmp_path):
         assert kinds == [("video", None), ("audio", "eng"), ("audio", "deu"), ("subtitle", "fra")]
         assert [c["metadata"]["title"] for c in container.chapters()] == ["one", "two"]
         tags = {key.lower(): value for key, value in container.metadata.items()}
-        assert tags["title"] == "A film" and tags["comment"] == "label"
+        assert tags["title"] == "A film" and tags["comment"] == "label\nmine"
         texts = [bytes(packet) for packet in container.demux(container.streams.subtitles[0]) if packet.size]
         assert texts == [b"Hello", b"you"]
     with av.open(str(result.path)) as container:

@@ -66,6 +66,16 @@ def test_a_result_names_what_made_it(folder, tmp_path):
     assert "release 1.5" in said and fingerprint(folder / "checkpoints" / "latentsync_unet.pt") in said
 
 
+def test_what_the_source_says_of_itself_stays(folder, tmp_path):
+    drawn = DrawnVideo(FRAMES, 200, 200, face=90)
+    write_video(tmp_path / "video.mp4", drawn.frames(), drawn.info, EncodingOptions(crf=10), tags={"comment": "theirs"})
+    for name in ("checkpoints", "audio.wav", "faces.npz"):
+        (tmp_path / name).symlink_to(folder / name)
+    assert dub(tmp_path, tmp_path / "a.mp4") == 0
+    ours, theirs = comment(tmp_path / "a.mp4").split("\n")
+    assert ours.startswith("AI-modified video") and theirs == "theirs"
+
+
 def test_a_signed_result_without_the_label(folder, tmp_path):
     c2pa = pytest.importorskip("c2pa")
     from tests.provenance.certificates import write_certificate  # needs what the line above needs
