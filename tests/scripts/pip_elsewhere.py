@@ -11,9 +11,13 @@ import sys
 from pip._internal.cli.main import main
 from pip._vendor.packaging import markers
 
-GLIBC = (35, 34, 31, 28, 27, 26, 24, 17)  # minor versions that wheels name; PyTorch's are for 2.28
+GLIBC = (35, 34, 31, 28, 27, 26, 24, 17)  # minor versions that wheels name
+# Name -> answers to the questions of requirements that differ from this machine's, and tags of wheels.
 PLATFORMS = {
-    "macOS arm64": ({"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine": "arm64"}, ["macosx_14_0_arm64"]),
+    "macOS arm64": (
+        {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine": "arm64"},
+        ["macosx_14_0_arm64"],
+    ),
     "Linux aarch64": (
         {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "aarch64"},
         [*(f"manylinux_2_{minor}_aarch64" for minor in GLIBC), "manylinux2014_aarch64"],
@@ -24,9 +28,9 @@ PLATFORMS = {
     ),
     "Linux x86-64": (
         {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64"},
-        [*(f"manylinux_2_{minor}_x86_64" for minor in GLIBC), "manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64"],
+        [*(f"manylinux_2_{minor}_x86_64" for minor in GLIBC), "manylinux2014_x86_64"],
     ),
-}  # fmt: skip
+}
 PYTHON = "3.12"
 
 
