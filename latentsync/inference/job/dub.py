@@ -24,7 +24,7 @@ from latentsync.inference.job.preflight import Preflight, preflight
 from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
-from latentsync.inference.job.resume import describe_kept, kept_work
+from latentsync.inference.job.resume import kept_work
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.record import RunRecord
@@ -60,8 +60,7 @@ def dub(
     record, control, networks = RunRecord(), control or RunControl(), networks or Networks()
     checked = preflight(request, record.clock, networks)
     control.expect(checked.cost.frames, checked.cost.denoising_steps)
-    for text in filter(None, (checked.describe(), describe_kept(request, checked))):
-        on_note(text)
+    on_note(checked.describe())
     options, context = checked.options, None
     if options.excerpt is not None:
         control.enter("looking for a face")
@@ -69,8 +68,8 @@ def dub(
     elif not checked.face_seen or options.face != LARGEST:
         control.enter("looking for a face")
         _require_face_in_video(checked, control)
-    with kept_work(request, checked) as kept:
-        control.enter("loading")
+    control.enter("loading")
+    with kept_work(request, checked, on_note) as kept:
         with record.clock.measure("load"):
             pipeline = networks.pipeline(
                 NetworkChoice(request.weights, checked.settings, checked.device, checked.dtype, request.compiled)

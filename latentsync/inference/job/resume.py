@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from hashlib import blake2b
@@ -52,6 +52,7 @@ _WITHOUT_EFFECT = {
     *("resume", "batch", "ramp", "check_output"),
 }
 Journal = dict[str, Any]
+OnNote = Callable[[str], None]
 
 
 def windows_kept(folder: Path) -> int:
@@ -61,40 +62,31 @@ def windows_kept(folder: Path) -> int:
 
 def describe_kept(request: DubRequest, checked: Preflight) -> str:
     """A line for the terminal: what an earlier run left, and what becomes of it; empty if that does not matter."""
-    folder = request.kept_folder
-    found = _read_journal(folder)
-    if found is None:
-        return f"resume  finished windows are kept in {folder} until the result is there" if request.resume else ""
-    journal = _journal_of(request, checked)
-    if found == journal:
-        goes_on = "this run goes on there" if request.resume else "--resume would go on there"
-        return f"resume  {windows_kept(folder)} windows are finished by a run that was interrupted; {goes_on}"
-    if not request.resume:
-        return ""
-    why = ", ".join(text for part, text in PARTS.items() if found.get(part) != journal[part])
-    return f"resume  what {folder} holds is of another run ({why if found else 'no journal'}); this one starts anew"
+    found = _read_journal(request.kept_folder)
+    return "" if found is None and not request.resume else _describe(request, found, _journal_of(request, checked))
 
 
 @contextmanager
-def kept_work(request: DubRequest, checked: Preflight) -> Iterator[KeptLatents | None]:
+def kept_work(request: DubRequest, checked: Preflight, on_note: OnNote) -> Iterator[KeptLatents | None]:
     """Where the run of ``request`` keeps its finished windows while the block lasts; None if it keeps none.
 
     What is kept goes when the block ends without an error, also if it was not made use of, and stays otherwise.
+    ``on_note`` is told what ``describe_kept`` says.
     """
     folder = request.kept_folder
-    found = _read_journal(folder)
-    if not request.resume and found is None:
+    if not request.resume and _read_journal(folder) is None:
         yield None
         return
     journal = _journal_of(request, checked)
     lock_path = folder.with_name(folder.name + ".lock")
-    lock = try_hold(lock_path) if request.resume or found == journal else None
+    lock = try_hold(lock_path) if request.resume or _read_journal(folder) == journal else None
     if lock is None:
         why = f"another run works on {request.output}, or its disk has no locks"
         yield KeptLatents(folder, "", why) if request.resume else None
         return
     try:
-        yield _opened(folder, found, journal) if request.resume else None
+        on_note(_describe(request, _read_journal(folder), journal))
+        yield _opened(folder, journal) if request.resume else None
         _remove(folder)
         lock_path.unlink(missing_ok=True)
     except BaseException as error:
@@ -106,11 +98,23 @@ def kept_work(request: DubRequest, checked: Preflight) -> Iterator[KeptLatents |
         lock.release()
 
 
-def _opened(folder: Path, found: Journal | None, journal: Journal) -> KeptLatents:
+def _describe(request: DubRequest, found: Journal | None, journal: Journal) -> str:
+    folder = request.kept_folder
+    if found is None:
+        return f"resume  finished windows are kept in {folder} until the result is there"
+    if found == journal:
+        goes_on = "this run goes on there" if request.resume else "--resume would go on there"
+        return f"resume  {windows_kept(folder)} windows are finished by a run that was interrupted; {goes_on}"
+    why = ", ".join(text for part, text in PARTS.items() if found.get(part) != journal[part])
+    anew = "this one starts anew" if request.resume else "it is left there"
+    return f"resume  what {folder} holds is of another run ({why if found else 'no journal'}); {anew}"
+
+
+def _opened(folder: Path, journal: Journal) -> KeptLatents:
     """The folder with this job's journal, and without the work of another one."""
     text, failure = json.dumps(journal, indent=2), ""
     try:
-        if found != journal:
+        if _read_journal(folder) != journal:
             _remove(folder)
             write_text(folder / JOURNAL, text, durable=True)
     except OSError as error:
