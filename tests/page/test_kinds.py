@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,8 +14,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from latentsync.media.video import VideoFile
+from latentsync.page.fair_queue import Visitor
+from latentsync.page.request import JobRequest
+from latentsync.page.storage import Storage, StorageLimits
+from latentsync.page.visitors import VisitorFolders
 from tests.media.synthetic import tone, write_clip
 from tests.page.browser import TIMEOUT, chromium
+from tests.page.firefox import firefox
 from tests.page.stage import FPS, draw, green_people
 
 expect.set_options(timeout=TIMEOUT)
@@ -156,3 +162,27 @@ def test_the_result_of_every_kind_plays(page, example, tmp_path, programs, name)
     assert info.color.transfer not in (16, 18)  # 8 bits are no HDR
     assert len(green_people(result)) == 1
     assert "--" not in page.locator("#report").inner_text()
+
+
+@pytest.mark.slow
+def test_every_result_plays_in_firefox(served, example, tmp_path, page_folder, monkeypatch):
+    """Its page is opened at the addresses of jobs that are done."""
+    address, jobs = served
+    monkeypatch.setattr(jobs, "_detector", lambda video: str(example.faces))
+    folder = next(path for path in page_folder.glob("latentsync_page_*") if path.is_dir())
+    folders = VisitorFolders(Storage(folder, StorageLimits(reserve=0)), keep_seconds=1000)
+    with firefox(tmp_path / "profile") as browser:
+        for number, (name, kind) in enumerate(KINDS.items()):
+            place = folder / f"kind_{number}"
+            place.mkdir()
+            audio = shutil.copy(example.audio, place)
+            request = JobRequest(kind.write(place), Path(audio), checkpoint=next(iter(jobs.weights)))
+            job = jobs.kept.keep(jobs.begin(request, folders, Visitor("address", name)))
+            browser.open(f"{address}#job={job}")
+            browser.wait_for("document.querySelector('.status.done')")
+            browser.wait_for("document.querySelector('#result video')?.readyState >= 2")
+            shown = browser.run(SHOWN, "#result")
+            assert isinstance(shown, dict), (name, shown)
+            assert (shown["width"], shown["height"]) == ((322, 202) if name == "odd size" else (320, 200)), name
+            assert shown["error"] is None and shown["brightness"] > 30 and shown["loudness"] > 0.05, name
+            assert not browser.run("async () => document.querySelector('#result[data-unplayable]') !== null"), name
