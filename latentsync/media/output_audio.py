@@ -49,7 +49,7 @@ class AudioPart:
     It begins ``delay`` seconds after the first frame; if that is negative, so much of its beginning is left out. It
     ends ``limit`` seconds after the first frame: exactly, or, where lossy packets are copied, at the nearest end of a
     packet. ``copied``: not encoded wherever the container can hold the codec, whether players expect it there or not.
-    ``gaps``: its time stamps leave gaps, so it is encoded, with silence in them.
+    ``gaps``: its time stamps leave gaps, so it is encoded, with silence in them. ``for_browsers``: AAC in any case.
     """
 
     path: Path
@@ -58,6 +58,11 @@ class AudioPart:
     limit: Fraction | None = None
     copied: bool = False
     gaps: bool = False
+    for_browsers: bool = False
+
+    def expected(self, container: str) -> set[str]:
+        """Codecs that players of the file play."""
+        return {"aac"} if self.for_browsers else _EXPECTED[container]
 
 
 class OutputAudio:
@@ -85,13 +90,14 @@ class OutputAudio:
             stream = out.add_stream_from_template(track)
             self._packets = self._copied(packets, stream, codec)
         else:
-            same = codec in _LOSSLESS and codec in _EXPECTED[container]
+            same = codec in _LOSSLESS and codec in part.expected(container)
             stream = _add_encoder(out, track, codec if same else _ENCODERS[container])
             self.how = _describe(stream)
             self._packets = self._encoded(packets, stream)
-            if codec in HELD[container] - _EXPECTED[container] and not part.copied:
+            if codec in HELD[container] - part.expected(container) and not part.copied:
+                players = "some browsers" if part.for_browsers else "phones and QuickTime"
                 self.notes.append(
-                    f"the sound, {codec}, is written as {self.how}, since phones and QuickTime are silent with {codec} "
+                    f"the sound, {codec}, is written as {self.how}, since {players} are silent with {codec} "
                     "in such a file; --copy_audio keeps it as it is"
                 )
         if "language" in track.metadata:
@@ -109,7 +115,7 @@ class OutputAudio:
             self._next = next(self._packets, None)
 
     def _is_copied(self, codec: str, container: str, lead_in: bool) -> bool:
-        taken = (HELD if self._part.copied else _EXPECTED)[container]
+        taken = HELD[container] if self._part.copied else self._part.expected(container)
         if codec not in taken or (lead_in and codec not in _LEAD_IN[container]):
             return False
         if self._skipped or self._part.gaps or (self._lead and container not in _TIMED):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -69,7 +69,10 @@ def write_video(
     part = AudioPart(Path(audio)) if isinstance(audio, (str, Path)) else audio
     try:
         refuse_unwritable(path, (source.path, None if part is None else part.path), overwrite)
-        plan = plan_encoding(encoding or EncodingOptions(), source, path.suffix)
+        encoding = encoding or EncodingOptions()
+        plan = plan_encoding(encoding, source, path.suffix)
+        if part is not None and encoding.for_browsers:
+            part = replace(part, for_browsers=True)
         shown = _with_durations(frames, source, length)
         with _appearing(path) as partial:
             written = _encode(partial, path, shown, source, plan, part, key_frames, tags or {}, beside)

@@ -218,6 +218,7 @@ class JobQueue:
             weights=weights,
             detector=self._detector(request.video),
             limits=self._limits(control),
+            deinterlace=True,  # browsers show fields as combs
         )
 
     def _detector(self, video: Path) -> str:

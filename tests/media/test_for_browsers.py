@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from latentsync.errors import EncoderError
+from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, check_encoder, write_video
-from tests.media.synthetic import picture, read_number, write_clip
+from tests.media.synthetic import picture, read_number, tone, write_clip, write_wav
 
 FOR_BROWSERS = EncodingOptions(for_browsers=True)
 SOURCES = {
@@ -54,6 +55,20 @@ def test_what_is_transparent_is_black(tmp_path):
     (first, *_) = VideoFile(written.path).frames()
     assert first.pixels[:, :36].max() < 12 and first.pixels[:, 44:].min() > 188
     assert "transparent" in str(written.notes) and "--" not in str(written.notes)
+
+
+@pytest.mark.parametrize(
+    "name, codec, how",
+    [("a.m4a", "aac", "copied"), ("a.m4a", "alac", "aac"), ("a.mka", "ac3", "aac"), ("a.mp3", "libmp3lame", "aac")],
+)
+def test_audio_is_aac(tmp_path, name, codec, how):
+    source = VideoFile(write_clip(tmp_path / "in.mp4", 25))
+    audio = write_wav(tmp_path / name, tone(1.0, 48_000), 48_000, codec)
+    written = write_video(tmp_path / "out.mp4", source.frames(), source.info, FOR_BROWSERS, audio)
+    assert written.audio.startswith(how)
+    (track,) = VideoFile(written.path).info.audio
+    assert track.codec == "aac" and abs(read_audio(written.path)[8000:16_000]).max() > 0.1
+    assert ("some browsers are silent" in str(written.notes)) is (codec != "aac")
 
 
 def test_other_codecs_and_files_are_not_for_browsers(tmp_path):
