@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import re
 import shlex
 import sys
@@ -33,9 +33,7 @@ def check_packages() -> Iterator[Finding]:
         yield Finding("packages", Grade.FAULT, f"missing or too old: {', '.join(faults)}.", f"Run {set_up()}.")
     else:
         yield Finding("packages", Grade.GOOD, f"all are here, for Python {sys.version.split()[0]}.")
-    try:
-        importlib.import_module("decord")
-    except ImportError:
+    if importlib.util.find_spec("decord") is None:
         text = "decord, which reads training clips, is not here; nothing else needs it."
         yield Finding("training", Grade.LIMIT, text, f"Run {set_up('--training')}.")
 

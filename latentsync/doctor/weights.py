@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from latentsync.checkpoint.inventory import FileStatus, State, look_up
 from latentsync.checkpoint.registry import (
     BUILTIN_DIRECTORY,
     CODEC_WEIGHTS,
+    DEFAULT_DIRECTORY,
     DEFAULT_RELEASE,
     KNOWN_FILES,
     RELEASES,
@@ -17,7 +19,7 @@ from latentsync.checkpoint.registry import (
     of_release,
 )
 from latentsync.doctor.finding import Finding, Grade
-from latentsync.errors import WeightsError, WeightsMissingError
+from latentsync.errors import ROOT, WeightsError, WeightsMissingError
 
 HASHED = 300 * 10**6  # bytes of a file whose checksum is computed unasked; a card's fingerprint is compared in any case
 UNET = "latentsync_unet.pt"
@@ -31,10 +33,8 @@ def check_weights(folder: Path, verify: bool) -> Iterator[Finding]:
     here = [status for target in _targets() if (status := _status(folder, target, verify)) is not None]
     for status in here:
         if status.state is State.CORRUPT:
-            remedy = f"Run `python -m scripts.download_checkpoints --only {status.known.target}{_variant(status)}`."
-            if not status.known.sources:
-                remedy = "Bring in a good copy with `python -m scripts.download_checkpoints --import PATH`."
-            yield Finding("weights", Grade.FAULT, status.note, remedy)
+            remedy = f"`python -m scripts.download_checkpoints --only {status.known.target}{_where(folder, status)}`"
+            yield Finding("weights", Grade.FAULT, status.note, f"Run {remedy}.")
     yield from _complete(folder, here)
     yield from _builtin()
 
@@ -47,9 +47,8 @@ def check_detector(folder: Path) -> Iterator[Finding]:
         name = choose_detector("auto", folder / "auxiliary", "cpu")
     except WeightsMissingError:
         text = "its files are not here: only the sample can be dubbed, and videos whose faces are given in a file."
-        yield Finding(
-            "face detector", Grade.FAULT, text, "Run `python -m scripts.download_checkpoints --face-detector`."
-        )
+        remedy = f"Run `python -m scripts.download_checkpoints --face-detector{_where(folder)}`."
+        yield Finding("face detector", Grade.FAULT, text, remedy)
     else:
         yield Finding("face detector", Grade.GOOD, f"{name} is here.")
 
@@ -59,19 +58,16 @@ def _complete(folder: Path, here: list[FileStatus]) -> Iterator[Finding]:
     unet = next((status for status in here if status.known.target == UNET), None)
     if unet is None:
         text = "no published ones are here: the built-in models run, which have seen drawn faces only."
-        yield Finding("weights", Grade.LIMIT, text, "Run `python -m scripts.download_checkpoints --for inference`.")
+        remedy = f"Run `python -m scripts.download_checkpoints --for inference{_where(folder)}`."
+        yield Finding("weights", Grade.LIMIT, text, remedy)
         return
     release = _release(unet)
     needed = [known.target for known in of_release(release) if "inference" in known.purposes]
     missing = [name for name in needed if not name.startswith(DETECTORS) and not (folder / name).is_file()]
     if missing:
         text = f"{UNET} is here, but not {', '.join(missing)}."
-        yield Finding(
-            "weights",
-            Grade.FAULT,
-            text,
-            f"Run `python -m scripts.download_checkpoints --for inference{_variant(unet)}`.",
-        )
+        remedy = f"Run `python -m scripts.download_checkpoints --for inference{_where(folder, unet)}`."
+        yield Finding("weights", Grade.FAULT, text, remedy)
     elif all(status.state is State.PRESENT for status in here):
         yield Finding("weights", Grade.GOOD, f"those of release {release} are here and whole.")
 
@@ -81,7 +77,8 @@ def _builtin() -> Iterator[Finding]:
         try:
             inspect_file(BUILTIN_DIRECTORY / name)
         except WeightsError as error:
-            yield Finding("built-in models", Grade.FAULT, error.message, f"Run `git checkout -- {BUILTIN_DIRECTORY}`.")
+            remedy = f"Run `git -C {shlex.quote(str(ROOT))} checkout -- checkpoints/builtin`."
+            yield Finding("built-in models", Grade.FAULT, error.message, remedy)
 
 
 def _targets() -> list[str]:
@@ -94,8 +91,11 @@ def _status(folder: Path, target: str, verify: bool) -> FileStatus | None:
     if not path.exists():
         return None
     hashed = verify or path.stat().st_size <= HASHED
-    candidates = [look_up(known, folder, verify=hashed) for known in KNOWN_FILES if known.target == target]
-    return next((each for each in candidates if each.state is not State.OTHER), candidates[0])
+    for known in (each for each in KNOWN_FILES if each.target == target):
+        status = look_up(known, folder, verify=hashed)
+        if status.state is not State.OTHER:
+            break
+    return status
 
 
 def _release(status: FileStatus) -> Release:
@@ -103,5 +103,7 @@ def _release(status: FileStatus) -> Release:
     return next((release for release in RELEASES if release == stated), DEFAULT_RELEASE)
 
 
-def _variant(status: FileStatus) -> str:
-    return f" --variant {_release(status)}" if status.known.release is not None else ""
+def _where(folder: Path, status: FileStatus | None = None) -> str:
+    """The options that name the release of a file, and the folder if it is not the usual one."""
+    release = f" --variant {_release(status)}" if status is not None and status.known.release is not None else ""
+    return release + (f" --dir {shlex.quote(str(folder))}" if folder != DEFAULT_DIRECTORY else "")

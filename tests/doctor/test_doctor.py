@@ -132,7 +132,7 @@ def half_of_the_weights(folder, monkeypatch):
 
 def no_detector(folder, monkeypatch):
     (folder / "auxiliary" / "s3fd-619a316812.pth").unlink()
-    return "face detector", "not here", "--face-detector`"
+    return "face detector", "not here", "--face-detector --dir "
 
 
 def little_memory(folder, monkeypatch):
