@@ -20,7 +20,7 @@ MOST = 14
 # What is not part of the way: the joints between threads, the writer that asks for frames, and iterators that pass
 # values on as they are.
 PASSING_ON = re.compile(
-    r"latentsync/stream\.py|latentsync/media/|each$|_counted$|_require_a_dubbed_frame$|noting$|frames_of$"
+    r"latentsync/stream\.py|latentsync/media/|each$|_counted$|_write$|_require_a_dubbed_frame$|noting$|frames_of$"
 )
 
 
