@@ -14,9 +14,9 @@ from latentsync.models.unet import UNet3D
 from scripts.inference import main
 
 ROOT = Path(__file__).parents[2]
-# Two of them only because batches overlap (one in a thread of its own, and launching apart from preparing), and one
-# because a batch that does not fit into memory is halved.
-MOST = 14
+# Two of them only because batches overlap (one in a thread of its own, and launching apart from preparing), one because
+# a batch that does not fit into memory is halved, and one because latents may be there from a run that was killed.
+MOST = 15
 # What is not part of the way: the joints between threads, the writer that asks for frames, and iterators that pass
 # values on as they are.
 PASSING_ON = re.compile(
