@@ -20,8 +20,11 @@ class TensorBatch:
 
     __slots__ = ()
 
-    def to(self, device: torch.device | str, non_blocking: bool = True) -> Self:
-        """The same batch with its tensors on ``device``. The host does not wait for tensors in pinned memory."""
+    def to(self, device: torch.device | str, non_blocking: bool | None = None) -> Self:
+        """The same batch with its tensors on ``device``. The host does not wait for what a CUDA device fetches out of
+        pinned memory, unless ``non_blocking`` is false."""
+        if non_blocking is None:
+            non_blocking = str(device).startswith("cuda")
         return self._with(lambda part: part.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:

@@ -21,7 +21,7 @@ from latentsync.atomic import atomic_file
 from latentsync.audio.mel import syncnet_mel
 from latentsync.constants import AUDIO_RATE
 from latentsync.data.manifest import Clip
-from latentsync.errors import DataError, LatentSyncError, PackageMissingError, VideoError
+from latentsync.errors import DataError, LatentSyncError, OutOfMemoryError, PackageMissingError, VideoError
 from latentsync.media import png
 from latentsync.media.audio import read_audio
 from latentsync.media.decoder import decode_all
@@ -244,9 +244,11 @@ def _mel(waveform: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _unreadable_audio() -> Iterator[None]:
-    """Errors in the block are those of a clip whose audio cannot be used."""
+    """Errors in the block are those of a clip whose audio cannot be used, but for a lack of memory."""
     try:
         yield
+    except OutOfMemoryError:
+        raise
     except LatentSyncError as error:
         raise DataError(f"unreadable sound: {error.message}") from error
 

@@ -101,12 +101,8 @@ class Trainer(Generic[BatchT]):
         self._folder = folder
         self._accelerator = accelerator
         self._parameters = [p for p in task.network.parameters() if p.requires_grad]
-        optimizer = make_optimizer(
-            settings.optimizer,
-            self._parameters,
-            settings.learning_rate.peak,
-            settings.weight_decay,
-        )
+        rate, decay = settings.learning_rate.peak, settings.weight_decay
+        optimizer = make_optimizer(settings.optimizer, self._parameters, rate, decay)
         self._ema = ema
         self._shards: Shards | None = None
         if is_sharded(task.network):  # its hooks do what the accelerator's wrapper would

@@ -4,7 +4,7 @@ first step. A loss whose gradient is rounded to zero on its way back has a curve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from torch import Tensor, stack
@@ -20,6 +20,7 @@ class GradientWatch:
     def __init__(self, losses: Iterable[str], report: Callable[[list[str]], None]) -> None:
         self._unseen = set(losses)
         self._report = report
+        self._watching = False  # in this step
         self._computed: set[str] = set()
         self._largest: list[tuple[tuple[str, ...], Tensor]] = []  # magnitudes of gradients, and whose they are
 
@@ -31,18 +32,22 @@ class GradientWatch:
     def root(self, estimate: Tensor) -> Tensor:
         """The estimate that all losses are computed from; its gradient is complete when all of theirs have come."""
         self._largest.clear()
+        self._watching = self.active and estimate.requires_grad
         return self._hooked(estimate, lambda _: self._judge())
 
     def tap(self, tensor: Tensor, *losses: str) -> Tensor:
         """The same values; ``losses`` are computed from the result, and from nothing else of the graph."""
         return self._hooked(tensor, partial(self._note, losses))
 
-    def expect(self, losses: Iterable[str]) -> None:
-        """Which losses this step computes."""
+    def expect(self, losses: Mapping[str, Tensor]) -> None:
+        """The losses that this step has computed, by name; those without a way back to the estimate are named at
+        once."""
         self._computed = set(losses)
+        if self._watching:
+            self._name({name for name, value in losses.items() if not value.requires_grad})
 
     def _hooked(self, tensor: Tensor, hook: Callable[[Tensor], None]) -> Tensor:
-        if not (self.active and tensor.requires_grad):
+        if not (self._watching and tensor.requires_grad):
             return tensor
         alias = tensor.view_as(tensor)
         alias.register_hook(hook)
@@ -52,15 +57,18 @@ class GradientWatch:
         self._largest.append((losses, gradient.abs().max().float()))
 
     def _judge(self) -> None:
+        """When all gradients of the step have come."""
         values = stack([largest for _, largest in self._largest]).tolist() if self._largest else []
         if not all(math.isfinite(value) for value in values):
             return
-        arrived = self._computed & self._unseen
-        self._unseen -= arrived
-        passed = {name for losses, _ in self._largest for name in losses}
-        stopped = {
-            name for (losses, _), value in zip(self._largest, values, strict=True) if value == 0 for name in losses
-        }
-        silent = arrived & (stopped | (arrived - passed))
-        if silent:
-            self._report(sorted(silent))
+        silent = {name for (names, _), value in zip(self._largest, values, strict=True) if value == 0 for name in names}
+        arrived = {name for names, _ in self._largest for name in names}
+        self._name(silent | (self._computed - arrived))
+        self._unseen -= self._computed
+
+    def _name(self, silent: set[str]) -> None:
+        """Report those that were not seen before."""
+        news = sorted(silent & self._computed & self._unseen)
+        self._unseen -= set(news)
+        if news:
+            self._report(news)

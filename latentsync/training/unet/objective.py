@@ -97,7 +97,7 @@ class UNetObjective:
         estimate = self._watch.root(estimate_clean(noisy, predicted, alpha_bar))
         per_clip = self._estimate_losses(estimate, batch)
         heard = batch.audio_kept is None or not self._watch.active or bool(batch.audio_kept.any())
-        self._watch.expect(name for name in per_clip if heard or name != "sync")
+        self._watch.expect({name: values for name, values in per_clip.items() if heard or name != "sync"})
         if batch.audio_kept is not None and "sync" in per_clip:  # without audio no mouth is out of sync
             per_clip["sync"] = per_clip["sync"] * batch.audio_kept
         means = {name: (level_weight * values).mean() for name, values in per_clip.items()}

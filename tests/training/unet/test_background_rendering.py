@@ -10,7 +10,6 @@ import torch
 
 from latentsync.errors import GenerationError
 from latentsync.training.loop.metrics_log import MetricsLog, Notes
-from latentsync.training.unet import background_rendering
 from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
 
 MODELS = object()
@@ -98,6 +97,8 @@ def test_late_figures_enter_their_row(tmp_path):
 
 
 def test_what_is_free_decides_whether_it_fits_beside_the_training(monkeypatch):
-    for free, fits in ((10, True), (9, False), (None, False)):
-        monkeypatch.setattr(background_rendering, "free_bytes", lambda device, free=free: free)
+    for free, fits in ((10, True), (9, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 100))
         assert fits_beside(torch.device("cuda"), 10) is fits
+    assert fits_beside(torch.device("cpu"), 10)
+    assert not fits_beside(torch.device("xpu"), 10)

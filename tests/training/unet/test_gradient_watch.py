@@ -17,19 +17,23 @@ from tests.models.published import rule_lpips
 
 
 class Step:
-    """One step of a made-up objective: two losses on an estimate, each multiplied by a number on its way."""
+    """One step of a made-up objective: losses on an estimate, each multiplied by a number on its way; None = computed
+    from something else. ``left_out`` do not count in this step."""
 
     def __init__(self, *names: str) -> None:
         self.reports: list[list[str]] = []
         self.watch = GradientWatch(names, self.reports.append)
 
-    def __call__(self, expected: tuple[str, ...] = ("first", "second"), **factors: float) -> None:
+    def __call__(self, left_out: tuple[str, ...] = (), **factors: float | None) -> None:
         parameter = torch.ones(3, requires_grad=True)
         estimate = self.watch.root(2 * parameter)
-        losses = [(self.watch.tap(estimate, name) * factor).sum() for name, factor in factors.items()]
-        self.watch.expect(expected)
-        torch.stack(losses).sum().backward()
-        wanted = torch.full((3,), 2 * sum(factors.values()))
+        losses = {
+            name: torch.ones(()) if factor is None else (self.watch.tap(estimate, name) * factor).sum()
+            for name, factor in factors.items()
+        }
+        self.watch.expect({name: value for name, value in losses.items() if name not in left_out})
+        (torch.stack(list(losses.values())).sum() + 0 * parameter.sum()).backward()
+        wanted = torch.full((3,), 2 * sum(factor or 0.0 for factor in factors.values()))
         torch.testing.assert_close(parameter.grad, wanted, equal_nan=True)  # it only looks
 
 
@@ -39,7 +43,8 @@ class Step:
         ({"first": 1.0, "second": 2.0}, []),
         ({"first": 0.0, "second": 2.0}, [["first"]]),
         ({"first": 0.0, "second": 0.0}, [["first", "second"]]),
-        ({"first": 1.0}, [["second"]]),  # computed without a way back
+        ({"first": 1.0, "second": None}, [["second"]]),
+        ({"first": None, "second": None}, [["first", "second"]]),
     ],
 )
 def test_what_sends_nothing_is_named_once(factors, silent):
@@ -47,18 +52,18 @@ def test_what_sends_nothing_is_named_once(factors, silent):
     step(**factors)
     assert step.reports == silent
     assert not step.watch.active
-    step(**dict.fromkeys(factors, 0.0))
+    step(first=0.0, second=0.0)
     assert step.reports == silent
 
 
 def test_a_loss_that_nobody_asked_for_or_that_this_step_leaves_out_is_no_fault():
     step = Step("first")
-    step(("first", "second"), first=1.0, second=0.0)
+    step(first=1.0, second=0.0)
     assert step.reports == []
     step = Step("first", "second")
-    step(("first",), first=1.0, second=0.0)
+    step(("second",), first=1.0, second=0.0)
     assert step.reports == [] and step.watch.active
-    step(("first", "second"), first=0.0, second=0.0)  # the first was seen before
+    step(first=0.0, second=0.0)  # the first was seen before
     assert step.reports == [["second"]]
 
 
