@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,7 +15,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
 from latentsync.errors import EncoderError, NoAudioStreamError
-from latentsync.media.audio import decode_audio, silence_like
+from latentsync.media.audio import decode_audio, open_audio, silence_like
 from latentsync.media.container import in_seconds
 
 _PCM = {"pcm_u8": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4, "pcm_f64le": 8}  # sample bytes
@@ -94,12 +95,9 @@ class OutputAudio:
             stream = _add_encoder(out, track, codec if same else _ENCODERS[container])
             self.how = _describe(stream)
             self._packets = self._encoded(packets, stream)
-            if codec in HELD[container] - part.expected(container) and not part.copied:
-                players = "some browsers" if part.for_browsers else "phones and QuickTime"
-                self.notes.append(
-                    f"the sound, {codec}, is written as {self.how}, since {players} are silent with {codec} "
-                    "in such a file; --copy_audio keeps it as it is"
-                )
+            lost = codec not in _LOSSLESS or self.how not in (*_LOSSLESS, "pcm_s16le")
+            if lost and not codec.startswith("pcm"):
+                self.notes.append(self._described(codec, container))
         if "language" in track.metadata:
             stream.metadata["language"] = track.metadata["language"]
         self._next = next(self._packets, None)
@@ -113,6 +111,13 @@ class OutputAudio:
         while self._next is not None and (time is None or self._next[0] < time):
             yield self._next[1]
             self._next = next(self._packets, None)
+
+    def _described(self, codec: str, container: str) -> str:
+        note = f"the sound, {codec}, is written as {self.how}"
+        if codec not in HELD[container] - self._part.expected(container) or self._part.copied:
+            return note
+        players = "some browsers" if self._part.for_browsers else "phones and QuickTime"
+        return f"{note}, since {players} are silent with {codec} in such a file; --copy_audio keeps it as it is"
 
     def _is_copied(self, codec: str, container: str, lead_in: bool) -> bool:
         taken = HELD[container] if self._part.copied else self._part.expected(container)
@@ -173,6 +178,18 @@ class OutputAudio:
                 remedy="Convert it to a stereo WAV file first.",
             ) from cause
         return [(in_seconds(packet.pts, packet.time_base), packet) for packet in packets]
+
+
+def check_audio(part: AudioPart, container: str) -> list[str]:
+    """What a user should know of what becomes of the audio in a ``container`` (FFmpeg's name). Encodes its beginning.
+
+    Raises as ``OutputAudio`` and ``media.audio.open_audio`` do.
+    """
+    with (
+        av.open(io.BytesIO(), "w", format=container) as out,
+        open_audio(part.path, track=part.track) as (source, track),
+    ):
+        return OutputAudio(out, source, track, part).notes
 
 
 def _add_encoder(out: OutputContainer, track: AudioStream, name: str) -> AudioStream:

@@ -146,7 +146,8 @@ def _read_timeline(path: Path, header_frames: int, limits: MediaLimits) -> tuple
         try:
             for packet in container.demux(stream):
                 limits.on_packet()
-                if not packet.size:
+                if not packet.size:  # AVI: the frame before is shown again; or the end of the stream
+                    n_hidden += packet.dts is not None
                     continue
                 n_bytes += packet.size
                 if not is_shown(packet, codec):

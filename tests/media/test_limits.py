@@ -12,6 +12,7 @@ import pytest
 from latentsync.errors import AudioError, NoVideoStreamError, StoppedError, VideoError
 from latentsync.media.audio import read_audio
 from latentsync.media.limits import MediaLimits
+from latentsync.media.probe import probe_video
 from latentsync.media.video import VideoFile
 from tests.media.hostile.uploads import concatenation, gif_bomb, huge_frames, huge_png, playlist, ten_hours, web_page
 from tests.media.synthetic import tone, write_clip, write_wav
@@ -146,3 +147,24 @@ def test_whoever_no_longer_waits_ends_the_reading(tmp_path, packets):
     counter.left = packets
     with pytest.raises(StoppedError):
         list(file.frames())
+
+
+@pytest.mark.parametrize(("fps", "jitter"), [(30, 0.004), (15, 0.02), (60, 0.001)])
+def test_live_recordings_of_browsers_state_no_length(tmp_path, fps, jitter):
+    """WebM as MediaRecorder writes it: no length of the file or of a frame, and times that are never quite even."""
+    rng = np.random.default_rng(7)
+    even = [k / fps + (rng.uniform(-jitter, jitter) if k else 0) for k in range(3 * fps)]
+    times = [Fraction(round(1000 * time), 1000) for time in even]
+    whole = write_clip(tmp_path / "whole.webm", 3 * fps, times=times, codec="libvpx", options={"deadline": "realtime"})
+    path = tmp_path / "live.webm"
+    with av.open(str(whole)) as source, av.open(str(path), "w", container_options={"live": "1"}) as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream, packet.duration = stream, 0
+                out.mux(packet)
+    MediaLimits().check_video(path)
+    info = probe_video(path)
+    assert info.n_frames == 3 * fps and info.fps == pytest.approx(fps, rel=0.1)
+    with pytest.raises(VideoError, match="2 s, the longest"):
+        MediaLimits(seconds=2).check_video(path)

@@ -27,7 +27,7 @@ from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.timeline import expected_frames
 from latentsync.inference.weights import ModelSettings, model_settings
-from latentsync.media.output_audio import AudioPart
+from latentsync.media.output_audio import AudioPart, check_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
 from latentsync.provenance.licences import require_commercial
@@ -111,6 +111,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     settings = model_settings(request.weights.unet, request.unet_config)
     request.named_batch()  # raises for what is no number
     plan = check_encoder(request.encoding, video.info, request.output.suffix)
+    notes += check_audio(speech.heard, plan.container)
     options = request.options
     duration = Fraction(len(speech.waveform), AUDIO_RATE)
     _require_point_in_video(options.face, video.info, duration)

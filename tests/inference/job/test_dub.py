@@ -547,6 +547,13 @@ def test_audio_keeps_its_place_beside_its_video(media, late, checkpoints, tmp_pa
     assert any("keeps that place" in note for note in account["notes"]) == (more[1] == "0")
 
 
+def test_audio_that_is_encoded_is_told_of_before_the_work(media, checkpoints, tmp_path, capsys):
+    mp3 = write_wav(tmp_path / "s.mp3", tone(1.0, 44100, 1), 44100, "libmp3lame")
+    for more, told in (([], True), (["--copy_audio"], False)):
+        assert main(arguments(media, checkpoints, tmp_path / "o.mp4", "--dry-run", *more, audio=mp3)) == 0
+        assert ("--copy_audio keeps it" in capsys.readouterr().out) == told
+
+
 def test_an_audio_track_that_is_not_there(media, late, checkpoints, tmp_path, capsys):
     assert main(arguments(media, checkpoints, tmp_path / "o.mp4", "--audio_track", "2", audio=late)) == 30
     assert "--audio_track from 0 to 1" in capsys.readouterr().err
