@@ -28,6 +28,8 @@ from latentsync.errors import VideoError
 from latentsync.types import Frame, VideoInfo, VideoSource
 
 _LONGEST_STILL = Fraction(1, 5)  # seconds that a frame may be shown before it is repeated, at a variable rate
+_CLOSEST_REPEATED = Fraction(1, 60)  # seconds between repetitions, at least
+_CLOSEST = Fraction(1, 240)  # seconds between frames that are reckoned with, at a variable rate
 
 
 class LengthMode(StrEnum):
@@ -49,7 +51,9 @@ def frame_count(duration: Fraction, fps: Fraction) -> int:
 def frame_spacing(info: VideoInfo) -> Fraction:
     """Seconds from frame to frame of a result; where the rate varies, as a rule."""
     interval = info.frame_interval
-    return 1 / MODEL_FPS if info.variable_frame_rate and interval > _LONGEST_STILL else interval
+    if not info.variable_frame_rate:
+        return interval
+    return 1 / MODEL_FPS if interval > _LONGEST_STILL else max(interval, _CLOSEST)
 
 
 def expected_frames(info: VideoInfo, duration: Fraction, mode: LengthMode) -> int:
@@ -119,7 +123,7 @@ def _held(frame: Frame, start: Fraction, lasting: Fraction, info: VideoInfo) -> 
     """A frame at ``start``, and again and again if it lasts long."""
     yield frame.shown_at(start)
     if lasting > _LONGEST_STILL:
-        period = min(frame_spacing(info), 1 / MODEL_FPS)
+        period = max(min(frame_spacing(info), 1 / MODEL_FPS), _CLOSEST_REPEATED)
         for count in range(1, int(lasting / period + Fraction(1, 2))):
             yield frame.shown_at(start + count * period)
 

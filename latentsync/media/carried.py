@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ _OF_THE_FILE = {
     "encoder",
     "duration",
 }  # tags that say how it was made
+_OF_A_TRACK = ("language", "title")
+_MOST_TAGS, _LONGEST_TAG = 100, 10_000  # characters
 _MOST_CHAPTERS = 1000
 _MOST_TRACKS = 32
 
@@ -68,7 +71,7 @@ class CarriedTracks:
         for stream in self._others(source):
             if beside.seconds > 0 and len(self._streams) < _MOST_TRACKS and self._is_held(stream):
                 copy = out.add_stream_from_template(stream)
-                copy.metadata.update(stream.metadata)
+                copy.metadata.update({key: stream.metadata[key] for key in _OF_A_TRACK if key in stream.metadata})
                 self._streams[stream.index] = copy
             else:
                 missing.append(_name(stream))
@@ -76,10 +79,7 @@ class CarriedTracks:
             stream.discard = Discard.default if stream.index in self._streams else Discard.all
         if not self._carry_chapters(source):
             missing.append("chapters")
-        theirs = {key.lower(): value for key, value in source.metadata.items()}
-        kept = {key: value for key, value in source.metadata.items() if key.lower() not in _OF_THE_FILE | tags.keys()}
-        own = {key: f"{value}\n{theirs[key]}" if key in theirs else value for key, value in tags.items()}
-        out.metadata.update(kept | own)
+        out.metadata.update(_tags_of(source, tags))
         self.notes: list[str] = []
         if missing:
             why = beside.otherwise if beside.seconds == 0 else f"{out.format.name} files do not take them"
@@ -123,7 +123,9 @@ class CarriedTracks:
         chapters: list[Any] = []
         known: list[Any] = source.chapters()[:_MOST_CHAPTERS]  # dictionaries
         for chapter in known:
-            base = Fraction(chapter["time_base"])
+            base = chapter["time_base"]
+            if not base:
+                continue
             start, end = (max(chapter[edge] * base - beside.start, Fraction(0)) for edge in ("start", "end"))
             if start < min(end, beside.seconds):
                 moved = {"start": round(start / base), "end": round(min(end, beside.seconds) / base)}
@@ -160,6 +162,15 @@ def carried_tracks(out: OutputContainer, beside: Beside, tags: Mapping[str, str]
     """``CarriedTracks`` of a file that is open in the meantime. Raises ``VideoError``."""
     with open_input(beside.path, VideoError, beside.limits.video_formats, beside.limits.pixels) as source:
         yield CarriedTracks(out, source, beside, tags)
+
+
+def _tags_of(source: InputContainer, own: Mapping[str, str]) -> dict[str, str]:
+    """``own`` tags, each before what the source says under that name, and the source's others that people wrote."""
+    kept = {key: value for key, value in source.metadata.items() if key.lower() not in _OF_THE_FILE}
+    kept = dict(islice(((key, value) for key, value in kept.items() if len(value) <= _LONGEST_TAG), _MOST_TAGS))
+    theirs = {key.lower(): value for key, value in kept.items()}
+    before = {key: f"{value}\n{theirs[key]}" if key in theirs else value for key, value in own.items()}
+    return {key: value for key, value in kept.items() if key.lower() not in own} | before
 
 
 def _codec(stream: Stream) -> str:

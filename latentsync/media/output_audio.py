@@ -95,8 +95,9 @@ class OutputAudio:
             stream = _add_encoder(out, track, codec if same else _ENCODERS[container])
             self.how = _describe(stream)
             self._packets = self._encoded(packets, stream)
-            lost = codec not in _LOSSLESS or self.how not in (*_LOSSLESS, "pcm_s16le")
-            if lost and not codec.startswith("pcm"):
+            written = stream.codec_context.codec.canonical_name
+            lossless = codec in _LOSSLESS and written in (*_LOSSLESS, *_PCM)
+            if written != codec and not lossless and not codec.startswith("pcm"):
                 self.notes.append(self._described(codec, container))
         if "language" in track.metadata:
             stream.metadata["language"] = track.metadata["language"]

@@ -122,6 +122,13 @@ def test_a_long_pause_decides_nothing_about_the_end_and_is_filled(mode, interval
         assert abs(len(shown) - expected_frames(video.info, duration, mode)) <= 0.7 * len(shown)
 
 
+def test_bursts_of_frames_do_not_set_the_pace_of_pauses():
+    """A file that has its frames a microsecond apart, and then none for minutes."""
+    video = recording_of_changes(Fraction(1, 10**6), 30, Fraction(300), 30)
+    shown = list(playing_order(video, Fraction(2), LengthMode.PINGPONG))
+    assert len(shown) <= 30 + 2 * 60 and expected_frames(video.info, Fraction(2), LengthMode.PINGPONG) <= 2 * 240
+
+
 def test_a_pause_at_the_end_of_a_video_that_ends_by_itself():
     video = recording_of_changes(Fraction(1, 30), 30, Fraction(4), 1)
     for mode in (LengthMode.CUT, LengthMode.PAD_SILENCE):

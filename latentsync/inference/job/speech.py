@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
-from latentsync.errors import ConfigError, NoAudioStreamError
+from latentsync.errors import AudioError, ConfigError, NoAudioStreamError
 from latentsync.inference.job.request import DubRequest
 from latentsync.media.audio import audio_delay, read_audio
 from latentsync.media.limits import GENEROUS, MediaLimits
@@ -57,6 +57,7 @@ def read_speech(request: DubRequest) -> Speech:
         when = f"{abs(float(own)):.2f} s {'after' if own > 0 else 'before'}"
         notes.append(f"the sound of {request.audio} begins {when} its video, and keeps that place")
     delay = own + request.av_offset
+    request.limits.refuse_long(Fraction(len(waveform), AUDIO_RATE) + delay, request.audio, AudioError, held=True)
     samples = round(delay * AUDIO_RATE)
     if -samples >= len(waveform):
         raise ConfigError(

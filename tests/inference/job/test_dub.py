@@ -554,6 +554,12 @@ def test_audio_that_is_encoded_is_told_of_before_the_work(media, checkpoints, tm
         assert ("--copy_audio keeps it" in capsys.readouterr().out) == told
 
 
+def test_an_offset_that_makes_no_sense(media, checkpoints, tmp_path, capsys):
+    for offset, code, words in (("1e15", 30, "lasts more than 4 hours"), ("-2", 3, "smaller --av_offset")):
+        assert main(arguments(media, checkpoints, tmp_path / "o.mp4", f"--av_offset={offset}")) == code
+        assert words in capsys.readouterr().err
+
+
 def test_an_audio_track_that_is_not_there(media, late, checkpoints, tmp_path, capsys):
     assert main(arguments(media, checkpoints, tmp_path / "o.mp4", "--audio_track", "2", audio=late)) == 30
     assert "--audio_track from 0 to 1" in capsys.readouterr().err
