@@ -42,6 +42,7 @@ _OF_A_TRACK = ("language", "title")
 _MOST_TAGS, _LONGEST_TAG = 100, 10_000  # characters
 _MOST_CHAPTERS = 1000
 _MOST_TRACKS = 32
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class CarriedTracks:
         """Adds streams, chapters and tags to ``out``, ``tags`` before those of the source; before anything is muxed."""
         self._beside, self._out = beside, out
         self._streams: dict[int, Stream] = {}  # by number of the source's stream
-        missing = []
+        self._given_up: set[int] = set()
+        missing: list[str] = []
         for stream in self._others(source):
             if beside.seconds > 0 and len(self._streams) < _MOST_TRACKS and self._is_held(stream):
                 copy = out.add_stream_from_template(stream)
@@ -83,7 +85,8 @@ class CarriedTracks:
         self.notes: list[str] = []
         if missing:
             why = beside.otherwise if beside.seconds == 0 else f"{out.format.name} files do not take them"
-            self.notes.append(f"not in the result: {', '.join(missing)} ({why})")
+            more = ", ..." if len(missing) > _MOST_NAMED else ""
+            self.notes.append(f"not in the result: {', '.join(missing[:_MOST_NAMED])}{more} ({why})")
         self._packets = self._moved(source)
         self._next = next(self._packets, None)
 
@@ -92,10 +95,11 @@ class CarriedTracks:
         while self._next is not None and (time is None or self._next[0] < time):
             _, number, packet = self._next
             try:
-                if number in self._streams:
+                if number not in self._given_up:
                     self._out.mux(packet)
             except av.ArgumentError:  # what muxers say of time stamps that they cannot write
-                name = _name(self._streams.pop(number))
+                self._given_up.add(number)
+                name = _name(self._streams[number])
                 self.notes.append(f"not in the result from {float(self._next[0]):.1f} s on: {name} (damaged)")
             self._next = next(self._packets, None)
 

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from latentsync.media.carried import Beside
+from latentsync.media.carried import Beside, CarriedTracks
 from latentsync.media.encoding import EncodingOptions
 from latentsync.media.output_audio import AudioPart
 from latentsync.media.video import VideoFile
@@ -100,3 +100,19 @@ def test_what_does_not_come_along_is_named(rich, tmp_path, suffix, seconds, miss
     result = written(rich, tmp_path / f"a{suffix}", seconds, "an excerpt")
     (note,) = result.notes
     assert note == f"not in the result: {', '.join(missing)} ({why})"
+
+
+def test_a_track_that_cannot_be_written_does_not_end_the_work(rich, tmp_path, monkeypatch):
+    """Its time stamps go back, which no muxer takes."""
+    moved = CarriedTracks._moved
+
+    def going_back(self, source):
+        for count, (begin, number, packet) in enumerate(moved(self, source)):
+            if source.streams[number].type == "subtitle":
+                packet.pts = packet.dts = 5000 - count
+            yield begin, number, packet
+
+    monkeypatch.setattr(CarriedTracks, "_moved", going_back)
+    result = written(rich, tmp_path / "a.mkv", 2)
+    assert result.n_frames == 50
+    assert result.notes == ("not in the result from 1.5 s on: subtitles (subrip, fra) (damaged)",)
