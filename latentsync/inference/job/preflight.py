@@ -111,7 +111,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     settings = model_settings(request.weights.unet, request.unet_config)
     request.named_batch()  # raises for what is no number
     plan = check_encoder(request.encoding, video.info, request.output.suffix)
-    notes += check_audio(speech.heard, plan.container)
+    notes += check_audio(replace(speech.heard, for_browsers=request.encoding.for_browsers), plan.container)
     options = request.options
     duration = Fraction(len(speech.waveform), AUDIO_RATE)
     _require_point_in_video(options.face, video.info, duration)
