@@ -21,14 +21,19 @@ elif [ -n "${BASH_VERSION:-}" ]; then
   [ "${BASH_SOURCE[0]}" = "$0" ] || _latentsync_file="${BASH_SOURCE[0]}"
 fi
 if [ -n "$_latentsync_file" ]; then
-  if _latentsync_environment="$(bash "$_latentsync_file" --sourced "$@")"; then
-    # shellcheck disable=SC1091
-    [ "$_latentsync_environment" = "${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" ] || . "$_latentsync_environment/bin/activate"
-    unset _latentsync_file _latentsync_environment
-    return 0
-  fi
+  _latentsync_failed=""
+  _latentsync_environment="$(bash "$_latentsync_file" --sourced "$@")" || _latentsync_failed=yes
+  case "$_latentsync_environment" in
+    "" | "${VIRTUAL_ENV:-${CONDA_PREFIX:-}}") ;; # none was made, or it is active
+    *) . "$_latentsync_environment/bin/activate" ;;
+  esac
   unset _latentsync_file _latentsync_environment
-  return 1
+  if [ -n "$_latentsync_failed" ]; then
+    unset _latentsync_failed
+    return 1
+  fi
+  unset _latentsync_failed
+  return 0
 fi
 unset _latentsync_file
 if [ -z "${BASH_VERSION:-}" ]; then
@@ -182,6 +187,7 @@ esac
 make_environment
 install_packages "${packages[@]}"
 make_opencv_load
+[ "$mode" != --sourced ] || printf '%s\n' "$venv" # ready, whatever becomes of the weights
 if [ -n "$purpose" ]; then
   download --for "$purpose" "$@" || die "Not all weights were fetched (see above); the environment is ready."
 fi
@@ -193,9 +199,6 @@ fi
 
 case "$mode" in
   --python | --training | --tests) printf '%s\n' "$python" ;;
-  --sourced)
-    printf '%s\n' "$venv"
-    say "Ready: $venv is active."
-    ;;
+  --sourced) say "Ready: $venv is active." ;;
   *) say "Ready. Python: $python" ;;
 esac

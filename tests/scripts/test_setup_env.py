@@ -107,6 +107,13 @@ def test_a_failure_ends_no_shell_and_activates_nothing(clone, shell):
     assert bye == "bye"
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_without_the_weights_the_environment_is_active_all_the_same(clone, shell):
+    clone.fail("no-network")
+    line, _ = sourced(clone, shell, "--checkpoints inference")
+    assert line.startswith(f"status 1, active {clone.venv}")
+
+
 @pytest.mark.parametrize("purpose", ["inference", "training", "data", "eval"])
 def test_weights_are_fetched_for_a_purpose(clone, purpose):
     assert sourced(clone, "bash", f"--checkpoints {purpose} --variant 1.5")[0].startswith("status 0")
