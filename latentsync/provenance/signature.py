@@ -36,16 +36,21 @@ class Signer:
     certificate: Path
     key: Path
 
-    def check(self, output: Path) -> None:
+    def check(self, output: Path, source: Path) -> None:
         """Sign a trial, so that a run does not fail at its end.
 
-        Raises ``PackageMissingError``, and ``ConfigError`` for a certificate or key that does not sign or an ``output``
-        that can carry no signature.
+        Raises ``PackageMissingError``, and ``ConfigError`` for a certificate or key that does not sign, an ``output``
+        that can carry no signature, or a ``source`` that cannot be named in one.
         """
         library = _library()
         if output.suffix.lower() not in FORMATS:
             raise ConfigError(
                 f"{output} cannot carry a C2PA signature.", remedy=f"Let its name end in {', '.join(FORMATS)}."
+            )
+        if not source.is_file():
+            raise ConfigError(
+                f"{source} is no single file: a signature names the source by its checksum.",
+                remedy="Make a video of the pictures first, or leave --c2pa out.",
             )
         try:
             with library.Builder(_statement(output.name, "trial")) as builder, self._signer() as signer:
@@ -72,7 +77,7 @@ class Signer:
                         _add_ingredient(builder, source, relationship, stream)
                 with atomic_file(path) as signed, path.open("rb") as unsigned, signed.open("w+b") as stream:
                     builder.sign(signer, FORMATS[Path(title).suffix.lower()], unsigned, stream)
-        except library.C2paError as error:
+        except (library.C2paError, OSError) as error:
             raise OutputError(f"{title} cannot be signed: {error}.", remedy="Leave --c2pa out.") from error
 
     def _signer(self) -> c2pa.Signer:

@@ -24,7 +24,7 @@ def test_any_change_of_a_signed_file_shows(tmp_path):
     video = tmp_path / "a.mp4"
     shutil.copy(SAMPLE, video)
     signer = Signer(*write_certificate(tmp_path))
-    signer.check(video)
+    signer.check(video, SAMPLE)
     signer.sign(video, "result.mp4", "made by a test", {SAMPLE: "parentOf", Path(__file__): "componentOf"})
     with c2pa.Reader(str(video)) as reader:
         store = json.loads(reader.json())
@@ -49,7 +49,7 @@ def test_any_change_of_a_signed_file_shows(tmp_path):
 def test_a_key_of_another_certificate(tmp_path):
     certificate, _ = write_certificate(tmp_path)
     with pytest.raises(ConfigError, match="do not sign"):
-        Signer(certificate, write_key(tmp_path / "other.pem")).check(tmp_path / "a.mp4")
+        Signer(certificate, write_key(tmp_path / "other.pem")).check(tmp_path / "a.mp4", SAMPLE)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no key"])
@@ -59,16 +59,21 @@ def test_a_key_that_is_none(tmp_path, content):
     if content is not None:
         key.write_bytes(content)
     with pytest.raises(ConfigError, match="cannot be read"):
-        Signer(certificate, key).check(tmp_path / "a.mp4")
+        Signer(certificate, key).check(tmp_path / "a.mp4", SAMPLE)
 
 
 def test_a_container_that_carries_no_signature(tmp_path):
     with pytest.raises(ConfigError, match=r"a\.mkv"):
-        Signer(*write_certificate(tmp_path)).check(tmp_path / "a.mkv")
+        Signer(*write_certificate(tmp_path)).check(tmp_path / "a.mkv", SAMPLE)
+
+
+def test_a_source_that_is_no_file(tmp_path):
+    with pytest.raises(ConfigError, match="no single file"):
+        Signer(*write_certificate(tmp_path)).check(tmp_path / "a.mp4", tmp_path)
 
 
 def test_without_the_package_the_command_that_installs_it_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "c2pa", None)
     with pytest.raises(PackageMissingError) as error:
-        Signer(tmp_path / "cert.pem", tmp_path / "key.pem").check(tmp_path / "a.mp4")
+        Signer(tmp_path / "cert.pem", tmp_path / "key.pem").check(tmp_path / "a.mp4", SAMPLE)
     assert "pip install c2pa-python" in error.value.remedy

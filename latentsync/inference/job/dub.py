@@ -163,7 +163,7 @@ def _signature(request: DubRequest, label: Mapping[str, str]) -> Callable[[Path]
     signer = request.signer
     if signer is None:
         return None
-    ingredients = {request.audio: "componentOf"} | {request.video: "parentOf"}
+    ingredients = {request.audio: "componentOf"} | {request.video: "parentOf"}  # one file may be both: then the latter
     return lambda path: signer.sign(path, request.output.name, label[COMMENT], ingredients)
 
 

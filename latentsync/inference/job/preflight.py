@@ -95,7 +95,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     if request.report is not None:
         _require_place_for_report(request.report, request)
     if request.signer is not None:
-        request.signer.check(request.output)
+        request.signer.check(request.output, request.video)
     if not request.limits.own_files:
         request.limits.check_video(request.video)
         for audio in request.inputs[1:]:
