@@ -238,18 +238,18 @@ def _finished(result: JobResult, name: str, job: JobRequest) -> tuple[Any, ...]:
         gr.Button(interactive=False),
         gr.DownloadButton(value=str(result.video)),
         gr.DownloadButton(value=str(result.figures_file)),
-        _shown(job.video),
+        _if_there(job.video),
     )
 
 
 def _values(job: JobRequest) -> tuple[Any, ...]:
     """What was chosen for a job, in the order of ``DUB_FIELDS``, as the fields of the page show it."""
     values = {field: getattr(job, field) for field in DUB_FIELDS}
-    values |= {"video": _shown(job.video), "audio": _shown(job.audio)}
+    values |= {"video": _if_there(job.video), "audio": _if_there(job.audio)}
     values |= {"steps": job.steps or 0, "guidance_scale": job.guidance_scale or 0}
     return tuple(gr.skip() if value is None else value for value in values.values())
 
 
-def _shown(file: Path) -> str | None:
+def _if_there(file: Path) -> str | None:
     """A file that was uploaded, unless it has been removed: what came of it may be younger."""
     return str(file) if file.is_file() else None

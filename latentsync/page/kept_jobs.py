@@ -63,6 +63,8 @@ class Job:
             ahead = self._queue.ahead(self.ticket)
             yield Waiting(ahead) if ahead and not future.running() else self._meter.reading
             wait([future], TICK)
+        if future.cancelled():  # by another page that follows it
+            self.ticket.control.check()
         result = future.result()
         self.seen = True
         yield result

@@ -180,6 +180,17 @@ def test_two_pages_follow_one_job_and_either_may_leave_or_stop_it(begin, jobs, k
         next(pages[0])
 
 
+def test_a_job_that_one_page_stops_while_it_waits_is_stopped_for_the_other(begin, jobs, kept, held):
+    begin(Visitor("first in the queue", ""))
+    name = begin()
+    pages = [kept.follow(name, visitor) for visitor in (ANN, AGAIN)]
+    assert [next(page) for page in pages] == [Waiting(1)] * 2
+    jobs.stop(AGAIN.session)
+    for page in pages:
+        with pytest.raises(StoppedError):
+            list(page)
+
+
 @pytest.mark.parametrize("visitor, may", [("account anna", True), ("account ben", False), ("address 192.0.2.1", False)])
 def test_behind_a_login_only_the_owner_comes_back(begin, kept, visitor, may, held):
     name = begin(Visitor("account anna", "page"))
