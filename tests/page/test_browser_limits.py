@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Error, expect
 
+from latentsync.media.limits import MediaLimits
+from latentsync.media.video import VideoFile
 from latentsync.page.login import Accounts
 from latentsync.page.server import ServerSettings
 from tests.page.browser import TIMEOUT, chromium
@@ -51,7 +53,7 @@ def visit(page, address):
     page.wait_for_selector("#run")
 
 
-def test_the_camera_and_the_microphone_record(page, served):
+def test_the_camera_and_the_microphone_record(page, served, tmp_path):
     visit(page, served[0])
     page.locator("#video button[aria-label='Capture from camera']").click()
     page.locator("#video").get_by_text("Click to Access Webcam").click()
@@ -61,6 +63,10 @@ def test_the_camera_and_the_microphone_record(page, served):
     page.locator("#video button", has_text="Stop").click()
     page.wait_for_function("document.querySelector('#video video')?.src.includes('/gradio_api/file=')")
     expect(page.locator("#people-line")).not_to_contain_text("Bring a video")
+    recorded = tmp_path / "recorded.webm"
+    recorded.write_bytes(page.request.get(page.locator("#video video").get_attribute("src")).body())
+    MediaLimits().check_video(recorded)  # browsers write neither length nor frame rate
+    assert VideoFile(recorded).info.fps <= 60
     page.locator("#audio button[aria-label='Record audio']").click()
     page.locator("#audio button:visible", has_text="Record").click()
     page.wait_for_timeout(1000)
