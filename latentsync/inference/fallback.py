@@ -8,6 +8,7 @@ from torch import Tensor
 from latentsync.errors import OutOfMemoryError
 from latentsync.inference.device import works_on
 from latentsync.inference.latent_generator import LatentModels
+from latentsync.runtime.graphs import GraphedDenoiser
 from latentsync.runtime.memory import GIB, free_bytes, naming_lack_of_memory, release_memory
 
 REMEDY = "Close other programs that use this device, or give --precision bf16 or fp32 to start with."
@@ -85,6 +86,8 @@ class PrecisionFallback:
             tensor.data = loaded.to(self._models.device, dtype)
         self._models.dtype = dtype
         self._models.memory.clear()  # of latents in the other precision
+        if isinstance(self._models.denoiser, GraphedDenoiser):  # what it has recorded reads the weights where they were
+            self._models.denoiser = GraphedDenoiser(self._models.unet)
 
 
 def _float_tensors(models: LatentModels) -> list[Tensor]:
