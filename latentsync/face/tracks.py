@@ -93,6 +93,13 @@ class FaceTracks:
             else:
                 yield from self._follow_new(group)
 
+    def detect(self, frames: Iterable[Frame]) -> None:
+        """Find the faces of frames that may come in any order, without following them."""
+        unknown = (frame for frame in frames if frame.index not in self.detections)
+        while group := list(itertools.islice(unknown, self._settings.batch)):
+            found = self._detector.detect(group)
+            self.detections.update((frame.index, faces) for frame, faces in zip(group, found, strict=True))
+
     def save(self) -> str:
         """Keep the detections for the next run, if there is a cache and anything new in them.
 

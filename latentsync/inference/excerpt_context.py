@@ -2,20 +2,23 @@
 
 Whom a run follows is decided at the start of a shot, and the windows are counted from there. An excerpt that knew only
 its own frames could show another person, and its windows would begin elsewhere. So the face is followed from the start
-of the shot, and the network works on those windows of the whole that the excerpt touches; their other frames are thrown
-away. What an excerpt does not have is the color correction of the frames before its first window, three quarters of
-which go on to the next frame (``face.color_match.ColorSmoother``), and with ``compat`` the posterior draws and the
-smoothed alignment of those frames.
+of the shot (or from where nobody else can be followed any more), and the network works on those windows of the whole
+that the excerpt touches; their other frames are thrown away. What an excerpt does not have is the color correction of
+the frames before its first window, three quarters of which go on to the next frame (``face.color_match``), and with
+``compat`` the posterior draws and the smoothed alignment of those frames.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from fractions import Fraction
 from math import ceil
 
-from latentsync.face.selection import LOOK_AHEAD
+from latentsync.face.association import Associator
+from latentsync.face.detector import Detection
+from latentsync.face.selection import LOOK_AHEAD, PATIENCE, FaceChoice
 from latentsync.face.shots import NEIGHBOURS, mark_cuts
 from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks, TargetFrame
@@ -26,8 +29,15 @@ from latentsync.stream import prefetch
 from latentsync.types import Frame, VideoSource
 
 CUT_SEARCH = 250  # frames that are decoded together in search of the start of a shot
+SETTLED = PATIENCE + 1 + LOOK_AHEAD  # frames: a face that is alone for so long is followed, whoever was before
 # The track, the landmarks and the choice of a frame depend on no frame further behind it.
 RUN_OUT = TrackingSettings().smoothing + TrackingSettings().max_gap + 1 + LOOK_AHEAD + NEIGHBOURS
+
+
+def _is_one_track(faces: Iterable[Detection]) -> bool:
+    """Whether detections in consecutive frames, one in each, are of one face."""
+    associator = Associator()
+    return all(associator.update(position, [face]) == [0] for position, face in enumerate(faces))
 
 
 class ExcerptContext:
@@ -49,6 +59,7 @@ class ExcerptContext:
         if options.excerpt is None:
             raise ValueError("there is no excerpt")
         self._video, self._plan, self._check = video, plan, check
+        self._choice = FaceChoice.parse(options.face)
         self._shown = excerpt_frames(video, duration, options.length, options.excerpt)
         self._order = order_of(video, duration, options.length)
         first_shown: dict[int, Frame] = {}
@@ -80,9 +91,7 @@ class ExcerptContext:
         They come in the order of the source, each once. Must be run to its end before ``frames`` is.
         """
         places = [self._place[frame.index] for frame in self._order[self._reference_from : self._stop]]
-        first = min(places)
-        while first > 0 and not self._is_cut(first):
-            first -= 1
+        first = self._follow_from(min(places), tracks)
         wanted = {frame.index for frame in self._shown}
         seen = with_pixels(self._video, self._source[first : max(places) + 1 + RUN_OUT])
         with closing(tracks.follow(prefetch(seen))) as targets:
@@ -91,6 +100,26 @@ class ExcerptContext:
                 if target.frame.index in wanted:
                     yield target
         self._is_followed = True
+
+    def _follow_from(self, place: int, tracks: FaceTracks) -> int:
+        """The start of the shot of ``place``, or a later place after which it is settled whom the whole follows.
+
+        That is where one face has been alone for so long that any other would have been given up for it. For a choice
+        by index there is no such place: it may have fallen on a face that is not there now.
+        """
+        alone: deque[Detection] = deque()
+        while place > 0 and not self._is_cut(place) and len(alone) < SETTLED:
+            place -= 1
+            if self._choice.index is not None:
+                continue
+            if self._source[place].index not in tracks.detections:
+                self._check()
+                tracks.detect(with_pixels(self._video, self._source[max(0, place - SETTLED) : place + 1]))
+            faces = tracks.detections[self._source[place].index]
+            alone.extendleft(faces)
+            if len(faces) != 1 or not _is_one_track(alone):
+                alone.clear()
+        return place
 
     def frames(self, tracks: FaceTracks) -> Iterator[Frame]:
         """What the pipeline has to be given, in playing order; its windows are those of the whole."""

@@ -65,8 +65,8 @@ class SyncOptions:
 
     ``face``: whom to follow, in the syntax of ``face.selection``. ``compat``: the release whose alignment, windows and
     paste are reproduced; None = ours. ``batch``: windows generated together. ``ramp``: frames over which the generated
-    mouth fades in and out beside a gap. ``check_output``: refuse output that is no face. ``excerpt``: only a stretch of
-    the result, with the audio that belongs to it.
+    mouth fades in and out beside a gap. ``check_output``: do not show output that is no face. ``excerpt``: only a
+    stretch of the result, with the audio that belongs to it.
     """
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)

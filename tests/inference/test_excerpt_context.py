@@ -48,7 +48,7 @@ class TwoPeople(DrawnVideo):
     def draw(self, index):
         shade = 60 + 90 * (sum(index >= cut for cut in self.cuts) % 2)
         pixels = np.full((200, 400, 3), shade, np.uint8)
-        for points, color in zip(reversed(self.faces(index)), ((130, 160, 200), (200, 160, 130)), strict=True):
+        for points, color in zip(reversed(self.faces(index)), ((130, 160, 200), (200, 160, 130)), strict=False):
             cv2.fillConvexPoly(pixels, cv2.convexHull(points).astype(np.int32), color)
             cv2.fillPoly(pixels, [points[48:60].astype(np.int32)], (120, 60, 60))
         write_number(pixels, index)
@@ -152,6 +152,29 @@ def test_only_the_shot_is_followed():
     detector = TwoFaces(video)
     dub(video, Fraction(4), detector=detector, excerpt=Excerpt(Fraction(3), Fraction(16, 5)))
     assert detector.seen <= 100 - 64
+
+
+class Leaving(TwoPeople):
+    """The larger one of two leaves after ``stays`` frames; the other one was smaller, and is there to the end."""
+
+    stays = 30
+
+    def faces(self, index):
+        return super().faces(index)[0 if index < self.stays else 1 :]
+
+
+@pytest.mark.parametrize(("stays", "most"), [(30, 64), (112, 140)])
+def test_who_is_alone_for_long_is_followed_from_there(stays, most):
+    """The one who left is given up after a second, and what was before that need not be known."""
+    video = Leaving(140)
+    video.stays = stays
+    detector, excerpt = TwoFaces(video), Excerpt(Fraction(27, 5), Fraction(28, 5))
+    part, _, _ = dub(video, Fraction(28, 5), detector=detector, excerpt=excerpt)
+    assert most - 2 <= detector.seen <= most
+    whole, _, _ = dub(video, Fraction(28, 5))
+    assert_equal_frames(part, whole, excerpt, 25)
+    changed = [bool((frame.pixels != video.draw(frame.index)).any()) for frame in part]
+    assert changed == [index >= stays + 25 for index in range(135, 140)]
 
 
 def test_a_gap_beside_the_excerpt_fades_as_in_the_whole():
