@@ -19,8 +19,7 @@ from pathlib import Path
 from benchmarks.gpu import checks, flow, speed, training
 from benchmarks.gpu.session import Context, Step, call_apart, call_here, run_session, step_command, write_rows
 from benchmarks.gpu.tables import write_tables
-from benchmarks.report import circumstances
-from latentsync.runtime.device import choose_device
+from benchmarks.report import circumstances, use_device
 
 MINUTES = 10.0
 # In this order: what decides whether the rest means anything comes first, what takes longest last.
@@ -61,7 +60,7 @@ def main() -> None:
     if options.tables is not None:
         write_tables(STEPS, options.tables, options.document)
         return
-    context = Context(choose_device(options.device), options.smoke)
+    context = Context(use_device(options.device), options.smoke)
     steps = [step for step in STEPS if step.name in options.only]
     if options.rows is not None:
         write_rows(steps[0], context, options.rows)

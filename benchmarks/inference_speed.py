@@ -35,7 +35,7 @@ from benchmarks.generator_parts import PartTimer, watch_device, watched
 from benchmarks.mouths import Mouths
 from benchmarks.networks import BUILTIN, MODELS, LoadedNetworks, load_networks
 from benchmarks.plain_path import Denoise, PlainPath, plain_ddim
-from benchmarks.report import PeakMemory, publish
+from benchmarks.report import PeakMemory, publish, use_device
 from latentsync.diffusion.sampler import sample
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.mask import load_mask
@@ -51,7 +51,6 @@ from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import write_video
-from latentsync.runtime.device import choose_device
 from latentsync.runtime.malloc import keep_freed_memory
 from latentsync.types import Frame
 
@@ -222,7 +221,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     options = parse_arguments()
     keep_freed_memory()
-    device = choose_device(options.device)
+    device = use_device(options.device)
     dtype = choose_precision(options.precision, device)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -10,9 +10,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).parents[1]
 _PROCESSOR, _RESET, _STATUS = (Path("/proc", name) for name in ("cpuinfo", "self/clear_refs", "self/status"))
@@ -42,6 +45,19 @@ def circumstances(device: str = "cpu") -> dict[str, Any]:
         "command": shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
         "commit": _commit(),
     }
+
+
+def use_device(name: str) -> torch.device:
+    """The device of a benchmark, as ``choose_device`` chooses it; of several CUDA devices the one that PyTorch measures
+    and waits for from now on."""
+    import torch
+
+    from latentsync.runtime.device import choose_device
+
+    device = choose_device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
 
 
 def _rounded(value: Any) -> Any:

@@ -94,7 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
     model.add_argument("--unet_config_path", type=Path, help="U-Net YAML; needed if the weights do not say their size")
     model.add_argument("--inference_ckpt_path", type=Path, help="U-Net weights (checkpoints/latentsync_unet.pt)")
     model.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
-    model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu (auto)")
+    model.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, xpu; or several: cuda:0,cuda:1 (auto)")
     model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds accurate)")
     model.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
 

@@ -86,8 +86,7 @@ def compiled(context: Context) -> Iterator[Row]:
                 batch = generator.prepare(windows)
                 whole, launching = timed(context.device, lambda g=generator, b=batch: g.launch(b), 3, warm_ups=0)
             row: Row = {"model": model, "way": way, "first_s": first, "batch_ms": whole, "launch_ms": launching}
-            graphs = models.denoiser.shapes if isinstance(models.denoiser, GraphedDenoiser) else None
-            yield row | {"graphs": graphs}
+            yield row | {"graphs": models.graphs.shapes if models.graphs is not None else None}
             torch.compiler.reset()
             settle(context.device)
 
@@ -97,7 +96,7 @@ def _ways(context: Context) -> dict[str, Callable[[LatentModels], None]]:
         pass
 
     def with_graphs(models: LatentModels) -> None:
-        models.denoiser = GraphedDenoiser(models.unet)
+        models.graphs = GraphedDenoiser(models.unet)
 
     def by_torch_compile(models: LatentModels) -> None:
         models.unet.compile(dynamic=False, backend=context.pick("inductor", "eager"))

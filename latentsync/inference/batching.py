@@ -6,10 +6,11 @@ windows that are computed side by side do not wait.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import takewhile
+from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
@@ -77,21 +78,26 @@ def _batches_of_groups(groups: Iterator[FrameGroup], batch: int) -> Iterator[lis
 class AdaptiveBatch(Portions):
     """Calls the network with as many windows as fit: halves their number when memory runs out, and keeps it there.
 
-    ``reductions`` are for the report. Several threads may call it at once.
+    ``reductions`` are for the report. ``filled``: a smaller batch is filled up by repeating its last window, so that a
+    compiled network meets one number of windows only. Several threads may call it at once.
     """
 
-    def __init__(self, generator: WindowGenerator, limit: int) -> None:
+    def __init__(self, generator: WindowGenerator, limit: int, filled: bool = False) -> None:
         remedy = "Close other programs, use a 256-pixel checkpoint, or run with --device cpu."
         super().__init__(limit, "a single window of frames", remedy)
         self.generator = generator
+        self._filled = filled
 
     def __call__(self, windows: list[Window]) -> list[np.ndarray]:
         """One (F, 3, R, R) per window. Raises ``OutOfMemoryError`` when one window alone does not fit."""
         faces: list[np.ndarray] = []
         while len(faces) < len(windows):
-            done = self.attempt(self.generator, _same_length(windows[len(faces) : len(faces) + self.limit]))
+            limit = self.limit
+            chunk = _same_length(windows[len(faces) : len(faces) + limit])
+            filling = [chunk[-1]] * (limit - len(chunk)) if self._filled else []
+            done = self.attempt(self.generator, [*chunk, *filling])
             if done is not None:
-                faces.extend(done)
+                faces.extend(done[: len(chunk)])
         return faces
 
 
@@ -99,6 +105,28 @@ def _same_length(windows: list[Window]) -> list[Window]:
     """The leading windows that have as many frames as the first; the last window of a run may have fewer."""
     length = len(windows[0].faces)
     return list(takewhile(lambda window: len(window.faces) == length, windows))
+
+
+class OverDevices:
+    """A ``WindowGenerator`` that gives each batch to the next of several that is free, one for each device.
+
+    It is called by several threads at once, as many as there are batches in flight; each of ``generators`` gets up to
+    ``each`` of them.
+    """
+
+    def __init__(self, generators: Sequence[WindowGenerator], each: int) -> None:
+        self.resolution = generators[0].resolution
+        self._free: SimpleQueue[WindowGenerator] = SimpleQueue()
+        for generator in [*generators] * each:
+            self._free.put(generator)
+
+    def __call__(self, windows: list[Window]) -> np.ndarray:
+        """As ``WindowGenerator``; waits for a device."""
+        generator = self._free.get()
+        try:
+            return generator(windows)
+        finally:
+            self._free.put(generator)
 
 
 class SideBySide:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import torch
 from torch.nn.attention import SDPBackend
@@ -31,6 +32,12 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
             if works_on(device, dtype):
                 return dtype
     return torch.float32
+
+
+def common_precision(name: str, devices: Sequence[torch.device]) -> torch.dtype:
+    """What ``choose_precision`` chooses for all ``devices``; fp32 where it would choose differently."""
+    first, *others = {choose_precision(name, device) for device in dict.fromkeys(devices)}
+    return torch.float32 if others else first
 
 
 def works_on(device: torch.device, dtype: torch.dtype) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from latentsync.errors import OutOfMemoryError
 from latentsync.inference.device import works_on
 from latentsync.inference.latent_generator import LatentModels
-from latentsync.runtime.graphs import GraphedDenoiser
 from latentsync.runtime.memory import GIB, free_bytes, naming_lack_of_memory, release_memory
 
 REMEDY = "Close other programs that use this device, or give --precision bf16 or fp32 to start with."
@@ -29,6 +30,11 @@ class PrecisionFallback:
         self._models = models
         self._loaded_as = models.dtype
         self._waiting: list[tuple[Tensor, Tensor]] = []  # each tensor of the networks, with its values as loaded
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the networks are in now."""
+        return self._models.dtype
 
     def precisions(self) -> list[torch.dtype]:
         """The precisions to try after the loaded one, in order: bfloat16, whose range is that of float32, in half of
@@ -84,10 +90,19 @@ class PrecisionFallback:
     def _fill(self, dtype: torch.dtype) -> None:
         for tensor, loaded in self._waiting:
             tensor.data = loaded.to(self._models.device, dtype)
-        self._models.dtype = dtype
-        self._models.memory.clear()  # of latents in the other precision
-        if isinstance(self._models.denoiser, GraphedDenoiser):  # what it has recorded reads the weights where they were
-            self._models.denoiser = GraphedDenoiser(self._models.unet)
+        self._models.converted(dtype)
+
+
+def convert_all(fallbacks: Sequence[PrecisionFallback], dtype: torch.dtype) -> None:
+    """Convert the same networks on several devices, or none. Raises ``OutOfMemoryError``."""
+    before = [fallback.dtype for fallback in fallbacks]
+    for number, fallback in enumerate(fallbacks):
+        try:
+            fallback.convert(dtype)
+        except OutOfMemoryError:
+            for done, earlier in zip(fallbacks[:number], before, strict=False):
+                done.convert(earlier)
+            raise
 
 
 def _float_tensors(models: LatentModels) -> list[Tensor]:

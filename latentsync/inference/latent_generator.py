@@ -28,6 +28,7 @@ from latentsync.inference.latent_memory import LatentMemory
 from latentsync.inference.transfer import Download, Transfer, Upload
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
+from latentsync.runtime.graphs import GraphedDenoiser
 from latentsync.types import Denoiser, Window, image_key
 
 
@@ -35,8 +36,9 @@ from latentsync.types import Denoiser, Window, image_key
 class LatentModels:
     """The networks of one checkpoint, on one device, in one precision; ``memory`` keeps latents of their codec.
 
-    ``denoiser`` is what evaluates the U-Net: itself, or its CUDA graphs. ``lock`` is held while kernels are launched.
-    Not on the CPU, where the thread that launches is the one that computes, and several may (``batching.SideBySide``).
+    ``compiled``: by torch.compile. ``graphs`` evaluate the U-Net in its place, where there are any. ``lock`` is held
+    while kernels are launched; not on the CPU, where the thread that launches is the one that computes, and several may
+    (``batching.SideBySide``).
     """
 
     unet: UNet3D
@@ -44,12 +46,24 @@ class LatentModels:
     device: torch.device
     dtype: torch.dtype
     memory: LatentMemory = field(default_factory=LatentMemory)
-    denoiser: Denoiser = field(init=False)
+    compiled: bool = False
+    graphs: GraphedDenoiser | None = None
     lock: AbstractContextManager = field(init=False)
 
     def __post_init__(self) -> None:
-        self.denoiser = self.unet
         self.lock = nullcontext() if self.device.type == "cpu" else threading.Lock()
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """What evaluates the U-Net."""
+        return self.graphs or self.unet
+
+    def converted(self, dtype: torch.dtype) -> None:
+        """To be called when the networks are in another precision: forget what was made in the one before."""
+        self.dtype = dtype
+        self.memory.clear()
+        if self.graphs is not None:
+            self.graphs.forget()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,7 @@ class PreparedBatch:
     ``faces`` (n*F, 3, R, R); ``references`` (n, 3, R, R) or None where each frame is its own; ``audio`` (n, F, S, D);
     ``draws`` (2, n*F, C, h, w) for the masked and for the reference images, or None for the posterior's mode.
     ``face_keys`` and ``reference_keys``: the ``image_key`` of each image. ``kept``: (n, C, F, h, w), the result of
-    sampling, if it is known already.
+    sampling, if it is known already. A number that occurs again is that of a window which fills the batch.
     """
 
     numbers: list[int]
@@ -186,7 +200,7 @@ class LatentGenerator:
             prepared.audio.use().to(dtype),
             noise.expand(n, -1, frames, -1, -1),
             self._settings,
-            lambda index, latents: self._on_step(n),
+            lambda index, latents: self._on_step(len(set(prepared.numbers))),
         )
 
     def _constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

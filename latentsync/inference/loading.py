@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -12,9 +13,9 @@ from latentsync.checkpoint import load_codec, load_unet
 from latentsync.errors import WeightsMismatchError
 from latentsync.face.mask import load_mask
 from latentsync.features.audio_encoder import AudioEncoder
-from latentsync.inference.batching import SideBySide
+from latentsync.inference.batching import OverDevices, SideBySide
 from latentsync.inference.device import has_fused_attention
-from latentsync.inference.fallback import PrecisionFallback, precision_name
+from latentsync.inference.fallback import PrecisionFallback, convert_all, precision_name
 from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
@@ -23,6 +24,7 @@ from latentsync.inference.room import fit_codec
 from latentsync.inference.weights import ModelSettings, WeightPaths
 from latentsync.models.pieces import attend_in_pieces
 from latentsync.runtime.compilation import compile_in_place
+from latentsync.runtime.graphs import GraphedDenoiser
 from latentsync.runtime.memory import with_memory_freed
 from latentsync.types import AudioWindows, WindowGenerator
 
@@ -34,26 +36,39 @@ IN_FLIGHT = 2
 def load_pipeline(
     weights: WeightPaths,
     settings: ModelSettings,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | Sequence[torch.device] = "cpu",
     dtype: torch.dtype = torch.float32,
     compiled: bool = False,
 ) -> LipsyncPipeline:
-    """Load the networks onto ``device`` in ``dtype``, once for any number of videos.
+    """Load the networks onto ``device`` in ``dtype``, once for any number of videos; of several devices onto each, to
+    share the windows. The audio encoder is on the first.
 
     ``compiled``: see ``latentsync.runtime.compilation``. Raises the ``WeightsError`` family and ``OutOfMemoryError``;
     no weight is ever left at its random initialisation.
     """
-    device = torch.device(device)
+    devices = [torch.device(device)] if isinstance(device, (str, torch.device)) else list(device)
     return with_memory_freed(
-        lambda: _load(weights, settings, device, dtype, compiled),
-        f"the networks in {precision_name(dtype)} on {device}",
+        lambda: _load(weights, settings, devices, dtype, compiled),
+        f"the networks in {precision_name(dtype)} on {', '.join(map(str, devices))}",
     )
 
 
 def _load(
-    weights: WeightPaths, settings: ModelSettings, device: torch.device, dtype: torch.dtype, compiled: bool
+    weights: WeightPaths, settings: ModelSettings, devices: list[torch.device], dtype: torch.dtype, compiled: bool
 ) -> LipsyncPipeline:
-    encoder = AudioEncoder.from_file(weights.whisper, device, dtype)
+    encoder = AudioEncoder.from_file(weights.whisper, devices[0], dtype)
+    models, *others = (_load_models(weights, settings, device, dtype, encoder, compiled) for device in devices)
+    return pipeline_of(models, encoder, settings, others)
+
+
+def _load_models(
+    weights: WeightPaths,
+    settings: ModelSettings,
+    device: torch.device,
+    dtype: torch.dtype,
+    encoder: AudioEncoder,
+    compiled: bool,
+) -> LatentModels:
     unet = load_unet(weights.unet, resolution=settings.resolution, device=device, dtype=dtype)
     if encoder.width != unet.config.cross_attention_dim:
         raise WeightsMismatchError(
@@ -68,7 +83,7 @@ def _load(
             f"{unet.config.out_channels}.",
             remedy="Take the codec that the U-Net was trained with: checkpoints/vae for all releases.",
         )
-    return pipeline_of(arrange(LatentModels(unet, codec, device, dtype), compiled), encoder, settings)
+    return arrange(LatentModels(unet, codec, device, dtype), compiled)
 
 
 def arrange(models: LatentModels, compiled: bool = False) -> LatentModels:
@@ -81,31 +96,57 @@ def arrange(models: LatentModels, compiled: bool = False) -> LatentModels:
         for network in (models.unet, models.codec):
             attend_in_pieces(network)
     fit_codec(models.codec, models.device, models.dtype)
-    if compiled:
-        autoencoder = models.codec.autoencoder
-        for part in (models.unet, autoencoder.encoder, autoencoder.decoder):
+    if compiled:  # not the encoder: it gets any number of images, those that are not remembered
+        for part in (models.unet, models.codec.autoencoder.decoder):
             compile_in_place(part)
+        models.compiled = True
+        if models.device.type == "cuda":
+            models.graphs = GraphedDenoiser(models.unet)
     return models
 
 
-def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSettings) -> LipsyncPipeline:
-    """A pipeline of networks that are in memory already."""
+def pipeline_of(
+    models: LatentModels,
+    encoder: AudioEncoder,
+    settings: ModelSettings,
+    others: Sequence[LatentModels] = (),
+) -> LipsyncPipeline:
+    """A pipeline of networks that are in memory already. ``others``: the same networks on more devices, which share the
+    windows."""
     keep_mask = load_mask(settings.mask, settings.resolution)
-    fallback = PrecisionFallback(models)
+    everywhere = [models, *others]
+    fallbacks = [PrecisionFallback(each) for each in everywhere]
+    on_each = IN_FLIGHT if models.device.type == "cuda" else 1
 
     def make_generator(options: SyncOptions, on_step: OnStep, kept: KeptLatents | None) -> WindowGenerator:
         as_published = options.compat is not None
-        generator = LatentGenerator(
-            models, keep_mask, options.sampler, options.seed, sample_posterior=as_published, on_step=on_step, kept=kept
-        )
-        # Posterior draws depend on the order of the windows.
-        return SideBySide(generator) if models.device.type == "cpu" and not as_published else generator
+        generators = [
+            LatentGenerator(
+                each,
+                keep_mask,
+                options.sampler,
+                options.seed,
+                sample_posterior=as_published,
+                on_step=on_step,
+                kept=kept,
+            )
+            for each in everywhere
+        ]
+        if as_published:  # posterior draws depend on the order of the windows: one device, one window after another
+            return generators[0]
+        if others:
+            return OverDevices(generators, on_each)
+        return SideBySide(generators[0]) if models.device.type == "cpu" else generators[0]
 
     def in_precision(
         dtype: torch.dtype, options: SyncOptions, on_step: OnStep, kept: KeptLatents | None
     ) -> WindowGenerator:
-        fallback.convert(dtype)
+        convert_all(fallbacks, dtype)
         return make_generator(options, on_step, kept)
+
+    def restore() -> None:
+        for fallback in fallbacks:
+            fallback.restore()
 
     def embed_audio(waveform: np.ndarray, options: SyncOptions) -> AudioWindows:
         if options.compat is not None:
@@ -118,7 +159,8 @@ def pipeline_of(models: LatentModels, encoder: AudioEncoder, settings: ModelSett
         keep_mask,
         num_frames=settings.num_frames,
         steady_reference=settings.steady_reference,
-        retries={precision_name(dtype): partial(in_precision, dtype) for dtype in fallback.precisions()},
-        on_end=fallback.restore,
-        in_flight=IN_FLIGHT if models.device.type == "cuda" else 1,
+        retries={precision_name(dtype): partial(in_precision, dtype) for dtype in fallbacks[0].precisions()},
+        on_end=restore,
+        in_flight=on_each * len(everywhere),
+        filled_batches=models.compiled,
     )

@@ -48,7 +48,8 @@ class LipsyncPipeline:
     ``retries``: name of a precision -> what gives the generator in it, for windows with a fault
     (``output_guard.GuardedGenerator``); ``on_end`` is called when a run is over. ``in_flight``: batches that the
     generator works on at once (``batching.generate_groups``); one with ``compat``, whose draws depend on the order of
-    the windows. Tests and benchmarks put stubs in these places.
+    the windows. ``filled_batches``: see ``batching.AdaptiveBatch``; not with ``compat``, whose last window is shorter.
+    Tests and benchmarks put stubs in these places.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class LipsyncPipeline:
         retries: Mapping[str, MakeGenerator] = MappingProxyType({}),
         on_end: Callable[[], None] = lambda: None,
         in_flight: int = 1,
+        filled_batches: bool = False,
     ) -> None:
         self.keep_mask = keep_mask
         self.resolution = keep_mask.shape[-1]
@@ -72,6 +74,7 @@ class LipsyncPipeline:
         self._retries = retries
         self._on_end = on_end
         self._in_flight = in_flight
+        self._filled_batches = filled_batches
 
     def sync(
         self,
@@ -97,7 +100,8 @@ class LipsyncPipeline:
         clock = record.clock
         with clock.measure("audio"):
             audio = TimedAudio(self._embed_audio(waveform, options), clock)
-        batch = AdaptiveBatch(self._generator(options, record, on_step, kept), options.batch)
+        filled = self._filled_batches and options.compat is None
+        batch = AdaptiveBatch(self._generator(options, record, on_step, kept), options.batch, filled)
         aligner = FaceAligner(self.resolution, options.compat, video.info.sample_aspect_ratio)
         compositor = Compositor(self.keep_mask, options.compat, clock)
 

@@ -19,7 +19,8 @@ from latentsync.runtime.cache_folder import compiled_folder
 
 COMPILERS = ("c++", "g++", "clang++")
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-# With and without guidance, in full and with reused features, a last batch of fewer windows, a shorter last window.
+# With and without guidance, in full and with reused features; other numbers of windows where memory runs out, and the
+# shorter last window of a published release. A usual run has one, or two with the step cache (``batching``).
 VARIANTS = 32
 
 

@@ -95,6 +95,11 @@ def choose_device(name: str = "auto", required_gpu: bool = False) -> torch.devic
     return device
 
 
+def choose_devices(names: str = "auto") -> tuple[torch.device, ...]:
+    """The devices of a list with commas, such as 'cuda:0,cuda:1': each as ``choose_device`` chooses and refuses it."""
+    return tuple(choose_device(name.strip()) for name in names.split(","))
+
+
 def unusable_gpu(index: int = 0) -> DeviceError | None:
     """Why torch cannot use GPU number ``index`` that is there, with what would serve it; None if it can, or if there is
     none. Not raised: whoever asks decides whether that is an error or a note. Raises ``OutOfMemoryError``."""

@@ -12,30 +12,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from latentsync.types import FeatureCache
+from latentsync.types import Denoiser, FeatureCache
 
 WARM_UPS = 2  # evaluations before recording: libraries choose their kernels, torch.compile compiles
 
 Evaluate = Callable[[], tuple[Tensor, Tensor | None]]  # -> predicted noise, features for the step cache
-Record = Callable[[Evaluate], tuple[tuple[Tensor, Tensor | None], Callable[[], None]]]
+Record = Callable[[Evaluate, torch.device], tuple[tuple[Tensor, Tensor | None], Callable[[], None]]]
 
 
-def record_graph(evaluate: Evaluate) -> tuple[tuple[Tensor, Tensor | None], Callable[[], None]]:
-    """Record the kernels of ``evaluate`` on the current CUDA device -> its results, and what fills them anew.
+def record_graph(evaluate: Evaluate, device: torch.device) -> tuple[tuple[Tensor, Tensor | None], Callable[[], None]]:
+    """Record the kernels of ``evaluate`` on a CUDA device -> its results, and what fills them anew.
 
     Other threads may go on using the device meanwhile.
     """
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):
-        for _ in range(WARM_UPS):
-            evaluate()
-    torch.cuda.current_stream().wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        results = evaluate()
+    with torch.cuda.device(device):
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(WARM_UPS):
+                evaluate()
+        torch.cuda.current_stream().wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            results = evaluate()
     return results, graph.replay
 
 
@@ -50,20 +51,23 @@ class _Recorded:
 class GraphedDenoiser:
     """A ``types.Denoiser`` that gives what ``network`` gives. For one thread at a time.
 
-    Graphs hold their memory: about what an evaluation takes, besides that of everything else. They are dropped when the
-    network's weights have moved, as in another precision.
+    Graphs hold their memory: about what an evaluation takes, besides that of everything else. They know where their
+    weights lie, and nothing else of them: whoever converts or moves the network calls ``forget``.
     """
 
-    def __init__(self, network: nn.Module, record: Record = record_graph) -> None:
+    def __init__(self, network: Denoiser, record: Record = record_graph) -> None:
         self._network = network
         self._record = record
         self._recorded: dict[object, _Recorded] = {}
-        self._weights = self._place_of_weights()
 
     @property
     def shapes(self) -> int:
         """How many graphs there are."""
         return len(self._recorded)
+
+    def forget(self) -> None:
+        """Drop all graphs, and their memory; they are recorded anew when they are needed."""
+        self._recorded.clear()
 
     def __call__(
         self, sample: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: FeatureCache | None = None
@@ -74,9 +78,6 @@ class GraphedDenoiser:
             if feature_cache.hidden is None:
                 raise ValueError("the feature cache is to be reused but holds nothing yet")
             inputs += (feature_cache.hidden,)
-        if self._weights != self._place_of_weights():
-            self._recorded.clear()
-            self._weights = self._place_of_weights()
         key = (feature_cache is not None, *((each.shape, each.dtype) for each in inputs))
         if key not in self._recorded:
             self._recorded[key] = self._record_for(inputs, feature_cache is not None)
@@ -98,8 +99,5 @@ class GraphedDenoiser:
             predicted = self._network(sample, timestep, audio, feature_cache=cache)
             return predicted, cache.hidden if cache is not None else None
 
-        (predicted, hidden), replay = self._record(evaluate)
+        (predicted, hidden), replay = self._record(evaluate, own[0].device)
         return _Recorded(own, predicted, hidden, replay)
-
-    def _place_of_weights(self) -> int:
-        return next(self._network.parameters()).data_ptr()

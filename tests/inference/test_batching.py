@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from latentsync.errors import OutOfMemoryError
-from latentsync.inference.batching import AdaptiveBatch, SideBySide, generate_groups
+from latentsync.inference.batching import AdaptiveBatch, OverDevices, SideBySide, generate_groups
 from latentsync.inference.record import StageClock
 from latentsync.inference.windows import FrameGroup
 from latentsync.types import Window
+from tests.inference.world import Identity
 
 SIDE = 32
 PATIENCE = 300  # seconds until something that must happen is given up
@@ -52,6 +53,20 @@ def test_batch_halves_until_it_fits_and_nothing_is_lost(error):
 def test_one_window_that_does_not_fit_is_an_error():
     with pytest.raises(OutOfMemoryError):
         AdaptiveBatch(LimitedMemory(0), limit=4)([window(0)])
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+def test_a_compiled_network_meets_one_number_of_windows(count):
+    generator = LimitedMemory(9)
+    faces = AdaptiveBatch(generator, limit=4, filled=True)([window(k) for k in range(count)])
+    assert set(generator.calls) == {4}
+    assert [f[0, 0, 0, 0] for f in faces] == list(range(count))
+
+
+def test_a_filled_batch_that_does_not_fit_is_halved_down_to_one_window():
+    generator = LimitedMemory(1)
+    faces = AdaptiveBatch(generator, limit=4, filled=True)([window(0)])
+    assert generator.calls == [4, 2, 1] and len(faces) == 1
 
 
 def test_other_errors_are_not_taken_for_memory():
@@ -153,6 +168,45 @@ def test_two_batches_that_do_not_fit_shrink_the_batch_once():
         found = list(pool.map(batch, [[window(k) for k in range(8)]] * 2))
     assert batch.limit == 4 and batch.reductions == [8]
     assert all([f[0, 0, 0, 0] for f in faces] == list(range(8)) for faces in found)
+
+
+# -- over several devices ----------------------------------------------------------------------------------------------
+
+
+class Device:
+    """Gives its own number; waits for the batches that are to meet in all devices at once."""
+
+    resolution = SIDE
+
+    def __init__(self, number, meeting):
+        self.number, self.meeting, self.calls = number, meeting, 0
+
+    def __call__(self, windows):
+        self.calls += 1
+        self.meeting.wait(PATIENCE)
+        return np.full((len(windows), 4, 3, SIDE, SIDE), self.number, np.float32)
+
+
+def test_all_devices_work_at_once_and_take_turns():
+    meeting = threading.Barrier(3)
+    devices = [Device(number, meeting) for number in range(3)]
+    groups = [FrameGroup((), (window(number),), ()) for number in range(6)]
+    done = list(generate_groups(iter(groups), AdaptiveBatch(OverDevices(devices, 1), 1), 1, StageClock(), in_flight=3))
+    assert [device.calls for device in devices] == [2, 2, 2]
+    assert len(done) == 6
+
+
+def test_a_device_that_fails_is_given_the_next_batch():
+    class Failing(Identity):
+        def __call__(self, windows):
+            if windows[0].number == 0:
+                raise RuntimeError("shape mismatch")
+            return super().__call__(windows)
+
+    generate = OverDevices([Failing(SIDE)], 1)
+    with pytest.raises(RuntimeError):
+        generate([window(0)])
+    assert len(generate([window(1)])) == 1
 
 
 # -- side by side ------------------------------------------------------------------------------------------------------

@@ -10,9 +10,15 @@ from latentsync.errors import OutOfMemoryError
 from latentsync.inference import fallback as module
 from latentsync.inference.fallback import PrecisionFallback
 from latentsync.inference.latent_generator import LatentModels
-from latentsync.runtime.graphs import GraphedDenoiser
 
 CPU = torch.device("cpu")
+
+
+class Graphs:
+    forgotten = 0
+
+    def forget(self):
+        self.forgotten += 1
 
 
 def models_in(dtype):
@@ -43,7 +49,7 @@ def test_bfloat16_comes_before_float32(monkeypatch, dtype, expected):
 def test_each_precision_is_made_of_the_loaded_weights_which_come_back():
     models = models_in(torch.float16)
     loaded, fallback = tensors_of(models), PrecisionFallback(models)
-    models.denoiser = graphs = GraphedDenoiser(models.unet)
+    models.graphs = graphs = Graphs()
     for dtype in (torch.bfloat16, torch.float32):
         fallback.convert(dtype)
         assert models.dtype == dtype
@@ -51,8 +57,9 @@ def test_each_precision_is_made_of_the_loaded_weights_which_come_back():
             expected = before.to(dtype) if before.is_floating_point() else before
             assert now.dtype == expected.dtype and torch.equal(now, expected)
     assert models.unet[0].weight.is_contiguous(memory_format=torch.channels_last)
-    assert models.denoiser is not graphs  # which would read weights where there are none any more
+    assert graphs.forgotten == 2  # they would read weights where there are none any more
     fallback.restore()
+    assert graphs.forgotten == 3
     assert models.dtype == torch.float16 and models.unet[1].num_batches_tracked.dtype == torch.int64
     for now, before in zip(tensors_of(models), loaded, strict=True):
         assert now.dtype == before.dtype and torch.equal(now, before)

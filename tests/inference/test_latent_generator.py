@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,46 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.inference import latent_generator
-from latentsync.inference.latent_generator import LatentGenerator, LatentModels
+from latentsync.inference.latent_generator import LatentGenerator
 from latentsync.inference.transfer import Transfer
 from latentsync.types import Window, image_key
+from tests.inference.plain_networks import models_on
 
 SIDE, FRAMES, PATIENCE = 64, 4, 300
 MASK = np.ones((1, SIDE, SIDE), np.float32)
 MASK[:, 32:60, 8:56] = 0.25
 SETTINGS = SamplerSettings(steps=2)
-
-
-class PlainCodec:
-    """Means of 8 x 8 pixels and back."""
-
-    def __init__(self):
-        self.encoded = []
-
-    def encode(self, pixels, draws=None):
-        self.encoded.append(tuple(pixels.shape))
-        small = torch.nn.functional.avg_pool2d(pixels, 8)
-        return torch.cat([small, small[:, :1]], dim=1)
-
-    def decode(self, latents):
-        return latents[:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3)
-
-
-class PlainDenoiser:
-    """A tenth of its input; ``at_work`` is called in each evaluation."""
-
-    config = SimpleNamespace(out_channels=4)
-
-    def __init__(self, at_work=lambda: None):
-        self.at_work = at_work
-
-    def __call__(self, sample, timestep, audio, *, feature_cache=None):
-        self.at_work()
-        return 0.1 * sample[:, :4] + audio.mean()
-
-
-def models_on(device, dtype, at_work=lambda: None):
-    return LatentModels(PlainDenoiser(at_work), PlainCodec(), torch.device(device), dtype)
 
 
 def windows_of(count, steady=False, keys=True):

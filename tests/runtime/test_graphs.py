@@ -22,7 +22,7 @@ def network():
     return fill_by_rule(UNet3D(tiny_weights.UNET)).eval()
 
 
-def record_on_the_cpu(evaluate):
+def record_on_the_cpu(evaluate, device):
     """As CUDA does: results keep their memory, and replaying fills it anew from the inputs' memory."""
     results = evaluate()
 
@@ -81,6 +81,7 @@ def test_a_network_in_another_precision_is_recorded_anew():
     denoised(graphed, settings)
     for parameter in network.parameters():
         parameter.data = parameter.data * 1.5  # elsewhere in memory, as after a conversion
+    graphed.forget()
     assert torch.equal(denoised(graphed, settings), denoised(network, settings))
     assert graphed.shapes == 1
 

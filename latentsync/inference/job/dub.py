@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from fractions import Fraction
 from importlib import metadata
+from math import ceil
 from pathlib import Path
 
 from latentsync.atomic import write_text
@@ -72,7 +73,7 @@ def dub(
     with kept_work(request, checked, on_note) as kept:
         with record.clock.measure("load"):
             pipeline = networks.pipeline(
-                NetworkChoice(request.weights, checked.settings, checked.device, checked.dtype, request.compiled)
+                NetworkChoice(request.weights, checked.settings, checked.devices, checked.dtype, request.compiled)
             )
         control.enter("dubbing")
         options = replace(options, batch=request.named_batch() or _auto_batch(request, checked))
@@ -112,19 +113,19 @@ def _write(request: DubRequest, checked: Preflight, frames: Iterator[Frame]) -> 
 
 
 def _auto_batch(request: DubRequest, checked: Preflight) -> int:
-    """Windows per batch that fit beside the networks, which have been loaded; on a GPU no more than there are, nor than
-    there is room for on the host."""
+    """Windows per batch that fit beside the networks, which have been loaded, on each device; on a GPU no more than its
+    share of all windows, nor than there is room for on the host."""
     from latentsync.inference.room import auto_batch  # here: it imports torch, which takes seconds
 
     options, cost = checked.options, checked.cost
-    fitting = auto_batch(
-        checked.device,
-        checked.dtype,
-        checked.settings.resolution,
-        2 if options.sampler.guided else 1,
-        request.weights.are_builtin,
+    branches = 2 if options.sampler.guided else 1
+    fitting = min(
+        auto_batch(device, checked.dtype, checked.settings.resolution, branches, request.weights.are_builtin)
+        for device in checked.devices
     )
-    return fitting if checked.device.type == "cpu" else max(1, min(fitting, cost.windows, cost.windows_on_host))
+    if checked.devices[0].type == "cpu":
+        return fitting
+    return max(1, min(fitting, ceil(cost.windows / len(checked.devices)), cost.windows_on_host))
 
 
 def _report(
@@ -146,7 +147,7 @@ def _report(
         wall_seconds=wall_seconds,
         encode_seconds=encode_seconds,
         record=record,
-        device=str(checked.device),
+        device=checked.device_names,
         precision=str(checked.dtype).removeprefix("torch."),
         options=asdict(options) | {"geometry": options.compat or "default"},  # the key of earlier reports
         weights=checked.weights if request.report is None else with_checksums(checked.weights),

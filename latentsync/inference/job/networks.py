@@ -22,7 +22,7 @@ class NetworkChoice:
 
     weights: WeightPaths
     settings: ModelSettings
-    device: torch.device
+    devices: tuple[torch.device, ...]
     dtype: torch.dtype
     compiled: bool = False
 
@@ -34,7 +34,7 @@ class Networks:
         """See ``loading.load_pipeline``."""
         from latentsync.inference.loading import load_pipeline  # here: it takes seconds to import
 
-        return load_pipeline(choice.weights, choice.settings, choice.device, choice.dtype, choice.compiled)
+        return load_pipeline(choice.weights, choice.settings, choice.devices, choice.dtype, choice.compiled)
 
     def detector(self, name: str, auxiliary: Path, device: str) -> FaceDetector:
         """See ``face.backends.load_detector``."""

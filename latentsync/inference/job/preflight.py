@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -31,7 +31,7 @@ from latentsync.media.output_audio import AudioPart, check_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
 from latentsync.provenance.licences import require_commercial
-from latentsync.runtime.device import choose_device, unusable_gpu
+from latentsync.runtime.device import choose_devices, unusable_gpu
 from latentsync.types import VideoInfo
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Preflight:
     heard: AudioPart
     options: SyncOptions  # those of the request; an excerpt is moved to begin with a frame, as its audio does
     settings: ModelSettings
-    device: torch.device
+    devices: tuple[torch.device, ...]  # that share the windows; the first one also detects and listens
     dtype: torch.dtype
     finder: FaceFinder
     tracks: FaceTracks
@@ -68,18 +68,24 @@ class Preflight:
         """Length of the result, s, where it does not end with the video."""
         return Fraction(len(self.waveform), AUDIO_RATE)
 
+    @property
+    def device_names(self) -> str:
+        """As torch names them, with commas."""
+        return ", ".join(map(str, self.devices))
+
     def describe(self) -> str:
         """A few lines for the terminal."""
         info = self.video.info
+        precision = str(self.dtype).removeprefix("torch.")
         rate = "variable rate" if info.variable_frame_rate else f"{float(info.fps):.3f} fps"
         face = "a face was found" if self.face_seen else "no face in a sample of frames"
         return "\n".join(
             [
                 f"video   {info.path}: {info.width} x {info.height}, {rate}, {float(info.duration):.2f} s, {face}",
                 f"audio   {float(self.duration):.2f} s",
-                f"network {self.settings.resolution} pixels, {self.device}, {str(self.dtype).removeprefix('torch.')}",
+                f"network {self.settings.resolution} pixels, {self.device_names}, {precision}",
                 f"cost    {self.cost.describe()}",
-                *([] if self.room is None else [f"memory  {self.device}: {self.room.describe()}"]),
+                *([] if self.room is None else [f"memory  {self.device_names}: {self.room.describe()}"]),
                 *([f"resume  finished windows take up to {self.kept_bytes / 1e6:.1f} MB"] if self.kept_bytes else []),
                 *(f"note    {note}" for note in self.notes),
             ]
@@ -119,18 +125,19 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         options = replace(options, excerpt=options.excerpt.on_frames(video, duration, options.length))
 
     # torch takes seconds to import: all that can be refused without it has been.
-    from latentsync.inference.device import choose_precision
+    from latentsync.inference.device import common_precision
     from latentsync.inference.kept_latents import bytes_per_window
     from latentsync.runtime.compilation import require_compiler
 
-    device = choose_device(request.device)
+    devices = choose_devices(request.device)
+    device = devices[0]
     if request.device == "auto" and device.type == "cpu" and (fault := unusable_gpu()) is not None:
         notes.append(f"{fault.message}; the CPU computes instead, which takes many times as long; {fault.remedy}")
     if request.commercial_only:
         require_commercial([*request.weights.networks().values(), *_detector_files(request, device)])
     if request.compiled:
         require_compiler(device.type)
-    dtype = choose_precision(request.precision, device)
+    dtype = common_precision(request.precision, devices)
     finder = FaceFinder(
         request.detector,
         request.weights.auxiliary,
@@ -141,7 +148,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     )
     tracks = finder.tracks(video.info, options)
     frames = _frames_to_do(video, duration, options)
-    cost, room = _cost_of(request, video.info, frames, settings, options, device, dtype)
+    cost, room = _cost_of(request, video.info, frames, settings, options, devices, dtype)
     kept = cost.windows * bytes_per_window(settings.num_frames, settings.resolution, dtype) if request.resume else 0
     _require_room(request.output, cost.disk_bytes + kept - _size_of(request.kept_folder))
     notes += [*video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
@@ -151,7 +158,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         heard=speech.heard,
         options=options,
         settings=settings,
-        device=device,
+        devices=devices,
         dtype=dtype,
         finder=finder,
         tracks=tracks,
@@ -203,16 +210,18 @@ def _cost_of(
     frames: int,
     settings: ModelSettings,
     options: SyncOptions,
-    device: torch.device,
+    devices: Sequence[torch.device],
     dtype: torch.dtype,
 ) -> tuple[Estimate, GpuRoom | None]:
-    """What the run will cost, and what there is room for on a GPU."""
+    """What the run will cost, and what there is room for on the GPU that has the least."""
     from latentsync.inference.device import measure_speed
     from latentsync.inference.room import room_on
 
     sizes = NetworkSizes(count_parameters(request.weights.unet), count_parameters(request.weights.codec_file))
     branches = 2 if options.sampler.guided else 1
-    room = room_on(device, dtype, settings.resolution, branches, dtype.itemsize * sizes.total)
+    weights = dtype.itemsize * sizes.total
+    rooms = [room_on(device, dtype, settings.resolution, branches, weights) for device in devices]
+    room = min(filter(None, rooms), key=lambda room: room.windows, default=None)
     cost = estimate(
         info,
         frames,
@@ -220,9 +229,9 @@ def _cost_of(
         settings.resolution,
         options.sampler,
         sizes,
-        measure_speed(device, dtype),
+        sum(measure_speed(device, dtype) for device in devices),
         request.named_batch() or (1 if room is None else room.windows),
-        on_accelerator=device.type != "cpu",
+        on_accelerator=devices[0].type != "cpu",
     )
     return cost, room
 

@@ -27,8 +27,8 @@ class DubRequest:
     to. ``compiled``: see ``latentsync.runtime.compilation``. ``drive``: what the mouth follows, if that is not what is
     heard. ``audio_track``: number of the audio track of ``audio``, from 0; None: the one that players take.
     ``av_offset``: seconds by which the audio begins later than it would. ``copy_audio``: see
-    deinterlace: bool = False
-    resume: bool = False
+    ``media.output_audio.AudioPart.copied``. ``fps``: of images, which have no rate of their own (25).
+    ``deinterlace``: make frames of fields. ``device``: several with commas share the windows.
     """
 
     video: Path

@@ -36,7 +36,7 @@ def test_what_is_asked_for_again_is_not_loaded_again(checkpoints, monkeypatch):
     tiny, builtin = WeightPaths.in_directory(checkpoints), WeightPaths.builtin()
 
     def ask(weights):
-        return id(kept.pipeline(NetworkChoice(weights, model_settings(weights.unet, None), CPU, FP32)))
+        return id(kept.pipeline(NetworkChoice(weights, model_settings(weights.unet, None), (CPU,), FP32)))
 
     assert ask(tiny) == ask(tiny)
     assert len(loads) == 1
