@@ -22,6 +22,7 @@ from latentsync.media.video import VideoFile
 from latentsync.media.writer import write_video
 from latentsync.models.unet import UNet3D
 from latentsync.models.whisper import WhisperTaps
+from latentsync.runtime.side_network import SideNetwork
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
 from tests.media.synthetic import tone, write_wav
@@ -44,7 +45,7 @@ class Process(KeptNetworks):
         self.folder, self.precision, self.runs = folder, precision, 0
 
     def detector(self, name, auxiliary, device):
-        return KnownFacesInPortions(None, None, device, "known faces")
+        return KnownFacesInPortions(None, None, SideNetwork(torch.device(device)), "known faces")
 
     def run(self):
         """The pixels of the result, and the report."""
