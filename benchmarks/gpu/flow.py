@@ -52,9 +52,9 @@ def host_work(context: Context) -> Iterator[Row]:
             clock.lap(None)
             batch = generator.prepare(windows)
             clock.lap("prepare")
-            faces = generator.launch(batch)
+            launched = generator.launch(batch)
             clock.lap("launch")
-            arrays = faces.wait()
+            arrays = launched.faces.wait()
             clock.lap("fetch")
             for made, window in zip(arrays, windows, strict=True):
                 guard.fault(made, window.faces)

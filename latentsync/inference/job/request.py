@@ -28,7 +28,8 @@ class DubRequest:
     heard. ``audio_track``: number of the audio track of ``audio``, from 0; None: the one that players take.
     ``av_offset``: seconds by which the audio begins later than it would. ``copy_audio``: see
     ``media.output_audio.AudioPart.copied``. ``fps``: of images, which have no rate of their own (25).
-    ``deinterlace``: make frames of fields. ``device``: several with commas share the windows.
+    ``deinterlace``: make frames of fields. ``resume``: go on where a run that was interrupted stopped (``job.resume``).
+    ``device``: several with commas share the windows.
     """
 
     video: Path

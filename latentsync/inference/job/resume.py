@@ -154,7 +154,7 @@ def _journal_of(request: DubRequest, checked: Preflight) -> Journal:
         "faces": _content(faces) if faces.suffix.lower() in FACES_SUFFIXES else request.detector,
         "options": options | {"network": asdict(checked.settings) | {"notes": ()}},
         "weights": {name: facts["sha256"] for name, facts in weights.items()},
-        "device": [checked.device.type, str(checked.dtype), request.compiled],
+        "device": [",".join(sorted({device.type for device in checked.devices})), str(checked.dtype), request.compiled],
         "versions": {name: metadata.version(name) for name in ("torch", "diffusers", "av", "numpy")}
         | {"python": platform.python_version(), "latentsync": __version__},
     }
