@@ -13,6 +13,7 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from einops import rearrange
 from torch import Tensor, nn
 
+from latentsync.models.attention import attend_plainly
 from latentsync.models.blocks import Condition, DownStage, JointGroupNorm, MiddleStage, Stage, StageShape, UpStage
 from latentsync.models.unet_config import UNetConfig
 from latentsync.types import FeatureCache
@@ -43,6 +44,7 @@ class UNet3D(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
         for parameter in (*self.conv_in.parameters(), *self.conv_out.parameters()):
             nn.init.zeros_(parameter)
+        attend_plainly(self)
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only the inputs of residual blocks, transformers and motion modules for the backward pass."""
