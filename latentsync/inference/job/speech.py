@@ -33,9 +33,9 @@ class Speech:
 def read_speech(request: DubRequest) -> Speech:
     """The audio that a dub asks for.
 
-    Audio of a file that has video keeps its place beside that video; less than a frame is left alone, so that its
-    packets can be copied. Raises ``AudioError`` or ``NoAudioStreamError`` for audio that cannot be read or is shorter
-    than a frame, ``ConfigError`` for an offset that leaves nothing of it.
+    Audio of a file that has video keeps its place beside that video, which no release does; less than a frame is left
+    alone, so that its packets can be copied. Raises ``AudioError`` or ``NoAudioStreamError`` for audio that cannot be
+    read or is shorter than a frame, ``ConfigError`` for an offset that leaves nothing of it.
     """
     as_published = request.options.compat is not None
     findings = AudioFindings()
@@ -50,9 +50,7 @@ def read_speech(request: DubRequest) -> Speech:
     if float(np.abs(waveform).max()) < SILENCE:
         silent = request.drive or request.audio
         notes.append(f"{silent} is silent: the mouth will be what the network makes of silence")
-    own = audio_delay(request.audio, request.audio_track)
-    if abs(own) < 1 / MODEL_FPS:
-        own = Fraction(0)
+    own = Fraction(0) if as_published else _own_delay(request, Fraction(len(waveform), AUDIO_RATE))
     if own:
         when = f"{abs(float(own)):.2f} s {'after' if own > 0 else 'before'}"
         notes.append(f"the sound of {request.audio} begins {when} its video, and keeps that place")
@@ -66,6 +64,17 @@ def read_speech(request: DubRequest) -> Speech:
     waveform = waveform[-samples:] if samples < 0 else np.pad(waveform, (samples, 0)) if samples else waveform
     heard = AudioPart(request.audio, request.audio_track, delay, copied=request.copy_audio, gaps=bool(findings.gaps))
     return Speech(waveform, heard, notes)
+
+
+def _own_delay(request: DubRequest, length: Fraction) -> Fraction:
+    """Seconds by which the audio begins after the video of its file; 0 for less than a frame."""
+    delay = audio_delay(request.audio, request.audio_track)
+    if -delay >= length:
+        raise AudioError(
+            f"{request.audio}: its sound is over before its video begins.",
+            remedy="Give the sound as a file of its own.",
+        )
+    return delay if abs(delay) >= 1 / MODEL_FPS else Fraction(0)
 
 
 def read_waveform(

@@ -554,6 +554,13 @@ def test_audio_that_is_encoded_is_told_of_before_the_work(media, checkpoints, tm
         assert ("--copy_audio keeps it" in capsys.readouterr().out) == told
 
 
+def test_a_release_that_is_reproduced_ignores_the_place_of_the_audio(media, late, checkpoints, tmp_path):
+    line = arguments(
+        media, checkpoints, tmp_path / "o.mkv", "--audio_track", "0", "--compat", "1.5", video=late, audio=late
+    )
+    assert account_of(line, tmp_path / "r.json")["frames"] == 20
+
+
 def test_an_offset_that_makes_no_sense(media, checkpoints, tmp_path, capsys):
     for offset, code, words in (("1e15", 30, "lasts more than 4 hours"), ("-2", 3, "smaller --av_offset")):
         assert main(arguments(media, checkpoints, tmp_path / "o.mp4", f"--av_offset={offset}")) == code
