@@ -33,7 +33,7 @@ class GradientWatch:
         """The estimate that all losses are computed from; its gradient is complete when all of theirs have come."""
         self._largest.clear()
         self._watching = self.active and estimate.requires_grad
-        return self._hooked(estimate, lambda _: self._judge())
+        return self._hooked(estimate, lambda _: self._finish())
 
     def tap(self, tensor: Tensor, *losses: str) -> Tensor:
         """The same values; ``losses`` are computed from the result, and from nothing else of the graph."""
@@ -56,7 +56,7 @@ class GradientWatch:
     def _note(self, losses: tuple[str, ...], gradient: Tensor) -> None:
         self._largest.append((losses, gradient.abs().max().float()))
 
-    def _judge(self) -> None:
+    def _finish(self) -> None:
         """When all gradients of the step have come."""
         values = stack([largest for _, largest in self._largest]).tolist() if self._largest else []
         if not all(math.isfinite(value) for value in values):

@@ -69,8 +69,8 @@ class UNetObjective:
         self._sync = sync
         self._perceptual = perceptual
         self._trepa = trepa
-        judges = {"sync": sync, "perceptual": perceptual, "trepa": trepa}
-        self._on_pixels = [n for n, x in judges.items() if x is not None and not isinstance(x, LatentSyncLoss)]
+        given = {"sync": sync, "perceptual": perceptual, "trepa": trepa}
+        self._on_pixels = [n for n, x in given.items() if x is not None and not isinstance(x, LatentSyncLoss)]
         self._watch = GradientWatch((), lambda silent: None)
         scheduler: Any = make_scheduler("ddim")  # diffusers states the attribute for no scheduler
         alpha_bars: Tensor = scheduler.alphas_cumprod
@@ -96,8 +96,9 @@ class UNetObjective:
         recon = noise_loss(predicted, noise, batch.conditioning.keep_mask, self._weights.kept_area)
         estimate = self._watch.root(estimate_clean(noisy, predicted, alpha_bar))
         per_clip = self._estimate_losses(estimate, batch)
-        heard = batch.audio_kept is None or not self._watch.active or bool(batch.audio_kept.any())
-        self._watch.expect({name: values for name, values in per_clip.items() if heard or name != "sync"})
+        # Asking the device for it is for the first step only.
+        any_audio = batch.audio_kept is None or not self._watch.active or bool(batch.audio_kept.any())
+        self._watch.expect({name: values for name, values in per_clip.items() if any_audio or name != "sync"})
         if batch.audio_kept is not None and "sync" in per_clip:  # without audio no mouth is out of sync
             per_clip["sync"] = per_clip["sync"] * batch.audio_kept
         means = {name: (level_weight * values).mean() for name, values in per_clip.items()}
