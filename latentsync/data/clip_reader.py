@@ -21,7 +21,7 @@ from latentsync.atomic import atomic_file
 from latentsync.audio.mel import syncnet_mel
 from latentsync.constants import AUDIO_RATE
 from latentsync.data.manifest import Clip
-from latentsync.errors import DataError, LatentSyncError, OutOfMemoryError, PackageMissingError, VideoError
+from latentsync.errors import ROOT, DataError, LatentSyncError, OutOfMemoryError, PackageMissingError, VideoError
 from latentsync.media import png
 from latentsync.media.audio import read_audio
 from latentsync.media.decoder import decode_all
@@ -52,7 +52,7 @@ def load_decord() -> ModuleType:
     try:
         import decord
     except ImportError as error:
-        requirements = Path(__file__).parents[2] / "requirements-training.txt"
+        requirements = ROOT / "requirements-training.txt"
         raise PackageMissingError(
             f"decord, which reads the frames of training clips, cannot be imported ({error}).",
             remedy=f"Run: `python -m pip install -r {shlex.quote(str(requirements))}`",

@@ -30,6 +30,7 @@ case "$*" in
   *download_checkpoints*) [ ! -e "$here/no-network" ] ;;
 esac
 """
+OF_THE_CALLER = ("VIRTUAL_ENV", "CONDA_PREFIX", "BASH_ENV", "LATENTSYNC_VENV", "LATENTSYNC_OFFLINE")
 ACTIVATE = 'VIRTUAL_ENV="{venv}"; PATH="{venv}/bin:$PATH"; export VIRTUAL_ENV PATH\n'
 
 
@@ -44,9 +45,7 @@ class Clone:
         (self.venv / "bin" / "python").write_text(PYTHON)
         (self.venv / "bin" / "python").chmod(0o755)
         (self.venv / "bin" / "activate").write_text(ACTIVATE.format(venv=self.venv))
-        self.environment = {
-            name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "CONDA_PREFIX", "BASH_ENV")
-        }
+        self.environment = {name: value for name, value in os.environ.items() if name not in OF_THE_CALLER}
 
     def fail(self, what: str) -> None:
         (self.venv / "bin" / what).touch()
