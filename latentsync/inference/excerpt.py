@@ -104,12 +104,13 @@ def _runs(frames: list[Frame]) -> Iterator[list[Frame]]:
 
 
 def _decoded(video: VideoSource, run: list[Frame]) -> Iterator[Frame]:
+    """The frames of a run with their pixels; those that cannot be decoded are left out."""
     first, last = run[0].index, run[-1].index
-    with closing(video.frames(min(first, last), max(first, last) + 1, reverse=last < first)) as source:
+    backwards = last < first
+    with closing(video.frames(min(first, last), max(first, last) + 1, reverse=backwards)) as source:
         current = next(source, None)
         for wanted in run:
-            while current is not None and current.index != wanted.index:
+            while current is not None and (current.index > wanted.index if backwards else current.index < wanted.index):
                 current = next(source, None)
-            if current is None:  # the file is damaged there
-                return
-            yield current.shown_at(wanted.time)
+            if current is not None and current.index == wanted.index:
+                yield current.shown_at(wanted.time)

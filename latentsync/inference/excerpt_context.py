@@ -112,10 +112,11 @@ class ExcerptContext:
             place -= 1
             if self._choice.index is not None:
                 continue
-            if self._source[place].index not in tracks.detections:
+            index = self._source[place].index
+            if index not in tracks.detections:
                 self._check()
                 tracks.detect(with_pixels(self._video, self._source[max(0, place - SETTLED) : place + 1]))
-            faces = tracks.detections[self._source[place].index]
+            faces = tracks.detections.get(index, [])
             alone.extendleft(faces)
             if len(faces) != 1 or not _is_one_track(alone):
                 alone.clear()
@@ -184,4 +185,5 @@ class ExcerptContext:
             for current, (_, cut) in enumerate(marked, start):
                 if first <= current <= place:
                     self._begins_shot[current] = cut
+            self._begins_shot.setdefault(place, False)  # a frame that cannot be decoded
         return self._begins_shot[place]

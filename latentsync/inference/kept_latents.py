@@ -15,13 +15,14 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from math import prod
 from pathlib import Path
-
-import torch
-from safetensors.torch import load, save
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from latentsync.atomic import atomic_file
 from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 SUFFIX = ".latents"
 _DIGEST = 32  # bytes
@@ -51,6 +52,8 @@ class KeptLatents:
         """
         if self.failure:
             return None
+        import torch  # here: it takes seconds, and whoever counts the windows needs none of it
+
         found = []
         for number in numbers:
             latents = self._read(number, dtype)
@@ -63,6 +66,8 @@ class KeptLatents:
 
     def write(self, numbers: Iterable[int], latents: Tensor) -> None:
         """Keep ``latents`` (n, C, F, h, w) of the windows. Where nothing can be written, the run goes on without."""
+        from safetensors.torch import save  # here: it imports torch
+
         for number, each in zip(numbers, latents, strict=True):
             if self.failure:
                 return
@@ -95,6 +100,8 @@ class KeptLatents:
         except OSError:
             content = b""
         if content[:_DIGEST] == self._digest(path, content[_DIGEST:]):
+            from safetensors.torch import load
+
             return load(content[_DIGEST:])[_NAME]
         with self._lock:
             self.damaged.add(number)
