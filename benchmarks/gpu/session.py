@@ -54,13 +54,14 @@ def finished_steps(record: Path) -> set[str]:
 
 
 def read_lines(record: Path) -> list[Row]:
-    """The lines of a session, the last one of each step, in the order of the steps' first lines."""
+    """The last line of each step of a session, in the order of their first ones; a line that was cut off is none."""
     if not record.exists():
         return []
     last: dict[str, Row] = {}
     for line in record.read_text(encoding="utf-8").splitlines():
-        content = json.loads(line)
-        last[content["step"]] = content
+        if line.startswith("{") and line.endswith("}"):
+            content = json.loads(line)
+            last[content["step"]] = content
     return list(last.values())
 
 
@@ -84,7 +85,7 @@ def run_session(
         result = call(step, min(step.seconds, end - start))
         line = {"step": step.name, "seconds": round(time.monotonic() - start, 2), **result, **common}
         with record.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(f"\n{json.dumps(line)}\n")  # on a line of its own, also behind one that was cut off
         print(f"{step.name}: {line['status']} in {line['seconds']} s, {len(line['rows'])} rows", flush=True)
     return {step.name for step in steps} <= finished_steps(record)
 

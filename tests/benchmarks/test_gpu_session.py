@@ -96,6 +96,13 @@ def test_a_step_that_fails_keeps_its_rows_and_is_run_again_by_the_next_call(tmp_
     assert [line["status"] for line in read_lines(record)] == ["done", "done"]
 
 
+def test_a_line_that_was_cut_off_is_written_again(tmp_path):
+    record, steps = tmp_path / "lines.jsonl", [Step("sound", "", 9, sound)]
+    record.write_text('{"step": "sound", "status": "do')
+    assert run_session(steps, record, 60, lambda step, seconds: call_here(step, CONTEXT), {})
+    assert finished_steps(record) == {"sound"}
+
+
 def test_no_step_begins_when_the_time_of_the_session_is_over(tmp_path):
     record = tmp_path / "lines.jsonl"
     assert not run_session([Step("sound", "", 9, sound)], record, 0, lambda *of: pytest.fail("a step"), {})
