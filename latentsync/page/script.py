@@ -39,10 +39,13 @@ _HEAD = """
     if (is) player?.setAttribute("data-unplayable", UNPLAYABLE[player.id]);
     else player?.removeAttribute("data-unplayable");
   };
+  const again = (video) => setTimeout(() => video.isConnected && video.load(), 2000);
   addEventListener("error", (event) => {  // before Gradio, which would call it an error of the page
-    if (!(event.target instanceof HTMLVideoElement)) return;
+    const video = event.target;
+    if (!(video instanceof HTMLVideoElement)) return;
     event.stopImmediatePropagation();
-    unplayable(event.target, true);
+    if (!video.src.startsWith("http")) unplayable(video, true);
+    else fetch(video.src, {method: "HEAD"}).then(() => unplayable(video, true), () => again(video));  // no network
   }, true);
   addEventListener("loadedmetadata", ({target}) => {  // some browsers play what they can, the sound alone
     if (target instanceof HTMLVideoElement) unplayable(target, !target.videoWidth);

@@ -45,7 +45,7 @@ def take_off(page, path):
     page.route(f"**{path}/**", lambda route: route.continue_(url=route.request.url.replace(f"{path}/", "/", 1)))
 
 
-@pytest.mark.parametrize("proxy", ["passes the path on", "takes the path off"])
+@pytest.mark.parametrize("proxy", [pytest.param("passes the path on", marks=pytest.mark.slow), "takes the path off"])
 def test_everything_is_asked_for_below_the_path(page, below_path, example, proxy):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
