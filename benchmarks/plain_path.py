@@ -18,6 +18,7 @@ from torch import Tensor
 
 from benchmarks.dub_inputs import in_rgb
 from benchmarks.networks import LoadedNetworks
+from latentsync.audio.level import at_standard_level
 from latentsync.constants import AUDIO_RATE, LATENT_DOWNSCALE
 from latentsync.diffusion.conditioning import Conditioning, build_unet_input, latent_mask
 from latentsync.diffusion.noise import shared_noise
@@ -74,7 +75,7 @@ class PlainPath:
         """As ``LipsyncPipeline.sync`` without ``compat``."""
         options, clock = self._options, self.clock
         with clock.measure("audio"):
-            audio = self._networks.encoder.encode(waveform)
+            audio = self._networks.encoder.encode(at_standard_level(waveform))
         shown = map(in_rgb, playing_order(video, Fraction(len(waveform), AUDIO_RATE), options.length))
         targets = tracks.follow(clock.each("decode", shown))
         aligner = FaceAligner(self._resolution)
