@@ -6,6 +6,7 @@ windows that are computed side by side do not wait.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class GeneratedGroup:
 
 
 class GenerateBatch(Protocol):
-    """Generates any number of windows; ``AdaptiveBatch`` is one."""
+    """Generates any number of windows, also none; ``AdaptiveBatch`` is one."""
 
     def __call__(self, windows: list[Window]) -> list[np.ndarray]:
         """One (F, 3, R, R) float32 array in [-1, 1] per window."""
@@ -47,19 +48,17 @@ def generate_groups(
     At most ``2 * batch`` groups wait, so a long stretch without faces does not pile up in memory. ``in_flight``:
     batches that are in the hands of ``generate`` at once, each in a thread of its own; one more waits then.
     """
+    in_work: deque[list[FrameGroup]] = deque()
 
-    def faces_of(together: list[FrameGroup]) -> tuple[list[FrameGroup], list[np.ndarray]]:
-        windows = [window for group in together for window in group.windows]
-        if not windows:
-            return together, []
-        with clock.measure_once("generate"):
-            return together, generate(windows)
+    def batches() -> Iterator[list[Window]]:
+        for together in _batches_of_groups(groups, batch):
+            in_work.append(together)
+            yield [window for group in together for window in group.windows]
 
-    batches = _batches_of_groups(groups, batch)
-    generated = map(faces_of, batches) if in_flight == 1 else parallel_map(faces_of, batches, in_flight)
-    for together, found in generated:
+    timed = clock.measure_once("generate")(generate)
+    for found in map(timed, batches()) if in_flight == 1 else parallel_map(timed, batches(), in_flight):
         faces = iter(found)
-        for group in together:
+        for group in in_work.popleft():
             yield GeneratedGroup(group, tuple(next(faces) for _ in group.windows))
 
 
@@ -139,7 +138,7 @@ class SideBySide:
         self.resolution = generator.resolution
         self._generator = generator
         self._threads = threads or torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="window")
+        self._pools: dict[int, ThreadPoolExecutor] = {}  # by their numbers of workers, which share torch's threads
 
     def __call__(self, windows: list[Window]) -> np.ndarray:
         """As ``WindowGenerator``. The first failure is raised when all threads have ended."""
@@ -147,12 +146,13 @@ class SideBySide:
         if count == 1:
             return self._generator(windows)
         shares = [windows[k * len(windows) // count : (k + 1) * len(windows) // count] for k in range(count)]
-        futures = [self._pool.submit(self._compute, share, self._threads // count) for share in shares]
+        futures = [self._workers(count).submit(self._generator, share) for share in shares]
         wait(futures)
         torch.set_num_threads(self._threads)  # threads that start later take the number that was set last
         return np.concatenate([future.result() for future in futures])
 
-    def _compute(self, windows: list[Window], threads: int) -> np.ndarray:
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)  # of this thread
-        return self._generator(windows)
+    def _workers(self, count: int) -> ThreadPoolExecutor:
+        if count not in self._pools:
+            each = (self._threads // count,)  # of torch's threads, which a worker sets for itself
+            self._pools[count] = ThreadPoolExecutor(count, "window", initializer=torch.set_num_threads, initargs=each)
+        return self._pools[count]

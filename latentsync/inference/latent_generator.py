@@ -178,30 +178,25 @@ class LatentGenerator:
     @torch.inference_mode()
     def launch(self, prepared: PreparedBatch) -> LaunchedBatch:
         """Launch all kernels of a batch; does not wait for the device."""
+        n, frames = prepared.windows, prepared.frames
         kept, dtype = prepared.kept, self._models.dtype
         if kept is not None and kept.dtype == dtype:  # otherwise the precision has changed since they were read
             latents, fresh = kept.to(self._models.device), None
-            self._on_step(prepared.windows * self._settings.steps)
+            self._on_step(n * self._settings.steps)
         else:
-            latents = self._sample(prepared, dtype)
+            noise, keep_mask = self._constants(dtype)
+            keep = latent_mask(keep_mask).expand(n, 1, frames, -1, -1)
+            latents = sample(
+                self._models.denoiser,
+                Conditioning(keep, *self._encode_conditioning(prepared)),
+                prepared.audio.use().to(dtype),
+                noise.expand(n, -1, frames, -1, -1),
+                self._settings,
+                lambda index, latents: self._on_step(len(set(prepared.numbers))),
+            )
             fresh = None if self._kept is None else self._transfer.download(latents)
         images = self._models.codec.decode(latents.transpose(1, 2).flatten(0, 1))
-        return LaunchedBatch(self._transfer.download(images.unflatten(0, (prepared.windows, prepared.frames))), fresh)
-
-    def _sample(self, prepared: PreparedBatch, dtype: torch.dtype) -> Tensor:
-        """Latents (n, C, F, h, w)."""
-        n, frames = prepared.windows, prepared.frames
-        masked, reference = self._encode_conditioning(prepared)
-        noise, keep_mask = self._constants(dtype)
-        keep = latent_mask(keep_mask).expand(n, 1, frames, -1, -1)
-        return sample(
-            self._models.denoiser,
-            Conditioning(keep, masked, reference),
-            prepared.audio.use().to(dtype),
-            noise.expand(n, -1, frames, -1, -1),
-            self._settings,
-            lambda index, latents: self._on_step(len(set(prepared.numbers))),
-        )
+        return LaunchedBatch(self._transfer.download(images.unflatten(0, (n, frames))), fresh)
 
     def _constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Noise and keep mask on the device; they are sent once in a run."""

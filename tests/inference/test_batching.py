@@ -121,6 +121,8 @@ class Meeting:
         self.barrier, self.ended = threading.Barrier(parties), []
 
     def __call__(self, windows):
+        if not windows:
+            return []
         self.barrier.wait(PATIENCE)  # raises if they do not meet
         if windows[0].number == 0:
             while len(self.ended) < 1:  # the first batch is the last to end

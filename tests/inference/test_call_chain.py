@@ -14,13 +14,11 @@ from latentsync.models.unet import UNet3D
 from scripts.inference import main
 
 ROOT = Path(__file__).parents[2]
-# Two of them only because batches overlap (one in a thread of its own, and launching apart from preparing), one because
-# a batch that does not fit into memory is halved, and one because latents may be there from a run that was killed.
-MOST = 15
-# What is not part of the way: the joints between threads, the writer that asks for frames, and iterators that pass
-# values on as they are.
+MOST = 11
+# What is not part of the way: the joints between threads, the second try of work that lacked memory, the writer that
+# asks for frames, and iterators that pass values on as they are.
 PASSING_ON = re.compile(
-    r"latentsync/stream\.py|latentsync/media/|each$|_counted$|_write$|_require_a_dubbed_frame$|noting$|frames_of$"
+    r"latentsync/stream\.py|latentsync/runtime/memory\.py|latentsync/media/|each$|_counted$|_write$|_require_a_dubbed_frame$|noting$|frames_of$"
 )
 
 
