@@ -72,6 +72,7 @@ def test_command_line_page_and_evaluation_take_the_same_networks_and_steps(tmp_p
 
     monkeypatch.setattr("latentsync.inference.job.dub.dub", dub)
     monkeypatch.setattr("latentsync.page.jobs.dub", dub)
+    monkeypatch.setattr(WeightPaths, "check", lambda self: {})
     chosen = ["--checkpoint_dir", str(folder), "--preset", "preview", "--inference_steps", "3"]
     command = ["--video_path", str(video), "--audio_path", str(audio), "--video_out_path", str(tmp_path / "out.mp4")]
     assert inference.main([*command, *chosen]) == StoppedError.exit_code

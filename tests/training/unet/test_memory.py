@@ -53,7 +53,7 @@ def test_weights_optimiser_and_activations():
     size = 4 * sum(p.numel() for p in on_meta(lambda: UNet3D(UNetConfig.from_dict(recipe.model))).parameters())
     assert (plain.weights, plain.optimizer) == (size, 2 * size)
     assert plain.total == pytest.approx(plain.weights + plain.optimizer + plain.frozen + plain.step)
-    assert size < saving.step < plain.step < encoding.step < GIB
+    assert size < saving.step < plain.step <= encoding.step < GIB  # frames are encoded in slices
 
 
 def settled(monkeypatch, free: int, *overrides: str, processes: int = 1) -> object:
