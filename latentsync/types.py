@@ -12,7 +12,6 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -109,47 +108,37 @@ class Frame(Protocol):
     @property
     def index(self) -> int:
         """Number of the frame in its source, from 0."""
-        ...
 
     @property
     def time(self) -> Fraction:
         """When the frame is shown, in seconds: in its source, or in the result behind ``inference.timeline``."""
-        ...
 
     @property
     def pixels(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB."""
-        ...
 
     @property
     def alpha(self) -> np.ndarray | None:
         """(H, W) uint8, or None for an opaque frame."""
-        ...
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(H, W, 3) of ``pixels``."""
-        ...
 
     def shown_at(self, time: Fraction, index: int | None = None) -> Frame:
         """The same image at another time, counted as ``index`` if one is given."""
-        ...
 
     def region(self, box: Box) -> np.ndarray:
         """(y1 - y0, x1 - x0, 3) uint8: the pixels in ``box``, which must lie inside the frame."""
-        ...
 
     def samples(self, width: int, height: int) -> np.ndarray:
         """(height, width, 3) uint8: pixels on an even grid over the image."""
-        ...
 
     def reduced(self, scale: float) -> np.ndarray:
         """(H', W', 3) uint8: the image made smaller by averaging, to the size that ``reduced_size`` gives."""
-        ...
 
     def patched(self, box: Box, pixels: np.ndarray) -> Frame:
         """A new frame with ``pixels`` (y1 - y0, x1 - x0, 3) uint8 in ``box``."""
-        ...
 
 
 def reduced_size(shape: tuple[int, ...], scale: float) -> tuple[int, int]:
@@ -214,14 +203,12 @@ class VideoSource(Protocol):
 
     def times(self) -> list[Fraction]:
         """When each frame is shown, seconds from the first."""
-        ...
 
     def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Generator[Frame, None, None]:
         """Frames ``start`` to ``stop - 1`` in ascending order, or the same ones descending if ``reverse``.
 
         Closing the generator closes the source.
         """
-        ...
 
 
 # -- face -------------------------------------------------------------------------------------------------------------
@@ -243,17 +230,12 @@ class AlignedFace:
     """A face on the canvas, the square that the network sees.
 
     ``pixels`` (3, R, R) float32 in [-1, 1]; ``matrix`` (2, 3) float64 maps frame pixels to canvas pixels. ``key``:
-    ``image_key`` of the pixels, empty where nobody made it.
+    ``face.align.image_key`` of the pixels, empty where nobody made it.
     """
 
     pixels: np.ndarray
     matrix: np.ndarray
     key: bytes = b""
-
-
-def image_key(pixels: np.ndarray) -> bytes:
-    """A digest that only equal images share; 1 to 6 ms for a canvas, without the interpreter's lock."""
-    return sha256(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data).digest()
 
 
 # -- audio ------------------------------------------------------------------------------------------------------------
@@ -278,7 +260,6 @@ class AudioWindows(Protocol):
 
     def window(self, frame_time: Fraction) -> np.ndarray:
         """(S, D) float32 tokens for the video frame at ``frame_time`` seconds: time-major, tap-minor."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +295,7 @@ class Window:
 
     ``faces`` (F, 3, R, R) float32 in [-1, 1]; ``audio`` (F, S, D) float32; ``number`` counts the windows of a run.
     ``reference`` (3, R, R) float32 in [-1, 1] is the reference image of all frames; None = each frame's own face.
-    ``face_keys`` (one for each frame) and ``reference_key`` are their ``image_key``, empty where nobody made them.
+    ``face_keys`` (one for each frame) and ``reference_key`` are their ``face.align.image_key``, or empty.
     """
 
     number: int
@@ -337,7 +318,6 @@ class WindowGenerator(Protocol):
 
     def __call__(self, windows: list[Window]) -> np.ndarray:
         """(len(windows), F, 3, R, R) float32 in [-1, 1]; only the area that the mask leaves to generate is used."""
-        ...
 
 
 @dataclass(slots=True)
@@ -358,7 +338,6 @@ class Denoiser(Protocol):
         self, sample: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: FeatureCache | None = None
     ) -> Tensor:
         """sample (B, 13, F, h, w), timestep () or (B,), audio (B, F, S, D) -> (B, 4, F, h, w)."""
-        ...
 
 
 # -- losses and metrics -----------------------------------------------------------------------------------------------

@@ -22,13 +22,14 @@ from benchmarks.gpu.session import Context, Row
 from benchmarks.inference_speed import Bench
 from benchmarks.networks import BUILTIN, load_networks
 from latentsync.diffusion.settings import SamplerSettings
+from latentsync.face.align import image_key
 from latentsync.face.backends.face_alignment import FaceAlignmentDetector, S3FDBoxes
 from latentsync.face.mask import load_mask
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.inference.options import PRESETS
 from latentsync.inference.output_guard import OutputGuard
 from latentsync.runtime.side_network import SideNetwork
-from latentsync.types import ArrayFrame, image_key
+from latentsync.types import ArrayFrame
 
 ROUNDS = 3
 

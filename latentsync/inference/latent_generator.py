@@ -23,13 +23,14 @@ from latentsync.diffusion.conditioning import Conditioning, latent_mask
 from latentsync.diffusion.noise import shared_noise
 from latentsync.diffusion.sampler import sample
 from latentsync.diffusion.settings import SamplerSettings
+from latentsync.face.align import image_key
 from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.latent_memory import LatentMemory
 from latentsync.inference.transfer import Download, Transfer, Upload
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
 from latentsync.runtime.graphs import GraphedDenoiser
-from latentsync.types import Denoiser, Window, image_key
+from latentsync.types import Denoiser, Window
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ class LatentMemory:
         self._lock = threading.Lock()  # not held while images are encoded
 
     def recall(self, images: Sequence[bytes], mask: bytes, encode: Callable[[list[int]], Tensor]) -> Tensor:
-        """The keys of N images (``types.image_key``) -> latents (N, C, h, w).
+        """The keys of N images (``face.align.image_key``) -> latents (N, C, h, w).
 
         ``encode(numbers)`` is called once, for the positions of the images that are not known, each image once, and
         gives their latents. ``mask``: the key of the mask that it applies, empty if none; latents under another mask

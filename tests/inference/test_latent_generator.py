@@ -10,10 +10,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from latentsync.diffusion.settings import SamplerSettings
+from latentsync.face.align import image_key
 from latentsync.inference import latent_generator
 from latentsync.inference.latent_generator import LatentGenerator
 from latentsync.inference.transfer import Transfer
-from latentsync.types import Window, image_key
+from latentsync.types import Window
 from tests.inference.plain_networks import models_on
 
 SIDE, FRAMES, PATIENCE = 64, 4, 300

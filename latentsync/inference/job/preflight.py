@@ -97,20 +97,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
 
     ``networks``: where the detector is loaded from. Raises the named error of the first fault.
     """
-    refuse_unwritable(request.output, request.inputs, request.overwrite)
-    if request.report is not None:
-        _require_place_for_report(request.report, request)
-    if request.signer is not None:
-        request.signer.check(request.output, request.video)
-    if not request.limits.own_files:
-        request.limits.check_video(request.video)
-        for audio in request.inputs[1:]:
-            request.limits.check_audio(audio)
-    video = VideoFile(request.video, request.fps, request.limits, longest_repair=None, deinterlace=request.deinterlace)
-    if request.fps is not None and not video.is_images:
-        raise ConfigError(
-            f"{request.video} has a frame rate of its own.", remedy="Leave out --fps: it is for pictures."
-        )
+    _check_files(request)
+    video = _open_video(request)
     speech = read_speech(request)
     notes = [*speech.notes]
     weights = request.weights.check()
@@ -169,6 +157,28 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         notes=tuple(notes),
         kept_bytes=kept,
     )
+
+
+def _check_files(request: DubRequest) -> None:
+    """That every file can be written, and that those of strangers keep to the limits."""
+    refuse_unwritable(request.output, request.inputs, request.overwrite)
+    if request.report is not None:
+        _require_place_for_report(request.report, request)
+    if request.signer is not None:
+        request.signer.check(request.output, request.video)
+    if not request.limits.own_files:
+        request.limits.check_video(request.video)
+        for audio in request.inputs[1:]:
+            request.limits.check_audio(audio)
+
+
+def _open_video(request: DubRequest) -> VideoFile:
+    video = VideoFile(request.video, request.fps, request.limits, longest_repair=None, deinterlace=request.deinterlace)
+    if request.fps is not None and not video.is_images:
+        raise ConfigError(
+            f"{request.video} has a frame rate of its own.", remedy="Leave out --fps: it is for pictures."
+        )
+    return video
 
 
 def _require_point_in_video(face: str, info: VideoInfo, audio_duration: Fraction) -> None:
