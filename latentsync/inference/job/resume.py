@@ -70,7 +70,8 @@ def describe_kept(request: DubRequest, checked: Preflight) -> str:
 def kept_work(request: DubRequest, checked: Preflight, on_note: OnNote) -> Iterator[KeptLatents | None]:
     """Where the run of ``request`` keeps its finished windows while the block lasts; None if it keeps none.
 
-    What is kept goes when the block ends without an error, also if it was not made use of, and stays otherwise.
+    What is kept goes when the block ends without an error, also if it was not made use of, and stays otherwise, unless
+    there is no window.
     ``on_note`` is told what ``describe_kept`` says.
     """
     folder = request.kept_folder
@@ -91,6 +92,9 @@ def kept_work(request: DubRequest, checked: Preflight, on_note: OnNote) -> Itera
         lock_path.unlink(missing_ok=True)
     except BaseException as error:
         checked.tracks.save()
+        if request.resume and not windows_kept(folder):  # nothing to go on with
+            _remove(folder)
+            lock_path.unlink(missing_ok=True)
         if isinstance(error, StoppedError) and request.resume:
             raise StoppedError(f"Stopped; {windows_kept(folder)} finished windows are kept in {folder}.") from error
         raise
