@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 SAMPLE = (ROOT / "assets" / "sample_video.mp4", ROOT / "assets" / "sample_audio.wav")  # of 10 s
 TIMEOUT = 300  # s; the machine may be busy
 PROGRAM = """
-import functools, os, sys
+import functools, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started by ignores
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 import gradio_app, latentsync.page.jobs as jobs
 from tests.page.stage import StageNetworks
 StageNetworks.seconds = float(os.environ["STAGE_SECONDS"])
