@@ -152,8 +152,8 @@ def _archive(path: Path) -> FileKind:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile as error:
-        raise corrupt(path, "is cut short: the directory at the end of the archive is missing") from error
+    except (zipfile.BadZipFile, ValueError, RuntimeError) as error:  # the latter two from damaged directories
+        raise corrupt(path, "is cut short or damaged: the directory at the end of the archive is no such") from error
     members = {name.partition("/")[2] for name in names}
     if "constants.pkl" in members:
         return FileKind.TORCHSCRIPT

@@ -202,7 +202,7 @@ def _is_talker(file: Path) -> bool:
     try:
         with np.load(file, allow_pickle=False) as archive:
             return "mouth_free" in archive
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{file} is no file of faces: {error}.", remedy="Remove or mend it.") from error
 
 

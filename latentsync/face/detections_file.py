@@ -43,7 +43,7 @@ def read_detections(path: Path) -> Detections:
     except FileNotFoundError as error:
         raise ConfigError(f"There is no file of faces {path}.", remedy="Check the path.") from error
     except (
-        *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError),
+        *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError),
         *(zipfile.BadZipFile, zlib.error),
     ) as error:
         raise ConfigError(

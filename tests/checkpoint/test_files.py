@@ -118,3 +118,15 @@ def test_parameters_are_counted_without_loading(tmp_path: Path) -> None:
     assert count_parameters(tmp_path / "a.safetensors") == 4015
     torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "a.pt")
     assert count_parameters(tmp_path / "a.pt") == pytest.approx(1_000_000, rel=0.01)
+
+
+def test_an_archive_with_a_damaged_directory_is_recognised(tmp_path: Path) -> None:
+    torch.save(TENSORS, tmp_path / "whole")
+    content = bytearray((tmp_path / "whole").read_bytes())
+    entry = content.rindex(b"PK\x01\x02")  # of the central directory: flags at 8, the name at 46
+    content[entry + 8 : entry + 10] = b"\x00\x08"  # UTF-8
+    content[entry + 46] = 0xB7
+    path = tmp_path / "damaged.pt"
+    path.write_bytes(content)
+    with pytest.raises(WeightsCorruptError, match="damaged"):
+        inspect_file(path)

@@ -95,7 +95,7 @@ def fit_mesh(mesh: cv2.dnn.Net, frame: Frame, place: Place) -> tuple[np.ndarray,
 def read_meshes(path: Path, count: int) -> list[cv2.dnn.Net]:
     """The network ``count`` times: OpenCV runs one in one thread at a time.
 
-    Raises ``BadZipFile``, ``KeyError`` or ``cv2.error`` for another kind of file.
+    Raises ``BadZipFile``, ``ValueError``, ``RuntimeError``, ``KeyError`` or ``cv2.error`` for another kind of file.
     """
     # OpenCV 5's new graph engine gives only one of this network's three outputs. The classic engine, which is the only
     # one of OpenCV 4, can be asked for only when reading from a file.

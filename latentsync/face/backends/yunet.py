@@ -128,7 +128,7 @@ def _read_detectors(path: Path, count: int) -> list[cv2.FaceDetectorYN]:
 def _read_meshes(path: Path, count: int) -> list[cv2.dnn.Net]:
     try:
         return read_meshes(path, count)
-    except (zipfile.BadZipFile, KeyError, cv2.error) as error:
+    except (zipfile.BadZipFile, ValueError, RuntimeError, KeyError, cv2.error) as error:
         raise _corrupt(path) from error
 
 
