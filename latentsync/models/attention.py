@@ -8,6 +8,8 @@ N sequences · T tokens · C channels
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
@@ -15,9 +17,14 @@ from torch import Tensor, nn
 
 def attend_plainly(network: nn.Module) -> None:
     """Have all attention layers of ``network`` compute by ``PlainAttention``."""
+    set_attention(network, PlainAttention())
+
+
+def set_attention(network: nn.Module, processor: Callable[..., Tensor]) -> None:
+    """Have all attention layers of ``network`` compute by ``processor``, in the sense of diffusers."""
     for module in network.modules():
         if isinstance(module, Attention):
-            module.set_processor(PlainAttention())  # type: ignore[arg-type]  # any callable will do
+            module.set_processor(processor)  # type: ignore[arg-type]  # any callable will do
 
 
 class PlainAttention:

@@ -10,6 +10,8 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
+from latentsync.models.attention import set_attention
+
 MOST_WIDENED = 2**26  # numbers in the widened tensor of a feed-forward layer: 128 MiB in half precision
 WIDENING = 8  # of a gated feed-forward layer: 4 C, and as many for the gates
 MOST_SCORES = 2**28  # bytes of attention scores at once
@@ -30,9 +32,7 @@ def feed_forward(layer: FeedForward, hidden: Tensor) -> Tensor:
 def attend_in_pieces(network: nn.Module) -> None:
     """Have all attention layers of ``network`` work in pieces; for devices without a fused kernel, which would keep the
     scores of all pairs of tokens at once: 34 GiB for one window of 512 px. Equal up to rounding."""
-    for module in network.modules():
-        if isinstance(module, Attention):
-            module.set_processor(AttentionInPieces(MOST_SCORES))  # type: ignore[arg-type]  # any callable will do
+    set_attention(network, AttentionInPieces(MOST_SCORES))
 
 
 class AttentionInPieces:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from latentsync.data.clip_reader import ArrayCache, read_clip_frames
@@ -20,6 +21,7 @@ from latentsync.errors import DataError
 from latentsync.face.resample import fit_frames
 from latentsync.levels import normalize
 from latentsync.models.codec import LatentCodec
+from latentsync.training.loop.clips import RunClips, fill_cache
 
 _VERSION = "latents-1"  # part of the folder's name: change it when the stored values change
 _ENCODED_AT_ONCE = 64  # frames: 200 MB of pixels at 512 px
@@ -79,3 +81,10 @@ class LatentCache:
         result = torch.cat(moments, dim=1)
         # NumPy knows no bfloat16. Of its 8 bits float16 keeps all, but for deviations below 6e-5.
         return (result.half() if result.dtype is torch.bfloat16 else result).numpy()
+
+
+def fill_latents(cache: LatentCache, codec: LatentCodec, clips: RunClips, accelerator: Accelerator) -> None:
+    """Encode what ``cache`` lacks of this process's share of the clips; see ``loop.clips.fill_cache``."""
+    fill_cache(
+        clips, cache.load, lambda clip, frames: cache.encode(clip, frames, codec), "encoding the clips", accelerator
+    )

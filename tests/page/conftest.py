@@ -9,6 +9,20 @@ import pytest
 from tests.page.stage import StageNetworks, make_example, stage
 
 
+class Clock:
+    """A clock that stands until a test sets ``now``, s."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
 @pytest.fixture(scope="session")
 def example(tmp_path_factory):
     return make_example(tmp_path_factory.mktemp("stage") / "example")

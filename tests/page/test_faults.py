@@ -12,18 +12,6 @@ from latentsync.page.faults import LONGEST_TRACEBACK, FaultLog
 from latentsync.page.wording import FAULT
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def faults(clock):
     return FaultLog(seconds=600.0, clock=clock)

@@ -17,18 +17,6 @@ ANN, AGAIN = Visitor("address 192.0.2.1", "first page"), Visitor("address 198.51
 GRACE = 100.0
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def kept(clock):
     return KeptJobs(GRACE, clock)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from latentsync.data.batches import SampleOrigin
+from latentsync.metrics.bootstrap import Interval, wilson_interval
 
 DECISION_COSINE = 0.5  # above it a pair is called fitting (the published accuracy)
 
@@ -123,12 +124,9 @@ class SyncScores:
         """Share of pairs on the right side of ``DECISION_COSINE``."""
         return float(((self.cosine > DECISION_COSINE) == (self.label > 0.5)).float().mean())
 
-    def accuracy_interval(self) -> tuple[float, float]:
+    def accuracy_interval(self) -> Interval:
         """95 % confidence interval of ``accuracy`` for pairs drawn like these (Wilson 1927)."""
-        n, p, z = len(self.label), self.accuracy, 1.959964  # z: 97.5 % quantile of the normal distribution
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return centre - half, centre + half
+        return wilson_interval(round(self.accuracy * len(self.label)), len(self.label))
 
     def best_threshold(self) -> tuple[float, float]:
         """(threshold, accuracy) of the cut that separates these very pairs best: how far a bad ``accuracy`` is only a

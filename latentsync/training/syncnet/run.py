@@ -12,8 +12,7 @@ from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.recipe import SyncNetRecipe
 from latentsync.runtime.compilation import compile_in_place
-from latentsync.training.latent_cache import LatentCache
-from latentsync.training.loop.clips import fill_cache
+from latentsync.training.latent_cache import LatentCache, fill_latents
 from latentsync.training.loop.precision import asked_precision, training_dtype
 from latentsync.training.loop.run import loop_settings, open_run
 from latentsync.training.loop.task import LoopSettings
@@ -50,13 +49,7 @@ def train_syncnet(recipe: SyncNetRecipe, name: str) -> TrainingResult:
     latents = None
     if model.codec is not None and recipe.data.cache_latents:
         codec, latents = model.codec, LatentCache(cache, model.codec, recipe.data.resolution)
-        fill_cache(
-            clips,
-            latents.load,
-            lambda clip, frames: latents.encode(clip, frames, codec),
-            "encoding the clips",
-            accelerator,
-        )
+        fill_latents(latents, codec, clips, accelerator)
         accelerator.wait_for_everyone()
     task = SyncNetTask(recipe, clips, mels, model, latents)
     return Trainer(task, settings, run.folder, accelerator).run()

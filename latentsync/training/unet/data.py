@@ -29,7 +29,7 @@ from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNetConfig
 from latentsync.recipe import UNetRecipe
-from latentsync.training.latent_cache import LatentCache
+from latentsync.training.latent_cache import LatentCache, fill_latents
 from latentsync.training.loop.clips import RunClips, fill_cache
 from latentsync.training.unet.latents import Draws, Noise, PosteriorBatch, stack_draws
 from latentsync.training.unet.networks import LossConfig, audio_encoder_path
@@ -190,13 +190,7 @@ def prepare_windows(
     audio = AudioFeatureReader(encoder, cache)
     fill_cache(clips, audio.load, audio.encode, "embedding the audio", accelerator)
     if latents is not None:
-        fill_cache(
-            clips,
-            latents.load,
-            lambda clip, frames: latents.encode(clip, frames, codec),
-            "encoding the clips",
-            accelerator,
-        )
+        fill_latents(latents, codec, clips, accelerator)
     accelerator.wait_for_everyone()
     features = AudioFeatureReader(AudioEncoder.from_file(path), cache)  # on the CPU: it goes to worker processes
     mels = None
