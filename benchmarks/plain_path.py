@@ -101,7 +101,7 @@ class PlainPath:
             return PassedFrame(target.frame, target.shot, target.reason)
         with self.clock.measure("align"):
             face = aligner.align(target.frame, target.face.landmarks)
-        return FaceFrame(target.frame, face, target.shot)
+        return FaceFrame(target.frame, face, target.shot, target.face)
 
     @torch.inference_mode()
     def _generate(self, window: Window) -> np.ndarray:

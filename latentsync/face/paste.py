@@ -8,13 +8,12 @@ frame order. ``paste_face`` does all of it for one frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
 from latentsync.face.box import pixels_in_box, transformed_box
 from latentsync.face.color_match import NEUTRAL, ColorFit, ColorSmoother, fit_color
+from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.resample import warp
 from latentsync.face.similarity import invert, transform
 from latentsync.levels import denormalize_canvas, normalize_canvas
@@ -25,14 +24,6 @@ EDGE_REACH = 3.0  # canvas pixels, of one frame pixel at least, that grey from o
 RING = 0.06  # width of the ring in which colors are compared, as a share of the canvas side
 RING_SAMPLES = 400  # about so many pixels go into the color fit; they are blurred, so more would add nothing
 RING_BLUR = 0.02  # width of the blur as a share of the area's width: finer details are not a matter of light
-
-
-@dataclass(frozen=True, slots=True)
-class PasteSettings:
-    """``feather``: width of the soft border, inside the area, as a share of the canvas side."""
-
-    feather: float = 0.05
-    match_color: bool = True
 
 
 class FacePaster:
@@ -82,13 +73,13 @@ class FacePaster:
         matrix: np.ndarray,
         color: ColorFit = NEUTRAL,
         strength: float = 1.0,
-        protect: np.ndarray | None = None,
+        visible: np.ndarray | None = None,
     ) -> Frame:
         """The frame with the face (3, R, R) float32 in [-1, 1] in it, recolored by ``color``.
 
         ``matrix`` (2, 3) maps frame pixels to canvas pixels. ``strength`` in [0, 1] is the weight of the face against
-        the frame, for ramps beside gaps. Pixels where ``protect`` (H, W) is true stay as they are: things in front of
-        the mouth.
+        the frame, for ramps beside gaps. ``visible`` (R, R) float32 in [0, 1] on the canvas: 1 = may be painted, 0 =
+        something is in front of the face; None = nothing is.
         """
         box = self._area(matrix, frame.shape)
         if box is None or strength == 0:
@@ -97,10 +88,11 @@ class FacePaster:
         to_box = invert(matrix)
         to_box[:, 2] -= (x0, y0)
         size = (x1 - x0, y1 - y0)
-        alpha = cv2.warpAffine(self._alpha * np.float32(strength), to_box, size, flags=cv2.INTER_LINEAR)
+        weight = self._alpha * np.float32(strength)
+        if visible is not None:
+            weight *= visible
+        alpha = cv2.warpAffine(weight, to_box, size, flags=cv2.INTER_LINEAR)
         alpha = self._faded_at_edges(alpha, box, matrix, frame.shape)
-        if protect is not None:
-            alpha[protect[y0:y1, x0:x1].astype(bool)] = 0
         levels = cv2.merge(list(np.clip(color.apply(denormalize_canvas(face)), 0, 255)))
         part = frame.region(box).astype(np.float32)
         # Where alpha is 0 this gives the frame's own value to 0.003 grey levels, and rounding gives it exactly.
@@ -145,7 +137,7 @@ def paste_face(
     smoother: ColorSmoother | None = None,
     shot: int = 0,
     strength: float = 1.0,
-    protect: np.ndarray | None = None,
+    visible: np.ndarray | None = None,
 ) -> np.ndarray:
     """A new frame (H, W, 3) uint8: ``frame`` with the generated face where ``keep_mask`` is 0, bit-equal elsewhere.
 
@@ -158,5 +150,5 @@ def paste_face(
     color = paster.compare(face, AlignedFace(pixels=seen, matrix=matrix), frame.shape)
     if smoother is not None:
         color = smoother.next(color, shot)
-    pasted = paster.paste(ArrayFrame.of(frame), face, matrix, color, strength, protect)
+    pasted = paster.paste(ArrayFrame.of(frame), face, matrix, color, strength, visible)
     return pasted.pixels.copy() if pasted.pixels is frame else pasted.pixels

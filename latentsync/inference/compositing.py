@@ -10,6 +10,7 @@ import numpy as np
 from latentsync.face.color_match import ColorFit, ColorSmoother
 from latentsync.face.compat import paste_compat
 from latentsync.face.paste import FacePaster
+from latentsync.face.paste_settings import PasteSettings
 from latentsync.inference.batching import GeneratedGroup
 from latentsync.inference.record import StageClock
 from latentsync.inference.windows import FaceFrame, PassedFrame
@@ -53,12 +54,15 @@ def frames_of(groups: Iterator[GeneratedGroup], refused: Mapping[int, str]) -> I
 
 
 class Compositor:
-    """Pastes the mouths of one run. ``keep_mask`` (1, R, R) float32, 1 = keep; ``compat``: as in that release."""
+    """Pastes the mouths of one run. ``keep_mask`` (1, R, R) float32, 1 = keep; ``compat``: paste as that release does,
+    whatever the ``settings`` say."""
 
-    def __init__(self, keep_mask: np.ndarray, compat: Compat | None, clock: StageClock) -> None:
+    def __init__(
+        self, keep_mask: np.ndarray, settings: PasteSettings, compat: Compat | None, clock: StageClock
+    ) -> None:
         self._keep_mask = keep_mask
         self._compat = compat
-        self._paster = FacePaster(keep_mask)
+        self._paster = FacePaster(keep_mask, settings)
         self._clock = clock
 
     def paste(self, frames: Iterator[GeneratedFrame | PassedFrame]) -> Iterator[Frame]:
@@ -88,7 +92,9 @@ class Compositor:
         generated, color = job
         source = generated.source
         with self._clock.measure("paste"):
-            return self._paster.paste(source.frame, generated.face, source.face.matrix, color, source.strength)
+            return self._paster.paste(
+                source.frame, generated.face, source.face.matrix, color, source.strength, source.visible
+            )
 
     def _paste_compat(self, generated: GeneratedFrame | PassedFrame, compat: Compat) -> Frame:
         if isinstance(generated, PassedFrame):

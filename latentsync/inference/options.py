@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import ConfigError
+from latentsync.face.paste_settings import PasteSettings
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.timeline import LengthMode
 from latentsync.types import Compat
@@ -65,8 +66,9 @@ class SyncOptions:
 
     ``face``: whom to follow, in the syntax of ``face.selection``. ``compat``: the release whose alignment, windows and
     paste are reproduced; None = ours. ``batch``: windows generated together. ``ramp``: frames over which the generated
-    mouth fades in and out beside a gap. ``check_output``: do not show output that is no face. ``excerpt``: only a
-    stretch of the result, with the audio that belongs to it.
+    mouth fades in and out beside a gap. ``paste``: how faces are put back into their frames, except with ``compat``.
+    ``check_output``: do not show output that is no face. ``excerpt``: only a stretch of the result, with the audio that
+    belongs to it.
     """
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
@@ -76,6 +78,7 @@ class SyncOptions:
     compat: Compat | None = None
     batch: int = 1
     ramp: int = 3
+    paste: PasteSettings = field(default_factory=PasteSettings)
     check_output: bool = True
     excerpt: Excerpt | None = None
 

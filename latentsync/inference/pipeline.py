@@ -103,7 +103,7 @@ class LipsyncPipeline:
         filled = self._filled_batches and options.compat is None
         batch = AdaptiveBatch(self._generator(options, record, on_step, kept), options.batch, filled)
         aligner = FaceAligner(self.resolution, options.compat, video.info.sample_aspect_ratio)
-        compositor = Compositor(self.keep_mask, options.compat, clock)
+        compositor = Compositor(self.keep_mask, options.paste, options.compat, clock)
 
         # The frames that wait between the stages are what takes memory, so only as many wait as keep every stage busy.
         # A stage that takes several frames at once needs as many in front of it, and as much room behind it; a quarter
@@ -171,10 +171,10 @@ def _aligned(targets: Iterator[TargetFrame], aligner: FaceAligner, clock: StageC
 
     def crop(job: tuple[TargetFrame, np.ndarray | None]) -> AlignedFrame:
         target, matrix = job
-        if matrix is None:
+        if matrix is None or target.face is None:
             return PassedFrame(target.frame, target.shot, target.reason)
         with clock.measure("align"):
-            return FaceFrame(target.frame, aligner.crop(target.frame, matrix), target.shot)
+            return FaceFrame(target.frame, aligner.crop(target.frame, matrix), target.shot, target.face)
 
     return parallel_map(crop, with_matrices(), ALIGN_WORKERS)
 

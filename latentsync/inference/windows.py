@@ -24,20 +24,24 @@ from fractions import Fraction
 import numpy as np
 
 from latentsync.constants import MODEL_FPS, WINDOW_FRAMES
-from latentsync.types import AlignedFace, AudioWindows, Compat, Frame, Window
+from latentsync.types import AlignedFace, AudioWindows, Compat, FaceObservation, Frame, Window
 
 
 @dataclass(frozen=True, slots=True)
 class FaceFrame:
     """A frame in playing order, with the aligned face that is generated anew.
 
-    ``strength`` in [0, 1] is how much of the generated mouth the paste shows: less than 1 beside a gap.
+    ``observation``: the face in the frame, with its landmarks. ``strength`` in [0, 1] is how much of the generated
+    mouth the paste shows: less than 1 beside a gap. ``visible`` (R, R) float32 in [0, 1] on the canvas: where it may be
+    painted at all, 0 = something is in front of the face; None = everywhere.
     """
 
     frame: Frame
     face: AlignedFace
     shot: int
+    observation: FaceObservation
     strength: float = 1.0
+    visible: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

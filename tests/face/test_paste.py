@@ -6,7 +6,8 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from latentsync.face.align import FaceAligner
 from latentsync.face.color_match import NEUTRAL, ColorSmoother
 from latentsync.face.mask import load_mask
-from latentsync.face.paste import FacePaster, PasteSettings, paste_face
+from latentsync.face.paste import FacePaster, paste_face
+from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.similarity import invert
 from latentsync.types import AlignedFace, ArrayFrame
 from tests.face.drawn import placed, smooth_image
@@ -114,9 +115,14 @@ def test_a_bar_in_front_of_the_mouth_is_left_alone():
     bar = np.zeros(frame.shape[:2], dtype=bool)
     bar[:, 270:300] = True
     frame[bar] = (20, 200, 30)
-    pasted = paste_face(frame, -face.pixels, face.matrix, load_mask("mask", 256), protect=bar)
+    on_canvas = cv2.warpAffine(bar.astype(np.float32), face.matrix, (256, 256), flags=cv2.INTER_LINEAR)
+    visible = 1 - cv2.dilate((on_canvas > 0).astype(np.float32), np.ones((3, 3), np.uint8))
+    pasted = paste_face(frame, -face.pixels, face.matrix, load_mask("mask", 256), visible=visible)
     assert np.array_equal(pasted[bar], frame[bar])
-    assert not np.array_equal(pasted[:, 240:270], frame[:, 240:270])
+    assert not np.array_equal(pasted[:, 240:265], frame[:, 240:265])
+    half = paste_face(frame, -face.pixels, face.matrix, load_mask("mask", 256), visible=np.full_like(visible, 0.5))
+    weaker = paste_face(frame, -face.pixels, face.matrix, load_mask("mask", 256), strength=0.5)
+    assert np.array_equal(half, weaker)
 
 
 @pytest.mark.parametrize("centre", [(0, 240), (640, 240), (320, 0), (320, 480), (0, 0), (-40, 500)])

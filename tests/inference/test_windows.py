@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentsync.inference.windows import FaceFrame, PassedFrame, WindowPlan, group_frames, ramp_at_gaps
-from latentsync.types import AlignedFace, ArrayFrame
+from latentsync.types import AlignedFace, ArrayFrame, FaceObservation
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
+OBSERVED = FaceObservation(0, 0, np.zeros(4, np.float32), np.zeros((68, 2), np.float32), 1.0)
 
 
 class IndexAudio:
@@ -30,7 +31,7 @@ def stream(found, shots=None, indices=None):
     for k, (ok, shot, index) in enumerate(zip(found, shots, indices, strict=True)):
         frame = ArrayFrame(index, Fraction(k, 25), PIXELS)
         face = AlignedFace(np.full((3, 1, 1), float(k), np.float32), np.eye(2, 3))
-        yield FaceFrame(frame, face, shot) if ok else PassedFrame(frame, shot, "no face")
+        yield FaceFrame(frame, face, shot, OBSERVED) if ok else PassedFrame(frame, shot, "no face")
 
 
 def groups_of(found, plan, **kwargs):
