@@ -7,6 +7,7 @@ import secrets
 import shlex
 import signal
 import sys
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from latentsync.stream import exit_process
 from latentsync.types import Compat
 
 if TYPE_CHECKING:
+    from latentsync.face.visibility import VisibilitySettings
     from latentsync.inference.job.request import DubRequest
 
 
@@ -104,6 +106,8 @@ def make_parser() -> argparse.ArgumentParser:
     face.add_argument("--face", default="largest", help="whom to dub: largest, index:N, or X,Y@SECONDS (largest)")
     face.add_argument("--detector", default="auto", help="auto, face-alignment, yunet, or a file of faces (auto)")
 
+    add_visibility_options(face)
+
     encoding = parser.add_argument_group("encoding")
     encoding.add_argument(
         "--codec", default="auto", help="auto, h264, hevc, vp9, prores, ffv1, png (auto: by the suffix)"
@@ -130,6 +134,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="only check the files and say what the run will cost")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, only errors")
     return parser
+
+
+def add_visibility_options(group: argparse._ArgumentGroup) -> None:
+    """Which faces are left alone because of how they are seen. Defaults: ``face.visibility.VisibilitySettings``."""
+    group.add_argument("--max_yaw", type=float, metavar="DEGREES", help="leave heads alone that turn further (50)")
+    group.add_argument("--max_pitch", type=float, metavar="DEGREES", help="leave heads alone that tilt further (45)")
+    group.add_argument("--min_face", type=float, metavar="PIXELS", help="leave smaller faces alone (40)")
+    group.add_argument(
+        "--max_cut", type=float, metavar="SHARE", help="leave a face alone whose lower half the frame cuts more (0.35)"
+    )
 
 
 def add_result_options(group: argparse._ArgumentGroup) -> None:
@@ -195,6 +209,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
             compat=None if arguments.compat is None else Compat(arguments.compat),
             check_output=not arguments.no_output_check,
             excerpt=None if arguments.excerpt is None else Excerpt(*arguments.excerpt),
+            visibility=_visibility(arguments),
         ),
         encoding=EncodingOptions(arguments.codec, arguments.crf, arguments.encoder_preset, arguments.pix_fmt),
         unet_config=arguments.unet_config_path,
@@ -218,6 +233,13 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         deinterlace=arguments.deinterlace,
         resume=arguments.resume,
     )
+
+
+def _visibility(arguments: argparse.Namespace) -> VisibilitySettings:
+    from latentsync.face.visibility import VisibilitySettings
+
+    given = {each.name: getattr(arguments, each.name, None) for each in fields(VisibilitySettings)}
+    return VisibilitySettings(**{name: value for name, value in given.items() if value is not None})
 
 
 def command_for(arguments: argparse.Namespace) -> str:

@@ -47,12 +47,14 @@ INDEX = re.compile(r"index:(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class TargetFrame:
-    """A frame with the face to dub, or None and the ``reason`` why there is none."""
+    """A frame with the face to dub, or None and the ``reason`` why there is none. ``confidence`` in [0, 1] that the
+    face can be dubbed as it is seen (``face.visibility``)."""
 
     frame: Frame
     face: FaceObservation | None
     shot: int
     reason: str = ""
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

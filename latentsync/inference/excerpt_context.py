@@ -24,6 +24,7 @@ from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks, TargetFrame
 from latentsync.inference.excerpt import excerpt_frames, order_of, with_pixels
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.windows import FrameGroup, WindowPlan
 from latentsync.stream import prefetch
 from latentsync.types import Frame, VideoSource
@@ -59,6 +60,7 @@ class ExcerptContext:
         if options.excerpt is None:
             raise ValueError("there is no excerpt")
         self._video, self._plan, self._check = video, plan, check
+        self._limits = VisibilityLimits(options, video.info)
         self._choice = FaceChoice.parse(options.face)
         self._shown = excerpt_frames(video, duration, options.length, options.excerpt)
         self._order = order_of(video, duration, options.length)
@@ -70,8 +72,9 @@ class ExcerptContext:
         self._begins_shot: dict[int, bool] = {}  # by place, as far as they have been looked at
         times = [frame.time for frame in self._order]
         start, stop = times.index(self._shown[0].time), times.index(self._shown[-1].time) + 1
-        self._first = self._start_of_lead_in(start, options.ramp)
-        self._stop = self._end_of_windows(stop, options.ramp)
+        ramp = max(options.ramp, self._limits.reach)
+        self._first = self._start_of_lead_in(start, ramp)
+        self._stop = self._end_of_windows(stop, ramp)
         self._reference_from = self._back_while(self._first, self._same_shot) if plan.steady_reference else self._first
         self._is_followed = False
 
@@ -95,7 +98,7 @@ class ExcerptContext:
         wanted = {frame.index for frame in self._shown}
         seen = with_pixels(self._video, self._source[first : max(places) + 1 + RUN_OUT])
         with closing(tracks.follow(prefetch(seen))) as targets:
-            for target in targets:
+            for target in self._limits.apply(targets):
                 self._check()
                 if target.frame.index in wanted:
                     yield target
@@ -132,7 +135,8 @@ class ExcerptContext:
     def _reference_group(self, tracks: FaceTracks) -> list[Frame]:
         """The frames of the group with the first face of the shot, if it lies before those that are given anyway."""
         before = range(self._reference_from, self._first)
-        targets = tracks.follow(self._order[position] for position in before)  # all of them are known by now
+        known = tracks.follow(self._order[position] for position in before)  # all of them are known by now
+        targets = self._limits.apply(known)
         found = next((position for position, target in zip(before, targets, strict=True) if target.face), None)
         if found is None:
             return []

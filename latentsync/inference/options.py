@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import ConfigError
 from latentsync.face.paste_settings import PasteSettings
+from latentsync.face.visibility import VisibilitySettings
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.timeline import LengthMode
 from latentsync.types import Compat
@@ -66,7 +67,8 @@ class SyncOptions:
 
     ``face``: whom to follow, in the syntax of ``face.selection``. ``compat``: the release whose alignment, windows and
     paste are reproduced; None = ours. ``batch``: windows generated together. ``ramp``: frames over which the generated
-    mouth fades in and out beside a gap. ``paste``: how faces are put back into their frames, except with ``compat``.
+    mouth fades in and out beside a gap. ``paste``: how faces are put back into their frames, and ``visibility``: which
+    are left alone and what stays in front of them; neither counts with ``compat``.
     ``check_output``: do not show output that is no face. ``excerpt``: only a stretch of the result, with the audio that
     belongs to it.
     """
@@ -79,6 +81,7 @@ class SyncOptions:
     batch: int = 1
     ramp: int = 3
     paste: PasteSettings = field(default_factory=PasteSettings)
+    visibility: VisibilitySettings = field(default_factory=VisibilitySettings)
     check_output: bool = True
     excerpt: Excerpt | None = None
 

@@ -22,6 +22,7 @@ from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import GuardedGenerator, OutputGuard
 from latentsync.inference.record import RunRecord, StageClock
 from latentsync.inference.timeline import LengthMode, frame_spacing, playing_order
+from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.windows import (
     AlignedFrame,
     FaceFrame,
@@ -116,8 +117,10 @@ class LipsyncPipeline:
             context = context or ExcerptContext(video, audio.duration, options, plan)
             shown = context.frames(tracks)
         frames = prefetch(clock.each("decode", shown), depth=DETECTION_BATCH - 1)
-        targets = prefetch(_without_tail(tracks.follow(frames), audio.duration, options.length), depth=1)
-        aligned = ramp_at_gaps(_aligned(targets, aligner, clock), options.ramp)
+        limits = VisibilityLimits(options, video.info)
+        followed = limits.apply(_without_tail(tracks.follow(frames), audio.duration, options.length))
+        aligned = _aligned(prefetch(followed, depth=1), aligner, clock)
+        aligned = ramp_at_gaps(aligned, options.ramp, limits.ramps)
         groups = group_frames(prefetch(aligned, depth=waiting), audio, plan)
         if context is not None:
             groups = context.touched(groups)
@@ -174,7 +177,8 @@ def _aligned(targets: Iterator[TargetFrame], aligner: FaceAligner, clock: StageC
         if matrix is None or target.face is None:
             return PassedFrame(target.frame, target.shot, target.reason)
         with clock.measure("align"):
-            return FaceFrame(target.frame, aligner.crop(target.frame, matrix), target.shot, target.face)
+            face = aligner.crop(target.frame, matrix)
+            return FaceFrame(target.frame, face, target.shot, target.face, confidence=target.confidence)
 
     return parallel_map(crop, with_matrices(), ALIGN_WORKERS)
 

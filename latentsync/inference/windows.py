@@ -17,9 +17,10 @@ instead: nothing moves in it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from types import MappingProxyType
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class FaceFrame:
 
     ``observation``: the face in the frame, with its landmarks. ``strength`` in [0, 1] is how much of the generated
     mouth the paste shows: less than 1 beside a gap. ``visible`` (R, R) float32 in [0, 1] on the canvas: where it may be
-    painted at all, 0 = something is in front of the face; None = everywhere.
+    painted at all, 0 = something is in front of the face; None = everywhere. ``confidence``: see ``TargetFrame``.
     """
 
     frame: Frame
@@ -42,6 +43,7 @@ class FaceFrame:
     observation: FaceObservation
     strength: float = 1.0
     visible: np.ndarray | None = None
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,44 +175,47 @@ def _nearest(position: int, known: Iterable[int]) -> int:
     return min(known, key=lambda other: abs(other - position))
 
 
-def ramp_at_gaps(frames: Iterator[AlignedFrame], length: int) -> Iterator[AlignedFrame]:
+def ramp_at_gaps(
+    frames: Iterator[AlignedFrame], length: int, longer: Mapping[str, int] = MappingProxyType({})
+) -> Iterator[AlignedFrame]:
     """Fade the generated mouth out towards a gap and in after it, over ``length`` frames on each side.
 
     So nothing jumps where the face is lost in the middle of a shot. There is no ramp at cuts and at the ends of the
-    video. Looks ``length`` frames ahead; ``length`` 0 changes nothing.
+    video. ``longer``: reason of a ``PassedFrame`` -> length of the ramps beside it. Looks as many frames ahead as the
+    longest ramp; lengths of 0 change nothing.
     """
+    furthest = max([length, *longer.values()])
     waiting: deque[AlignedFrame] = deque()
-    since_gap = length  # frames with a face since the last one without, in this shot
-    previous: AlignedFrame | None = None
+    behind: deque[AlignedFrame] = deque(maxlen=furthest)
 
     def emit() -> AlignedFrame:
-        nonlocal since_gap, previous
         member = waiting.popleft()
-        if previous is not None and _is_cut(previous, member):
-            since_gap = length
-        previous = member
-        if isinstance(member, PassedFrame):
-            since_gap = 0
-            return member
-        until_gap = _frames_until_gap(member, waiting, length)
-        strength = (min(since_gap, until_gap, length) + 1) / (length + 1)
-        since_gap = min(since_gap + 1, length)
-        return replace(member, strength=strength) if strength < 1 else member
+        if isinstance(member, FaceFrame):
+            before = _gaps_beside(member, reversed(behind), lambda near, far: _is_cut(far, near))
+            gaps = [*before, *_gaps_beside(member, waiting, _is_cut)]
+            levels = [distance / (longer.get(gap.reason, length) + 1) for distance, gap in gaps]
+            strength = min([member.strength, *levels])
+            behind.append(member)
+            return replace(member, strength=strength) if strength < member.strength else member
+        behind.append(member)
+        return member
 
     for member in frames:
         waiting.append(member)
-        if len(waiting) > length:
+        if len(waiting) > furthest:
             yield emit()
     while waiting:
         yield emit()
 
 
-def _frames_until_gap(member: AlignedFrame, following: Iterable[AlignedFrame], length: int) -> int:
+def _gaps_beside(
+    member: AlignedFrame, others: Iterable[AlignedFrame], is_cut: Callable[[AlignedFrame, AlignedFrame], bool]
+) -> Iterator[tuple[int, PassedFrame]]:
+    """The frames without a face among ``others``, which go away from ``member``, up to the next cut; with distances."""
     last = member
-    for distance, other in enumerate(following):
-        if _is_cut(last, other):
+    for distance, other in enumerate(others, 1):
+        if is_cut(last, other):
             break
         if isinstance(other, PassedFrame):
-            return distance
+            yield distance, other
         last = other
-    return length

@@ -132,3 +132,13 @@ def test_a_steady_reference_is_the_first_face_of_the_shot(found, cuts, stride):
 def test_otherwise_every_face_is_its_own_reference():
     (group,) = groups_of([True] * 4, WindowPlan(4))
     assert group.windows[0].references is group.windows[0].faces
+
+
+def test_gaps_with_ramps_of_their_own():
+    members = list(stream([True] * 12 + [False] + [True] * 12))
+    members[12] = PassedFrame(members[12].frame, 0, "slow")
+    quick, slow = (list(ramp_at_gaps(iter(members), 2, longer)) for longer in ({}, {"slow": 5}))
+    assert [round(getattr(frame, "strength", 0) * 3) for frame in quick] == [3] * 10 + [2, 1, 0, 1, 2] + [3] * 10
+    assert [round(getattr(frame, "strength", 0) * 6) for frame in slow] == (
+        [6] * 7 + [5, 4, 3, 2, 1, 0, 1, 2, 3, 4, 5] + [6] * 7
+    )

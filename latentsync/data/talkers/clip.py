@@ -36,6 +36,8 @@ class TalkerOptions:
     absences: tuple[Span, ...] = ()  # nobody in the frame, the voice goes on
     profiles: tuple[Span, ...] = ()  # the head is turned away
     hands: tuple[Span, ...] = ()  # a hand lies before the mouth
+    thing: str = "bar"  # one of ``things.THINGS``
+    held: tuple[Span, ...] = ()  # the thing is held before the mouth
     cuts: tuple[float, ...] = ()  # times at which another person in another place goes on talking
     crossing: bool = False  # a second, silent person walks through the frame in front of the speaker
     music: str = "none"  # one of MUSIC; "instead" also keeps the mouth closed
@@ -50,7 +52,7 @@ class PersonTruth:
     landmarks: np.ndarray  # (N, 68, 2) float32, frame pixels, iBUG order
     opening: np.ndarray  # (N,) float32: distance of the inner lips over the height of the face, before any turning
     visible: np.ndarray  # (N,) bool: wholly in the frame, not turned away, not behind somebody
-    mouth_free: np.ndarray  # (N,) bool: no hand before it or on its way
+    mouth_free: np.ndarray  # (N,) bool: no hand or thing before it or on its way
     yaw: np.ndarray  # (N,) float32, rad
 
 
@@ -114,10 +116,19 @@ class TalkerClip:
 
     def speech_region(self, index: int) -> np.ndarray:
         """(M, 2) polygon in frame pixels: nothing outside depends on what is said in frame ``index``."""
+        shot, within = self._shot_of(index)
+        return _speech_region(shot.actors[0], within)
+
+    def cover(self, index: int) -> np.ndarray:
+        """(height, width) uint8: 255 where a hand or a thing lies before what is behind it in frame ``index``."""
+        shot, within = self._shot_of(index)
+        return shot.cover(within)
+
+    def _shot_of(self, index: int) -> tuple[Shot, int]:
         first = 0
         for shot in self.shots:
             if index < first + len(shot):
-                return _speech_region(shot.actors[0], index - first)
+                return shot, index - first
             first += len(shot)
         raise IndexError(f"frame {index} of {self.n_frames}")
 
@@ -190,12 +201,11 @@ def _make_shots(
             passer_by = make_identity(_further(identity_seed, 1000 + number))
             people.append((passer_by, Articulation(*(np.zeros(stop - start) for _ in range(6)))))
         since = times[start]
-        events = Events(
-            *(
-                tuple((a - since, b - since) for a, b in spans)
-                for spans in (options.absences, options.profiles, options.hands)
-            )
+        absences, profiles, hands, held = (
+            tuple((a - since, b - since) for a, b in spans)
+            for spans in (options.absences, options.profiles, options.hands, options.held)
         )
+        events = Events(absences, profiles, hands, options.thing, held)
         shots.append(
             stage(people, times[part] - since, _further(scene_seed, number), size, events, options.eye_distance)
         )

@@ -5,6 +5,7 @@ A scene is decided by its own seed and by the hard cases asked for, never by wha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,13 +14,14 @@ import numpy as np
 
 from latentsync.data.talkers import pose as posing
 from latentsync.data.talkers import skin
-from latentsync.data.talkers.backdrop import paint_body, paint_hand, paint_room
+from latentsync.data.talkers.backdrop import Layer, paint_body, paint_hand, paint_room
 from latentsync.data.talkers.geometry import Articulation, landmarks
 from latentsync.data.talkers.head import Head, draw_layer
 from latentsync.data.talkers.identity import Identity
 from latentsync.data.talkers.pose import Pose, PoseTrack
 from latentsync.data.talkers.raster import smoothstep
 from latentsync.data.talkers.shading import Light, make_light
+from latentsync.data.talkers.things import paint_thing
 
 Span = tuple[float, float]  # start and end, s
 
@@ -37,6 +39,8 @@ class Events:
     absences: tuple[Span, ...] = ()  # the person is out of the frame
     profiles: tuple[Span, ...] = ()  # turned to the side
     hands: tuple[Span, ...] = ()  # a hand lies before the mouth
+    thing: str = ""  # one of ``things.THINGS``
+    held: tuple[Span, ...] = ()  # it is held before the mouth
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Actor:
     closure: np.ndarray  # (N,) of the lids
     gaze: np.ndarray  # (N, 2)
     hand: np.ndarray  # (N,) 0 none to 1 before the mouth
+    thing: str = ""  # one of ``things.THINGS``, or none
+    held: np.ndarray | None = None  # (N,) 0 out of the way to 1 before the mouth
 
     @cached_property
     def landmarks(self) -> np.ndarray:
@@ -82,15 +88,32 @@ class Shot:
             self._drawings.extend(self._prepare())
         room, cast = self._drawings
         frame = self._room(room, index)
-        for actor, (head, body, hand) in zip(self.actors, cast, strict=True):
+        for actor, (head, body, *before) in zip(self.actors, cast, strict=True):
             pose = actor.pose.at(index)
             shoulders = replace(pose, x=float(actor.home[index, 0]), y=float(actor.home[index, 1]), roll=0.0)
             head.draw_back(frame, pose)
             draw_layer(frame, body, shoulders)
             head.draw(frame, pose, actor.mouth.at(index), float(actor.closure[index]), tuple(actor.gaze[index]))
-            if hand is not None and actor.hand[index] > 0:
-                draw_layer(frame, hand, _hand_pose(actor, index, self.height))
+            for layer, pose in self._before(actor, before, index):
+                draw_layer(frame, layer, pose)
         return frame
+
+    def cover(self, index: int) -> np.ndarray:
+        """(height, width) uint8: what is drawn before the face of the first actor by a hand or a thing, 255 = all."""
+        if not self._drawings:
+            self._drawings.extend(self._prepare())
+        _, _, *before = self._drawings[1][0]
+        cover = np.zeros((self.height, self.width, 3), np.uint8)
+        for layer, pose in self._before(self.actors[0], before, index):
+            draw_layer(cover, replace(layer, color=np.full_like(layer.color, 255)), pose)
+        return cover[..., 0]
+
+    def _before(self, actor: Actor, layers: list[Layer | None], index: int) -> Iterator[tuple[Layer, Pose]]:
+        """The hand and the thing as far as they are raised."""
+        raised = (actor.hand, actor.held)
+        for layer, level in zip(layers, raised, strict=True):
+            if layer is not None and level is not None and level[index] > 0:
+                yield layer, _held_pose(actor, float(level[index]), index, self.height)
 
     def _prepare(self) -> tuple:
         margin = int(np.ceil(np.abs(self.sway).max())) + 2
@@ -100,7 +123,11 @@ class Shot:
         for actor in self.actors:
             scale = float(actor.pose.scale.max()) * _FINENESS
             hand = paint_hand(actor.identity, self.light, scale) if actor.hand.any() else None
-            cast.append((Head(actor.identity, self.light, scale), paint_body(actor.identity, self.light, scale), hand))
+            thing = None
+            if actor.thing and actor.held is not None and actor.held.any():
+                thing = paint_thing(actor.thing, np.random.default_rng([self.room_seed, 54]), self.light, scale)
+            body = paint_body(actor.identity, self.light, scale)
+            cast.append((Head(actor.identity, self.light, scale), body, hand, thing))
         return room, cast
 
     def _room(self, room: tuple[np.ndarray, int], index: int) -> np.ndarray:
@@ -166,6 +193,8 @@ def _act(
         closure=posing.blinks(rng, times, seconds),
         gaze=posing.gaze(rng, times, seconds),
         hand=ramp(times, events.hands),
+        thing=events.thing,
+        held=ramp(times, events.held),
     )
 
 
@@ -189,8 +218,8 @@ def in_view(actors: tuple[Actor, ...], index: int, size: tuple[int, int]) -> np.
 
 
 def mouth_free(actor: Actor) -> np.ndarray:
-    """(N,) bool: no hand before the mouth or on its way there."""
-    return actor.hand == 0
+    """(N,) bool: no hand or thing before the mouth or on its way there."""
+    return (actor.hand == 0) if actor.held is None else (actor.hand == 0) & (actor.held == 0)
 
 
 def _walk(times: np.ndarray, distance: float) -> np.ndarray:
@@ -198,10 +227,9 @@ def _walk(times: np.ndarray, distance: float) -> np.ndarray:
     return distance * (share - 0.5)
 
 
-def _hand_pose(actor: Actor, index: int, height: int) -> Pose:
-    """The hand rises from below the frame to the mouth."""
+def _held_pose(actor: Actor, up: float, index: int, height: int) -> Pose:
+    """A hand or a thing rises from below the frame (``up`` 0) to the mouth (1)."""
     pose = actor.pose.at(index)
     nose = actor.landmarks[index, 33]  # not the lips: where the hand lies must not depend on what is said
-    up = float(actor.hand[index])
     below = height + 1.5 * pose.scale
     return replace(pose, x=float(nose[0]), y=float(below + (nose[1] + 0.45 * pose.scale - below) * up), roll=0.12)

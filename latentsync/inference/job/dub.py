@@ -30,6 +30,7 @@ from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode, frame_spacing
+from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.weights import with_checksums
 from latentsync.inference.windows import WindowPlan
 from latentsync.media.carried import Beside
@@ -198,7 +199,7 @@ def _require_face_in_video(checked: Preflight, control: RunControl) -> None:
         tracks = FaceTracks(checked.finder.detector, selector, settings, detections=checked.tracks.detections)
     reasons: Counter[str] = Counter()
     with closing(tracks.follow(prefetch(checked.video.frames(stop=checked.cost.frames)))) as targets:
-        for target in targets:
+        for target in VisibilityLimits(options, checked.video.info).apply(targets):
             control.check()
             if target.face is not None:
                 return
