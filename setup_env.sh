@@ -175,14 +175,14 @@ if [ "${1:-}" = --checkpoints ]; then
   esac
 fi
 
-packages=(requirements.txt)
+packages=(requirements.txt requirements-page.txt requirements-metrics.txt requirements-data.txt)
 case "$mode" in
   "" | --python | --sourced | --checkpoints) ;;
-  --training) packages+=(requirements-training.txt) ;;
-  --tests) packages+=(requirements-training.txt requirements-c2pa.txt requirements-tests.txt) ;;
+  --training) packages+=(requirements-train.txt) ;;
+  --tests) packages+=(requirements-train.txt requirements-c2pa.txt requirements-dev.txt) ;;
   *) die "There is no option $mode; the first lines of this file say what there is." ;;
 esac
-[ "$purpose" != training ] || packages+=(requirements-training.txt)
+[ "$purpose" != training ] || packages+=(requirements-train.txt)
 
 make_environment
 install_packages "${packages[@]}"

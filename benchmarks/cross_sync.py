@@ -35,7 +35,6 @@ from benchmarks.cross_sync_rows import MouthTruth, Row, score_mouth, summarise, 
 from benchmarks.dub_inputs import drawn_faces
 from latentsync.audio.mel import syncnet_mel
 from latentsync.checkpoint import load_codec, load_lpips
-from latentsync.checkpoint.registry import DEFAULT_DIRECTORY
 from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
 from latentsync.data.talkers.clip import TalkerClip
@@ -58,10 +57,10 @@ from latentsync.metrics.stable_sync import StableSync, SyncTrace, load_stable_sy
 from latentsync.metrics.temporal import frame_changes
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import SyncNetConfig
+from latentsync.places import BUILTIN
 from latentsync.recipe import SyncNetRecipe
 from latentsync.types import ArrayFrame, Frame, VideoInfo
 
-BUILTIN = DEFAULT_DIRECTORY / "builtin"
 FRAME_PER_CROP = 2  # side of the frames over that of the aligned face
 SHEET_CLIPS, SHEET_TILES = 4, 10
 FIGURES = ("correlation", "leak", "silence", "lag", "psnr", "ssim", "lpips", "flicker", "sync_cosine", "sync_offset")

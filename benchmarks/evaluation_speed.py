@@ -22,8 +22,8 @@ from latentsync.evaluation.clip import score_clip
 from latentsync.evaluation.networks import load_networks
 from latentsync.evaluation.recordings import find_pairs
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
-from latentsync.inference.weights import BUILTIN_DIRECTORY
 from latentsync.media.threads import single_threaded
+from latentsync.places import BUILTIN
 
 CLIPS, WORKERS = 100, 2  # of the time that is extrapolated to
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--auxiliary", type=Path, required=True, help="folder of a face detector's weights")
     options = parser.parse_args()
     settings = EvaluationSettings()
-    weights = EvaluationWeights(options.auxiliary, BUILTIN_DIRECTORY / "syncnet.safetensors")
+    weights = EvaluationWeights(options.auxiliary, BUILTIN / "syncnet.safetensors")
     networks = load_networks(settings, weights)
     seconds, resident = [], []
     with tempfile.TemporaryDirectory() as folder, single_threaded():

@@ -3,4 +3,7 @@
 Start reading at ``types.py``, then ``inference/pipeline.py``. Importing this package loads nothing heavy.
 """
 
-__version__ = "0.1.0"
+from latentsync.constants import VERSION
+
+__version__ = VERSION
+__all__ = ["__version__"]

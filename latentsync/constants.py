@@ -5,6 +5,8 @@ Ratios are derived by exact division, so a pair of values that does not fit fail
 
 from fractions import Fraction
 
+VERSION = "0.1.0"  # of this program; pyproject.toml reads it here
+
 
 def exact_div(numerator: int, denominator: int) -> int:
     """Integer quotient; raises ``ValueError`` when the division leaves a remainder."""

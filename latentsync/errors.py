@@ -1,18 +1,11 @@
 """Named errors: what went wrong, with which file, and what to do about it.
 
-Library code raises these; a program prints them with ``report`` (one sentence, then the remedy) and exits with
-``error.exit_code``, as ``run_command`` does. Nothing here is raised for a bug of ours: those stay ordinary exceptions.
+Library code raises these; a program prints them (``terminal.report``: one sentence, then the remedy) and exits with
+``error.exit_code``. Nothing here is raised for a bug of ours: those stay ordinary exceptions.
 """
 
 from __future__ import annotations
 
-import re
-import shlex
-import sys
-from collections.abc import Callable
-from pathlib import Path
-
-ROOT = Path(__file__).parents[1]  # of the repository
 INTERRUPTED_EXIT_CODE = 130  # Ctrl-C, as shells report it
 
 
@@ -169,38 +162,3 @@ class StoppedError(LatentSyncError):
     """Whoever started the run has stopped it."""
 
     exit_code = INTERRUPTED_EXIT_CODE
-
-
-def run_command(command: Callable[[], int | None]) -> int:
-    """The exit code of a program: what ``command`` returns (None is 0), or that of an error, which is printed."""
-    try:
-        return command() or 0
-    except LatentSyncError as error:
-        return report(error)
-
-
-def report(error: LatentSyncError, prefix: str = "") -> int:
-    """Print an error to the terminal; returns its exit code."""
-    print(for_terminal(f"{prefix}{error}"), file=sys.stderr)
-    return error.exit_code
-
-
-def for_terminal(text: str) -> str:
-    """``text`` with commands that can be copied from the terminal, whatever folder it is in, and without characters
-    that it cannot show (names of files may be any bytes).
-
-    Commands of this repository name this interpreter; so do its files, where the terminal is in another folder.
-    """
-    text = text.encode(errors="backslashreplace").decode()
-    python = f"{shlex.quote(sys.executable)} -m "
-    if not Path().samefile(ROOT):
-        text = re.sub(r"(?<![\w/.])(\./|(?=configs/|docs/|eval/))[\w./]+\.(sh|yaml|md)\b", _absolute, text)
-        for package in ("scripts", "eval", "benchmarks"):
-            text = text.replace(f"`python -m {package}.", f"`cd {shlex.quote(str(ROOT))} && {python}{package}.")
-    return text.replace("`python -m ", f"`{python}")
-
-
-def _absolute(name: re.Match[str]) -> str:
-    """A file of the repository by its whole path; other files as they were."""
-    path = ROOT / name[0]
-    return str(path) if path.is_file() else name[0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from latentsync import errors
-from latentsync.errors import LatentSyncError, VideoError, run_command
+from latentsync.errors import LatentSyncError, VideoError
+from latentsync.terminal import run_command
 
 ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, LatentSyncError)]
 

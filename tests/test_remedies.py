@@ -12,22 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.errors import LatentSyncError, for_terminal, report
+from latentsync.__main__ import COMMANDS
+from latentsync.errors import LatentSyncError
+from latentsync.terminal import for_terminal, report
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = sorted(
-    [f"scripts.{path.stem}" for path in (ROOT / "scripts").glob("[!_]*.py")]
-    + [f"eval.{path.stem}" for path in (ROOT / "eval").glob("[!_]*.py")]
-    + ["gradio_app"]
-)
+PROGRAMS = sorted({*COMMANDS, "train unet", "train syncnet", "data audit", "data make_manifest"} - {"train", "data"})
 # Package -> the programs that show its errors; of the packages below, any program may.
 SHOWN_BY = {
-    "inference": ("scripts.inference", "eval.inference_videos"),
-    "provenance": ("scripts.inference", "scripts.licenses"),
-    "page": ("gradio_app",),
-    "evaluation": ("eval.evaluate", "eval.eval_fvd", "eval.eval_sync_conf"),
-    "preprocess": ("scripts.data_processing_pipeline", "scripts.data"),
+    "inference": ("dub", "dub-set"),
+    "provenance": ("dub", "licenses"),
+    "page": ("page",),
+    "evaluation": ("evaluate", "fvd", "sync-confidence"),
+    "preprocess": ("preprocess", "data audit", "data make_manifest"),
 }
+COMMAND = rf"\blatentsync ({'|'.join(sorted(PROGRAMS, key=len, reverse=True))})\b([^`]*)"
 OF_DOCKER = {"--gpus", "--shm-size"}
 
 
@@ -62,7 +61,8 @@ PACKAGES = sorted(path.stem for path in (ROOT / "latentsync").iterdir() if path.
 @cache
 def options_of(program: str) -> frozenset[str]:
     """What ``--help`` lists."""
-    done = subprocess.run([sys.executable, "-m", program, "--help"], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "latentsync", *program.split(), "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return frozenset(re.findall(r"--[a-zA-Z][\w-]*", done.stdout))
 
@@ -70,11 +70,12 @@ def options_of(program: str) -> frozenset[str]:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_command_in_a_message_exists_with_its_options_and_can_be_copied(package):
     for text in said(package):
-        for match in re.finditer(r"python -m ((?:scripts|eval|benchmarks)[\w.]*)([^`]*)", text):
-            program, rest = match[1].rstrip("."), match[2]
+        for match in re.finditer(COMMAND, text):
+            program, rest = match[1], match[2]
             assert text[match.start() - 1] == "`", f"not marked as a command: {text!r}"
-            assert program in PROGRAMS or (ROOT / f"{program.replace('.', '/')}.py").is_file(), text
             assert set(re.findall(r"--[a-zA-Z][\w-]*", rest)) <= options_of(program), text
+        for module in re.findall(r"python -m ((?:scripts|eval|benchmarks)[\w.]*\w)", text):
+            assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), text
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -82,9 +83,9 @@ def test_every_option_in_a_message_is_one_of_the_program_that_shows_it(package):
     for text in said(package):
         if " " not in text:  # an argument that this program gives to another one
             continue
-        own = re.sub(r"`(?!python -m (?:scripts|eval|benchmarks)\.)[^`]*`", "", text)  # without commands of others
+        own = re.sub(r"`(?!latentsync )[^`]*`", "", text)  # without commands of others
         unknown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", own)) - OF_DOCKER
-        named = re.findall(r"python -m ([\w.]+\w)", text)
+        named = [program for program, _ in re.findall(COMMAND, text)]
         for program in (*SHOWN_BY.get(package, PROGRAMS), *named):
             unknown -= options_of(program) if unknown else frozenset()
         assert not unknown, text
@@ -98,11 +99,11 @@ def test_every_file_in_a_message_is_there(package):
 
 
 def test_from_another_folder_commands_and_files_are_named_in_full(tmp_path, monkeypatch, capsys):
-    remedy = "Run `python -m scripts.licenses --dir x`, or see ./train_unet.sh and configs/unet/stage2.yaml; own.yaml"
+    remedy = "Run `latentsync licenses --dir x`, or see ./train_unet.sh and configs/unet/stage2.yaml; own.yaml"
     error = LatentSyncError("It failed.", remedy=remedy)
     monkeypatch.chdir(ROOT)
     assert report(error) == 1
-    assert f"`{sys.executable} -m scripts.licenses --dir x`" in capsys.readouterr().err
+    assert f"`{sys.executable} -m latentsync licenses --dir x`" in capsys.readouterr().err
     monkeypatch.chdir(tmp_path)
     report(error)
     said_there = capsys.readouterr().err

@@ -55,8 +55,8 @@ class WeightsCard:
         except (ValueError, TypeError) as error:
             raise WeightsCorruptError(
                 f"{origin} is no card of a weight file: {error}.",
-                remedy="Remove the card and bring the file in again with `python -m scripts.download_checkpoints "
-                "--import`, which writes a new one.",
+                remedy="Remove the card and bring the file in again with `latentsync weights --import`, "
+                "which writes a new one.",
             ) from error
 
 
@@ -89,8 +89,8 @@ def read_card(path: str | Path) -> WeightsCard | None:
         raise WeightsMismatchError(
             f"{path} is not the file that its card {sidecar.name} describes (release {card.release or 'unknown'}, "
             f"SHA-256 {card.sha256 or 'unknown'}): one of the two has been replaced.",
-            remedy="Remove the card if the weight file is the right one, and bring that in again with `python -m "
-            "scripts.download_checkpoints --import`; otherwise fetch it again.",
+            remedy="Remove the card if the weight file is the right one, and bring that in again with "
+            "`latentsync weights --import`; otherwise fetch it again.",
         )
     return card
 

@@ -21,7 +21,7 @@ READ_BLOCK = 1 << 20  # bytes per read while hashing
 FINGERPRINT_ENDS = 1 << 20  # bytes at either end that go into a fingerprint
 
 FETCH_AGAIN = (
-    "Fetch it again with `python -m scripts.download_checkpoints`, or bring in a good copy with its --import option."
+    "Fetch it again with `latentsync weights`, or bring in a good copy with its --import option."
 )
 
 
@@ -49,7 +49,7 @@ def inspect_file(path: str | Path, *, accept: frozenset[FileKind] | None = None)
     if not path.is_file():
         raise WeightsMissingError(
             f"The weight file {path} does not exist.",
-            remedy="Fetch it with `python -m scripts.download_checkpoints`, or copy it in with its --import option.",
+            remedy="Fetch it with `latentsync weights`, or copy it in with its --import option.",
         )
     kind = _kind(path)
     wanted = accept if accept is not None else frozenset(FileKind) - {FileKind.JSON}
@@ -129,7 +129,7 @@ def _lfs_pointer(path: Path, head: bytes) -> WeightsCorruptError:
     return corrupt(
         path,
         f"is a Git-LFS pointer{stands_for}, not the weights themselves",
-        "Run `git lfs pull` where the file came from, or fetch it with `python -m scripts.download_checkpoints`.",
+        "Run `git lfs pull` where the file came from, or fetch it with `latentsync weights`.",
     )
 
 

@@ -6,7 +6,6 @@ Sizes and checksums stand here only where a source states them; the hub states t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from latentsync.checkpoint.card import Kind
@@ -14,8 +13,6 @@ from latentsync.checkpoint.card import Kind
 Release = Literal["1.0", "1.5", "1.6"]
 Purpose = Literal["inference", "training", "data", "eval"]
 
-DEFAULT_DIRECTORY = Path(__file__).parents[2] / "checkpoints"  # of all weights
-BUILTIN_DIRECTORY = DEFAULT_DIRECTORY / "builtin"  # of those that come with the repository
 RELEASES: tuple[Release, ...] = ("1.0", "1.5", "1.6")
 PURPOSES: tuple[Purpose, ...] = ("inference", "training", "data", "eval")
 DEFAULT_RELEASE: Release = "1.6"  # what the published inference recipe runs

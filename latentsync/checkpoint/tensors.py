@@ -94,7 +94,7 @@ def mismatch(path: Path, cause: str) -> WeightsMismatchError:
     return WeightsMismatchError(
         f"The weight file {path} {cause}.",
         remedy="Check that the file and the configuration belong to the same network and release "
-        "(`python -m scripts.download_checkpoints --list`).",
+        "(`latentsync weights --list`).",
     )
 
 

@@ -72,7 +72,7 @@ class ClipDataset(Dataset, ABC, Generic[Sample]):
         raise DataError(
             f"{len(faults)} clips in a row could not be used for sample {key.index} of epoch {key.epoch}:\n"
             f"{fault_table(faults)}",
-            remedy="Run ./data_processing_pipeline.sh over the clips, or take the bad ones out of the list.",
+            remedy="Run `latentsync preprocess` over the clips, or take the bad ones out of the list.",
         )
 
     @abstractmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -21,7 +20,8 @@ from latentsync.atomic import atomic_file
 from latentsync.audio.mel import syncnet_mel
 from latentsync.constants import AUDIO_RATE
 from latentsync.data.manifest import Clip
-from latentsync.errors import ROOT, DataError, LatentSyncError, OutOfMemoryError, PackageMissingError, VideoError
+from latentsync.errors import DataError, LatentSyncError, OutOfMemoryError, VideoError
+from latentsync.extras import package_missing
 from latentsync.media import png
 from latentsync.media.audio import read_audio
 from latentsync.media.decoder import decode_all
@@ -52,11 +52,7 @@ def load_decord() -> ModuleType:
     try:
         import decord
     except ImportError as error:
-        requirements = ROOT / "requirements-training.txt"
-        raise PackageMissingError(
-            f"decord, which reads the frames of training clips, cannot be imported ({error}).",
-            remedy=f"Run: `python -m pip install -r {shlex.quote(str(requirements))}`",
-        ) from error
+        raise package_missing("Reading training clips", "train", error) from error
 
     decord.logging.set_level(decord.logging.QUIET)
     return decord

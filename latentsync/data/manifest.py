@@ -142,7 +142,7 @@ def usable_clips(manifest: Manifest, min_frames: int, fps: Fraction) -> Manifest
         raise DataError(
             f"None of {len(faults)} clips can be used for training.\n{fault_table(faults)}",
             remedy=f"Clips need sound, {float(fps):g} frames/s and at least {min_frames} frames; "
-            "./data_processing_pipeline.sh makes such clips from raw videos.",
+            "`latentsync preprocess` makes such clips from raw videos.",
         )
     return Manifest(tuple(clips), tuple(faults))
 

@@ -8,9 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from latentsync.checkpoint.registry import DEFAULT_DIRECTORY
 from latentsync.doctor.finding import Finding, Grade
-from latentsync.runtime.cache_folder import cache_folder
+from latentsync.places import WEIGHTS, cache_folder
 from latentsync.runtime.shared_memory import SHARED_MEMORY, free_shared_memory
 
 GIB = 2**30
@@ -38,7 +37,7 @@ def check_memory() -> Iterator[Finding]:
 def check_disk() -> Iterator[Finding]:
     """Room, and the right to write, where files are put without being asked for."""
     faults = [
-        *_faults_of(DEFAULT_DIRECTORY, "the weights", f"df -h {DEFAULT_DIRECTORY}"),
+        *_faults_of(WEIGHTS, "the weights", f"df -h {WEIGHTS}"),
         *_faults_of(_temporary_folder(), "temporary files", "export TMPDIR=FOLDER_ON_ANOTHER_DISK"),
         *_faults_of(cache_folder(), "detected faces", "export LATENTSYNC_CACHE=FOLDER_ON_ANOTHER_DISK"),
     ]

@@ -12,30 +12,38 @@ from pathlib import Path
 from typing import Literal
 
 from latentsync.doctor.finding import Finding, Grade
-from latentsync.errors import ROOT
+from latentsync.extras import install_command, requirements
+from latentsync.places import INSTALLED, ROOT
 
 ENCODERS = ("libx264", "libx265", "libvpx-vp9", "ffv1", "prores_ks", "aac", "libopus")
 DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "prores", "aac", "mp3", "opus", "vorbis", "flac")
+USES = {"page": "the page", "data": "the data pipeline", "eval": "evaluation", "train": "training"}  # of extras
 _REQUIREMENT = re.compile(r"([\w-]+)(?:>=([\d.]+))?")
 
 
-def set_up(option: str = "") -> str:
-    """The command that completes this environment."""
+def set_up(extra: str = "") -> str:
+    """The command that completes this environment, for an ``extra`` if one is named."""
+    if INSTALLED or extra:
+        return install_command(extra)
     own = sys.prefix != sys.base_prefix and Path(sys.prefix) != ROOT / ".venv"
-    words = [f"LATENTSYNC_VENV={shlex.quote(sys.prefix)}" if own else "", "./setup_env.sh", option]
+    words = [f"LATENTSYNC_VENV={shlex.quote(sys.prefix)}" if own else "", "./setup_env.sh"]
     return f"`{' '.join(filter(None, words))}`"
 
 
 def check_packages() -> Iterator[Finding]:
-    """Everything in requirements.txt is here, and new enough; what only training needs is a note."""
-    faults = _lacking(ROOT / "requirements.txt")
+    """Every package of the core is here, and new enough; what only a part of the program needs is a note."""
+    faults = _lacking(requirements())
     if faults:
         yield Finding("packages", Grade.FAULT, f"missing or too old: {', '.join(faults)}.", f"Run {set_up()}.")
     else:
         yield Finding("packages", Grade.GOOD, f"all are here, for Python {sys.version.split()[0]}.")
-    if importlib.util.find_spec("decord") is None:
-        text = "decord, which reads training clips, is not here; nothing else needs it."
-        yield Finding("training", Grade.LIMIT, text, f"Run {set_up('--training')}.")
+    for extra, use in USES.items():
+        lacking = _lacking(requirements(extra))
+        if extra == "train" and importlib.util.find_spec("decord") is None:  # its name differs between platforms
+            lacking.append("decord")
+        if lacking:
+            text = f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not here; {use} cannot do without."
+            yield Finding(extra, Grade.LIMIT, text, f"Run {set_up(extra)}.")
 
 
 def check_opencv() -> Iterator[Finding]:
@@ -44,7 +52,8 @@ def check_opencv() -> Iterator[Finding]:
         cv2 = importlib.import_module("cv2")
     except ImportError as error:
         text = f"does not load ({error})."
-        yield Finding("OpenCV", Grade.FAULT, text, f"Run {set_up()}: it takes the build that needs no such library.")
+        mend = "`python -m pip install --force-reinstall --no-deps opencv-python-headless`" if INSTALLED else set_up()
+        yield Finding("OpenCV", Grade.FAULT, text, f"Run {mend}: that takes the build that needs no such library.")
     else:
         yield Finding("OpenCV", Grade.GOOD, f"{cv2.__version__} loads.")
 
@@ -81,11 +90,11 @@ def check_gpu() -> Iterator[Finding]:
         yield Finding("GPU", Grade.GOOD, f"torch {torch.__version__} computes on {name}.")
 
 
-def _lacking(requirements: Path) -> list[str]:
-    """The packages of a file that are missing or older than it asks for."""
+def _lacking(lines: list[str]) -> list[str]:
+    """The packages of requirements that are missing or older than asked for; those of some platforms are left out."""
     lacking = []
-    for line in requirements.read_text(encoding="utf-8").splitlines():
-        if not (found := _REQUIREMENT.match(line)):
+    for line in lines:
+        if ";" in line or not (found := _REQUIREMENT.match(line)):
             continue
         name, least = found.groups()
         try:

@@ -9,9 +9,7 @@ from pathlib import Path
 from latentsync.checkpoint.files import inspect_file
 from latentsync.checkpoint.inventory import FileStatus, State, look_up
 from latentsync.checkpoint.registry import (
-    BUILTIN_DIRECTORY,
     CODEC_WEIGHTS,
-    DEFAULT_DIRECTORY,
     DEFAULT_RELEASE,
     KNOWN_FILES,
     RELEASES,
@@ -19,12 +17,13 @@ from latentsync.checkpoint.registry import (
     of_release,
 )
 from latentsync.doctor.finding import Finding, Grade
-from latentsync.errors import ROOT, WeightsError, WeightsMissingError
+from latentsync.errors import WeightsError, WeightsMissingError
+from latentsync.places import BUILTIN, INSTALLED, ROOT, WEIGHTS
 
 HASHED = 300 * 10**6  # bytes of a file whose checksum is computed unasked; a card's fingerprint is compared in any case
 UNET = "latentsync_unet.pt"
 DETECTORS = "auxiliary/"  # folder of the detectors, of which any will do
-BUILTIN = ("unet.safetensors", "audio_encoder.pt", f"codec/{CODEC_WEIGHTS}", "syncnet.safetensors")
+BUILTIN_FILES = ("unet.safetensors", "audio_encoder.pt", f"codec/{CODEC_WEIGHTS}", "syncnet.safetensors")
 
 
 def check_weights(folder: Path, verify: bool) -> Iterator[Finding]:
@@ -33,7 +32,7 @@ def check_weights(folder: Path, verify: bool) -> Iterator[Finding]:
     here = [status for target in _targets() if (status := _status(folder, target, verify)) is not None]
     for status in here:
         if status.state is State.CORRUPT:
-            remedy = f"`python -m scripts.download_checkpoints --only {status.known.target}{_where(folder, status)}`"
+            remedy = f"`latentsync weights --only {status.known.target}{_where(folder, status)}`"
             yield Finding("weights", Grade.FAULT, status.note, f"Run {remedy}.")
     yield from _complete(folder, here)
     yield from _builtin()
@@ -47,7 +46,7 @@ def check_detector(folder: Path) -> Iterator[Finding]:
         name = choose_detector("auto", folder / "auxiliary", "cpu")
     except WeightsMissingError:
         text = "its files are not here: only the sample can be dubbed, and videos whose faces are given in a file."
-        remedy = f"Run `python -m scripts.download_checkpoints --face-detector{_where(folder)}`."
+        remedy = f"Run `latentsync weights --face-detector{_where(folder)}`."
         yield Finding("face detector", Grade.FAULT, text, remedy)
     else:
         yield Finding("face detector", Grade.GOOD, f"{name} is here.")
@@ -58,7 +57,7 @@ def _complete(folder: Path, here: list[FileStatus]) -> Iterator[Finding]:
     unet = next((status for status in here if status.known.target == UNET), None)
     if unet is None:
         text = "no published ones are here: the built-in models run, which have seen drawn faces only."
-        remedy = f"Run `python -m scripts.download_checkpoints --for inference{_where(folder)}`."
+        remedy = f"Run `latentsync weights --for inference{_where(folder)}`."
         yield Finding("weights", Grade.LIMIT, text, remedy)
         return
     release = _release(unet)
@@ -66,19 +65,25 @@ def _complete(folder: Path, here: list[FileStatus]) -> Iterator[Finding]:
     missing = [name for name in needed if not name.startswith(DETECTORS) and not (folder / name).is_file()]
     if missing:
         text = f"{UNET} is here, but not {', '.join(missing)}."
-        remedy = f"Run `python -m scripts.download_checkpoints --for inference{_where(folder, unet)}`."
+        remedy = f"Run `latentsync weights --for inference{_where(folder, unet)}`."
         yield Finding("weights", Grade.FAULT, text, remedy)
     elif all(status.state is State.PRESENT for status in here):
         yield Finding("weights", Grade.GOOD, f"those of release {release} are here and whole.")
 
 
 def _builtin() -> Iterator[Finding]:
-    for name in BUILTIN:
+    for name in BUILTIN_FILES:
         try:
-            inspect_file(BUILTIN_DIRECTORY / name)
+            inspect_file(BUILTIN / name)
         except WeightsError as error:
-            remedy = f"Run `git -C {shlex.quote(str(ROOT))} checkout -- checkpoints/builtin`."
+            remedy = f"Run {_restore_builtin()}."
             yield Finding("built-in models", Grade.FAULT, error.message, remedy)
+
+
+def _restore_builtin() -> str:
+    if INSTALLED:
+        return "`python -m pip install --force-reinstall --no-deps latentsync`"
+    return f"`git -C {shlex.quote(str(ROOT))} checkout -- checkpoints/builtin`"
 
 
 def _targets() -> list[str]:
@@ -106,4 +111,4 @@ def _release(status: FileStatus) -> Release:
 def _where(folder: Path, status: FileStatus | None = None) -> str:
     """The options that name the release of a file, and the folder if it is not the usual one."""
     release = f" --variant {_release(status)}" if status is not None and status.known.release is not None else ""
-    return release + (f" --dir {shlex.quote(str(folder))}" if folder != DEFAULT_DIRECTORY else "")
+    return release + (f" --dir {shlex.quote(str(folder))}" if folder != WEIGHTS else "")

@@ -151,7 +151,7 @@ def follow_face(
 
 def given_faces(video: Path) -> Detections | None:
     """The faces in the file of the same name beside a video, ``.npz`` or ``.json`` (``face.detections_file``), or the
-    truth that ``scripts.make_talkers`` writes; None if there is no such file. Raises ``ConfigError``."""
+    truth that ``latentsync talkers`` writes; None if there is no such file. Raises ``ConfigError``."""
     file = faces_beside(video)
     if file is None:
         return None

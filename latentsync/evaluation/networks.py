@@ -33,7 +33,7 @@ from latentsync.recipe import SyncNetRecipe
 
 T = TypeVar("T")
 
-FETCH = "fetch with: `python -m scripts.download_checkpoints --for eval`"
+FETCH = "fetch with: `latentsync weights --for eval`"
 
 
 @dataclass(frozen=True)

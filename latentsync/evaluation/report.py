@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import latentsync
 from latentsync.atomic import write_text
+from latentsync.constants import VERSION
 from latentsync.evaluation.clip import ClipScores
 from latentsync.evaluation.missing import Missing
 from latentsync.evaluation.settings import EvaluationSettings
@@ -39,7 +39,7 @@ class Evaluation:
     def to_json(self) -> str:
         """Numbers in full; infinite ones as the text "inf"."""
         content = {
-            "version": latentsync.__version__,
+            "version": VERSION,
             "processing": PROCESSING,
             "settings": asdict(self.settings),
             "weights": dict(self.weights),

@@ -31,7 +31,7 @@ from latentsync.metrics.frechet import frechet_distance
 
 BUILTIN_NOTE = (
     "The StableSyncNet that judged was trained on drawn faces only: on films of people its figures mean nothing. "
-    "The published one is fetched with: `python -m scripts.download_checkpoints --for eval`"
+    "The published one is fetched with: `latentsync weights --for eval`"
 )
 OnClip = Callable[[int, int], None]  # clips done, clips in all
 

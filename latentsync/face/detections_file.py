@@ -29,7 +29,7 @@ from latentsync.errors import ConfigError
 from latentsync.face.box import box_around
 from latentsync.face.detector import Detection
 from latentsync.face.similarity import anchor_points
-from latentsync.runtime.cache_folder import faces_folder
+from latentsync.places import faces_folder
 
 VERSION = 1
 

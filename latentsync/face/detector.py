@@ -11,8 +11,8 @@ import numpy as np
 from latentsync.errors import WeightsMissingError
 from latentsync.types import Frame
 
-DOWNLOAD = "`python -m scripts.download_checkpoints --for inference`"
-DOWNLOAD_FREE = "`python -m scripts.download_checkpoints --face-detector`"  # YuNet and its mesh, 4 MB
+DOWNLOAD = "`latentsync weights --for inference`"
+DOWNLOAD_FREE = "`latentsync weights --face-detector`"  # YuNet and its mesh, 4 MB
 
 
 @dataclass(frozen=True, slots=True)

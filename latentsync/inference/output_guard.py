@@ -134,7 +134,7 @@ def unusable_output(what: str) -> GenerationError:
     return GenerationError(
         f"The network gave {what}.",
         remedy="Check that the checkpoint belongs to this configuration "
-        "(`python -m scripts.download_checkpoints --list --verify`), and look at the source there.",
+        "(`latentsync weights --list --verify`), and look at the source there.",
     )
 
 

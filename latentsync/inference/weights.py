@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.checkpoint import inspect_file, read_card, require_resolution, sha256_file
-from latentsync.checkpoint.registry import BUILTIN_DIRECTORY, CODEC_WEIGHTS, DEFAULT_DIRECTORY
+from latentsync.checkpoint.registry import CODEC_WEIGHTS
 from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
 from latentsync.errors import ConfigError, WeightsError, WeightsMismatchError, WeightsMissingError
+from latentsync.places import BUILTIN, WEIGHTS
 from latentsync.recipe import UNetRecipe
 
 BUILTIN_NAME = "built-in models"
-BUILTIN_UNET = BUILTIN_DIRECTORY / "unet.safetensors"
+BUILTIN_UNET = BUILTIN / "unet.safetensors"
 BUILTIN_NOTES = (
     "without published weights the built-in models are used; "
-    "`python -m scripts.download_checkpoints --for inference` fetches the published ones",
+    "`latentsync weights --for inference` fetches the published ones",
     "the built-in models have seen drawn faces only, at 128 pixels: on a video of a real person expect a wrong mouth",
 )
 
@@ -34,10 +35,10 @@ class WeightPaths:
 
     @classmethod
     def choose(cls, directory: Path | None = None, unet: Path | None = None) -> WeightPaths:
-        """The files of a run: those that are named, else the published ones in ``DEFAULT_DIRECTORY``, else, if none of
+        """The files of a run: those that are named, else the published ones in ``WEIGHTS``, else, if none of
         these is there, the built-in ones.
         """
-        published = cls.in_directory(directory or DEFAULT_DIRECTORY, unet)
+        published = cls.in_directory(directory or WEIGHTS, unet)
         if directory is None and unet is None and not any(path.exists() for path in published.networks().values()):
             return cls.builtin()
         return published
@@ -47,9 +48,9 @@ class WeightPaths:
         """The small models that come with the repository (checkpoints/builtin/README.md)."""
         return cls(
             unet=BUILTIN_UNET,
-            codec=BUILTIN_DIRECTORY / "codec",
-            whisper=BUILTIN_DIRECTORY / "audio_encoder.pt",
-            auxiliary=DEFAULT_DIRECTORY / "auxiliary",
+            codec=BUILTIN / "codec",
+            whisper=BUILTIN / "audio_encoder.pt",
+            auxiliary=WEIGHTS / "auxiliary",
         )
 
     @property
@@ -58,7 +59,7 @@ class WeightPaths:
         return self.unet == BUILTIN_UNET
 
     @classmethod
-    def in_directory(cls, directory: Path = DEFAULT_DIRECTORY, unet: Path | None = None) -> WeightPaths:
+    def in_directory(cls, directory: Path = WEIGHTS, unet: Path | None = None) -> WeightPaths:
         """The published file names under ``directory``; ``unet`` instead of that of the U-Net."""
         return cls(
             unet=unet or directory / "latentsync_unet.pt",
@@ -98,7 +99,7 @@ class WeightPaths:
         if missing:
             raise WeightsMissingError(
                 f"These weights are missing: {', '.join(missing)}.",
-                remedy="Fetch them with `python -m scripts.download_checkpoints --for inference`, or bring in copies "
+                remedy="Fetch them with `latentsync weights --for inference`, or bring in copies "
                 "with its --import option.",
             )
         described: dict[str, Mapping[str, Any]] = {}
@@ -127,8 +128,8 @@ def with_checksums(described: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapp
 
 
 def installed_weights(directory: Path | None = None) -> dict[str, WeightPaths]:
-    """Name for people -> files: the U-Nets in ``directory`` (``DEFAULT_DIRECTORY``) and the built-in models."""
-    directory = directory or DEFAULT_DIRECTORY
+    """Name for people -> files: the U-Nets in ``directory`` (``WEIGHTS``) and the built-in models."""
+    directory = directory or WEIGHTS
     found: dict[str, WeightPaths] = {}
     for path in sorted([*directory.glob("*.pt"), *directory.glob("*.safetensors")]):
         try:
@@ -170,7 +171,7 @@ def model_settings(unet: Path, config_path: Path | None) -> ModelSettings:
             f"{unet} does not say which resolution it was trained at.",
             remedy="Add --unet_config_path configs/unet/stage2.yaml (256 pixels: releases 1.0 and 1.5) or "
             "configs/unet/stage2_512.yaml (512: release 1.6), or bring the file in with "
-            "`python -m scripts.download_checkpoints --import`, which writes it down.",
+            "`latentsync weights --import`, which writes it down.",
         )
     settings = ModelSettings(card.resolution, card.num_frames or WINDOW_FRAMES, Path(card.mask or "mask").stem)
     return replace(settings, notes=BUILTIN_NOTES, steady_reference=True) if unet == BUILTIN_UNET else settings

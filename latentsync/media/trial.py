@@ -45,7 +45,7 @@ def refuse_costly(
 
 def _try(path: str, error: str, formats: str, most_pixels: str, seconds: str) -> int:
     """The exit code of the process: 0 if the file was opened, or refused in an orderly way."""
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # this file runs by itself
     from latentsync import errors
     from latentsync.media.container import open_input
 

@@ -178,7 +178,7 @@ def _view_of_file(path: Path, config: SyncNetConfig, asked: SyncView | None) -> 
         if not {"num_frames", "resolution"} <= stated.keys():
             raise WeightsMismatchError(
                 f"{path} does not say how many frames it looks at, and at which resolution.",
-                remedy="Use a file that ./train_syncnet.sh wrote.",
+                remedy="Use a file that `latentsync train syncnet` wrote.",
             )
         view = SyncView(**stated)
         whole = replace(view, lower_half=False)

@@ -10,11 +10,11 @@ from pathlib import Path
 from latentsync.constants import MODEL_FPS
 from latentsync.errors import ConfigError
 from latentsync.media.limits import GENEROUS, MediaLimits
+from latentsync.places import AUXILIARY
 
 FINAL_STEP = "high_visual_quality"
 PUBLISHED_SYNC = "syncnet_v2"  # value of sync.scorer
 
-_WEIGHTS = Path(__file__).parents[2] / "checkpoints" / "auxiliary"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class EngineSettings:
 @dataclass(frozen=True)
 class PreprocessSettings:
     """A run of the data pipeline. ``output_dir``: none = the folder that ``input_dir`` lies in. ``weights_dir``: none =
-    ``checkpoints/auxiliary`` of this repository, from wherever the run is started.
+    ``places.AUXILIARY``, from wherever the run is started.
 
     ``last_step``: the directory name of the last step to run. ``device``: of the networks, "auto", "cpu" or "cuda".
     """
@@ -119,7 +119,7 @@ class PreprocessSettings:
     @property
     def weights(self) -> Path:
         """The folder of the networks' files."""
-        return _WEIGHTS if self.weights_dir is None else Path(self.weights_dir)
+        return AUXILIARY if self.weights_dir is None else Path(self.weights_dir)
 
     @property
     def media_limits(self) -> MediaLimits:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentsync.checkpoint.card import read_card
-from latentsync.checkpoint.registry import BUILTIN_DIRECTORY, KNOWN_FILES, KnownFile
+from latentsync.checkpoint.registry import KNOWN_FILES, KnownFile
 from latentsync.errors import LicenceError, WeightsError
+from latentsync.places import BUILTIN
 
 _OWN = "Apache-2.0"  # of this repository
 
@@ -27,7 +28,7 @@ def licence_of(path: Path) -> WeightsLicence:
 
     What somebody has trained is under a licence that nothing here knows.
     """
-    if path.is_relative_to(BUILTIN_DIRECTORY):
+    if path.is_relative_to(BUILTIN):
         return WeightsLicence(path, _OWN, True)
     found = {(known.licence, known.commercial) for known in _candidates(path)}
     if len(found) == 1:
@@ -38,7 +39,7 @@ def licence_of(path: Path) -> WeightsLicence:
 def weight_files(folder: Path) -> list[Path]:
     """The weight files in a checkpoint folder that have a name that is known here, and the built-in ones."""
     names = sorted({known.target for known in KNOWN_FILES if known.card is not None})
-    own = [path for path in sorted(BUILTIN_DIRECTORY.rglob("*")) if path.suffix in (".safetensors", ".pt")]
+    own = [path for path in sorted(BUILTIN.rglob("*")) if path.suffix in (".safetensors", ".pt")]
     return [folder / name for name in names if (folder / name).is_file()] + own
 
 

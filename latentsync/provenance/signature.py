@@ -16,9 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
 
-from latentsync import __version__
 from latentsync.atomic import atomic_file
-from latentsync.errors import ConfigError, OutputError, PackageMissingError
+from latentsync.constants import VERSION
+from latentsync.errors import ConfigError, OutputError
+from latentsync.extras import package_missing
 from latentsync.provenance.label import DIGITAL_SOURCE_TYPE, GENERATOR
 
 if TYPE_CHECKING:
@@ -98,10 +99,7 @@ def _library() -> ModuleType:
     try:
         import c2pa
     except ImportError as error:
-        raise PackageMissingError(
-            f"c2pa-python, which signs, cannot be imported ({error}).",
-            remedy="Run: `python -m pip install c2pa-python`",
-        ) from error
+        raise package_missing("Signing", "c2pa", error) from error
     return c2pa
 
 
@@ -126,7 +124,7 @@ def _statement(title: str, label: str) -> dict[str, object]:
     opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["parentOf"]}}
     return {
         "title": title,
-        "claim_generator_info": [{"name": GENERATOR, "version": __version__}],
+        "claim_generator_info": [{"name": GENERATOR, "version": VERSION}],
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [opened, edited]}}],
     }
 

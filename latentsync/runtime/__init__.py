@@ -1,1 +1,1 @@
-"""What concerns the whole process: the C library's heap, memory that runs out, compiled networks, the cache folder."""
+"""What concerns the whole process: the C library's heap, memory that runs out, compiled networks."""

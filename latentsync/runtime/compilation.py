@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from latentsync.errors import ConfigError
-from latentsync.runtime.cache_folder import compiled_folder
+from latentsync.places import compiled_folder
 
 COMPILERS = ("c++", "g++", "clang++")
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"

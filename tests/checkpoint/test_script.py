@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from latentsync.checkpoint.registry import KNOWN_FILES, HubFile, WebFile, files_for
-from scripts import download_checkpoints as script
+from latentsync.cli import weights as script
 from tests.checkpoint.material import LFS_POINTER, save, small_unet
 from tests.checkpoint.mirror import Mirror, Served
 
@@ -138,7 +138,7 @@ def test_a_yunet_that_was_copied_by_hand_serves(
 
 def test_weights_go_to_the_same_folder_from_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert script.parse([]).dir == ROOT / "checkpoints"
+    assert script.parse_arguments([]).dir == ROOT / "checkpoints"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -157,6 +157,6 @@ def test_an_interruption_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def test_help_needs_no_torch() -> None:
-    code = "import sys, scripts.download_checkpoints, latentsync.checkpoint; sys.exit('torch' in sys.modules)"
+    code = "import sys, latentsync.cli.weights, latentsync.checkpoint; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment).returncode == 0

@@ -145,5 +145,5 @@ def test_without_decord_the_command_that_installs_it_is_named(monkeypatch):
             clip_reader.load_decord()
     finally:
         clip_reader.load_decord.cache_clear()
-    requirements = shlex.split(error.value.remedy.strip("`Run: "))[-1]
+    requirements = shlex.split(error.value.remedy.strip("`Run: ."))[-1]
     assert "decord" in Path(requirements).read_text()

@@ -17,11 +17,11 @@ import pytest
 
 from latentsync.checkpoint.card import WeightsCard, write_sidecar
 from latentsync.checkpoint.files import fingerprint
-from latentsync.checkpoint.registry import BUILTIN_DIRECTORY
+from latentsync.cli.doctor import main
 from latentsync.doctor import machine
 from latentsync.doctor.finding import Finding, Grade, examine
+from latentsync.places import BUILTIN
 from latentsync.runtime import device, shared_memory
-from scripts.doctor import main
 
 GIB = 2**30
 NO_BUNDLE = b"PK\x03\x04 cut short"
@@ -35,10 +35,10 @@ def folder(tmp_path, monkeypatch):
     (weights / "whisper").mkdir()
     (weights / "vae").mkdir()
     for name in ("s3fd-619a316812.pth", "2DFAN4-cd938726ad.zip"):
-        shutil.copy(BUILTIN_DIRECTORY / "audio_encoder.pt", weights / "auxiliary" / name)
-    shutil.copy(BUILTIN_DIRECTORY / "unet.safetensors", weights / "latentsync_unet.pt")
-    shutil.copy(BUILTIN_DIRECTORY / "audio_encoder.pt", weights / "whisper" / "tiny.pt")
-    for path in (BUILTIN_DIRECTORY / "codec").iterdir():
+        shutil.copy(BUILTIN / "audio_encoder.pt", weights / "auxiliary" / name)
+    shutil.copy(BUILTIN / "unet.safetensors", weights / "latentsync_unet.pt")
+    shutil.copy(BUILTIN / "audio_encoder.pt", weights / "whisper" / "tiny.pt")
+    for path in (BUILTIN / "codec").iterdir():
         shutil.copy(path, weights / "vae")
     # The stand-ins above are no published files: their checksums are not compared here.
     monkeypatch.setattr("latentsync.doctor.weights.HASHED", 0)
@@ -117,7 +117,7 @@ def damaged_weights(folder, monkeypatch):
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
-    return "weights", "not the file that its card", r"download_checkpoints --only whisper/tiny\.pt"
+    return "weights", "not the file that its card", r"weights --only whisper/tiny\.pt"
 
 
 def weights_cut_short(folder, monkeypatch):

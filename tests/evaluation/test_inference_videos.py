@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from eval import inference_videos
+from latentsync.cli import dub_set
 from latentsync.errors import NoFaceError
 from latentsync.inference.job import dub as dub_module
 
@@ -39,7 +39,7 @@ def dubbed(monkeypatch):
 
 def run(folders, *more):
     arguments = ["--videos_dir", folders / "videos", "--audios_dir", folders / "audios", "--output", folders / "out"]
-    return inference_videos.main([*map(str, arguments), "--pairing", "name", *more])
+    return dub_set.main([*map(str, arguments), "--pairing", "name", *more])
 
 
 @pytest.mark.parametrize("error", [NoFaceError("b has no face."), ValueError("unforeseen")])

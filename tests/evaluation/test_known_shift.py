@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval import eval_sync_conf
+from latentsync.cli import sync_confidence
 from latentsync.errors import DataError
 from latentsync.evaluation.faces import follow_face, given_faces
 from latentsync.evaluation.missing import Missing
@@ -52,7 +52,7 @@ def test_a_known_shift_of_files_is_recovered_by_the_command(tmp_path) -> None:
         "--auxiliary",
         str(tmp_path),
     ]
-    assert eval_sync_conf.main([*arguments, "--json_path", str(tmp_path / "found.json")]) == 0
+    assert sync_confidence.main([*arguments, "--json_path", str(tmp_path / "found.json")]) == 0
     rows = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert {Path(row["video"]).stem: row["offset"] for row in rows} == {"-5": -5, "5": 5}
 

@@ -9,8 +9,8 @@ import cv2
 import pytest
 import torch
 
-from eval import eval_sync_conf, evaluate
-from eval.inference_videos import make_pairs
+from latentsync.cli import evaluate, sync_confidence
+from latentsync.cli.dub_set import make_pairs
 from latentsync.errors import DataError, WeightsMissingError
 from latentsync.evaluation.recordings import find_pairs
 from latentsync.evaluation.settings import RESULT
@@ -90,7 +90,7 @@ def test_two_files_of_one_name_are_refused(tmp_path) -> None:
 
 def test_confidence_needs_its_weights(folders, tmp_path, capsys) -> None:
     arguments = ["--videos_dir", str(folders / "results"), "--auxiliary", str(tmp_path)]
-    assert eval_sync_conf.main(arguments) == WeightsMissingError.exit_code
+    assert sync_confidence.main(arguments) == WeightsMissingError.exit_code
     assert "download_checkpoints" in capsys.readouterr().err
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eval import eval_fvd, eval_sync_conf
 from latentsync.checkpoint.registry import I3D_FILE
+from latentsync.cli import fvd, sync_confidence
 from latentsync.errors import DataError
 from tests.evaluation.world import SYNCNET, talker, write_talker
 
@@ -33,27 +33,27 @@ def folders(tmp_path_factory) -> Path:
     return root
 
 
-def fvd(folders: Path, results: str, *more: str) -> dict:
+def score(folders: Path, results: str, *more: str) -> dict:
     target = folders / "fvd.json"
     arguments = ["--results", str(folders / results), "--truth", str(folders / "truth"), "--auxiliary", str(folders)]
-    assert eval_fvd.main([*arguments, "--json_path", str(target), *more]) == 0
+    assert fvd.main([*arguments, "--json_path", str(target), *more]) == 0
     return json.loads(target.read_text())
 
 
 def test_fvd_of_equal_folders_is_0_and_of_others_is_not(folders, capsys) -> None:
-    assert fvd(folders, "truth")["fvd"] == pytest.approx(0, abs=1e-6)
-    found = fvd(folders, "results")
+    assert score(folders, "truth")["fvd"] == pytest.approx(0, abs=1e-6)
+    found = score(folders, "results")
     assert found["fvd"] > 1e-4
     assert (found["results"], found["truths"]) == (2, 2)
     ((path, reason),) = found["failed"].items()
     assert path.endswith("short.mp4")
     assert "frames 20 to 35" in reason
-    published = fvd(folders, "results", "--range", "published")
+    published = score(folders, "results", "--range", "published")
     assert published["fvd"] == pytest.approx(found["fvd"] / 4, rel=1e-3)  # half the range, squared
     capsys.readouterr()
     (folders / "one").mkdir()
     arguments = ["--results", str(folders / "one"), "--truth", str(folders / "truth"), "--auxiliary", str(folders)]
-    assert eval_fvd.main(arguments) == DataError.exit_code
+    assert fvd.main(arguments) == DataError.exit_code
     assert "two videos" in capsys.readouterr().err
 
 
@@ -61,7 +61,7 @@ def test_confidence_counts_what_it_cannot_judge(folders, tmp_path, capsys) -> No
     write_talker(folders / "conf" / "good.mp4", talker(1, seconds=2.4, size=128))
     write_talker(folders / "conf" / "mute.mp4", talker(1, seconds=1.0, size=96), audio=False)
     arguments = ["--videos_dir", str(folders / "conf"), "--initial_model", str(SYNCNET), "--auxiliary", str(tmp_path)]
-    assert eval_sync_conf.main([*arguments, "--json_path", str(tmp_path / "c.json")]) == 1
+    assert sync_confidence.main([*arguments, "--json_path", str(tmp_path / "c.json")]) == 1
     found = json.loads((tmp_path / "c.json").read_text())
     assert (found["videos"], found["failed"]) == (2, 1)
     assert found["mean_confidence_failures_as_0"] == pytest.approx(found["mean_confidence"] / 2)

@@ -12,10 +12,10 @@ from latentsync.evaluation.networks import EvaluationNetworks, load_networks
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
-from latentsync.inference.weights import BUILTIN_DIRECTORY
+from latentsync.places import BUILTIN
 from tests.media.synthetic import write_clip
 
-SYNCNET = BUILTIN_DIRECTORY / "syncnet.safetensors"
+SYNCNET = BUILTIN / "syncnet.safetensors"
 SETTINGS = EvaluationSettings(resolution=128)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latentsync.cli.dub import main
 from latentsync.inference import weights
 from latentsync.inference.loading import load_pipeline
-from latentsync.inference.weights import BUILTIN_DIRECTORY, BUILTIN_NOTES, WeightPaths, model_settings
+from latentsync.inference.weights import BUILTIN_NOTES, WeightPaths, model_settings
 from latentsync.media.video import VideoFile
-from scripts.inference import main
+from latentsync.places import BUILTIN
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "assets"
@@ -20,7 +21,7 @@ LARGEST = 25 * 2**20  # bytes of all files together
 
 @pytest.fixture
 def no_published_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "DEFAULT_DIRECTORY", tmp_path)
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
     return tmp_path
 
 
@@ -42,7 +43,7 @@ def test_the_ordinary_loaders_read_them():
 
 
 def test_they_are_small():
-    assert sum(path.stat().st_size for path in BUILTIN_DIRECTORY.rglob("*") if path.is_file()) <= LARGEST
+    assert sum(path.stat().st_size for path in BUILTIN.rglob("*") if path.is_file()) <= LARGEST
 
 
 def test_the_sample_is_dubbed_and_its_user_is_told_by_what(no_published_weights, tmp_path, capsys):

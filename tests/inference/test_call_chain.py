@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from latentsync.cli.dub import main
 from latentsync.inference import weights
 from latentsync.models.unet import UNet3D
-from scripts.inference import main
 
 ROOT = Path(__file__).parents[2]
 MOST = 11
@@ -43,7 +43,7 @@ def test_few_calls_lead_from_the_command_line_to_the_network(tmp_path, monkeypat
         return forward(*arguments, **options)
 
     monkeypatch.setattr(UNet3D, "forward", look)
-    monkeypatch.setattr(weights, "DEFAULT_DIRECTORY", tmp_path)  # so that the built-in models run
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)  # so that the built-in models run
     assets = ROOT / "assets"
     arguments = [
         *("--video_path", assets / "sample_video.mp4", "--audio_path", assets / "sample_audio.wav"),

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from latentsync.cli.dub import main
 from latentsync.errors import ConfigError, NoFaceError
 from latentsync.face.detections_file import write_detections
 from latentsync.inference.excerpt import Excerpt, excerpt_frames, with_pixels
@@ -15,7 +16,6 @@ from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import write_video
 from latentsync.types import ArrayFrame
-from scripts.inference import main
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
 from tests.media.synthetic import tone, write_wav

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from eval import inference_videos
+from latentsync.cli import dub as dub_command
+from latentsync.cli import dub_set
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import StoppedError
 from latentsync.inference.options import PRESETS, apply_preset
@@ -16,7 +17,6 @@ from latentsync.page.fair_queue import Visitor
 from latentsync.page.jobs import JobQueue, JobRequest
 from latentsync.page.storage import Storage, StorageLimits
 from latentsync.page.visitors import VisitorFolders
-from scripts import inference
 
 
 def test_what_is_asked_for_replaces_what_the_preset_says():
@@ -48,7 +48,7 @@ def test_the_preview_takes_the_small_codec_where_it_is_installed(tmp_path):
 
 
 def test_the_builtin_models_keep_their_own_codec(tmp_path, monkeypatch):
-    monkeypatch.setattr("latentsync.inference.weights.BUILTIN_DIRECTORY", tmp_path)
+    monkeypatch.setattr("latentsync.inference.weights.BUILTIN", tmp_path)
     (tmp_path / "taesd").mkdir()
     (tmp_path / "taesd" / "diffusion_pytorch_model.safetensors").touch()
     weights = WeightPaths.builtin()
@@ -75,9 +75,9 @@ def test_command_line_page_and_evaluation_take_the_same_networks_and_steps(tmp_p
     monkeypatch.setattr(WeightPaths, "check", lambda self: {})
     chosen = ["--checkpoint_dir", str(folder), "--preset", "preview", "--inference_steps", "3"]
     command = ["--video_path", str(video), "--audio_path", str(audio), "--video_out_path", str(tmp_path / "out.mp4")]
-    assert inference.main([*command, *chosen]) == StoppedError.exit_code
+    assert dub_command.main([*command, *chosen]) == StoppedError.exit_code
     command = ["--videos_dir", str(video.parent), "--audios_dir", str(audio.parent), "--output", str(tmp_path / "set")]
-    assert inference_videos.main([*command, *chosen]) == 1
+    assert dub_set.main([*command, *chosen]) == 1
     jobs = JobQueue({"mine": WeightPaths.in_directory(folder)}, MediaLimits())
     with pytest.raises(StoppedError):
         request = JobRequest(video, audio, "mine", preset="preview", steps=3)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from latentsync.cli.dub import main
 from latentsync.face.align import FaceAligner
 from latentsync.face.backends import load_detector
 from latentsync.face.mask import load_mask
@@ -23,7 +24,6 @@ from latentsync.face.tracks import FaceTracks
 from latentsync.inference.timeline import frame_count
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
-from scripts.inference import main
 from tests.golden import shared_file
 from tests.inference.tiny_weights import RESOLUTION, write_checkpoints
 from tests.media.synthetic import read_pcm, tone, write_wav
@@ -133,7 +133,7 @@ def test_ten_minutes_in_constant_memory(checkpoints, tmp_path):
         audio = write_wav(tmp_path / f"{seconds}.wav", tone(float(seconds)))
         output, report = tmp_path / f"{seconds}.mp4", tmp_path / f"{seconds}.json"
         line = options(checkpoints, video, audio, output, report)
-        peaks.append(peak_megabytes(f"from scripts.inference import main\nassert main({line!r}) == 0"))
+        peaks.append(peak_megabytes(f"from latentsync.cli.dub import main\nassert main({line!r}) == 0"))
         assert json.loads(report.read_text())["frames"] == VideoFile(output).info.n_frames == seconds * 25
     print(f"peak resident size: {peaks[0]:.0f} MB for 10 s, {peaks[1]:.0f} MB for 600 s")
     assert peaks[1] - peaks[0] < 200

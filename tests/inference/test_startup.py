@@ -15,7 +15,7 @@ NETWORKS = {"diffusers", "transformers", "torchvision", "whisper", "numba"}  # l
 SLOW = NETWORKS | {"torch", "scipy", "gradio"}
 CODE = """
 import json, sys
-from scripts.inference import main
+from latentsync.cli.dub import main
 try:
     code = main(sys.argv[1:])
 except SystemExit as leaving:

@@ -1,4 +1,4 @@
-"""A page in a process of its own, as ``gradio_app.py`` serves it, over the networks of the stage."""
+"""A page in a process of its own, as `latentsync page` serves it, over the networks of the stage."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ PROGRAM = """
 import functools, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started by ignores
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-import gradio_app, latentsync.page.jobs as jobs
+import latentsync.page.jobs as jobs
+from latentsync.__main__ import end_politely
+from latentsync.cli.page import main
 from tests.page.stage import StageNetworks
 StageNetworks.seconds = float(os.environ["STAGE_SECONDS"])
 jobs.JobQueue.warm_up = lambda self: None  # of libraries that the networks of the stage do without
 jobs.JobQueue = functools.partial(jobs.JobQueue, make_networks=StageNetworks)
-gradio_app.end_politely()
-sys.exit(gradio_app.main(["--port", sys.argv[1], "--reserve_gb", "0"]))
+end_politely()
+sys.exit(main(["--port", sys.argv[1], "--reserve_gb", "0"]))
 """
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-import gradio_app
+from latentsync.cli import page as program
 from latentsync.errors import ConfigError, ServerError, WeightsMissingError
 from latentsync.inference.options import PRESETS
 from latentsync.page.server import ServerSettings
@@ -41,7 +41,7 @@ def asked(monkeypatch):
 
 
 def test_nobody_else_reaches_it_unless_asked(asked):
-    assert gradio_app.main([]) == 0
+    assert program.main([]) == 0
     assert asked["settings"] == ServerSettings() and asked["preset"] is None
     assert asked["settings"].host == "127.0.0.1" and not asked["settings"].share
     jobs = asked["jobs"]
@@ -55,7 +55,7 @@ def test_flags(asked, capsys, tmp_path):
     place += ["--root_path", "/dub"]
     sizes = ["--visitor_gb", "0.5", "--total_gb", "3", "--reserve_gb", "0.25"]
     times = ["--upload_minutes", "2", "--grace_minutes", "3"]
-    assert gradio_app.main([*place, *sizes, *times, "--auth", str(accounts), "--preset", "fast"]) == 0
+    assert program.main([*place, *sizes, *times, "--auth", str(accounts), "--preset", "fast"]) == 0
     settings = asked["settings"]
     assert (settings.host, settings.port, settings.share) == ("0.0.0.0", 7999, True)
     assert settings.allow_hosts == ("page.example", "b.example:8443") and settings.root_path == "/dub"
@@ -63,15 +63,15 @@ def test_flags(asked, capsys, tmp_path):
     assert settings.uploads.seconds == 120 and asked["jobs"].kept.grace_seconds == 180 and asked["preset"] == "fast"
     assert settings.accounts.know("anna", "correct horse") and not settings.accounts.know("anna", "wrong")
     with pytest.raises(SystemExit):
-        gradio_app.main(["--preset", "nonsense"])
+        program.main(["--preset", "nonsense"])
     said = capsys.readouterr().err
     assert all(name in said for name in PRESETS)
 
 
 def test_a_folder_without_weights_is_a_sentence(asked, tmp_path, capsys):
-    assert gradio_app.main(["--checkpoint_dir", str(tmp_path)]) == WeightsMissingError.exit_code
+    assert program.main(["--checkpoint_dir", str(tmp_path)]) == WeightsMissingError.exit_code
     said = capsys.readouterr().err
-    assert "latentsync_unet.pt" in said and "download_checkpoints" in said and not asked
+    assert "latentsync_unet.pt" in said and "latentsync weights" in said and not asked
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_folder_without_weights_is_a_sentence(asked, tmp_path, capsys):
     ],
 )
 def test_a_place_where_it_cannot_be_served_is_a_sentence(capsys, flags, code, words):
-    assert gradio_app.main(flags) == code.exit_code
+    assert program.main(flags) == code.exit_code
     said = capsys.readouterr().err
     assert words in said and "GRADIO" not in said and "Traceback" not in said
 
@@ -100,7 +100,7 @@ def test_a_disk_that_is_too_full_is_said_at_the_start(caplog, tmp_path, monkeypa
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("latentsync.runtime.malloc.keep_freed_memory", lambda: None)
     monkeypatch.setattr("latentsync.page.jobs.JobQueue.warm_up", interrupt)
-    assert gradio_app.main(["--reserve_gb", "1e9"]) == 0
+    assert program.main(["--reserve_gb", "1e9"]) == 0
     assert "There is no room" in caplog.text and "--reserve_gb" in caplog.text
     assert f"MB are free in {tmp_path}" in caplog.text and "TMPDIR=FOLDER" in caplog.text
 
@@ -108,7 +108,7 @@ def test_a_disk_that_is_too_full_is_said_at_the_start(caplog, tmp_path, monkeypa
 def test_a_port_that_is_taken_is_a_sentence(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert gradio_app.main(["--port", str(port)]) == ServerError.exit_code
+        assert program.main(["--port", str(port)]) == ServerError.exit_code
     said = capsys.readouterr().err
     assert f"Error: Port {port} of 127.0.0.1 cannot be had" in said and "--port" in said and "GRADIO" not in said
 

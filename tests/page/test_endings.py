@@ -68,7 +68,8 @@ def test_what_a_killed_page_leaves_goes_with_the_next_start(tmp_path):
 def test_a_hang_up_that_is_not_listened_to_ends_nothing():
     """As with nohup."""
     code = (
-        "import signal, gradio_app; signal.signal(signal.SIGHUP, signal.SIG_IGN); gradio_app.end_politely();"
+        "import signal; from latentsync.__main__ import end_politely;"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN); end_politely();"
         "assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN;"
         "assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import gradio_app
+from latentsync.cli import page as program
 from latentsync.media.limits import MediaLimits
 from latentsync.page import jobs, listener, login, uploads
 from latentsync.page.routes import OPEN
@@ -40,7 +40,7 @@ def test_a_number_is_the_programs(sentence):
 
 
 def test_the_options_are_the_programs():
-    options = gradio_app.parse_arguments([])
+    options = program.parse_arguments([])
     names = ["auth", "allow_host", "host", "visitor_gb", "total_gb", "reserve_gb", "share", "upload_minutes"]
     assert all(hasattr(options, name) for name in names)
     assert options.host == "127.0.0.1" and (options.visitor_gb, options.total_gb, options.reserve_gb) == (2, 20, 1)

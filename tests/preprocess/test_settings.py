@@ -5,11 +5,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from latentsync.cli.preprocess import main
 from latentsync.config import load_config
 from latentsync.errors import ConfigError, WeightsMissingError
 from latentsync.preprocess.settings import FaceSettings, PreprocessSettings, SyncSettings
 from latentsync.preprocess.steps.sequence import steps_of
-from scripts.data_processing_pipeline import main
 from tests.preprocess.world import contents, draw_talk
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def test_the_command_runs_up_to_what_has_no_weights(tmp_path, capsys):
     values = [f"weights_dir={tmp_path}", "segment_seconds=1", "faces.min_side=30"]
     assert main([*command, *values]) == WeightsMissingError.exit_code
     message = capsys.readouterr().err
-    for part in ("high_resolution", "face_landmarker.task", "koniq_pretrained.pkl", "scripts.download_checkpoints"):
+    for part in ("high_resolution", "face_landmarker.task", "koniq_pretrained.pkl", "latentsync weights"):
         assert part in message
     assert len(contents(tmp_path / "segmented")) == 2
 

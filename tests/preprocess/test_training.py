@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from latentsync.cli.data import main
 from latentsync.config import load_config
 from latentsync.recipe import UNetRecipe
 from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.syncnet.run import train_syncnet
 from latentsync.training.unet.run import train_unet
-from scripts.data import main
 from tests.preprocess.world import DrawnNetworks, draw_talk, preprocess, small_settings
 from tests.training.tiny import tiny_recipe
 from tests.training.tiny_unet import ROOT, write_networks

@@ -9,17 +9,17 @@ import pytest
 
 from latentsync.checkpoint.card import WeightsCard, write_sidecar
 from latentsync.checkpoint.files import fingerprint
-from latentsync.checkpoint.registry import BUILTIN_DIRECTORY
+from latentsync.cli.licenses import main
 from latentsync.errors import LicenceError
+from latentsync.places import BUILTIN
 from latentsync.provenance.licences import licence_of, require_commercial
-from scripts.licenses import main
 
-BUILTIN_UNET = BUILTIN_DIRECTORY / "unet.safetensors"
+BUILTIN_UNET = BUILTIN / "unet.safetensors"
 
 
 def unet(folder: Path, release: str | None) -> Path:
     path = folder / "latentsync_unet.pt"
-    shutil.copy(BUILTIN_DIRECTORY / "audio_encoder.pt", path)  # any file that torch wrote
+    shutil.copy(BUILTIN / "audio_encoder.pt", path)  # any file that torch wrote
     if release is not None:
         write_sidecar(path, WeightsCard(kind="unet", release=release, fingerprint=fingerprint(path)))
     return path

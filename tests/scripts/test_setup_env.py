@@ -117,7 +117,7 @@ def test_without_the_weights_the_environment_is_active_all_the_same(clone, shell
 def test_weights_are_fetched_for_a_purpose(clone, purpose):
     assert sourced(clone, "bash", f"--checkpoints {purpose} --variant 1.5")[0].startswith("status 0")
     assert f"-m scripts.download_checkpoints --for {purpose} --variant 1.5" in clone.asked("download_checkpoints")
-    assert len(clone.asked("requirements-training")) == (purpose == "training")
+    assert len(clone.asked("requirements-train")) == (purpose == "training")
 
 
 @pytest.mark.parametrize("arguments", ["--checkpoints everything", "--checkpoints"])
@@ -170,7 +170,7 @@ def test_each_purpose_installs_its_packages_once(clone):
     for mode in ("--python", "--training", "--tests", "--tests"):
         assert clone.run("./setup_env.sh", mode, PATH=f"{clone.venv}/bin:{os.environ['PATH']}").returncode == 0
     lists = [line.count("-r ") for line in clone.asked(" install ")]
-    assert lists == [1, 1, 2]
+    assert lists == [4, 1, 2]
     (clone.root / "requirements.txt").write_text("torch>=3\n")
     clone.run("./setup_env.sh", "--tests")
     assert len(clone.asked(" install ")) == 4

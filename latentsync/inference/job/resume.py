@@ -20,9 +20,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from latentsync import __version__
 from latentsync.atomic import sweep, try_hold, write_text
 from latentsync.checkpoint.files import sha256_file
+from latentsync.constants import VERSION
 from latentsync.errors import StoppedError
 from latentsync.inference.faces import FACES_SUFFIXES
 from latentsync.inference.job.preflight import Preflight
@@ -160,7 +160,7 @@ def _journal_of(request: DubRequest, checked: Preflight) -> Journal:
         "weights": {name: facts["sha256"] for name, facts in weights.items()},
         "device": [",".join(sorted({device.type for device in checked.devices})), str(checked.dtype), request.compiled],
         "versions": {name: metadata.version(name) for name in ("torch", "diffusers", "av", "numpy")}
-        | {"python": platform.python_version(), "latentsync": __version__},
+        | {"python": platform.python_version(), "latentsync": VERSION},
     }
     return json.loads(json.dumps(journal, default=str))
 

@@ -37,7 +37,7 @@ def make_manifest(
     if not clips:
         raise DataError(
             f"No clip has come through {steps[-1].name} in {layout.output_dir}.",
-            remedy="Run ./data_processing_pipeline.sh first, or name an earlier step.",
+            remedy="Run `latentsync preprocess` first, or name an earlier step.",
         )
     train, validation = training.split_by_source(clips, validation_share)
     training.write_manifest((*train, *validation), target)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from latentsync.errors import ConfigError, DeviceError
 from latentsync.media.threads import single_threaded
+from latentsync.places import PACKAGE
 from latentsync.preprocess.engine.commit import hold_worker_lock
 from latentsync.preprocess.engine.worker import TaskResult, Worker, WorkerTask
 
@@ -162,7 +163,7 @@ def connect(address: str | None, workers: int) -> dict[str, int]:
     import ray
 
     if address is None:
-        root = str(Path(__file__).parents[3])
+        root = str(PACKAGE.parent)
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         try:
             ray.init(

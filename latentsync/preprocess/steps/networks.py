@@ -19,7 +19,7 @@ from latentsync.preprocess.settings import PUBLISHED_SYNC, PreprocessSettings
 if TYPE_CHECKING:
     from latentsync.preprocess.steps.scorers import QualityScorer, SyncScorer
 
-_DOWNLOAD = "`python -m scripts.download_checkpoints --for data`"
+_DOWNLOAD = "`latentsync weights --for data`"
 
 
 class StepNetworks(Protocol):

@@ -50,7 +50,7 @@ class PublishedSyncScorer:
 
 
 class OwnSyncScorer:
-    """A network on pixels, from a file that ``./train_syncnet.sh`` wrote.
+    """A network on pixels, from a file that ``latentsync train syncnet`` wrote.
 
     It is for people without the published files, or for another kind of face. It needs no face detector: the clip is
     aligned as its training clips were. Confidence is the mean cosine at the best shift less the median over all shifts

@@ -111,7 +111,7 @@ def _findings(facts: SyncFacts, step: int) -> list[tuple[float, str]]:
             (
                 2 * (0.6 - facts.in_sync_share) / 0.6,
                 f"{facts.in_sync_share:.0%} of the clips are in sync to one frame; offsets in frames: {facts.offsets}. "
-                "Below 60 % shift the audio first (./data_processing_pipeline.sh does).",
+                "Below 60 % shift the audio first (`latentsync preprocess` does).",
             )
         )
     return found

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-import latentsync
 from latentsync.checkpoint import sha256_file
+from latentsync.constants import VERSION
 from latentsync.data.manifest import Clip
 from latentsync.errors import ConfigError
 from latentsync.metrics.stable_sync import load_stable_sync
@@ -60,7 +60,7 @@ def evaluate_syncnet(recipe: SyncNetRecipe, folder: Path, seed: int, device: tor
         "shuffled_sound": recipe.data.shuffled_sound,
         "weights": weights,
         "weights_sha256": sha256_file(weights),
-        "version": latentsync.__version__,
+        "version": VERSION,
     }
 
 

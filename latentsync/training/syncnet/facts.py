@@ -119,7 +119,7 @@ def require_sync(recipe: SyncNetRecipe, clips: Sequence[Clip], mels: MelReader, 
     if np.mean(good) < IN_SYNC_SHARE:
         raise DataError(
             f"Only {np.mean(good):.0%} of {len(good)} clips are in sync to one frame.",
-            remedy="./data_processing_pipeline.sh shifts the audio to where it fits. If the network that measured does "
+            remedy="`latentsync preprocess` shifts the audio to where it fits. If the network that measured does "
             "not know such faces, leave run.offset_syncnet_path out.",
         )
 

@@ -85,9 +85,9 @@ def require_files(files: Mapping[str, Path]) -> None:
     if missing:
         raise WeightsMissingError(
             f"Training needs {len(missing)} weight file(s) that are not there: {', '.join(missing)}.",
-            remedy="`python -m scripts.download_checkpoints --for training` fetches the published ones. A U-Net is "
+            remedy="`latentsync weights --for training` fetches the published ones. A U-Net is "
             "trained from scratch with ckpt.resume_ckpt_path=null, a loss is left out with run.<its>_loss_weight=0, "
-            "and a sync network of your own comes from ./train_syncnet.sh.",
+            "and a sync network of your own comes from `latentsync train syncnet`.",
         )
 
 

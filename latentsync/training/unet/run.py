@@ -100,7 +100,7 @@ def sharded_dtype(recipe: UNetRecipe, device: torch.device, processes: int) -> t
     if processes == 1:
         raise ConfigError(
             "run.sharded is true, but there is one process to hold the network.",
-            remedy="Set it to false, or start one process per GPU, as ./train_unet.sh does.",
+            remedy="Set it to false, or start one process per GPU, with torchrun, as docs/training.md shows.",
         )
     if not run.mixed_precision_training:
         return None

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import torch
 
-from latentsync.checkpoint.registry import DEFAULT_DIRECTORY
 from latentsync.config import load_config
 from latentsync.data.clip_reader import MEL_VERSION, ArrayCache, MelReader
 from latentsync.data.unet_dataset import UNetDataset
@@ -23,6 +22,7 @@ from latentsync.metrics.stable_sync import StableSync, load_stable_sync
 from latentsync.metrics.syncnet_v2 import SyncNetV2, load_syncnet_v2
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
+from latentsync.places import WEIGHTS
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
 from latentsync.training.loop.precision import training_dtype
 from latentsync.training.unet.data import cache_folder
@@ -32,7 +32,7 @@ from latentsync.training.unet.validation_video import DubbedVideo, SyncNetworks
 
 logger = logging.getLogger(__name__)
 
-AUXILIARY = DEFAULT_DIRECTORY / "auxiliary"
+AUXILIARY = WEIGHTS / "auxiliary"
 
 
 class ValidationRenderer(Protocol):

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from latentsync import errors
+from latentsync.cli.dub import main
 from latentsync.face.align import FaceAligner
 from latentsync.face.detections_file import read_detections, write_detections
 from latentsync.inference.job.networks import Networks
@@ -28,7 +29,6 @@ from latentsync.media.color import plane_view
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import ArrayFrame
-from scripts.inference import main
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
 from tests.media.synthetic import read_pcm, tone, write_wav
@@ -448,7 +448,7 @@ def test_memory_does_not_grow_with_the_length(checkpoints, tmp_path):
     for seconds in (2.0, 10.0):
         write_wav(tmp_path / "audio.wav", tone(seconds), 16_000)
         line = arguments(tmp_path, checkpoints, tmp_path / f"{seconds}.mp4", "--inference_steps", "1")
-        peaks.append(peak_megabytes(f"from scripts.inference import main\nassert main({line!r}) == 0"))
+        peaks.append(peak_megabytes(f"from latentsync.cli.dub import main\nassert main({line!r}) == 0"))
     assert peaks[1] - peaks[0] < 100, f"{peaks} MB; the 200 frames more are 123 MB as planes, 246 MB as RGB"
 
 

@@ -8,12 +8,12 @@ import av
 import pytest
 
 from latentsync.checkpoint.files import fingerprint, sha256_file
+from latentsync.cli.dub import main
 from latentsync.errors import ConfigError, LicenceError
 from latentsync.face.detections_file import write_detections
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import ArrayFrame
-from scripts.inference import main
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
 from tests.media.synthetic import tone, write_wav

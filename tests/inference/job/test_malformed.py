@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from latentsync import errors
+from latentsync.cli.dub import main
 from latentsync.face.detections_file import write_detections
 from latentsync.media.writer import write_video
 from latentsync.types import ArrayFrame
-from scripts.inference import main
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
 from tests.media.synthetic import tone, write_wav

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from latentsync.cli.dub import main, make_request, parse_arguments
 from latentsync.errors import INTERRUPTED_EXIT_CODE, DiskFullError, StoppedError
 from latentsync.face.detections_file import write_detections
 from latentsync.inference import latent_generator
@@ -26,7 +27,6 @@ from latentsync.inference.job.resume import JOURNAL, windows_kept
 from latentsync.inference.kept_latents import SUFFIX, KeptLatents
 from latentsync.media.writer import write_video
 from latentsync.types import ArrayFrame
-from scripts.inference import main, make_request, parse_arguments
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
 from tests.media.synthetic import tone, write_wav
@@ -269,12 +269,12 @@ def test_whoever_interrupts_is_told_how_to_go_on(media, tmp_path, monkeypatch, c
     monkeypatch.chdir(media)
     given = line(Path(), output, "--seed", "-1", "--resume", "--face", "index:0", "--excerpt", "0", "3/2")
     parsed = parse_arguments(given)
-    monkeypatch.setattr("scripts.inference.parse_arguments", lambda _: parsed)
+    monkeypatch.setattr("latentsync.cli.dub.parse_arguments", lambda _: parsed)
     assert main(given) == INTERRUPTED_EXIT_CODE
     said = capsys.readouterr().err
     assert "Stopped." in said and "1 windows are finished" in said
     words = shlex.split(said[said.index("`") + 1 : said.rindex("`")])
-    again = parse_arguments(words[words.index("scripts.inference") + 1 :])
+    again = parse_arguments(words[words.index("dub") + 1 :])
     here = {name: media / getattr(parsed, name) for name in ("video_path", "audio_path", "checkpoint_dir")}
     assert vars(again) == vars(parsed) | here | {"detector": str(media / "faces.npz")}
 
@@ -305,7 +305,7 @@ def wrapped(*given, **named):
     return real(*given, **named)
 
 setattr(owner, name, wrapped)
-from scripts.inference import main
+from latentsync.cli.dub import main
 sys.exit(main(line))
 """
 

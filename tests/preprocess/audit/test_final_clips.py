@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from latentsync.cli.data import main
 from latentsync.data.clip_reader import FrameReader
 from latentsync.data.manifest import read_manifest, usable_clips
 from latentsync.errors import DataError
-from scripts.data import main
 from tests.preprocess.world import DrawnNetworks, contents, draw_talk, preprocess, small_settings
 
 

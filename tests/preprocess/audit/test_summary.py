@@ -8,12 +8,12 @@ import re
 
 import pytest
 
+from latentsync.cli.data import main
 from latentsync.data.clip_reader import FrameReader
 from latentsync.data.manifest import read_manifest
 from latentsync.errors import DataError
 from latentsync.preprocess.audit.summary import Histogram, even_edges, verdict
 from latentsync.preprocess.engine.account import StepAccount
-from scripts.data import main
 from tests.preprocess.world import DrawnNetworks, draw_talk, preprocess, small_settings
 
 

@@ -1,0 +1,301 @@
+"""Dub a video: `latentsync dub --video_path in.mp4 --audio_path speech.wav --video_out_path out.mp4`"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import shlex
+import sys
+from dataclasses import fields
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.inference.options import (
+    BUILTIN_PRESET,
+    DEEPCACHE_INTERVAL,
+    DEFAULT_PRESET,
+    DEFAULT_SEED,
+    PRESETS,
+    apply_preset,
+)
+from latentsync.inference.timeline import LengthMode
+from latentsync.terminal import command_parser, for_terminal, report
+from latentsync.types import Compat
+
+if TYPE_CHECKING:
+    from latentsync.face.visibility import VisibilitySettings
+    from latentsync.inference.job.request import DubRequest
+
+
+OFFSET_HELP = "by how much later the audio begins, mouth and all; negative: its beginning is left out (0)"
+
+
+_MOST_FPS = 1000
+
+
+def _seed(text: str) -> int:
+    """A number, or one drawn by the system for -1; the report names it."""
+    try:
+        seed = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
+    return secrets.randbelow(2**32) if seed == -1 else seed
+
+
+def _seconds(text: str) -> Fraction:
+    """A time as 1.5 or 3/2."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from error
+
+
+def _rate(text: str) -> Fraction:
+    """Frames per second as 24 or 30000/1001."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no frame rate") from error
+    if not 1 <= rate <= _MOST_FPS:
+        raise argparse.ArgumentTypeError(f"{text} frames per second are not possible: 1 to {_MOST_FPS} are")
+    return rate
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line, of this process if it is not given."""
+    return make_parser().parse_args(arguments)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """What the command line understands. Defaults of None mean: what the preset, the weights or the source say."""
+    parser = command_parser(
+        "dub",
+        "Changes the mouth in a video so that it speaks the given audio.",
+        "Weights: `latentsync weights`. Exit codes: docs/dubbing.md.",
+    )
+    files = parser.add_argument_group("files")
+    files.add_argument("--video_path", type=Path, required=True, help="video, picture or folder of pictures")
+    files.add_argument("--audio_path", type=Path, required=True, help="audio that the mouth is to speak")
+    files.add_argument("--drive", type=Path, metavar="FILE", help="audio that the mouth follows instead; not heard")
+    files.add_argument("--audio_track", type=int, metavar="N", help="which audio track of --audio_path, from 0")
+    files.add_argument("--av_offset", type=_seconds, default=Fraction(0), metavar="SECONDS", help=OFFSET_HELP)
+    files.add_argument("--copy_audio", action="store_true", help="never encode audio that the result can hold as it is")
+    files.add_argument("--video_out_path", type=Path, required=True, help="result: .mp4 .mov .mkv .webm .avi")
+    files.add_argument("--fps", type=_rate, help="frames per second of a picture or a folder of pictures (25)")
+    files.add_argument("--deinterlace", action="store_true", help="make whole frames of an interlaced video")
+    files.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report of the run")
+    files.add_argument("--overwrite", action="store_true", help="replace the result if it exists")
+    files.add_argument(
+        "--resume", action="store_true", help="keep what is finished until the result is there, and go on where it ends"
+    )
+
+    model = parser.add_argument_group("model")
+    model.add_argument("--unet_config_path", type=Path, help="U-Net YAML; needed if the weights do not say their size")
+    model.add_argument("--inference_ckpt_path", type=Path, help="U-Net weights (checkpoints/latentsync_unet.pt)")
+    model.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
+    model.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, xpu; or several: cuda:0,cuda:1 (auto)")
+    model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds accurate)")
+    model.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
+
+    add_result_options(parser.add_argument_group("result"))
+
+    face = parser.add_argument_group("face")
+    face.add_argument("--face", default="largest", help="whom to dub: largest, index:N, or X,Y@SECONDS (largest)")
+    face.add_argument("--detector", default="auto", help="auto, face-alignment, yunet, or a file of faces (auto)")
+
+    add_visibility_options(face)
+
+    encoding = parser.add_argument_group("encoding")
+    encoding.add_argument(
+        "--codec", default="auto", help="auto, h264, hevc, vp9, prores, ffv1, png (auto: by the suffix)"
+    )
+    encoding.add_argument("--crf", type=int, help="quality of the encoder, lower is better (near the source)")
+    encoding.add_argument(
+        "--encoder_preset", default="fast", help="speed of h264, hevc and vp9, from ultrafast to veryslow (fast)"
+    )
+    encoding.add_argument("--pix_fmt", help="FFmpeg's name of a pixel format (that of the source)")
+
+    provenance = parser.add_argument_group("provenance (docs/labelling.md)")
+    provenance.add_argument("--no_label", action="store_true", help="no tag in the metadata that says: AI-modified")
+    provenance.add_argument(
+        "--c2pa", nargs=2, type=Path, metavar=("CERT", "KEY"), help="sign the result (needs the package c2pa-python)"
+    )
+    provenance.add_argument(
+        "--commercial_only", action="store_true", help="refuse weights that are not known to allow commercial use"
+    )
+
+    limits = parser.add_argument_group("limits")
+    limits.add_argument("--max_hours", type=float, help="longest audio; 230 MB of memory an hour (4)")
+    limits.add_argument("--max_megapixels", type=float, help="largest frame of the video (67)")
+
+    parser.add_argument("--dry-run", action="store_true", help="only check the files and say what the run will cost")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, only errors")
+    return parser
+
+
+def add_visibility_options(group: argparse._ArgumentGroup) -> None:
+    """Which faces are left alone because of how they are seen. Defaults: ``face.visibility.VisibilitySettings``."""
+    group.add_argument("--max_yaw", type=float, metavar="DEGREES", help="leave heads alone that turn further (50)")
+    group.add_argument("--max_pitch", type=float, metavar="DEGREES", help="leave heads alone that tilt further (45)")
+    group.add_argument("--min_face", type=float, metavar="PIXELS", help="leave smaller faces alone (40)")
+    group.add_argument(
+        "--max_cut", type=float, metavar="SHARE", help="leave a face alone whose lower half the frame cuts more (0.35)"
+    )
+
+
+def add_result_options(group: argparse._ArgumentGroup) -> None:
+    """What the result looks like."""
+    group.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help=f"sampler settings ({DEFAULT_PRESET}; {BUILTIN_PRESET} with the built-in models)",
+    )
+    group.add_argument("--inference_steps", type=int, help="denoising steps (20)")
+    group.add_argument("--guidance_scale", type=float, help="how strongly the mouth follows the audio, 1 to 3 (1.5)")
+    group.add_argument("--enable_deepcache", action="store_true", help="reuse deep features at two steps of three")
+    group.add_argument("--seed", type=_seed, default=DEFAULT_SEED, help=f"-1: another every time ({DEFAULT_SEED})")
+    group.add_argument("--batch", default="auto", help="windows of 16 frames generated together (auto)")
+    group.add_argument(
+        "--length",
+        choices=[mode.value for mode in LengthMode],
+        default=LengthMode.PINGPONG.value,
+        help="how a video of another length than the audio is fitted (pingpong)",
+    )
+    group.add_argument(
+        "--excerpt",
+        nargs=2,
+        type=_seconds,
+        metavar=("FROM", "TO"),
+        help="only these seconds of the result, to try a setting",
+    )
+    group.add_argument("--no-output-check", action="store_true", help="keep what the network gives, even noise")
+    group.add_argument(
+        "--compat",
+        choices=[release.value for release in Compat],
+        help="reproduce that release instead of improving on it",
+    )
+
+
+def make_request(arguments: argparse.Namespace) -> DubRequest:
+    """The dub that the arguments ask for. Raises ``ConfigError`` for values that make no sense."""
+    from latentsync.inference.excerpt import Excerpt
+    from latentsync.inference.job.request import DubRequest
+    from latentsync.inference.options import SyncOptions
+    from latentsync.inference.weights import WeightPaths
+    from latentsync.media.limits import GENEROUS
+    from latentsync.media.writer import EncodingOptions
+    from latentsync.provenance.signature import Signer
+
+    weights, sampler = apply_preset(
+        arguments.preset,
+        WeightPaths.choose(arguments.checkpoint_dir, arguments.inference_ckpt_path),
+        steps=arguments.inference_steps,
+        guidance_scale=arguments.guidance_scale,
+        cache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else None,
+    )
+    limits = GENEROUS.raised(arguments.max_hours, arguments.max_megapixels, by="--max_hours, --max_megapixels")
+    return DubRequest(
+        video=arguments.video_path,
+        audio=arguments.audio_path,
+        output=arguments.video_out_path,
+        options=SyncOptions(
+            sampler=sampler,
+            seed=arguments.seed,
+            length=LengthMode(arguments.length),
+            face=arguments.face,
+            compat=None if arguments.compat is None else Compat(arguments.compat),
+            check_output=not arguments.no_output_check,
+            excerpt=None if arguments.excerpt is None else Excerpt(*arguments.excerpt),
+            visibility=_visibility(arguments),
+        ),
+        encoding=EncodingOptions(arguments.codec, arguments.crf, arguments.encoder_preset, arguments.pix_fmt),
+        unet_config=arguments.unet_config_path,
+        weights=weights,
+        device=arguments.device,
+        precision=arguments.precision,
+        detector=arguments.detector,
+        batch=arguments.batch,
+        compiled=arguments.compile,
+        overwrite=arguments.overwrite,
+        report=arguments.report,
+        limits=limits,
+        label=not arguments.no_label,
+        signer=None if arguments.c2pa is None else Signer(*arguments.c2pa),
+        commercial_only=arguments.commercial_only,
+        drive=arguments.drive,
+        audio_track=arguments.audio_track,
+        av_offset=arguments.av_offset,
+        copy_audio=arguments.copy_audio,
+        fps=arguments.fps,
+        deinterlace=arguments.deinterlace,
+        resume=arguments.resume,
+    )
+
+
+def _visibility(arguments: argparse.Namespace) -> VisibilitySettings:
+    from latentsync.face.visibility import VisibilitySettings
+
+    given = {each.name: getattr(arguments, each.name, None) for each in fields(VisibilitySettings)}
+    return VisibilitySettings(**{name: value for name, value in given.items() if value is not None})
+
+
+def command_for(arguments: argparse.Namespace) -> str:
+    """The command line that asks for the same from any folder, and with the seed that was drawn."""
+    parser = make_parser()
+    words = ["latentsync", "dub"]
+    for name, value in vars(arguments).items():
+        if value == parser.get_default(name):
+            continue
+        option = {"dry_run": "--dry-run", "no_output_check": "--no-output-check"}.get(name, f"--{name}")
+        if isinstance(value, list):
+            words += [option, *(str(each.absolute() if isinstance(each, Path) else each) for each in value)]
+        elif value is True:
+            words.append(option)
+        else:
+            is_path = isinstance(value, Path) or (name == "detector" and Path(value).suffix)
+            words.append(f"{option}={Path(value).absolute() if is_path else value}")
+    return shlex.join(words)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Dub, or only check with --dry-run. An error that the user can mend is one sentence and an exit code."""
+    parsed = parse_arguments(arguments)
+    try:
+        from latentsync.inference.job.dub import dub
+        from latentsync.inference.job.preflight import preflight
+        from latentsync.inference.job.progress import ProgressBar, RunControl
+        from latentsync.inference.job.resume import describe_kept
+        from latentsync.runtime.malloc import keep_freed_memory
+
+        keep_freed_memory()
+        request = make_request(parsed)
+        if parsed.dry_run:
+            checked = preflight(request)
+            print(for_terminal("\n".join(filter(None, [checked.describe(), describe_kept(request, checked)]))))
+            return 0
+        with ProgressBar(quiet=parsed.quiet) as bar:
+            account = dub(request, control=RunControl(bar.update), on_note=lambda text: bar.write(for_terminal(text)))
+        if not parsed.quiet:
+            print(for_terminal(account.summary()), file=sys.stderr)
+    except LatentSyncError as error:
+        code = report(error, "Error: ")
+        if parsed.resume and not parsed.dry_run:
+            _say_how_to_go_on(parsed)
+        return code
+    except KeyboardInterrupt:
+        print("Stopped." if parsed.resume else "Stopped; nothing was left behind.", file=sys.stderr)
+        if parsed.resume:
+            _say_how_to_go_on(parsed)
+        return INTERRUPTED_EXIT_CODE
+    return 0
+
+
+def _say_how_to_go_on(parsed: argparse.Namespace) -> None:
+    from latentsync.inference.job.request import kept_folder
+    from latentsync.inference.job.resume import windows_kept
+
+    count = windows_kept(kept_folder(parsed.video_out_path))
+    if count:
+        print(for_terminal(f"  -> {count} windows are finished; go on with `{command_for(parsed)}`."), file=sys.stderr)
