@@ -18,6 +18,14 @@ FPS = int(MODEL_FPS)  # the files give a whole number
 
 
 @dataclass
+class ClipShare:
+    """A further place of clips and its share of the samples, in the unit of the other shares."""
+
+    files: str = ""  # a folder of clips, a list with a path per line, or a manifest
+    share: float = 1.0
+
+
+@dataclass
 class UNetData:
     """Where clips come from and how they are cut."""
 
@@ -46,6 +54,8 @@ class UNetData:
     gradient_accumulation_steps: int = 1
     cache_latents: bool = False  # encode every clip once instead of three windows per sample and step
     talkers: TalkerData | None = None
+    clips_share: float | None = None  # of the samples: these clips, against the shares of more_clips; none = 1
+    more_clips: dict[str, ClipShare] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require_rates(self.audio_sample_rate, self.video_fps)
@@ -86,7 +96,7 @@ class UNetRun:
     max_train_steps: int = 10_000_000
     max_train_epochs: int = -1  # -1 = no limit
     # not in the published files; the defaults are what the published code does
-    mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
+    mixed_precision: str = "fp16"  # or bf16; a CPU trains in float32, or in bf16 if it has that and is asked to
     tf32: bool = True  # products of float32 rounded to TF32 where the GPU knows it, see training.loop.precision
     sharded: bool = False  # weights, gradients and optimiser sharded over the processes (FSDP)
     compile: bool = False  # the network compiled by torch.compile
@@ -198,6 +208,8 @@ class SyncNetData:
     codec_path: str = "checkpoints/vae"  # of the latents, if latent_space
     cache_latents: bool = False  # encode every clip once instead of every window that is looked at
     talkers: TalkerData | None = None
+    clips_share: float | None = None  # of the samples: these clips, against the shares of more_clips; none = 1
+    more_clips: dict[str, ClipShare] = field(default_factory=dict)
     frame_cache_gib: float = 0.0  # memory for decoded clips, per process; for small data sets
 
     @property
@@ -257,7 +269,7 @@ class SyncNetRun:
     mixed_precision_training: bool = True
     seed: int = 42
     # not in the published files
-    mixed_precision: str = "fp16"  # or bf16; on a CPU training is always in float32
+    mixed_precision: str = "fp16"  # or bf16; a CPU trains in float32, or in bf16 if it has that and is asked to
     tf32: bool = True  # products of float32 rounded to TF32 where the GPU knows it, see training.loop.precision
     compile: bool = False  # the network compiled by torch.compile
     log_steps: int = 10

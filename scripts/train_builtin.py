@@ -114,7 +114,7 @@ def _train_codec(name: str, overrides: Sequence[str]) -> bool:
     from latentsync.training.builtin.codec import train_codec as train
     from latentsync.training.builtin.recipes import CodecRecipe
 
-    return _finished(train(load_config(CONFIGS / "codec" / "talkers.yaml", CodecRecipe, [PLACE, *overrides]), name))
+    return _finished(train(load_config(CONFIGS / "codec" / "builtin.yaml", CodecRecipe, [PLACE, *overrides]), name))
 
 
 def _train_unet(config: str, name: str, overrides: Sequence[str]) -> bool:

@@ -27,6 +27,7 @@ from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss
 from latentsync.losses.trepa import TrepaLoss
 from latentsync.metrics.stable_sync import StableSync
 from latentsync.models.codec import LatentCodec
+from latentsync.models.discriminator import PatchDiscriminator
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE
@@ -173,10 +174,12 @@ def syncnet_on_latents(dtype: torch.dtype) -> TinyTask:
 
 
 def codec(dtype: torch.dtype) -> TinyTask:
-    recipe = load_config(ROOT / "configs/codec/talkers.yaml", CodecRecipe, ["data.resolution=32"])
-    network = TrainedCodec(small_kl()).train()
-    task = CodecTask(recipe, CLIPS, network, EMA(list(network.parameters()), 0.9))
-    return TinyTask(task, ImageBatch(images("faces", 2, 3, 32, 32), ORIGINS[:2]))
+    recipe = load_config(ROOT / "configs/codec/builtin.yaml", CodecRecipe, ["data.resolution=32"])
+    torch.manual_seed(0)
+    network = TrainedCodec(small_kl(), PatchDiscriminator(8)).train()
+    task = CodecTask(recipe, CLIPS, network, EMA(list(network.autoencoder.parameters()), 0.9))
+    step = recipe.run.adversarial_start + recipe.run.adversarial_warmup
+    return TinyTask(task, ImageBatch(images("faces", 2, 3, 32, 32), ORIGINS[:2], step))
 
 
 def audio_encoder(dtype: torch.dtype) -> TinyTask:

@@ -6,11 +6,15 @@ N images · R face side · C latent channels · h, w latent cells
 from __future__ import annotations
 
 import copy
+import logging
 import math
-from collections.abc import Iterator, Mapping
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -20,13 +24,19 @@ from torch import Tensor, nn
 from latentsync.checkpoint import load_codec, save_codec
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import FrameReader
-from latentsync.data.image_dataset import ImageBatch, ImageDataset
+from latentsync.data.face_augmentation import UNCHANGED, Variation
+from latentsync.data.image_dataset import ImageBatch, ImageDataset, StillDataset, collate_images
+from latentsync.data.mixture import Part, SampleSource
+from latentsync.data.still_faces import StillFace, find_stills, split_stills
 from latentsync.errors import ConfigError
 from latentsync.face.mask import load_mask
-from latentsync.levels import normalize
+from latentsync.levels import normalize, to_image
+from latentsync.losses.adversarial import adaptive_factor, adversarial_loss, discriminator_loss, feature_loss
 from latentsync.losses.reconstruction import image_loss, kl_divergence
+from latentsync.metrics.sharpness import laplacian_variance
 from latentsync.models.codec import KL_SCALE
-from latentsync.training.builtin.recipes import CodecRecipe
+from latentsync.models.discriminator import Frozen, PatchDiscriminator
+from latentsync.training.builtin.recipes import CodecData, CodecRecipe
 from latentsync.training.loop.charts import Curve, Panel
 from latentsync.training.loop.clips import RunClips, find_clips
 from latentsync.training.loop.ema import EMA
@@ -35,20 +45,26 @@ from latentsync.training.loop.task import Row
 from latentsync.training.loop.trainer import Trainer, TrainingResult
 from latentsync.training.loop.validation import loader_of, rows_of_all
 
+logger = logging.getLogger(__name__)
+
 MAY_CHANGE = (
     "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.tf32", "data.num_val_samples",
     "data.num_workers", "data.frame_cache_gib", "data.train_output_dir", "ckpt",
 )  # fmt: skip
 
+SHARP_ENOUGH = 0.8  # of the true mouth's sharpness
+DECIBELS_PER_SHARPNESS = 10.0  # what a lack of it costs the score of a validation: a sharp image has a larger error
 START_LOG_VARIANCE = -6.0  # of the latents, a standard deviation of 0.05
 
 
 class TrainedCodec(nn.Module):
-    """An autoencoder as the loop calls it: images in, their reconstruction and the latents' distribution out."""
+    """An autoencoder as the loop calls it: images in, their reconstruction and the latents' distribution out. The
+    ``discriminator``, if there is one, is trained beside it."""
 
-    def __init__(self, autoencoder: AutoencoderKL) -> None:
+    def __init__(self, autoencoder: AutoencoderKL, discriminator: PatchDiscriminator | None = None) -> None:
         super().__init__()
         self.autoencoder = autoencoder
+        self.discriminator = discriminator
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, R, R) in [-1, 1] -> the reconstruction, and mean and log variance (N, C, h, w) of the latents.
@@ -63,20 +79,29 @@ class TrainedCodec(nn.Module):
 class CodecTask:
     """What the loop trains (``loop.task.Task``). The EMA is validated and exported."""
 
-    def __init__(self, recipe: CodecRecipe, clips: RunClips, network: TrainedCodec, ema: EMA) -> None:
+    def __init__(
+        self,
+        recipe: CodecRecipe,
+        clips: RunClips,
+        network: TrainedCodec,
+        ema: EMA,
+        stills: Sequence[StillFace] = (),
+    ) -> None:
         data, run = recipe.data, recipe.run
         self.network = network
-        reader = FrameReader(int(data.frame_cache_gib * 2**30))
-        self.dataset = ImageDataset(clips.train, reader, data.resolution, run.seed)
-        self.collate = self.dataset.collate
-        self._validation = ImageDataset(clips.validation, reader, data.resolution, run.seed + 1)
+        self._reader = FrameReader(int(data.frame_cache_gib * 2**30))
+        trained, held_out = split_stills(stills, data.validation_share)
+        variation = Variation() if data.augment else UNCHANGED
+        self.dataset = self._images(data, clips, "train", trained, run.seed, variation)
+        self.collate = collate_images
+        self._validation = self._images(data, clips, "validation", held_out, run.seed + 1, UNCHANGED)
         self._recipe = recipe
         self._ema = ema
         hole = 1 - torch.from_numpy(load_mask(data.mask_image_path, data.resolution))
         focus = 1 - torch.from_numpy(load_mask(data.focus_image_path, data.resolution))
         weight = run.kept_area_weight + (1 - run.kept_area_weight) * hole + (run.focus_weight - 1) * focus
         device = network.autoencoder.device
-        self._hole, self._weight = hole.to(device), weight.to(device)
+        self._hole, self._weight, self._focus = hole.to(device), weight.to(device), focus[0].numpy()
 
     def loss(self, network: nn.Module, batch: ImageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``Task.loss``."""
@@ -86,28 +111,64 @@ class CodecTask:
         image = image_loss(reconstruction, pixels, self._weight, run.edge_loss_weight)
         kl = kl_divergence(mean, log_variance)
         figures = {"picture": image.detach(), "divergence": kl.detach()}  # names of columns that older runs have
-        return image + run.divergence_weight * kl, figures
+        total = image + run.divergence_weight * kl
+        if self.network.discriminator is None:
+            return total, figures
+        judged, verdicts = self._judge(self.network.discriminator, pixels, reconstruction, image, batch.step)
+        return total + judged, figures | verdicts
+
+    def _judge(
+        self, discriminator: PatchDiscriminator, pixels: Tensor, decoded: Tensor, image: Tensor, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The losses of both sides of the contest in one: the discriminator's, which sends no gradient to the codec,
+        and the codec's, for which the discriminator is a constant. So one optimizer moves both at once."""
+        run = self._recipe.run
+        both = discriminator(torch.cat([pixels, decoded.detach()]))
+        real, fake = both.scores.chunk(2)
+        contest = discriminator_loss(real, fake, self._weight)
+        with Frozen(discriminator):
+            seen = discriminator(decoded)
+        adversarial = adversarial_loss(seen.scores, self._weight)
+        features = feature_loss([layer.chunk(2)[0] for layer in both.features], seen.features, self._weight)
+        factor = adaptive_factor(image, adversarial, self.network.autoencoder.decoder.conv_out.weight)
+        part = min(1.0, max(0.0, (step - run.adversarial_start) / max(1, run.adversarial_warmup)))
+        total = contest + part * (run.adversarial_weight * factor * adversarial + run.feature_weight * features)
+        figures = {"discriminator": contest, "adversarial": adversarial, "features": features, "factor": factor}
+        return total, {name: value.detach() for name, value in figures.items()}
 
     def validate(self, accelerator: Accelerator, step: int) -> dict[str, float]:
-        """Signal to noise (dB) of the same images every time, in the whole of them and in the mask's hole."""
+        """Of the same images every time: signal to noise (dB), in the whole of them and in the mask's hole, and the
+        sharpness of the mouth over the true one's.
+
+        The score is the signal to noise in the hole, less what the mouth lacks of ``SHARP_ENOUGH``.
+        """
         data = self._recipe.data
         own = range(accelerator.process_index, data.num_val_samples, accelerator.num_processes)
 
-        def score(batch_size: int) -> list[tuple[float, float]]:
-            """PSNR of every image, whole and inside the hole."""
-            rows: list[tuple[float, float]] = []
+        def score(batch_size: int) -> list[tuple[float, float, float]]:
+            """PSNR of every image, whole and inside the hole, and the sharpness."""
+            rows: list[tuple[float, float, float]] = []
             for pixels in self._validation_images(own, batch_size):
-                reconstruction = self.network(pixels)[0]
-                error = (reconstruction.clamp(-1, 1) - pixels).square()
+                reconstruction = self.network(pixels)[0].clamp(-1, 1)
+                error = (reconstruction - pixels).square()
                 hole = self._hole.expand_as(error)
                 inside = (error * hole).sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3))
-                rows += zip(_psnr(error.mean(dim=(1, 2, 3))), _psnr(inside), strict=True)
+                sharpness = map(self._sharpness, _images(reconstruction), _images(pixels))
+                rows += zip(_psnr(error.mean(dim=(1, 2, 3))), _psnr(inside), sharpness, strict=True)
             return rows
 
         with self._ema.applied():
             rows = rows_of_all(accelerator, score, data.batch_size)
-        whole, inside = (sum(column) / len(column) for column in zip(*rows, strict=True))
-        return {"score": inside, "psnr": whole, "psnr_in_mask": inside}
+        whole, inside = (sum(column) / len(column) for column in list(zip(*rows, strict=True))[:2])
+        sharpness = statistics.median(row[2] for row in rows)
+        lacking = max(0.0, SHARP_ENOUGH - sharpness) if self.network.discriminator is not None else 0.0
+        figures = {"psnr": whole, "psnr_in_mask": inside, "sharpness": sharpness}
+        return {"score": inside - DECIBELS_PER_SHARPNESS * lacking, **figures}
+
+    def _sharpness(self, reconstruction: np.ndarray, truth: np.ndarray) -> float:
+        """Of the mouth of an image (R, R, 3) uint8 over the true one's."""
+        mouth = self._focus > 0.5
+        return laplacian_variance(reconstruction, mouth) / max(laplacian_variance(truth, mouth), 1e-6)
 
     def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
         """The loss of training and the signal to noise of validation."""
@@ -117,6 +178,7 @@ class CodecTask:
         return [
             Panel("loss", [Curve("train", [r["step"] for r in train], [r["loss"] for r in train], noisy=True)]),
             Panel("PSNR, dB", [Curve(label, steps, [r[key] for r in validation]) for label, key in named.items()]),
+            Panel("sharpness of the mouth", [Curve("over the true one", steps, [r["sharpness"] for r in validation])]),
         ]
 
     def export(self, path: Path, step: int) -> None:
@@ -134,11 +196,30 @@ class CodecTask:
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Nothing to watch."""
 
+    def _images(
+        self,
+        data: CodecData,
+        clips: RunClips,
+        side: Literal["train", "validation"],
+        stills: Sequence[StillFace],
+        seed: int,
+        variation: Variation,
+    ) -> SampleSource:
+        """Frames of clips and faces of people, each with its share."""
+        people = StillDataset(stills, data.resolution, seed, variation) if stills else None
+        return clips.samples(
+            side,
+            lambda some: ImageDataset(some, self._reader, data.resolution, seed, variation),
+            seed,
+            share=data.clips_share,
+            more={} if people is None else {"people": Part(people, data.people_share)},
+        )
+
     def _validation_images(self, numbers: range, batch_size: int) -> Iterator[Tensor]:
         """Batches (N, 3, R, R) in [-1, 1] on the device."""
         places, device = len(self._validation), self._weight.device
         keys = [SampleKey(number // places, number % places) for number in numbers]
-        for batch in loader_of(self._validation, keys, batch_size, self._validation.collate, device):
+        for batch in loader_of(self._validation, keys, batch_size, collate_images, device):
             yield normalize(batch.images.to(device))
 
 
@@ -148,15 +229,28 @@ def train_codec(recipe: CodecRecipe, name: str) -> TrainingResult:
     Raises ``ConfigError``, ``DataError`` if there is nothing to train on, ``TrainingError``, and the ``WeightsError``
     family for a codec to start from.
     """
-    run = open_run(recipe, name, MAY_CHANGE)
+    run = open_run(recipe, name, MAY_CHANGE, mixed_precision=recipe.run.mixed_precision)
     set_seed(recipe.run.seed)
-    network = TrainedCodec(_build(recipe)).to(run.accelerator.device).to(memory_format=torch.channels_last)
+    device, wanted = run.accelerator.device, recipe.run
+    judged = wanted.adversarial_weight or wanted.feature_weight
+    judge = PatchDiscriminator(wanted.discriminator_width) if judged else None
+    network = TrainedCodec(_build(recipe), judge).to(device).to(memory_format=torch.channels_last)
     cache = Path(recipe.data.train_output_dir) / "cache"
     clips = run.open_clips(recipe, lambda: find_clips(recipe.data, 1, cache))
-    ema = EMA([p for p in network.parameters() if p.requires_grad], recipe.run.ema_decay)
-    task = CodecTask(recipe, clips, network, ema)
+    stills = _find_stills(recipe.data, cache)
+    ema = EMA([p for p in network.autoencoder.parameters() if p.requires_grad], recipe.run.ema_decay)
+    task = CodecTask(recipe, clips, network, ema, stills)
     settings = loop_settings(recipe, num_workers=recipe.data.num_workers)
     return Trainer(task, settings, run.folder, run.accelerator, ema).run()
+
+
+def _find_stills(data: CodecData, cache: Path) -> list[StillFace]:
+    """Raises as ``find_stills``."""
+    if data.people is None:
+        return []
+    stills = find_stills(Path(data.people), Path(data.people_detector), cache, data.frames_per_recording)
+    logger.info("people: %d faces of %d files", len(stills), len({still.content for still in stills}))
+    return stills
 
 
 def _build(recipe: CodecRecipe) -> AutoencoderKL:
@@ -219,6 +313,11 @@ def _affine(convolution: nn.Conv2d | None) -> tuple[Tensor, Tensor]:
             remedy="Leave out use_quant_conv and use_post_quant_conv.",
         )
     return convolution.weight, convolution.bias
+
+
+def _images(pixels: Tensor) -> np.ndarray:
+    """(N, R, R, 3) uint8 of (N, 3, R, R) in [-1, 1]."""
+    return to_image(pixels.float().cpu().numpy())
 
 
 def _psnr(squared_error: Tensor) -> list[float]:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from latentsync.constants import MODEL_FPS
-from latentsync.recipe import TalkerData
+from latentsync.recipe import ClipShare, TalkerData
 
 # -- codec ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class CodecData:
-    """Where images come from: single frames of clips, found as for the U-Net."""
+    """Where images come from: single frames of clips, found as for the U-Net, and faces of people."""
 
     train_output_dir: str = "output/codec"
     train_fileslist: str | None = None
@@ -31,6 +31,13 @@ class CodecData:
     focus_image_path: str = "mask3.png"  # where most detail is: the mouth and around it
     frame_cache_gib: float = 2.0  # memory for decoded clips
     talkers: TalkerData | None = None
+    clips_share: float | None = None  # of the samples: those clips, against the other shares; none = 1
+    more_clips: dict[str, ClipShare] = field(default_factory=dict)
+    people: str | None = None  # folder of photographs and recordings of faces; none = clips only
+    people_share: float = 1.0
+    people_detector: str = "checkpoints/auxiliary"  # folder of what finds the faces in them, YuNet and the face mesh
+    frames_per_recording: int = 6
+    augment: bool = False  # other light, pose, focus and grain, see data.face_augmentation
 
 
 @dataclass
@@ -59,6 +66,12 @@ class CodecRun:
     kept_area_weight: float = 0.3  # of pixels outside the mask's hole, which the result does not take from the codec
     focus_weight: float = 2.0  # of pixels in the focus mask's hole
     ema_decay: float = 0.998
+    mixed_precision: str = "no"  # or bf16, which CPUs with AVX512-BF16 or AMX compute faster
+    adversarial_weight: float = 0.0  # of the discriminator's loss; 0 = there is none
+    feature_weight: float = 0.0  # of the differences of its features
+    adversarial_start: int = 0  # step from which the codec sees both; the discriminator learns from the first
+    adversarial_warmup: int = 500  # steps in which both weights rise from 0
+    discriminator_width: int = 32  # channels of its first layer
 
 
 @dataclass

@@ -6,11 +6,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from accelerate import Accelerator
 from tqdm import tqdm
@@ -20,10 +21,11 @@ from latentsync.constants import MODEL_FPS
 from latentsync.data.batches import ClipFault
 from latentsync.data.clip_reader import load_decord
 from latentsync.data.manifest import Clip, Manifest, fault_table, read_manifest, split_by_source, usable_clips
+from latentsync.data.mixture import Mixture, Part, SampleSource
 from latentsync.data.scan import load_clips
 from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
 from latentsync.errors import ConfigError, DataError
-from latentsync.recipe import TalkerData
+from latentsync.recipe import ClipShare, TalkerData
 from latentsync.stream import parallel_map
 
 logger = logging.getLogger(__name__)
@@ -44,19 +46,50 @@ class ClipSource(Protocol):
     resolution: int
     video_fps: int
     talkers: TalkerData | None
+    clips_share: float | None
+    more_clips: dict[str, ClipShare]
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPart:
+    """The clips of one place, and its share of the samples."""
+
+    name: str
+    share: float
+    train: tuple[Clip, ...]
+    validation: tuple[Clip, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RunClips:
-    """Clips of both sides, no source on both; ``faults`` are the files that cannot be used."""
+    """Clips of both sides, no source on both; ``faults`` are the files that cannot be used. ``parts`` say which of them
+    are from where, if they are from several places; none = from one."""
 
     train: tuple[Clip, ...]
     validation: tuple[Clip, ...]
     faults: tuple[ClipFault, ...]
+    parts: tuple[ClipPart, ...] = ()
+
+    def samples(
+        self,
+        side: Literal["train", "validation"],
+        make: Callable[[Sequence[Clip]], SampleSource],
+        seed: int,
+        *,
+        share: float | None = None,
+        more: Mapping[str, Part] | None = None,
+    ) -> SampleSource:
+        """What ``make`` gives for the clips of a side; a mixture if they have parts or there is ``more`` to mix in,
+        beside which clips without parts have ``share`` (none = 1)."""
+        if not self.parts and not more:
+            return make(getattr(self, side))
+        parts = self.parts or (ClipPart("clips", 1.0 if share is None else share, self.train, self.validation),)
+        return Mixture({p.name: Part(make(getattr(p, side)), p.share) for p in parts} | dict(more or {}), seed)
 
     def summary(self) -> str:
         """What there is, for people."""
         lines = [_count("training", self.train), _count("validation", self.validation)]
+        lines += [_count(f"  {part.name} (share {part.share:g})", part.train) for part in self.parts]
         if self.faults:
             lines += [f"{len(self.faults)} files cannot be used:", fault_table(self.faults)]
         return "\n".join(lines)
@@ -79,6 +112,22 @@ def find_clips(data: ClipSource, min_frames: int, cache: Path) -> RunClips:
     ``PackageMissingError`` where nothing can read their frames.
     """
     load_decord()
+    clips = _find_main(data, min_frames, cache)
+    if not data.more_clips:
+        return clips
+    share = 1.0 if data.clips_share is None else data.clips_share
+    parts, faults = [ClipPart("clips", share, clips.train, clips.validation)], list(clips.faults)
+    for name, place in sorted(data.more_clips.items()):
+        found = _usable(load_clips(place.files, cache / f"{name}_clips.json"), data, min_frames)
+        parts.append(ClipPart(name, place.share, *split_by_source(found.clips, data.validation_share)))
+        faults += found.faults
+    train = tuple(chain.from_iterable(part.train for part in parts))
+    validation = tuple(chain.from_iterable(part.validation for part in parts))
+    return RunClips(train, validation, tuple(faults), tuple(parts))
+
+
+def _find_main(data: ClipSource, min_frames: int, cache: Path) -> RunClips:
+    """The clips of all keys but ``more_clips``."""
     train = _train_files(data, min_frames, cache)
     validation = _validation_files(data, min_frames, cache)
     if validation is None:
@@ -162,9 +211,7 @@ def _validation_files(data: ClipSource, min_frames: int, cache: Path) -> Manifes
 
 def _draw(talkers: TalkerData, resolution: int, output_dir: str) -> Path:
     """The manifest of the synthetic clips that a configuration asks for; they are made if they are not there."""
-    crops = TalkerCrops(
-        talkers.train_clips, talkers.validation_clips, talkers.seconds, resolution, talkers.seed
-    )
+    crops = TalkerCrops(talkers.train_clips, talkers.validation_clips, talkers.seconds, resolution, talkers.seed)
     return make_talker_crops(crops, Path(output_dir) / "talker_clips", workers=os.cpu_count() or 1)
 
 

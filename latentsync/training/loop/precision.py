@@ -7,6 +7,7 @@ float16 would round the gradients that pass through it to zero.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -14,7 +15,7 @@ import torch
 logger = logging.getLogger(__name__)
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # by accelerate's names
-WITHOUT_HALF = ("cpu",)  # devices where a training is always in float32, which is quicker there
+WITHOUT_HALF = ("cpu",)  # devices where float16 takes a hundred times as long as float32
 
 
 class PrecisionSection(Protocol):
@@ -30,8 +31,17 @@ def asked_precision(run: PrecisionSection) -> str:
 
 
 def precision_on(device_type: str, asked: str) -> str:
-    """``asked`` (fp16, bf16 or no) as far as a training on such a device heeds it."""
-    return "no" if device_type in WITHOUT_HALF else asked
+    """``asked`` (fp16, bf16 or no) as far as a training on such a device heeds it: a CPU knows bfloat16 or float32."""
+    if device_type not in WITHOUT_HALF:
+        return asked
+    return asked if asked == "bf16" and cpu_has_bf16() else "no"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies in bfloat16 (AVX512-BF16 or AMX): elsewhere float32 is quicker."""
+    ask = getattr(torch.cpu, "get_capabilities", dict)  # older releases of torch do not say
+    capabilities: Mapping[str, object] = ask()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def set_tf32(device: torch.device, asked: bool) -> None:

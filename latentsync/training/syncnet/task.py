@@ -18,7 +18,8 @@ from latentsync.checkpoint import WeightsCard, save_weights
 from latentsync.data.batches import ClipFault, SyncBatch
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import MelReader
-from latentsync.data.syncnet_dataset import SyncNetDataset, SyncSample, collate_sync
+from latentsync.data.mixture import SampleSource
+from latentsync.data.syncnet_dataset import SyncSample, collate_sync
 from latentsync.metrics.stable_sync import StableSync
 from latentsync.models.syncnet import cosine_similarity
 from latentsync.recipe import SyncNetRecipe
@@ -57,8 +58,11 @@ class SyncNetTask:
         self._recipe = recipe
         self._model = model
         self.network = model.network
-        self.dataset = pair_set(clips.train, recipe.data, mels, recipe.run.seed, latents)
-        self._validation = fixed_pairs(clips.validation, recipe.data, mels, recipe.run.seed + 1, latents)
+        data, seed = recipe.data, recipe.run.seed
+        self.dataset = clips.samples("train", lambda some: pair_set(some, data, mels, seed, latents), seed)
+        self._validation = clips.samples(
+            "validation", lambda some: fixed_pairs(some, data, mels, seed + 1, latents), seed + 1
+        )
         self._alarm = ChanceAlarm(
             recipe.run.alarm_steps,
             lambda: measure_facts(recipe, clips.train, mels, self._model.device),
@@ -149,7 +153,7 @@ class SyncNetTask:
 
 
 def score_pairs(
-    model: StableSync, dataset: SyncNetDataset, indices: Sequence[int], batch_size: int, num_workers: int = 0
+    model: StableSync, dataset: SampleSource, indices: Sequence[int], batch_size: int, num_workers: int = 0
 ) -> tuple[SyncScores, list[ClipFault]]:
     """Cosines of the samples ``indices`` of epoch 0, in that order, and the clips that had to be replaced."""
     keys = [SampleKey(0, index) for index in indices]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from latentsync.data.batches import ClipFault, SampleOrigin, TensorBatch, UNetBa
 from latentsync.data.clip_dataset import BadClip, SampleKey
 from latentsync.data.clip_reader import MEL_VERSION, ArrayCache, AudioFeatureReader, MelReader
 from latentsync.data.manifest import Clip
+from latentsync.data.mixture import SampleSource
 from latentsync.data.unet_dataset import UNetDataset, WindowDataset
 from latentsync.errors import ConfigError, DataError
 from latentsync.face.mask import load_mask
@@ -128,8 +130,16 @@ class DrawnWindows(Dataset[tuple[object, Draws]]):
     samples, from the loader's processes: the one that feeds the device draws nothing.
     """
 
-    def __init__(self, windows: UNetDataset | CachedWindows, seed: int, noise: Noise) -> None:
+    def __init__(
+        self,
+        windows: SampleSource,
+        stack: Callable[[Sequence[Any]], UNetBatch | PosteriorBatch],
+        seed: int,
+        noise: Noise,
+    ) -> None:
+        """``stack`` makes a batch of samples of ``windows``."""
         self._windows = windows
+        self._stack = stack
         self._seed = seed
         self._noise = noise
 
@@ -143,7 +153,7 @@ class DrawnWindows(Dataset[tuple[object, Draws]]):
     def collate(self, samples: Sequence[tuple[object, Draws]]) -> DrawnBatch:
         """Stack samples into a batch."""
         windows, draws = zip(*samples, strict=True)
-        return DrawnBatch(self._windows.collate(windows), stack_draws(draws))
+        return DrawnBatch(self._stack(windows), stack_draws(draws))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +207,17 @@ def prepare_windows(
     if losses.sync is not None:
         mels = MelReader(ArrayCache(Path(data.audio_mel_cache_dir or folder) / MEL_VERSION))
 
-    def windows(side: Sequence[Clip], seed: int, noise: Noise) -> DrawnWindows:
-        common = (side, keep_mask, features, mels, seed, data.num_frames)
-        found = UNetDataset(*common) if latents is None else CachedWindows(*common, latents, losses.need_pixels)
-        return DrawnWindows(found, seed, noise)
+    def windows(side: Literal["train", "validation"], seed: int, noise: Noise) -> DrawnWindows:
+        def make(some: Sequence[Clip]) -> UNetDataset | CachedWindows:
+            common = (some, keep_mask, features, mels, seed, data.num_frames)
+            return UNetDataset(*common) if latents is None else CachedWindows(*common, latents, losses.need_pixels)
+
+        return DrawnWindows(clips.samples(side, make, seed), make(clips.validation).collate, seed, noise)
 
     seed, noise = recipe.run.seed, noise_of(recipe)
     stretch = -(-WINDOW_FRAMES // data.num_frames) * data.num_frames
     return UNetWindows(
-        windows(clips.train, seed, noise),
-        windows(clips.validation, seed + _VALIDATION, replace(noise, audio_dropout=0.0)),
+        windows("train", seed, noise),
+        windows("validation", seed + _VALIDATION, replace(noise, audio_dropout=0.0)),
         UNetDataset(clips.validation, keep_mask, features, None, seed, stretch),
     )

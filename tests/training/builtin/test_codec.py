@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
@@ -11,8 +12,12 @@ from safetensors.torch import load_file
 
 from latentsync.checkpoint import load_codec
 from latentsync.config import load_config
+from latentsync.data.image_dataset import StillDataset
+from latentsync.data.still_faces import StillFace
+from latentsync.data.talkers.clip import make_talker
 from latentsync.errors import ConfigError
 from latentsync.models.codec import LatentCodec
+from latentsync.training.builtin import codec
 from latentsync.training.builtin.codec import LatentMoments, standardize, train_codec
 from latentsync.training.builtin.recipes import CodecRecipe
 from latentsync.training.loop.trainer import TrainingResult
@@ -21,7 +26,8 @@ from tests.training.tiny_unet import ROOT
 SMALL = [
     "data.talkers.train_clips=2", "data.talkers.validation_clips=1", "data.talkers.seconds=0.4", "data.resolution=32",
     "data.batch_size=2", "data.num_val_samples=3", "run.log_steps=1", "optimizer.lr_scheduler=constant",
-    "model.block_out_channels=[8,8,8,8]",
+    "model.block_out_channels=[8,8,8,8]", "run.mixed_precision=no", "run.adversarial_start=1",
+    "run.adversarial_warmup=1", "run.discriminator_width=4",
 ]  # fmt: skip
 
 
@@ -33,44 +39,67 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Where all runs are, with the clips that they share."""
+    return tmp_path_factory.mktemp("codecs")
+
+
 def recipe_of(folder, *overrides: str) -> CodecRecipe:
     place = f"data.train_output_dir={folder}"
-    return load_config(ROOT / "configs/codec/talkers.yaml", CodecRecipe, [*SMALL, place, *overrides])
+    return load_config(ROOT / "configs/codec/builtin.yaml", CodecRecipe, [*SMALL, place, *overrides])
 
 
-def test_training_writes_a_codec_that_the_loader_reads_and_goes_on_exactly(tmp_path):
+def test_training_writes_a_codec_that_the_loader_reads_and_goes_on_exactly(place):
     for name, lengths in (("whole", [4]), ("parts", [2, 4])):
         for length in lengths:
-            recipe = recipe_of(tmp_path, f"run.max_train_steps={length}", "optimizer.lr_warmup_steps=0")
+            recipe = recipe_of(place, f"run.max_train_steps={length}", "optimizer.lr_warmup_steps=0")
             assert train_codec(recipe, name) is TrainingResult.FINISHED
-    files = [tmp_path / name / "weights/last/diffusion_pytorch_model.safetensors" for name in ("whole", "parts")]
+    files = [place / name / "weights/last/diffusion_pytorch_model.safetensors" for name in ("whole", "parts")]
     whole, parts = map(load_file, files)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    with (tmp_path / "whole" / "validation.csv").open() as file:
+    with (place / "whole" / "validation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["step"]) for row in rows] == [0, 4]
     assert float(rows[1]["psnr_in_mask"]) > float(rows[0]["psnr_in_mask"])
-    codec = load_codec(tmp_path / "whole" / "weights" / "best")
-    assert codec.encode(torch.zeros(1, 3, 32, 32)).shape == (1, 8, 4, 4)
+    with (place / "whole" / "train.csv").open() as file:
+        contest = [float(row["discriminator"]) for row in csv.DictReader(file)]
+    assert len(set(contest)) == 4
+    written = load_codec(place / "whole" / "weights" / "best")
+    assert written.encode(torch.zeros(1, 3, 32, 32)).shape == (1, 8, 4, 4)
     with pytest.raises(ConfigError, match="run.edge_loss_weight"):
-        train_codec(recipe_of(tmp_path, "run.edge_loss_weight=2"), "whole")
+        train_codec(recipe_of(place, "run.edge_loss_weight=2"), "whole")
 
 
-def test_going_on_from_a_codec_trains_its_decoder_only(tmp_path):
+def test_people_are_mixed_in_and_held_out(place, monkeypatch):
+    draws = np.random.default_rng(0)
+    points = make_talker(1, 2, 3, seconds=0.4, size=80).landmarks[0]
+    pixels = [draws.integers(0, 256, (80, 80, 3), np.uint8) for _ in range(4)]
+    contents = ("0" * 8, "5" * 8, "9" * 8, "f" * 8)
+    stills = [StillFace(place, name, 0, image, points) for name, image in zip(contents, pixels, strict=True)]
+    monkeypatch.setattr(codec, "find_stills", lambda *_: stills)
+    recipe = recipe_of(place, "data.people=somewhere", "run.max_train_steps=1", "optimizer.lr_warmup_steps=0")
+    seen = []
+    monkeypatch.setattr(codec, "StillDataset", lambda some, *rest: seen.append(some) or StillDataset(some, *rest))
+    assert train_codec(recipe, "people") is TrainingResult.FINISHED
+    assert [[still.content[0] for still in some] for some in seen] == [["5", "9", "f"], ["0"]]
+
+
+def test_going_on_from_a_codec_trains_its_decoder_only(place):
     short = ["run.max_train_steps=2", "optimizer.lr_warmup_steps=0"]
-    assert train_codec(recipe_of(tmp_path, *short), "whole") is TrainingResult.FINISHED
-    start = tmp_path / "whole" / "weights" / "last"
-    recipe = recipe_of(tmp_path, *short, f"ckpt.resume_ckpt_path={start}")
+    assert train_codec(recipe_of(place, *short), "start") is TrainingResult.FINISHED
+    start = place / "start" / "weights" / "last"
+    recipe = recipe_of(place, *short, f"ckpt.resume_ckpt_path={start}")
     assert train_codec(recipe, "decoder") is TrainingResult.FINISHED
     name = "diffusion_pytorch_model.safetensors"
-    before, after = load_file(start / name), load_file(tmp_path / "decoder" / "weights" / "last" / name)
+    before, after = load_file(start / name), load_file(place / "decoder" / "weights" / "last" / name)
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"decoder", "post_quant_conv"}
 
 
-def test_a_model_block_that_is_no_autoencoder_is_refused(tmp_path):
+def test_a_model_block_that_is_no_autoencoder_is_refused(place):
     with pytest.raises(ConfigError, match="describes no codec"):
-        train_codec(recipe_of(tmp_path, "model.layers=3"), "run")
+        train_codec(recipe_of(place, "model.layers=3"), "run")
 
 
 def test_standardized_latents_and_equal_images():
@@ -86,12 +115,12 @@ def test_standardized_latents_and_equal_images():
     with torch.no_grad():
         posterior = original.encode(images).latent_dist
         result = standardize(original, LatentMoments.of(posterior.mean))
-        codec = LatentCodec(result)
-        latents = codec.encode(images)
+        standard = LatentCodec(result)
+        latents = standard.encode(images)
         assert torch.allclose(latents.mean(dim=(0, 2, 3)), torch.zeros(6), atol=1e-3)
         assert torch.allclose(latents.std(dim=(0, 2, 3)), torch.ones(6), atol=1e-3)
         reconstruction = original.decode(posterior.mean).sample
-        assert torch.allclose(codec.decode(latents), reconstruction, atol=1e-4)
-        mean, std = codec.posterior(images)
+        assert torch.allclose(standard.decode(latents), reconstruction, atol=1e-4)
+        mean, std = standard.posterior(images)
         scale = posterior.mean.std(dim=(0, 2, 3))
         assert torch.allclose(std, posterior.std / scale[:, None, None], rtol=1e-2)

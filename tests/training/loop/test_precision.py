@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from latentsync.recipe import SyncNetRun
+from latentsync.training.loop import precision
 from latentsync.training.loop.optimizers import make_optimizer
 from latentsync.training.loop.precision import precision_on, set_tf32, training_dtype
 
@@ -13,13 +14,27 @@ CUDA = torch.device("cuda")
 
 
 @pytest.mark.parametrize(("asked", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
-def test_half_precision_is_for_accelerators(asked, dtype):
+def test_half_precision_is_for_accelerators(asked, dtype, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
     run = SyncNetRun(mixed_precision=asked)
     assert training_dtype(run, CUDA) is training_dtype(run, torch.device("xpu")) is dtype
     assert training_dtype(run, torch.device("cpu")) is torch.float32
     run.mixed_precision_training = False
     assert training_dtype(run, CUDA) is torch.float32
     assert (precision_on("cuda", asked), precision_on("cpu", asked)) == (asked, "no")
+
+
+def test_a_cpu_that_multiplies_in_bfloat16_trains_in_it_where_it_is_asked_to(monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
+    assert [precision_on("cpu", asked) for asked in ("bf16", "fp16", "no")] == ["bf16", "no", "no"]
+
+
+def test_what_a_processor_says_of_itself(monkeypatch):
+    for said, has in (({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda said=said: said, raising=False)
+        assert precision.cpu_has_bf16() is has
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not precision.cpu_has_bf16()
 
 
 @pytest.fixture
