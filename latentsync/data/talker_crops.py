@@ -7,7 +7,7 @@ its own; validation clips share none of them with training clips.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, astuple, dataclass
 from fractions import Fraction
@@ -20,7 +20,7 @@ import numpy as np
 from latentsync.atomic import write_text
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.data.manifest import TRAIN, VALIDATION, Clip, content_hash, write_manifest
-from latentsync.data.talkers.clip import TalkerClip, make_talker
+from latentsync.data.talkers.clip import SpokenClip, make_talker
 from latentsync.data.talkers.files import write_wav
 from latentsync.data.talkers.identity import make_identity
 from latentsync.data.talkers.speech import compose, mouth_at, tracks
@@ -64,15 +64,19 @@ def make_talker_crops(crops: TalkerCrops, folder: Path, workers: int) -> Path:
     plan.unlink(missing_ok=True)
     seeds = [*range(crops.train_clips), *range(_HELD_OUT, _HELD_OUT + crops.validation_clips)]
     jobs = [(folder / f"talker_{seed:07d}.mp4", crops.seed + seed, crops) for seed in seeds]
-    with single_threaded():  # before the processes are forked: one that is must not change OpenCV's threads any more
-        if workers > 1:
-            with ProcessPoolExecutor(workers) as pool:
-                clips = list(pool.map(_write_clip, *zip(*jobs, strict=True), chunksize=1))
-        else:
-            clips = [_write_clip(*job) for job in jobs]
+    clips = write_all(_write_clip, jobs, workers)
     write_manifest(clips, manifest)
     write_text(plan, wanted)
     return manifest
+
+
+def write_all(write: Callable[..., Clip], jobs: list[tuple], workers: int) -> list[Clip]:
+    """``write`` called with each of ``jobs``, in ``workers`` processes; what it returns, in their order."""
+    with single_threaded():  # before the processes are forked: one that is must not change OpenCV's threads any more
+        if workers > 1:
+            with ProcessPoolExecutor(workers) as pool:
+                return list(pool.map(write, *zip(*jobs, strict=True), chunksize=1))
+        return [write(*job) for job in jobs]
 
 
 @lru_cache(maxsize=_KEPT)
@@ -93,8 +97,15 @@ def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
     talker = make_talker(
         3 * seed, 3 * seed + 1, 3 * seed + 2, seconds=crops.seconds, size=round(FRAME_PER_CROP * crops.resolution)
     )
-    side = crops.resolution
-    info = VideoInfo(Path(f"talker {seed}"), side, side, MODEL_FPS, talker.n_frames, talker.n_frames / MODEL_FPS)
+    held_out = seed - crops.seed >= _HELD_OUT
+    write_crop_video(path, talker, crops.resolution, CRF)
+    split, speaker = VALIDATION if held_out else TRAIN, f"{_SPEAKER}{talker.identity_seed}"
+    return crop_clip(path, crops.resolution, talker.n_frames, split, speaker)
+
+
+def write_crop_video(path: Path, talker: SpokenClip, side: int, crf: int) -> None:
+    """Write the aligned face of a talker, ``side`` pixels, with its audio."""
+    info = VideoInfo(Path(path.stem), side, side, MODEL_FPS, talker.n_frames, talker.n_frames / MODEL_FPS)
     with TemporaryDirectory(prefix="talker_") as scratch:
         audio = Path(scratch) / "audio.wav"
         write_wav(audio, talker.waveform)
@@ -102,26 +113,29 @@ def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
             path,
             _crops(talker, side),
             info,
-            EncodingOptions(codec="h264", crf=CRF, preset="veryfast", repeatable=True),
+            EncodingOptions(codec="h264", crf=crf, preset="veryfast", repeatable=True),
             audio,
             overwrite=True,
         )
-    held_out = seed - crops.seed >= _HELD_OUT
+
+
+def crop_clip(path: Path, side: int, frames: int, split: str, speaker: str) -> Clip:
+    """A file that ``write_crop_video`` wrote as a training clip."""
     return Clip(
         path=path,
         content=content_hash(path),
-        frames=talker.n_frames,
+        frames=frames,
         fps=MODEL_FPS,
         width=side,
         height=side,
-        audio_seconds=len(talker.waveform) / AUDIO_RATE,
-        split=VALIDATION if held_out else TRAIN,
-        speaker=f"{_SPEAKER}{talker.identity_seed}",
+        audio_seconds=int(frames / MODEL_FPS * AUDIO_RATE) / AUDIO_RATE,
+        split=split,
+        speaker=speaker,
         source=path.stem,
     )
 
 
-def _crops(talker: TalkerClip, side: int) -> Iterator[Frame]:
+def _crops(talker: SpokenClip, side: int) -> Iterator[Frame]:
     aligner = FaceAligner(side)
     for index, (pixels, landmarks) in enumerate(zip(talker.frames(), talker.landmarks, strict=True)):
         face = aligner.align(ArrayFrame.of(pixels), landmarks).pixels

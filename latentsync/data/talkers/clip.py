@@ -7,6 +7,7 @@ in the same scene with the same movement; their frames are equal to the last bit
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -57,8 +58,17 @@ class PersonTruth:
 
 
 @dataclass(frozen=True)
-class TalkerClip:
-    """Frames are drawn when asked for; everything else is at hand."""
+class Spoken:
+    """Something said: audio, the phones of it, and the mouth in every frame."""
+
+    waveform: np.ndarray  # (n,) float32 at 16 kHz, exactly as long as the frames
+    utterance: Utterance
+    mouth: Articulation  # fields (N,)
+
+
+@dataclass(frozen=True)
+class SpokenClip(ABC):
+    """What clips of drawn and of photographed talkers have in common. Frames are drawn when asked for."""
 
     identity_seed: int
     sentence_seed: int
@@ -68,6 +78,54 @@ class TalkerClip:
     fps: Fraction
     waveform: np.ndarray  # (n,) float32 at 16 kHz, exactly as long as the frames
     utterance: Utterance
+
+    @property
+    @abstractmethod
+    def n_frames(self) -> int:
+        """Number of frames."""
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Index of the first frame of every shot but the first."""
+        return ()
+
+    @property
+    @abstractmethod
+    def people(self) -> tuple[PersonTruth, ...]:
+        """The speaker, then, if there is one, a passer-by."""
+
+    @abstractmethod
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """Frames ``start`` to ``stop - 1``, each (height, width, 3) uint8 RGB, the caller's to keep."""
+
+    @abstractmethod
+    def speech_region(self, index: int) -> np.ndarray:
+        """(M, 2) polygon in frame pixels: nothing outside depends on what is said in frame ``index``."""
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """Of the speaker: (N, 68, 2) float32, frame pixels, iBUG order."""
+        return self.people[0].landmarks
+
+    @property
+    def opening(self) -> np.ndarray:
+        """Of the speaker: (N,) float32, distance of the inner lips over the height of the face."""
+        return self.people[0].opening
+
+    @property
+    def visible(self) -> np.ndarray:
+        """Of the speaker: (N,) bool."""
+        return self.people[0].visible
+
+    def pixels(self) -> np.ndarray:
+        """All frames, (N, height, width, 3) uint8 RGB."""
+        return np.stack(list(self.frames()))
+
+
+@dataclass(frozen=True)
+class TalkerClip(SpokenClip):
+    """A drawn talker."""
+
     shots: tuple[Shot, ...]
 
     @cached_property
@@ -86,23 +144,8 @@ class TalkerClip:
         count = len(self.shots[0].actors)
         return tuple(self._truth(number) for number in range(count))
 
-    @property
-    def landmarks(self) -> np.ndarray:
-        """Of the speaker: (N, 68, 2) float32, frame pixels, iBUG order."""
-        return self.people[0].landmarks
-
-    @property
-    def opening(self) -> np.ndarray:
-        """Of the speaker: (N,) float32, distance of the inner lips over the height of the face."""
-        return self.people[0].opening
-
-    @property
-    def visible(self) -> np.ndarray:
-        """Of the speaker: (N,) bool."""
-        return self.people[0].visible
-
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-        """Frames ``start`` to ``stop - 1``, each (height, width, 3) uint8 RGB, the caller's to keep."""
+        """See ``SpokenClip``."""
         first = 0
         stop = self.n_frames if stop is None else min(stop, self.n_frames)
         for shot in self.shots:
@@ -110,12 +153,8 @@ class TalkerClip:
                 yield shot.frame(index)
             first += len(shot)
 
-    def pixels(self) -> np.ndarray:
-        """All frames, (N, height, width, 3) uint8 RGB."""
-        return np.stack(list(self.frames()))
-
     def speech_region(self, index: int) -> np.ndarray:
-        """(M, 2) polygon in frame pixels: nothing outside depends on what is said in frame ``index``."""
+        """See ``SpokenClip``. Raises ``IndexError`` beyond the last frame."""
         shot, within = self._shot_of(index)
         return _speech_region(shot.actors[0], within)
 
@@ -162,9 +201,28 @@ def make_talker(
     options = options or TalkerOptions()
     fps = Fraction(fps)
     width, height = (size, size) if isinstance(size, int) else size
+    count = frame_count(seconds, fps)
+    spoken = speak(identity_seed, sentence_seed, count, fps, options)
+    times = np.arange(count) / float(fps)
+    shots = _make_shots(identity_seed, scene_seed, times, spoken.mouth, (width, height), options, fps)
+    return TalkerClip(
+        identity_seed, sentence_seed, scene_seed, width, height, fps, spoken.waveform, spoken.utterance, shots
+    )
+
+
+def frame_count(seconds: float, fps: Fraction) -> int:
+    """Of a clip. Raises ``ValueError`` if it is 0."""
     count = int(Fraction(seconds).limit_denominator(100_000) * fps)
     if count < 1:
         raise ValueError(f"{seconds} s at {fps} frames per second hold no frame")
+    return count
+
+
+def speak(identity_seed: int, sentence_seed: int, count: int, fps: Fraction, options: TalkerOptions) -> Spoken:
+    """The sentence of that seed in the voice of that person (or of ``options.voice_of``), over ``count`` frames.
+
+    Raises ``ValueError`` for a music mode that is not one of ``MUSIC``.
+    """
     if options.music not in MUSIC:
         raise ValueError(f"music is one of {', '.join(MUSIC)}, not {options.music!r}")
     times = np.arange(count) / float(fps)
@@ -177,11 +235,7 @@ def make_talker(
     waveform = _delay(synthesise(speech, voice, sentence_seed, samples), options.av_offset_frames, fps)
     if options.music != "none":
         waveform = waveform + make_music(sentence_seed, samples) * np.float32(0.5 if options.music == "under" else 1.5)
-    mouth = mouth_at(speech.mouth, times)
-    shots = _make_shots(identity_seed, scene_seed, times, mouth, (width, height), options, fps)
-    return TalkerClip(
-        identity_seed, sentence_seed, scene_seed, width, height, fps, np.clip(waveform, -1, 1), utterance, shots
-    )
+    return Spoken(np.clip(waveform, -1, 1), utterance, mouth_at(speech.mouth, times))
 
 
 def _make_shots(

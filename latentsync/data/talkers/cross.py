@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentsync.data.talkers.clip import TalkerClip, TalkerOptions, make_talker
+from latentsync.data.talkers.clip import SpokenClip, TalkerOptions, make_talker
 
 FIRST_SEED = 50_000_000  # far from the seeds of training and validation clips (``data.talker_crops``)
 SETTLING = 0.16  # s after the last phone until the mouth rests, and before the first one
@@ -20,8 +20,8 @@ class CrossClip:
     Both show the same person, scene and movement; frames differ in the mouth only.
     """
 
-    source: TalkerClip
-    truth: TalkerClip
+    source: SpokenClip
+    truth: SpokenClip
 
     @property
     def waveform(self) -> np.ndarray:
@@ -34,16 +34,25 @@ def make_cross_clip(number: int, seconds: float, size: int) -> CrossClip:
 
     ``size`` is the side of the square frames in pixels.
     """
-    identity, sentence, scene, new_sentence, speaker = (FIRST_SEED + 5 * number + k for k in range(5))
-    pause = _SILENCE[0] * seconds, _SILENCE[1] * seconds
-    new = TalkerOptions(silences=(pause,), voice_of=speaker)
+    identity, sentence, scene, new_sentence, speaker = cross_seeds(number)
+    new = TalkerOptions(silences=(pause_of(seconds),), voice_of=speaker)
     return CrossClip(
         source=make_talker(identity, sentence, scene, seconds=seconds, size=size),
         truth=make_talker(identity, new_sentence, scene, seconds=seconds, size=size, options=new),
     )
 
 
-def speaking(clip: TalkerClip) -> np.ndarray:
+def cross_seeds(number: int) -> tuple[int, ...]:
+    """Of identity, sentence and scene of the source, and of the new sentence and its speaker."""
+    return tuple(FIRST_SEED + 5 * number + k for k in range(5))
+
+
+def pause_of(seconds: float) -> tuple[float, float]:
+    """The span in which the new audio of a clip of ``seconds`` pauses."""
+    return _SILENCE[0] * seconds, _SILENCE[1] * seconds
+
+
+def speaking(clip: SpokenClip) -> np.ndarray:
     """(N,) bool: False in the frames in which the mouth rests, ``SETTLING`` away from every phone."""
     times = np.arange(clip.n_frames) / float(clip.fps)
     said = clip.utterance

@@ -24,7 +24,7 @@ import numpy as np
 
 from latentsync.atomic import atomic_file
 from latentsync.constants import AUDIO_RATE
-from latentsync.data.talkers.clip import TalkerClip, TalkerOptions, make_talker
+from latentsync.data.talkers.clip import SpokenClip, TalkerClip, TalkerOptions, make_talker
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import ArrayFrame, Frame, VideoInfo
 
@@ -62,15 +62,22 @@ def write_talker(
     seeds = np.random.SeedSequence([seed, number]).generate_state(3)
     options = case_options(case, number, seconds)
     clip = make_talker(*(int(s) for s in seeds), seconds=seconds, size=size, fps=fps, options=options)
-    path = folder / f"talker_{seed:04d}_{number:05d}_{case}.mp4"
-    info = VideoInfo(path, *size, fps, clip.n_frames, clip.n_frames / fps)
+    write_clip(folder / f"talker_{seed:04d}_{number:05d}_{case}.mp4", clip, case, options, crf)
+    return clip
+
+
+def write_clip(path: Path, clip: SpokenClip, case: str, options: TalkerOptions, crf: int, **more: Any) -> None:
+    """Write a clip that was made with those ``options``, and its truth, with ``more`` arrays, beside it.
+
+    Raises ``OutputError`` and its kin.
+    """
+    info = VideoInfo(path, clip.width, clip.height, clip.fps, clip.n_frames, clip.n_frames / clip.fps)
     with tempfile.TemporaryDirectory(prefix="talker_") as scratch:
         audio = Path(scratch) / "audio.wav"
         write_wav(audio, clip.waveform)
         write_video(path, _timed(clip), info, EncodingOptions(crf=crf), audio, overwrite=True)
     with atomic_file(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **_truth(clip, case, options))
-    return clip
+        np.savez_compressed(file, **_truth(clip, case, options), **more)
 
 
 def write_wav(path: Path, waveform: np.ndarray) -> None:
@@ -82,7 +89,7 @@ def write_wav(path: Path, waveform: np.ndarray) -> None:
         file.writeframes(np.rint(np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes())
 
 
-def contact_strip(clip: TalkerClip) -> np.ndarray:
+def contact_strip(clip: SpokenClip) -> np.ndarray:
     """(192, W, 3) uint8: a quarter into the clip, the mouth at its widest while it is seen, and three quarters in, side
     by side."""
     widest = int(np.argmax(np.where(clip.visible, clip.opening, -1.0)))
@@ -101,12 +108,12 @@ def write_contact_sheet(path: Path, strips: list[np.ndarray]) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
-def _timed(clip: TalkerClip) -> Iterator[Frame]:
+def _timed(clip: SpokenClip) -> Iterator[Frame]:
     for index, pixels in enumerate(clip.frames()):
         yield ArrayFrame(index, index / clip.fps, pixels)
 
 
-def _truth(clip: TalkerClip, case: str, options: TalkerOptions) -> dict[str, Any]:
+def _truth(clip: SpokenClip, case: str, options: TalkerOptions) -> dict[str, Any]:
     people = clip.people
     return {
         "landmarks": np.stack([p.landmarks for p in people]),

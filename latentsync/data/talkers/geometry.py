@@ -64,9 +64,8 @@ def lip_curves(shape: FaceShape, mouth: Articulation, s: np.ndarray) -> tuple[np
     ``s`` (K,) runs from -1 (corner on the left of the frame) to 1; the leading axes are those of ``mouth``.
     The distance of the two inner curves at s = 0 is exactly ``opening * max_opening``.
     """
-    opening, spread, rounding, press, tuck = (
-        np.asarray(v)[..., None]
-        for v in (mouth.opening * shape.max_opening, mouth.spread, mouth.rounding, mouth.press, mouth.tuck)
+    opening, rounding, tuck = (
+        np.asarray(v)[..., None] for v in (mouth.opening * shape.max_opening, mouth.rounding, mouth.tuck)
     )
     s = np.asarray(s, np.float64)
     half = np.asarray(mouth_half_width(shape, mouth))[..., None]
@@ -78,11 +77,11 @@ def lip_curves(shape: FaceShape, mouth: Articulation, s: np.ndarray) -> tuple[np
     upper_inner = corner + (rest - UPPER_SHARE * opening - raised - corner) * arch
     lower_inner = corner + (rest + (1 - UPPER_SHARE) * opening - raised - corner) * arch
 
-    fullness = (1 - 0.45 * press) * (1 - 0.18 * rounding) * (1 - 0.10 * spread)
+    upper_most, lower_most = (np.asarray(v)[..., None] for v in lip_thickness(shape, mouth))
     bow = 1 + 0.16 * np.exp(-(((np.abs(s) - 0.24) / 0.13) ** 2)) - 0.12 * np.exp(-((s / 0.10) ** 2))
     body = np.abs(1 - np.abs(s) ** 2.2) ** 0.9
-    upper_thick = shape.upper_lip * fullness * (1 - 0.15 * opening / shape.max_opening) * bow * body
-    lower_thick = shape.lower_lip * fullness * (1 - 0.35 * tuck) * (1 - 0.10 * opening / shape.max_opening) * body
+    upper_thick = upper_most * bow * body
+    lower_thick = lower_most * body
 
     def curve(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.stack(np.broadcast_arrays(x * s, y), axis=-1)
@@ -93,6 +92,15 @@ def lip_curves(shape: FaceShape, mouth: Articulation, s: np.ndarray) -> tuple[np
         curve(inner_half, lower_inner),
         curve(half, lower_inner + lower_thick),
     )
+
+
+def lip_thickness(shape: FaceShape, mouth: Articulation) -> tuple[np.ndarray, np.ndarray]:
+    """Of the upper and the lower lip where they are fullest."""
+    fullness = (1 - 0.45 * mouth.press) * (1 - 0.18 * mouth.rounding) * (1 - 0.10 * mouth.spread)
+    opening = mouth.opening * shape.max_opening
+    upper = shape.upper_lip * fullness * (1 - 0.15 * opening / shape.max_opening)
+    lower = shape.lower_lip * fullness * (1 - 0.35 * mouth.tuck) * (1 - 0.10 * opening / shape.max_opening)
+    return upper, lower
 
 
 def mouth_half_width(shape: FaceShape, mouth: Articulation) -> np.ndarray:

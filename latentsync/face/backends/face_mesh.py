@@ -77,19 +77,32 @@ def fit_mesh(mesh: cv2.dnn.Net, frame: Frame, place: Place) -> tuple[np.ndarray,
 
     ``place`` is the expected place of the mesh's points.
     """
+    points, presence = fit_vertices(mesh, frame, place)
+    return ibug_points(points[:, :2]), presence
+
+
+def ibug_points(vertices: np.ndarray) -> np.ndarray:
+    """(478, 2) vertices of the mesh to the (68, 2) iBUG landmarks that they stand for."""
+    return (vertices[FIRST] + vertices[SECOND]) / 2
+
+
+def fit_vertices(mesh: cv2.dnn.Net, frame: Frame, place: Place) -> tuple[np.ndarray, float]:
+    """As ``fit_mesh``, but all (478, 3) vertices; the third value is the depth behind the camera's side of the head, in
+    frame pixels: the nose has the least."""
     for _ in range(MAX_CROPS):
         matrix = place.matrix()
         mesh.setInput(cv2.dnn.blobFromImage(_crop(frame, matrix), 1 / 255))
-        points, presence = mesh.forward(["Identity", "Identity_1"])
-        points = points.reshape(MESH_POINTS, 3)[:, :2].astype(np.float64) - 0.5
+        found, presence = mesh.forward(["Identity", "Identity_1"])
+        vertices = found.reshape(MESH_POINTS, 3).astype(np.float64)
+        points, depth = vertices[:, :2] - 0.5, vertices[:, 2] * MESH_MARGIN * place.extent / MESH_SIDE
         low, high, to_frame = points.min(axis=0), points.max(axis=0), invert(matrix)
         extent = (high - low).max() * MESH_MARGIN * place.extent / MESH_SIDE
         points = transform(to_frame, points)
-        found = Place(transform(to_frame, (low + high) / 2), points[list(EYE_CORNERS)], float(extent))
-        if place.is_near(found):
+        seen = Place(transform(to_frame, (low + high) / 2), points[list(EYE_CORNERS)], float(extent))
+        if place.is_near(seen):
             break
-        place = found
-    return (points[FIRST] + points[SECOND]) / 2, float(1 / (1 + np.exp(-presence.ravel()[0])))
+        place = seen
+    return np.column_stack([points, depth]), float(1 / (1 + np.exp(-presence.ravel()[0])))
 
 
 def read_meshes(path: Path, count: int) -> list[cv2.dnn.Net]:

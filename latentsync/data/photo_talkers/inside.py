@@ -1,0 +1,97 @@
+"""The inside of an open mouth, painted in the light of the photograph: cavity, tongue, both rows of teeth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latentsync.data.photo_talkers.canonical import Face, chin_sink
+from latentsync.data.photo_talkers.lower_face import MouthEdges
+from latentsync.data.talkers.geometry import Articulation
+from latentsync.data.talkers.raster import smoothstep, to_display, to_linear
+
+_UPPER_TEETH = np.cumsum(
+    (0.132, 0.098, 0.085, 0.06)
+)  # right edges of the teeth of one side as they are seen, face units
+_LOWER_TEETH = np.cumsum((0.080, 0.083, 0.080, 0.065))
+_LONG = 0.16  # a tooth from its edge to the gum
+_SOFT = 0.014  # width of the edges of teeth and lips
+_MOUTH_FLOOR = (0.30, 0.10, 0.09)
+_GUM = (0.62, 0.33, 0.32)
+_TONGUE = (0.70, 0.36, 0.35)
+
+
+class MouthInside:
+    """Paints the inside of one mouth."""
+
+    def __init__(self, face: Face, rng: np.random.Generator, light: float = 1.0) -> None:
+        self._face = face
+        tooth = to_linear(face.tooth) * np.float32(light**2.2)
+        glow = float(tooth.mean() / to_linear((0.84, 0.80, 0.74)).mean())
+        tint = to_linear(face.light)
+        tint = np.sqrt(tint / tint.mean()) * glow
+        self._tooth = tooth
+        self._floor, self._gum, self._tongue = (to_linear(c) * tint for c in (_MOUTH_FLOOR, _GUM, _TONGUE))
+        self._edge = float(rng.uniform(0.030, 0.058))  # of the upper teeth below the line where the lips meet
+        self._curve = float(rng.uniform(0.10, 0.22))  # how the row rises to the sides
+        self._uneven = rng.normal(0, 0.004, 8)
+        self._shades = rng.uniform(0.92, 1.0, 8)
+
+    def paint(self, mouth: Articulation, lips: MouthEdges, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """(H, W, 3) float32 display RGB in [0, 255] at columns ``x`` (W,) and rows ``y`` (H,)."""
+        shape = self._face.shape
+        across = ((x - self._face.middle) / np.where(x < self._face.middle, *self._face.halves)).astype(np.float32)
+        rows = y[:, None].astype(np.float32)
+        sink = float(chin_sink(shape, mouth.opening))
+        opening = float(mouth.opening) * shape.max_opening
+        line = shape.mouth_y + self._face.slant * lips.s.astype(np.float32)
+        depth = np.clip(np.abs(across) / 0.40, 0, 1) ** 2
+        light = np.broadcast_to(self._floor, (len(y), len(x), 3)) * (0.25 + 0.55 * depth)[None, :, None]
+        light = self._draw_tongue(light, float(mouth.tongue), across, rows - line, sink, opening)
+        lower = line + 0.018 + sink + 0.12 * across**2 + 0.03 * float(mouth.tuck)
+        light = self._draw_teeth(light, _LOWER_TEETH, across, rows - lower, 0.62)
+        upper = line + self._edge - self._curve * across**2 - 0.02 * float(mouth.tuck)
+        light = self._draw_teeth(light, _UPPER_TEETH, across, upper - rows, 1.0)
+        return to_display(light * self._shadow(mouth, lips, rows)[..., None]) * np.float32(255)
+
+    def _draw_teeth(
+        self, light: np.ndarray, borders: np.ndarray, across: np.ndarray, inward: np.ndarray, level: float
+    ) -> np.ndarray:
+        """A row of teeth over ``light``; ``inward`` (H, W) is the distance from its edge towards the gum."""
+        aside = np.abs(across)
+        number = np.minimum(np.searchsorted(borders, aside), len(borders) - 1)
+        ends = np.concatenate([[0], borders])
+        middle, half = (ends[number] + ends[number + 1]) / 2, (ends[number + 1] - ends[number]) / 2
+        place = np.clip(np.abs(aside - middle) / half, 0, 1).astype(np.float32)
+        index = number * 2 + (across > 0)
+        inward = inward - (0.016 * place**4 + self._uneven[index]).astype(np.float32)
+        round_arch = np.clip(1 - (aside / (borders[-1] + 0.10)) ** 2, 0, 1)
+        body = 0.80 + 0.20 * np.clip(inward / 0.08, 0, 1) - 0.22 * np.clip(inward / _LONG, 0, 1) ** 2
+        crack = 1 - 0.40 * np.exp(-(((1 - place) * half / 0.007) ** 2))
+        tone = (level * round_arch * crack * self._shades[index]).astype(np.float32) * body
+        gum = smoothstep(_LONG - 0.02, _LONG + 0.01, inward + 0.03 * (1 - place**2))[..., None]
+        color = tone[..., None] * self._tooth * (1 - gum) + gum * self._gum * (level * 0.8 * round_arch)[None, :, None]
+        cover = np.clip(inward / _SOFT + 0.5, 0, 1) * smoothstep(borders[-1] + 0.07, borders[-1], aside)
+        return light + (color - light) * cover[..., None]
+
+    def _draw_tongue(
+        self, light: np.ndarray, lift: float, across: np.ndarray, below: np.ndarray, sink: float, opening: float
+    ) -> np.ndarray:
+        """``below`` (H, W): heights under the line of the closed lips."""
+        tip = 0.05 + sink * (1.02 - 0.25 * (1 - lift)) - lift * (0.9 * sink + 0.01)
+        inside = below - (tip + 0.9 * across**2)
+        form = 0.42 + 0.58 * smoothstep(0.0, 0.16, inside)
+        furrow = 1 - 0.22 * np.exp(-((across / 0.035) ** 2))
+        color = (form * furrow * (0.55 + 0.35 * lift))[..., None] * self._tongue
+        cover = smoothstep(-0.02, 0.03, inside) * smoothstep(0.36, 0.28, np.abs(across))
+        return light + (color - light) * cover[..., None]
+
+    def _shadow(self, mouth: Articulation, lips: MouthEdges, rows: np.ndarray) -> np.ndarray:
+        """(H, W) share of the light that the lips let in."""
+        gap = lips.gap.astype(np.float32)
+        under = np.clip(rows - lips.edges[1].astype(np.float32), 0, None)
+        over = np.clip(lips.edges[2].astype(np.float32) - rows, 0, None)
+        depth = np.float32(0.045)
+        lip = 1 - 0.62 * np.exp(-under / depth) - 0.25 * np.exp(-over / (0.6 * depth))
+        corners = 1 - 0.65 * np.abs(lips.inner_s.astype(np.float32)) ** 4
+        let_in = 0.45 + 0.55 * np.clip(gap / 0.12, 0, 1) - 0.25 * float(mouth.rounding)
+        return np.clip(lip * corners * let_in, 0.03, 1)
