@@ -40,6 +40,7 @@ COMMANDS = {
     "licenses": Command("licenses", 1, "the licence of each weight file, and whether it allows commercial use"),
     "doctor": Command("doctor", 1, "what is wrong with this installation, each fault with its remedy"),
     "talkers": Command("talkers", 2, "draw clips of people who speak, with the truth about them"),
+    "photo-talkers": Command("photo_talkers", 2, "make photographs of people speak, for training, with the truth"),
     "preprocess": Command("preprocess", 2, "make clips for training of a folder of videos", "data"),
     "data": Command("data", 2, "look at such clips, or make a manifest of them", "data"),
     "train": Command("train", 2, "train the U-Net or the sync network", "train"),

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
+from latentsync.cli import photo_talkers
 from latentsync.data.clip_reader import read_clip_frames
 from latentsync.data.manifest import TRAIN, VALIDATION, read_manifest
 from latentsync.data.photo_crops import PhotoCrops, make_photo_crops
 from latentsync.data.photo_talkers.portrait import Portrait, PortraitReader, Unusable, list_photographs
 from latentsync.errors import DataError
-from scripts import make_photo_talkers
 from tests.data.photo_talkers.drawn_portrait import drawn_portrait
 from tests.golden import shared_file
 
@@ -89,10 +89,9 @@ def test_a_folder_without_photographs(tmp_path):
 
 
 def test_command_lines(tmp_path, photos, monkeypatch, capsys):
-    monkeypatch.setattr(make_photo_talkers, "PortraitReader", DrawnReader)
-    words = ["make_photo_talkers", "--photos", str(photos), "--count", "2"]
-    monkeypatch.setattr("sys.argv", [*words, "--out", str(tmp_path / "a"), "--seconds", "0.4", "--size", "64"])
-    assert make_photo_talkers.main() == 0
+    monkeypatch.setattr(photo_talkers, "PortraitReader", DrawnReader)
+    words = ["--photos", str(photos), "--count", "2"]
+    assert photo_talkers.main([*words, "--out", str(tmp_path / "a"), "--seconds", "0.4", "--size", "64"]) == 0
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
         "contact_sheet.png",
         "photo_0000_00000_plain.mp4",
@@ -104,7 +103,6 @@ def test_command_lines(tmp_path, photos, monkeypatch, capsys):
         assert truth["landmarks"].shape == (1, 10, 68, 2)
         assert str(truth["photograph"]) == drawn_portrait(3).content
     more = ["--crops", "32", "--validation", "1", "--seconds", "0.4", "--workers", "1"]
-    monkeypatch.setattr("sys.argv", [*words, "--out", str(tmp_path / "b"), *more])
-    assert make_photo_talkers.main() == 0
+    assert photo_talkers.main([*words, "--out", str(tmp_path / "b"), *more]) == 0
     assert len(read_manifest(tmp_path / "b" / "clips.jsonl").clips) == 3
     assert "clips.jsonl" in capsys.readouterr().out

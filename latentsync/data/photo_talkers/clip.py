@@ -138,8 +138,8 @@ def make_photo_clip(
     Raises ``ValueError`` for a clip without a frame, and for options of drawn talkers.
     """
     options = options or TalkerOptions()
-    if options.absences or options.profiles or options.hands or options.cuts or options.crossing:
-        raise ValueError("a photograph neither turns away nor leaves the frame, and nobody walks past it")
+    if options.absences or options.profiles or options.hands or options.held or options.cuts or options.crossing:
+        raise ValueError("a photograph neither turns away nor leaves the frame, and nothing comes before it")
     fps = Fraction(fps)
     width, height = (size, size) if isinstance(size, int) else size
     count = frame_count(seconds, fps)

@@ -19,7 +19,7 @@ from latentsync.errors import DataError
 from latentsync.face.backends.face_mesh import MESH_FILES, MESH_SETTINGS, fit_vertices, ibug_points, read_meshes
 from latentsync.face.backends.yunet import DETECTOR_FILES, YuNetMesh, place_of_mesh
 from latentsync.face.detector import require_weights
-from latentsync.runtime.cache_folder import cache_folder
+from latentsync.places import cache_folder
 from latentsync.types import ArrayFrame
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

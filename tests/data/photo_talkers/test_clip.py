@@ -137,7 +137,7 @@ def test_a_voice_is_that_of_the_drawn_talker_of_that_seed():
 
 
 def test_what_a_photograph_cannot_do_is_refused():
-    with pytest.raises(ValueError, match="walks past"):
+    with pytest.raises(ValueError, match="nothing comes before"):
         small(crossing=True)
     with pytest.raises(ValueError, match="no frame"):
         small(seconds=0.01)

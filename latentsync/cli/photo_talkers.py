@@ -1,10 +1,10 @@
 """Make photographs of people speak: clips with the truth about them, or training clips of their faces.
 
-    python -m scripts.make_photo_talkers --photos DIR --out DIR --count N
-    python -m scripts.make_photo_talkers --photos DIR --out DIR --count N --crops 128 --validation 60
+    latentsync photo-talkers --photos DIR --out DIR --count N
+    latentsync photo-talkers --photos DIR --out DIR --count N --crops 128 --validation 60
 
 Photographs show one face each, from the front, at least 34 pixels between the pupils; files that cannot be used are
-named. The first form writes what scripts.make_talkers writes. With --crops it writes aligned faces of that many pixels
+named. The first form writes what `latentsync talkers` writes. With --crops it writes aligned faces of that many pixels
 and clips.jsonl, a manifest that training reads; a run that was stopped goes on.
 """
 
@@ -23,11 +23,14 @@ from latentsync.data.photo_crops import PhotoCrops, make_photo_crops
 from latentsync.data.photo_talkers.files import PHOTO_CASES, write_photo_talker
 from latentsync.data.photo_talkers.portrait import Portrait, PortraitReader, read_portraits
 from latentsync.data.talkers.files import SHEET_CLIPS, contact_strip, write_contact_sheet
-from latentsync.errors import DataError, LatentSyncError, report
+from latentsync.errors import DataError, LatentSyncError
+from latentsync.places import AUXILIARY
+from latentsync.terminal import command_parser, report
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or that of the error."""
+    parser = command_parser("photo-talkers", __doc__)
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs, one person each")
     parser.add_argument("--out", type=Path, required=True, help="folder, made if need be")
     parser.add_argument("--count", type=int, default=12, help="number of clips; people take turns")
@@ -40,8 +43,8 @@ def main() -> int:
     parser.add_argument("--crops", type=int, metavar="SIDE", help="write training clips of SIDE pixels instead")
     parser.add_argument("--validation", type=int, default=0, help="with --crops: further clips, of people held out")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="with --crops: processes")
-    parser.add_argument("--weights", type=Path, default=Path("checkpoints/auxiliary"), help="folder of the face mesh")
-    arguments = parser.parse_args()
+    parser.add_argument("--weights", type=Path, default=AUXILIARY, help="folder of the face mesh")
+    arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if arguments.count < 1:
         parser.error("--count is at least 1")
@@ -88,7 +91,3 @@ def _make_clips(arguments: argparse.Namespace) -> str:
             strips.append(contact_strip(clip))
     write_contact_sheet(arguments.out / "contact_sheet.png", strips)
     return f"{arguments.count} clips and contact_sheet.png in {arguments.out}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())
