@@ -36,8 +36,8 @@ def measure(width: int, height: int, face: int, resolution: int, frames: int, wo
 
     def step(number: int) -> None:
         aligned = aligner.crop(frame, aligner.matrix(landmarks + number % 7 * 0.3))
-        color = paster.compare(aligned.pixels, aligned, frame.shape)
-        paster.paste(frame, aligned.pixels, aligned.matrix, color)
+        fit = paster.fit(aligned.pixels, aligned, frame.shape)
+        paster.paste(frame, aligned.pixels, aligned, fit)
 
     cv2.setNumThreads(1)
     list(parallel_map(step, range(2 * workers), workers))

@@ -25,14 +25,21 @@ from latentsync.diffusion.noise import shared_noise
 from latentsync.diffusion.schedule import make_scheduler
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.align import FaceAligner
-from latentsync.face.color_match import ColorSmoother
 from latentsync.face.mask import load_mask
-from latentsync.face.paste import FacePaster
 from latentsync.face.tracks import FaceTracks, TargetFrame
+from latentsync.inference.compositing import Compositor, GeneratedFrame, with_steady_fits
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.timeline import playing_order
-from latentsync.inference.windows import AlignedFrame, FaceFrame, PassedFrame, WindowPlan, group_frames, ramp_at_gaps
+from latentsync.inference.windows import (
+    AlignedFrame,
+    FaceFrame,
+    FrameGroup,
+    PassedFrame,
+    WindowPlan,
+    group_frames,
+    ramp_at_gaps,
+)
 from latentsync.types import Denoiser, Frame, VideoSource, Window
 
 Denoise = Callable[[Denoiser, Conditioning, Tensor, Tensor, SamplerSettings], Tensor]
@@ -82,19 +89,23 @@ class PlainPath:
         aligned = ramp_at_gaps((self._align(target, aligner) for target in targets), options.ramp)
         settings = self._networks.settings
         plan = WindowPlan.for_rate(video.info.fps, settings.num_frames, settings.steady_reference)
-        paster, smoother = FacePaster(self._keep_mask), ColorSmoother()
-        for group in group_frames(aligned, audio, plan):
+        yield from self._pasted(self._generated(group_frames(aligned, audio, plan)))
+
+    def _generated(self, groups: Iterator[FrameGroup]) -> Iterator[GeneratedFrame | PassedFrame]:
+        for group in groups:
             faces = [self._generate(window) for window in group.windows]
             slots = iter(group.slots)
             for member in group.frames:
                 if isinstance(member, PassedFrame):
-                    yield member.frame
-                    continue
-                window, position = next(slots)
-                with clock.measure("paste"):
-                    frame, face = member.frame, faces[window][position]
-                    color = smoother.next(paster.compare(face, member.face, frame.shape), member.shot)
-                    yield paster.paste(frame, face, member.face.matrix, color, member.strength)
+                    yield member
+                else:
+                    window, position = next(slots)
+                    yield GeneratedFrame(member, faces[window][position])
+
+    def _pasted(self, frames: Iterator[GeneratedFrame | PassedFrame]) -> Iterator[Frame]:
+        compositor = Compositor(self._keep_mask, self._options.paste, None, self.clock)
+        for fitted in with_steady_fits(frames, compositor.measure):
+            yield compositor.paste_one(fitted)
 
     def _align(self, target: TargetFrame, aligner: FaceAligner) -> AlignedFrame:
         if target.face is None:

@@ -7,6 +7,7 @@ of the generator. One gain for all channels and one offset per channel are fitte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,6 @@ UNEXPLAINED = (0.7, 0.2)
 NOISE_LEVELS = 6.0  # grey levels of error that do not count against a fit
 PRIOR_LEVELS = 2.0  # grey levels of spread below which the ring does not determine the gain
 OUTLIER = 3.0  # times the median error above which a pixel is left out
-MEMORY = 0.75  # share of the previous frame's correction
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +69,9 @@ def _least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     return gain, y_mean - gain * x_mean
 
 
-class ColorSmoother:
-    """Smooths the correction over time: an exponential mean over the frames of one shot, begun anew at a cut."""
-
-    def __init__(self) -> None:
-        self._last: ColorFit | None = None
-        self._shot: int | None = None
-
-    def next(self, fit: ColorFit, shot: int) -> ColorFit:
-        """The smoothed correction of the next frame, given the fit of that frame alone."""
-        if self._last is not None and shot == self._shot:
-            fit = ColorFit(
-                MEMORY * self._last.gain + (1 - MEMORY) * fit.gain,
-                (MEMORY * self._last.offset + (1 - MEMORY) * fit.offset).astype(np.float32),
-            )
-        self._last, self._shot = fit, shot
-        return fit
+def mean_fit(fits: Sequence[ColorFit], weights: Sequence[float]) -> ColorFit:
+    """The weighted mean of corrections; there must be one at least."""
+    total = sum(weights)
+    gain = sum(weight * fit.gain for fit, weight in zip(fits, weights, strict=True)) / total
+    offset = sum(np.float32(weight / total) * fit.offset for fit, weight in zip(fits, weights, strict=True))
+    return ColorFit(gain, np.asarray(offset, np.float32))

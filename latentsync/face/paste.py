@@ -1,110 +1,189 @@
-"""A generated face back into its frame: only the area of the mask changes, everything else stays bit for bit.
+"""A generated face back into its frame: only the area of the face changes, everything else stays bit for bit.
 
 Whatever can be done on the small canvas is done there: the colors of the face are compared with those of the frame, and
 corrected, before the face is warped into the frame. ``FacePaster`` splits the work so that a pipeline can use several
-threads: ``compare`` and ``paste`` may run in any thread; the smoothing of the color correction between them runs in
-frame order. ``paste_face`` does all of it for one frame.
+threads: ``fit`` and ``paste`` may run in any thread; what ``fit`` finds is smoothed over time between them.
+``paste_face`` does all of it for one frame.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from latentsync.face.box import pixels_in_box, transformed_box
-from latentsync.face.color_match import NEUTRAL, ColorFit, ColorSmoother, fit_color
-from latentsync.face.paste_settings import PasteSettings
-from latentsync.face.resample import warp
-from latentsync.face.similarity import invert, transform
+from latentsync.face.color_match import NEUTRAL, ColorFit, fit_color
+from latentsync.face.detail import outside_lips, without_detail
+from latentsync.face.mask import load_mask
+from latentsync.face.outline import GRID, OutlineMap, canvas_map, grid_points, jaw_movement, outline_map
+from latentsync.face.paste_settings import FACE, TRAINED, PasteSettings
+from latentsync.face.resample import Warp, warp
+from latentsync.face.similarity import compose, invert, transform
 from latentsync.levels import denormalize_canvas, normalize_canvas
 from latentsync.types import AlignedFace, ArrayFrame, Box, Frame
 
 BORDER_MARGIN = 1.5  # canvas pixels that the pasted area is smaller: interpolation reaches 1.41 pixels beyond it
 EDGE_REACH = 3.0  # canvas pixels, of one frame pixel at least, that grey from outside the frame is mixed into
 RING = 0.06  # width of the ring in which colors are compared, as a share of the canvas side
-RING_SAMPLES = 400  # about so many pixels go into the color fit; they are blurred, so more would add nothing
-RING_BLUR = 0.02  # width of the blur as a share of the area's width: finer details are not a matter of light
+TINT, TINT_SHARE = (0, 255, 0), 0.4  # of the painted area where it is to be seen
+
+
+@dataclass(frozen=True, slots=True)
+class FaceFit:
+    """What brings a generated face into its frame: the correction of its colors, and how many canvas pixels its chin is
+    lower than that of the source."""
+
+    color: ColorFit = NEUTRAL
+    jaw: float = 0.0
+
+
+UNFITTED = FaceFit()
+
+
+@dataclass(frozen=True, slots=True)
+class PaintedArea:
+    """Where a face is painted on the canvas: ``weights`` (h, w) float32 in [0, 1] of the pixels in ``box``."""
+
+    weights: np.ndarray
+    box: Box
 
 
 class FacePaster:
-    """Pastes the faces of one run. ``keep_mask`` (1, R, R) float32, 1 = keep."""
+    """Pastes the faces of one run. ``keep_mask`` (1, R, R) float32, 1 = keep, is what the network was trained with.
+
+    Raises ``ConfigError`` if the mask of the ``settings`` cannot be used.
+    """
 
     def __init__(self, keep_mask: np.ndarray, settings: PasteSettings | None = None) -> None:
         self.settings = settings or PasteSettings()
-        side = keep_mask.shape[-1]
-        hole = np.pad((keep_mask[0] < 0.5).astype(np.uint8), 1)
-        depth = cv2.distanceTransform(hole, cv2.DIST_L2, 5)[1:-1, 1:-1] - BORDER_MARGIN
-        ramp = np.clip(depth / max(1.0, self.settings.feather * side), 0, 1)
-        self._alpha = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
-        rows, columns = np.flatnonzero(hole.any(axis=1)) - 1, np.flatnonzero(hole.any(axis=0)) - 1
-        self._box = (columns[0], rows[0], columns[-1], rows[-1]) if len(rows) else None
-        ring = np.argwhere((depth > 0) & (depth < RING * side))[:, ::-1]
-        self._ring = ring[:: max(1, len(ring) // RING_SAMPLES)]  # x, y
-        self._blur = 2 * round(RING_BLUR * len(columns) / 2) + 1
-        reach = self._blur // 2
-        self._ring_box = (*np.maximum(ring.min(0) - reach, 0), *(ring.max(0) + reach + 1)) if len(ring) else None
+        self._side = side = keep_mask.shape[-1]
+        hole = keep_mask[0] < 0.5
+        if self.settings.mask not in (FACE, TRAINED):
+            hole = hole & (load_mask(self.settings.mask, side)[0] < 0.5)
+        padded = np.pad(hole.astype(np.uint8), 1)
+        self._depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1] - BORDER_MARGIN
+        self._ramp = self._depth / max(1.0, self.settings.feather * side)
+        self._coarse_depth = _on_grid(self._depth)
+        self._box = _box_of(self._depth > 0)
+        self._whole = None if self._box is None else self._cut_out(self._ramp)
 
-    def compare(self, face: np.ndarray, aligned: AlignedFace, shape: tuple[int, ...]) -> ColorFit:
-        """The correction that brings the colors of a generated ``face`` (3, R, R) float32 in [-1, 1] to the frame's.
+    def fit(
+        self, face: np.ndarray, aligned: AlignedFace, shape: tuple[int, ...], landmarks: np.ndarray | None = None
+    ) -> FaceFit:
+        """What a generated ``face`` (3, R, R) float32 in [-1, 1] lacks to look like a part of its frame.
 
-        ``aligned`` is the face in the frame, whose ``shape`` is (H, W, ...). The two are compared, blurred, in a ring
-        inside the border of the pasted area, where the ring lies inside the frame.
+        ``aligned`` is the face in the frame, whose ``shape`` is (H, W, ...) and where its ``landmarks`` (68, 2) lie.
+        The colors of the two are compared, averaged over the cells of a grid, in a ring inside the border of the pasted
+        area, where the ring lies inside the frame.
         """
-        if not self.settings.match_color or self._ring_box is None:
-            return NEUTRAL
-        x, y = transform(invert(aligned.matrix), self._ring.astype(np.float64)).T
+        if self._box is None:
+            return UNFITTED
+        points = None if landmarks is None else _on_canvas(landmarks, aligned)
+        jaw = 0.0 if points is None else jaw_movement(face, aligned.pixels, points)
+        if not self.settings.match_color:
+            return FaceFit(jaw=jaw)
+        depth = self._coarse_depth
+        if points is not None and self.settings.mask == FACE:
+            depth = np.minimum(depth, self._outline(points).depth)
+        x, y = transform(invert(aligned.matrix), grid_points(self._side).T.astype(np.float64)).T
         inside = (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1)
-        columns, rows = (self._ring[inside] - self._ring_box[:2]).T
+        cell = self._side / GRID
+        ring = inside.reshape(GRID, GRID) & (depth > cell / 2) & (depth < cell / 2 + RING * self._side)
         generated, original = (
-            self._blurred(canvas, self._ring_box)[rows, columns] for canvas in (face, aligned.pixels)
+            np.stack([denormalize_canvas(_on_grid(channel)[ring]) for channel in canvas], axis=1)
+            for canvas in (face, aligned.pixels)
         )
-        return fit_color(generated, original)
+        return FaceFit(fit_color(generated, original), jaw)
 
-    def _blurred(self, canvas: np.ndarray, box: Box) -> np.ndarray:
-        """The part of a canvas (3, R, R) in ``box``, as (h, w, 3) float32 grey levels, blurred."""
-        left, top, right, bottom = box
-        part = cv2.merge(list(denormalize_canvas(canvas[:, top:bottom, left:right])))
-        return cv2.blur(part, (self._blur, self._blur))
+    def area(self, aligned: AlignedFace, landmarks: np.ndarray | None, fit: FaceFit = UNFITTED) -> PaintedArea | None:
+        """Where a face is painted on its canvas; None if nowhere. For the arguments see ``fit``."""
+        if self._box is None or landmarks is None or self.settings.mask != FACE:
+            return self._whole
+        outline = self._outline(_on_canvas(landmarks, aligned), fit.jaw)
+        return self._cut_out(np.minimum(self._ramp, canvas_map(outline.ramp, self._side)))
+
+    def _outline(self, points: np.ndarray, jaw: float = 0.0) -> OutlineMap:
+        return outline_map(points, self._side, self.settings.feather, self.settings.expand, jaw)
+
+    def _cut_out(self, ramp: np.ndarray) -> PaintedArea | None:
+        """The area whose border rises with ``ramp`` (R, R), from 0 to 1; a column and a row of zeros stay around it."""
+        box = _box_of(ramp > 0, margin=1)
+        if box is None:
+            return None
+        x0, y0, x1, y1 = box
+        along = np.clip(ramp[y0:y1, x0:x1], 0, 1)
+        return PaintedArea((along * along * (3 - 2 * along)).astype(np.float32), box)
 
     def paste(
         self,
         frame: Frame,
         face: np.ndarray,
-        matrix: np.ndarray,
-        color: ColorFit = NEUTRAL,
+        aligned: AlignedFace,
+        fit: FaceFit = UNFITTED,
+        *,
+        landmarks: np.ndarray | None = None,
         strength: float = 1.0,
         visible: np.ndarray | None = None,
     ) -> Frame:
-        """The frame with the face (3, R, R) float32 in [-1, 1] in it, recolored by ``color``.
+        """The frame with the generated face (3, R, R) float32 in [-1, 1] in it, brought there by ``fit``.
 
-        ``matrix`` (2, 3) maps frame pixels to canvas pixels. ``strength`` in [0, 1] is the weight of the face against
-        the frame, for ramps beside gaps. ``visible`` (R, R) float32 in [0, 1] on the canvas: 1 = may be painted, 0 =
-        something is in front of the face; None = nothing is.
+        ``aligned``: the face of the frame; ``landmarks`` (68, 2) in frame pixels: without them the whole trained area
+        is painted, and no detail is carried over. ``strength`` in [0, 1] is the weight of the face against the frame,
+        for ramps beside gaps. ``visible`` (R, R) float32 in [0, 1] on the canvas: 1 = may be painted, 0 = something is
+        in front of the face; None = nothing is.
         """
-        box = self._area(matrix, frame.shape)
-        if box is None or strength == 0:
+        painted = self.area(aligned, landmarks, fit)
+        to_frame = invert(aligned.matrix)
+        box = None if painted is None else pixels_in_box(transformed_box(to_frame, _corners(painted.box)), frame.shape)
+        if painted is None or box is None or strength == 0:
             return frame
-        x0, y0, x1, y1 = box
-        to_box = invert(matrix)
-        to_box[:, 2] -= (x0, y0)
-        size = (x1 - x0, y1 - y0)
-        weight = self._alpha * np.float32(strength)
+        to_box, size = to_frame - [[0, 0, box[0]], [0, 0, box[1]]], (box[2] - box[0], box[3] - box[1])
+        left, top, right, bottom = painted.box
+        weights = painted.weights * np.float32(strength)
         if visible is not None:
-            weight *= visible
-        alpha = cv2.warpAffine(weight, to_box, size, flags=cv2.INTER_LINEAR)
-        alpha = self._faded_at_edges(alpha, box, matrix, frame.shape)
-        levels = cv2.merge(list(np.clip(color.apply(denormalize_canvas(face)), 0, 255)))
+            weights *= visible[top:bottom, left:right]
+        from_area = compose(to_box, np.array([[1, 0, left], [0, 1, top]], dtype=np.float64))
+        alpha = cv2.warpAffine(weights, from_area, size, flags=cv2.INTER_LINEAR)
+        alpha = self._faded_at_edges(alpha, box, aligned.matrix, frame.shape)
         part = frame.region(box).astype(np.float32)
+        points = None if landmarks is None else _on_canvas(landmarks, aligned)
+        shown = self._warped(face, aligned, fit, points, Warp(to_box, size, (self._side, self._side)), part)
         # Where alpha is 0 this gives the frame's own value to 0.003 grey levels, and rounding gives it exactly.
-        blended = cv2.blendLinear(warp(levels, to_box, size, 127.5), part, alpha, 1 - alpha)
+        blended = cv2.blendLinear(shown, part, alpha, 1 - alpha)
         return frame.patched(box, cv2.convertScaleAbs(np.maximum(blended, 0, out=blended)))  # rounds, stops at 255
+
+    def _warped(
+        self,
+        face: np.ndarray,
+        aligned: AlignedFace,
+        fit: FaceFit,
+        points: np.ndarray | None,
+        to_part: Warp,
+        part: np.ndarray,
+    ) -> np.ndarray:
+        """The face as it is seen in a ``part`` of the frame (h, w, 3) float32, in grey levels like it."""
+        x0, y0, x1, y1 = to_part.box
+        canvas = np.clip(fit.color.apply(denormalize_canvas(face[:, y0:y1, x0:x1])), 0, 255)
+        if self.settings.debug_mask:
+            tint = np.array(TINT, np.float32)[:, None, None]
+            return to_part.apply(cv2.merge(list(canvas + TINT_SHARE * (tint - canvas))), 127.5)
+        levels = cv2.merge(list(canvas))
+        if points is None or self.settings.detail == 0:
+            return to_part.apply(levels, 127.5)
+        own = cv2.merge(list(denormalize_canvas(aligned.pixels[:, y0:y1, x0:x1])))
+        skin = canvas_map(outside_lips(points, self._side, fit.jaw), self._side)[y0:y1, x0:x1]
+        smooth, share = without_detail(levels, own, skin * np.float32(self.settings.detail), self._side)
+        carried = cv2.multiply(part, cv2.merge([to_part.apply(share[..., None], 0)] * 3))
+        return cv2.add(to_part.apply(smooth, 127.5), carried, dst=carried)
 
     def _faded_at_edges(self, alpha: np.ndarray, box: Box, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """``alpha`` of ``box``, less and less towards the edges of the frame that the canvas reaches over.
 
         The canvas is filled with grey out there, which interpolation mixes into the pixels at the edge.
         """
-        to_frame, last = invert(matrix), self._alpha.shape[0] - 1
+        to_frame, last = invert(matrix), self._side - 1
         seen = transformed_box(to_frame, (0, 0, last, last))
         steps = np.linalg.norm(to_frame[:, :2], axis=1)  # frame pixels per canvas pixel, along x and y
         for axis, side in enumerate((shape[1], shape[0])):
@@ -120,11 +199,28 @@ class FacePaster:
                 alpha = alpha * (fade[None, :] if axis == 0 else fade[:, None])
         return alpha
 
-    def _area(self, matrix: np.ndarray, shape: tuple[int, ...]) -> Box | None:
-        """The pixels of the frame that may change; None if there are none."""
-        if self._box is None:
-            return None
-        return pixels_in_box(transformed_box(invert(matrix), self._box), shape)
+
+def _on_canvas(landmarks: np.ndarray, aligned: AlignedFace) -> np.ndarray:
+    return transform(aligned.matrix, landmarks.astype(np.float64))
+
+
+def _on_grid(image: np.ndarray) -> np.ndarray:
+    """(R, R) -> (GRID, GRID) float32: averages of the cells of the grid."""
+    return cv2.resize(image, (GRID, GRID), interpolation=cv2.INTER_AREA)
+
+
+def _box_of(region: np.ndarray, margin: int = 0) -> Box | None:
+    """The smallest box that holds what is true in ``region`` (R, R), and a margin; None if there is nothing."""
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    if not len(rows):
+        return None
+    x0, y0 = max(0, int(columns[0]) - margin), max(0, int(rows[0]) - margin)
+    return x0, y0, min(region.shape[1], int(columns[-1]) + 1 + margin), min(region.shape[0], int(rows[-1]) + 1 + margin)
+
+
+def _corners(box: Box) -> tuple[int, int, int, int]:
+    """Its first and last pixels."""
+    return box[0], box[1], box[2] - 1, box[3] - 1
 
 
 def paste_face(
@@ -134,21 +230,20 @@ def paste_face(
     keep_mask: np.ndarray,
     settings: PasteSettings | None = None,
     *,
-    smoother: ColorSmoother | None = None,
-    shot: int = 0,
+    landmarks: np.ndarray | None = None,
     strength: float = 1.0,
     visible: np.ndarray | None = None,
 ) -> np.ndarray:
     """A new frame (H, W, 3) uint8: ``frame`` with the generated face where ``keep_mask`` is 0, bit-equal elsewhere.
 
     ``face`` (3, R, R) float32 in [-1, 1]; ``matrix`` (2, 3) frame to canvas pixels; ``keep_mask`` (1, R, R) float32,
-    1 = keep. ``smoother`` smooths the color correction over the frames of a ``shot``. See ``FacePaster.paste`` for the
-    rest.
+    1 = keep. See ``FacePaster.paste`` for the rest.
     """
     paster, side = FacePaster(keep_mask, settings), keep_mask.shape[-1]
     seen = normalize_canvas(warp(frame, matrix, (side, side), 127).transpose(2, 0, 1))
-    color = paster.compare(face, AlignedFace(pixels=seen, matrix=matrix), frame.shape)
-    if smoother is not None:
-        color = smoother.next(color, shot)
-    pasted = paster.paste(ArrayFrame.of(frame), face, matrix, color, strength, visible)
+    aligned = AlignedFace(pixels=seen, matrix=matrix)
+    fit = paster.fit(face, aligned, frame.shape, landmarks)
+    pasted = paster.paste(
+        ArrayFrame.of(frame), face, aligned, fit, landmarks=landmarks, strength=strength, visible=visible
+    )
     return pasted.pixels.copy() if pasted.pixels is frame else pasted.pixels

@@ -3,9 +3,9 @@
 Whom a run follows is decided at the start of a shot, and the windows are counted from there. An excerpt that knew only
 its own frames could show another person, and its windows would begin elsewhere. So the face is followed from the start
 of the shot (or from where nobody else can be followed any more), and the network works on those windows of the whole
-that the excerpt touches; their other frames are thrown away. What an excerpt does not have is the color correction of
-the frames before its first window, three quarters of which go on to the next frame (``face.color_match``), and with
-``compat`` the posterior draws and the smoothed alignment of those frames.
+that hold a frame of the excerpt or one that the fit of its faces is smoothed with (``compositing``); their other frames
+are thrown away. What an excerpt does not have, with ``compat``, are the posterior draws and the smoothed alignment of
+the frames before its first window.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from latentsync.face.selection import LOOK_AHEAD, PATIENCE, FaceChoice
 from latentsync.face.shots import NEIGHBOURS, mark_cuts
 from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks, TargetFrame
+from latentsync.inference.compositing import FIT_REACH
 from latentsync.inference.excerpt import excerpt_frames, order_of, with_pixels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.visibility import VisibilityLimits
@@ -72,6 +73,9 @@ class ExcerptContext:
         self._begins_shot: dict[int, bool] = {}  # by place, as far as they have been looked at
         times = [frame.time for frame in self._order]
         start, stop = times.index(self._shown[0].time), times.index(self._shown[-1].time) + 1
+        reach = FIT_REACH if options.compat is None else 0
+        start, stop = self._within_run(start, -reach), self._within_run(stop - 1, reach) + 1
+        self._generated = times[start], times[stop - 1]
         ramp = max(options.ramp, self._limits.reach)
         self._first = self._start_of_lead_in(start, ramp)
         self._stop = self._end_of_windows(stop, ramp)
@@ -83,9 +87,10 @@ class ExcerptContext:
         return self._shown[0].time <= frame.time <= self._shown[-1].time
 
     def touched(self, groups: Iterable[FrameGroup]) -> Iterator[FrameGroup]:
-        """Those of ``groups`` that hold a frame of the excerpt."""
+        """Those of ``groups`` that hold a frame of the excerpt, or one that its faces are fitted with."""
+        first, last = self._generated
         for group in groups:
-            if any(self.shows(member.frame) for member in group.frames):
+            if any(first <= member.frame.time <= last for member in group.frames):
                 yield group
 
     def follow(self, tracks: FaceTracks) -> Iterator[TargetFrame]:
@@ -162,6 +167,15 @@ class ExcerptContext:
         """The first position of the group that holds ``position``."""
         return position - (position - self._back_while(position, self._same_group_run)) % self._group_length
 
+    def _within_run(self, position: int, offset: int) -> int:
+        """The position ``offset`` further on, or the last one on the way there that windows may span."""
+        for _ in range(abs(offset)):
+            following = position + (1 if offset > 0 else -1)
+            if not 0 <= following < len(self._order) or not self._same_group_run(max(position, following)):
+                break
+            position = following
+        return position
+
     def _back_while(self, position: int, same: Callable[[int], bool]) -> int:
         """The first of the positions up to ``position`` that are joined by ``same``."""
         while position > 0 and same(position):
@@ -169,7 +183,7 @@ class ExcerptContext:
         return position
 
     def _same_group_run(self, position: int) -> bool:
-        """Whether windows may span from the position before to this one (``windows._is_cut``)."""
+        """Whether windows may span from the position before to this one (``windows.is_cut``)."""
         if not self._plan.split_at_cuts:
             return True
         before, after = self._order[position - 1], self._order[position]

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 
@@ -56,6 +57,18 @@ class PassedFrame:
 
 
 AlignedFrame = FaceFrame | PassedFrame
+
+
+class InShot(Protocol):
+    """A frame with the number of its shot."""
+
+    @property
+    def frame(self) -> Frame:
+        """The frame itself."""
+
+    @property
+    def shot(self) -> int:
+        """Which shot it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +122,7 @@ def group_frames(frames: Iterator[AlignedFrame], audio: AudioWindows, plan: Wind
     reference: FaceFrame | None = None
     for aligned in frames:
         full = len(pending) == plan.length * plan.stride
-        if pending and (full or (plan.split_at_cuts and _is_cut(pending[-1], aligned))):
+        if pending and (full or (plan.split_at_cuts and is_cut(pending[-1], aligned))):
             reference = _reference_of(pending, reference, plan)
             group = _make_group(pending, reference, audio, plan, number)
             number += len(group.windows)
@@ -129,7 +142,7 @@ def _reference_of(members: list[AlignedFrame], before: FaceFrame | None, plan: W
     return next((member for member in members if isinstance(member, FaceFrame)), None)
 
 
-def _is_cut(before: AlignedFrame, after: AlignedFrame) -> bool:
+def is_cut(before: InShot, after: InShot) -> bool:
     """A new shot, or a jump of the playing order (a loop starts again)."""
     return after.shot != before.shot or after.frame.index < before.frame.index - 1
 
@@ -191,8 +204,8 @@ def ramp_at_gaps(
     def emit() -> AlignedFrame:
         member = waiting.popleft()
         if isinstance(member, FaceFrame):
-            before = _gaps_beside(member, reversed(behind), lambda near, far: _is_cut(far, near))
-            gaps = [*before, *_gaps_beside(member, waiting, _is_cut)]
+            before = _gaps_beside(member, reversed(behind), lambda near, far: is_cut(far, near))
+            gaps = [*before, *_gaps_beside(member, waiting, is_cut)]
             levels = [distance / (longer.get(gap.reason, length) + 1) for distance, gap in gaps]
             strength = min([member.strength, *levels])
             behind.append(member)
@@ -209,12 +222,15 @@ def ramp_at_gaps(
 
 
 def _gaps_beside(
-    member: AlignedFrame, others: Iterable[AlignedFrame], is_cut: Callable[[AlignedFrame, AlignedFrame], bool]
+    member: AlignedFrame, others: Iterable[AlignedFrame], between: Callable[[AlignedFrame, AlignedFrame], bool]
 ) -> Iterator[tuple[int, PassedFrame]]:
-    """The frames without a face among ``others``, which go away from ``member``, up to the next cut; with distances."""
+    """The frames without a face among ``others``, which go away from ``member``, up to the next cut; with distances.
+
+    ``between(last, other)``: whether there is a cut between the two.
+    """
     last = member
     for distance, other in enumerate(others, 1):
-        if is_cut(last, other):
+        if between(last, other):
             break
         if isinstance(other, PassedFrame):
             yield distance, other

@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentsync.face.color_match import ColorFit, ColorSmoother, fit_color
+from latentsync.face.color_match import ColorFit, fit_color, mean_fit
 
 CHANNEL = st.floats(-12, 12)
 
@@ -50,11 +51,8 @@ def test_too_few_pixels_are_not_corrected():
     assert fit_color(skin(count=5), skin(count=5) + 9).gain == 1
 
 
-def test_smoothing_within_a_shot_and_none_across_a_cut():
-    def fit(level: float) -> ColorFit:
-        return ColorFit(1.0, np.full(3, level, np.float32))
-
-    smoother = ColorSmoother()
-    assert smoother.next(fit(8), shot=0).offset[0] == 8
-    assert 5 < smoother.next(fit(0), shot=0).offset[0] < 8
-    assert smoother.next(fit(-4), shot=1).offset[0] == -4
+def test_the_mean_of_corrections():
+    fits = [ColorFit(gain, np.full(3, level, np.float32)) for gain, level in ((1.0, 8.0), (0.9, 0.0))]
+    mean = mean_fit(fits, [3, 1])
+    assert mean.gain == pytest.approx(0.975)
+    assert mean.offset.dtype == np.float32 and np.allclose(mean.offset, 6)

@@ -4,9 +4,8 @@ import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from latentsync.face.align import FaceAligner
-from latentsync.face.color_match import NEUTRAL, ColorSmoother
 from latentsync.face.mask import load_mask
-from latentsync.face.paste import FacePaster, paste_face
+from latentsync.face.paste import UNFITTED, FacePaster, paste_face
 from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.similarity import invert
 from latentsync.types import AlignedFace, ArrayFrame
@@ -77,7 +76,7 @@ def shifted(pixels: np.ndarray) -> np.ndarray:
 def weights(paster: FacePaster, frame: np.ndarray, face: AlignedFace) -> np.ndarray:
     """(H, W) how much of the face is seen, in [0, 1]."""
     black, white = np.zeros_like(frame), np.ones_like(face.pixels)
-    return paster.paste(ArrayFrame.of(black), white, face.matrix).pixels[..., 0] / 255
+    return paster.paste(ArrayFrame.of(black), white, face).pixels[..., 0] / 255
 
 
 def seam_difference(paster: FacePaster, pasted: np.ndarray, frame: np.ndarray, face: AlignedFace) -> float:
@@ -89,7 +88,7 @@ def seam_difference(paster: FacePaster, pasted: np.ndarray, frame: np.ndarray, f
 @pytest.mark.parametrize("whole_canvas", [True, False])
 def test_a_shifted_color_leaves_no_seam_and_does_not_flicker(whole_canvas):
     keep_mask = load_mask("mask", 256)
-    paster, smoother = FacePaster(keep_mask), ColorSmoother()
+    paster = FacePaster(keep_mask)
     rng = np.random.default_rng(0)
     seams, levels = [], []
     clean, face = scene(540, 960, 190, 256)
@@ -98,15 +97,15 @@ def test_a_shifted_color_leaves_no_seam_and_does_not_flicker(whole_canvas):
         face = FaceAligner(256).crop(ArrayFrame.of(frame), face.matrix)
         wrong = shifted(face.pixels)
         generated = wrong if whole_canvas else face.pixels * keep_mask + wrong * (1 - keep_mask)
-        color = smoother.next(paster.compare(generated, face, frame.shape), shot=0)
-        pasted = paster.paste(ArrayFrame.of(frame), generated, face.matrix, color).pixels
+        fit = paster.fit(generated, face, frame.shape)
+        pasted = paster.paste(ArrayFrame.of(frame), generated, face, fit).pixels
         seams.append(seam_difference(paster, pasted, frame, face))
         levels.append((pasted.astype(np.float64) - frame)[weights(paster, frame, face) > 0].mean())
     print(f"seam {np.mean(seams):.2f}, over time {np.std(seams):.3f}")
     assert np.max(seams) <= 1.5
     assert np.std(seams) <= 0.3
     assert np.std(levels) <= 0.3
-    uncorrected = paster.paste(ArrayFrame.of(frame), generated, face.matrix, NEUTRAL).pixels
+    uncorrected = paster.paste(ArrayFrame.of(frame), generated, face, UNFITTED).pixels
     assert seam_difference(paster, uncorrected, frame, face) > 3
 
 
@@ -168,6 +167,6 @@ def test_a_picture_of_something_else_is_not_recolored():
     frame, face = scene(480, 640, 150, 256)
     paster = FacePaster(load_mask("mask", 256))
     for code in (-0.6, 0.0, 0.6):
-        fit = paster.compare(np.full_like(face.pixels, code), face, frame.shape)
+        fit = paster.fit(np.full_like(face.pixels, code), face, frame.shape).color
         assert abs(fit.gain - 1) < 0.02
         assert np.abs(fit.apply(np.full((3, 1), (code + 1) * 127.5)) - (code + 1) * 127.5).max() < 2

@@ -65,7 +65,10 @@ class TwoFaces(KnownFaces):
 
 
 class WindowPainter(Identity):
-    """The mouth's level says which frames are in its window, which reference it has, and where in it the frame is."""
+    """The mouth's level says which frames are in its window, which reference it has, and where in it the frame is.
+
+    The colors of the whole face drift, from window to window and inside one.
+    """
 
     def __init__(self):
         super().__init__(SIDE)
@@ -78,6 +81,8 @@ class WindowPainter(Identity):
             tokens = window.audio[:, 0, 0]
             level = (tokens @ np.arange(1, 17) * 0.37 + float(window.references.mean()) * 50) % 1.2 - 0.6
             for position, face in enumerate(made):
+                face *= 0.95 - position / 300
+                face += np.array([0.06, -0.04, 0.05], np.float32)[:, None, None] * (level + position / 20)
                 face[:, 40:52, 24:40] = level + position / 50
         return faces
 

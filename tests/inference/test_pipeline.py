@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from latentsync.face.align import FaceAligner
-from latentsync.face.color_match import NEUTRAL
-from latentsync.face.paste import FacePaster
+from latentsync.face.paste import UNFITTED, FacePaster
 from latentsync.inference.pipeline import AFTER_AUDIO
 from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode, frame_count
@@ -164,8 +163,8 @@ def test_all_stages_are_at_work_at_once(monkeypatch):
             return super().__call__(windows)
 
     monkeypatch.setattr(FaceAligner, "crop", lambda *job: meeting.attend("align") or canvas)
-    monkeypatch.setattr(FacePaster, "compare", lambda *job: NEUTRAL)
-    monkeypatch.setattr(FacePaster, "paste", lambda paster, frame, *rest: meeting.attend("paste") or frame)
+    monkeypatch.setattr(FacePaster, "fit", lambda *job: UNFITTED)
+    monkeypatch.setattr(FacePaster, "paste", lambda paster, frame, *rest, **more: meeting.attend("paste") or frame)
     video = MeetingVideo(600, 160, 160, face=70)
     frames = sync(video, video.info.duration, MeetingGenerator(), detector=MeetingFaces(video))
     with closing(frames):
