@@ -9,7 +9,7 @@ import sys
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
 from latentsync.inference.options import (
@@ -25,10 +25,12 @@ from latentsync.terminal import command_parser, for_terminal, report
 from latentsync.types import Compat
 
 if TYPE_CHECKING:
-    from latentsync.face.visibility import VisibilitySettings
+    from _typeshed import DataclassInstance
+
     from latentsync.inference.job.request import DubRequest
 
 
+Settings = TypeVar("Settings", bound="DataclassInstance")
 OFFSET_HELP = "by how much later the audio begins, mouth and all; negative: its beginning is left out (0)"
 
 
@@ -106,6 +108,7 @@ def make_parser() -> argparse.ArgumentParser:
     face.add_argument("--detector", default="auto", help="auto, face-alignment, yunet, or a file of faces (auto)")
 
     add_visibility_options(face)
+    add_paste_options(parser.add_argument_group("paste (not with --compat)"))
 
     encoding = parser.add_argument_group("encoding")
     encoding.add_argument(
@@ -145,6 +148,15 @@ def add_visibility_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_paste_options(group: argparse._ArgumentGroup) -> None:
+    """How generated faces are put back. Defaults: ``face.paste_settings.PasteSettings``."""
+    group.add_argument("--mask", help="what is painted: face, trained (all that is generated), or a picture (face)")
+    group.add_argument("--feather", type=float, metavar="SHARE", help="width of the soft border, of the canvas (0.05)")
+    group.add_argument("--expand", type=float, metavar="SHARE", help="make the outline of the face larger (0)")
+    group.add_argument("--detail", type=float, metavar="SHARE", help="fine structure of the source on the skin (1)")
+    group.add_argument("--debug_mask", action="store_true", default=None, help="tint what is painted")
+
+
 def add_result_options(group: argparse._ArgumentGroup) -> None:
     """What the result looks like."""
     group.add_argument(
@@ -180,6 +192,8 @@ def add_result_options(group: argparse._ArgumentGroup) -> None:
 
 def make_request(arguments: argparse.Namespace) -> DubRequest:
     """The dub that the arguments ask for. Raises ``ConfigError`` for values that make no sense."""
+    from latentsync.face.paste_settings import PasteSettings
+    from latentsync.face.visibility import VisibilitySettings
     from latentsync.inference.excerpt import Excerpt
     from latentsync.inference.job.request import DubRequest
     from latentsync.inference.options import SyncOptions
@@ -208,7 +222,8 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
             compat=None if arguments.compat is None else Compat(arguments.compat),
             check_output=not arguments.no_output_check,
             excerpt=None if arguments.excerpt is None else Excerpt(*arguments.excerpt),
-            visibility=_visibility(arguments),
+            visibility=_settings(VisibilitySettings, arguments),
+            paste=_settings(PasteSettings, arguments),
         ),
         encoding=EncodingOptions(arguments.codec, arguments.crf, arguments.encoder_preset, arguments.pix_fmt),
         unet_config=arguments.unet_config_path,
@@ -234,11 +249,10 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
     )
 
 
-def _visibility(arguments: argparse.Namespace) -> VisibilitySettings:
-    from latentsync.face.visibility import VisibilitySettings
-
-    given = {each.name: getattr(arguments, each.name, None) for each in fields(VisibilitySettings)}
-    return VisibilitySettings(**{name: value for name, value in given.items() if value is not None})
+def _settings(kind: type[Settings], arguments: argparse.Namespace) -> Settings:
+    """The dataclass ``kind`` with those of its fields that the command line has a value for."""
+    given = {each.name: getattr(arguments, each.name, None) for each in fields(kind)}
+    return kind(**{name: value for name, value in given.items() if value is not None})
 
 
 def command_for(arguments: argparse.Namespace) -> str:
@@ -254,7 +268,7 @@ def command_for(arguments: argparse.Namespace) -> str:
         elif value is True:
             words.append(option)
         else:
-            is_path = isinstance(value, Path) or (name == "detector" and Path(value).suffix)
+            is_path = isinstance(value, Path) or (name in ("detector", "mask") and Path(value).suffix)
             words.append(f"{option}={Path(value).absolute() if is_path else value}")
     return shlex.join(words)
 

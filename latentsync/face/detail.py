@@ -5,7 +5,8 @@ gone, and a large face is sharper beside the pasted area than in it. Where the g
 source at the scale that the network can draw, the fine structure of the source is still true and is kept: the result
 there is the source plus the blurred difference of the two images. Where they differ (the mouth, a jaw that has moved, a
 crease that has gone) the generated face stays as it is. This is a choice between two images, band by band, as in the
-Laplacian pyramid (Burt & Adelson 1983, "A multiresolution spline"), with two bands.
+Laplacian pyramid (Burt & Adelson 1983, "A multiresolution spline"), with two bands. The coarse one lives on the grid of
+the outline.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from latentsync.face.outline import hull_depth
 
-FINE = 0.012  # standard deviation of the blur that parts fine from coarse, as a share of the canvas side
+BLUR = 3  # cells of the grid that are averaged: what is finer is fine structure
 # Grey levels by which the blurred images may differ, in the channel that differs most: the source's fine structure is
 # kept whole up to the first, and not at all from the second on.
 SAME, OTHER = 4.0, 12.0
@@ -36,21 +37,13 @@ def outside_lips(points: np.ndarray, side: int, jaw: float = 0.0) -> np.ndarray:
     return along * along * (3 - 2 * along)
 
 
-def without_detail(
-    generated: np.ndarray, source: np.ndarray, limit: np.ndarray, side: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split a generated face into its own part and a share of the source: face = own + share * source.
+def coarse_difference(generated: np.ndarray, source: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What of a generated face goes onto the source where its fine structure is kept, and where that is.
 
-    ``generated`` and ``source`` (h, w, 3) float32 grey levels of the same part of a canvas of ``side`` pixels;
-    ``limit`` (h, w) float32 in [0, 1], the most that the share may be. Returns own (h, w, 3) and share (h, w), float32.
-    The source may be put in later, at the resolution of its frame.
+    ``generated`` and ``source`` (3, GRID, GRID) float32 grey levels, averages of the cells of the grid; ``limit``
+    (GRID, GRID) in [0, 1] float32. Returns the difference of the two without fine structure (3, GRID, GRID), and the
+    share of the source's fine structure that is kept (GRID, GRID), at most ``limit``.
     """
-    coarse = cv2.subtract(generated, source)
-    width = 2 * round(FINE * side / 2 * 1.7) + 1  # two box averages of it have about this standard deviation
-    for _ in range(2):
-        coarse = cv2.blur(coarse, (width, width), borderType=cv2.BORDER_REPLICATE)
-    mismatch = np.abs(coarse).max(axis=-1)
-    along = np.clip((OTHER - mismatch) / (OTHER - SAME), 0, 1)
-    share = along * along * (3 - 2 * along) * limit
-    own = generated + share[..., None] * (coarse - generated)
-    return own, share
+    difference = np.stack([cv2.blur(plane, (BLUR, BLUR)) for plane in generated - source])
+    along = np.clip((OTHER - np.abs(difference).max(axis=0)) / (OTHER - SAME), 0, 1)
+    return difference, along * along * (3 - 2 * along) * limit

@@ -87,6 +87,11 @@ def canvas_map(grid: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(grid, (side, side), interpolation=cv2.INTER_LINEAR)
 
 
+def on_grid(canvas: np.ndarray) -> np.ndarray:
+    """(C, R, R) -> (C, GRID, GRID) float32: averages of the cells of the grid."""
+    return np.stack([cv2.resize(plane, (GRID, GRID), interpolation=cv2.INTER_AREA) for plane in canvas])
+
+
 def _edges(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n, 2) float32 each: the corners of the convex hull of ``points``, and the outward normals of the edges there."""
     hull = cv2.convexHull(points)[:, 0]
@@ -106,7 +111,7 @@ def jaw_movement(generated: np.ndarray, source: np.ndarray, points: np.ndarray) 
     """
     side = source.shape[-1]
     left, right = np.clip(points[list(MOUTH_CORNERS), 0], 0, side - 1)
-    top, bottom = points[LOWER_LIP, 1], min(points[CHIN, 1] + BELOW_CHIN * side, side)
+    top, bottom = np.clip([points[LOWER_LIP, 1], points[CHIN, 1] + BELOW_CHIN * side], 0, side)
     scale = min(1.0, MATCHED_SIDE / side)
     far = MOST_DROP * side
     x0, x1 = int(left), int(right) + 1

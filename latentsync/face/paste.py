@@ -15,9 +15,9 @@ import numpy as np
 
 from latentsync.face.box import pixels_in_box, transformed_box
 from latentsync.face.color_match import NEUTRAL, ColorFit, fit_color
-from latentsync.face.detail import outside_lips, without_detail
+from latentsync.face.detail import coarse_difference, outside_lips
 from latentsync.face.mask import load_mask
-from latentsync.face.outline import GRID, OutlineMap, canvas_map, grid_points, jaw_movement, outline_map
+from latentsync.face.outline import GRID, OutlineMap, canvas_map, grid_points, jaw_movement, on_grid, outline_map
 from latentsync.face.paste_settings import FACE, TRAINED, PasteSettings
 from latentsync.face.resample import Warp, warp
 from latentsync.face.similarity import compose, invert, transform
@@ -65,7 +65,7 @@ class FacePaster:
         padded = np.pad(hole.astype(np.uint8), 1)
         self._depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1] - BORDER_MARGIN
         self._ramp = self._depth / max(1.0, self.settings.feather * side)
-        self._coarse_depth = _on_grid(self._depth)
+        self._coarse_depth = on_grid(self._depth[None])[0]
         self._box = _box_of(self._depth > 0)
         self._whole = None if self._box is None else self._cut_out(self._ramp)
 
@@ -92,8 +92,7 @@ class FacePaster:
         cell = self._side / GRID
         ring = inside.reshape(GRID, GRID) & (depth > cell / 2) & (depth < cell / 2 + RING * self._side)
         generated, original = (
-            np.stack([denormalize_canvas(_on_grid(channel)[ring]) for channel in canvas], axis=1)
-            for canvas in (face, aligned.pixels)
+            denormalize_canvas(on_grid(canvas)[:, ring].T) for canvas in (face, aligned.pixels)
         )
         return FaceFit(fit_color(generated, original), jaw)
 
@@ -169,14 +168,24 @@ class FacePaster:
         if self.settings.debug_mask:
             tint = np.array(TINT, np.float32)[:, None, None]
             return to_part.apply(cv2.merge(list(canvas + TINT_SHARE * (tint - canvas))), 127.5)
-        levels = cv2.merge(list(canvas))
         if points is None or self.settings.detail == 0:
-            return to_part.apply(levels, 127.5)
-        own = cv2.merge(list(denormalize_canvas(aligned.pixels[:, y0:y1, x0:x1])))
-        skin = canvas_map(outside_lips(points, self._side, fit.jaw), self._side)[y0:y1, x0:x1]
-        smooth, share = without_detail(levels, own, skin * np.float32(self.settings.detail), self._side)
+            return to_part.apply(cv2.merge(list(canvas)), 127.5)
+        own, share = self._without_detail(canvas, face, aligned, fit, points, to_part.box)
         carried = cv2.multiply(part, cv2.merge([to_part.apply(share[..., None], 0)] * 3))
-        return cv2.add(to_part.apply(smooth, 127.5), carried, dst=carried)
+        return cv2.add(to_part.apply(cv2.merge(list(own)), 127.5), carried, dst=carried)
+
+    def _without_detail(
+        self, levels: np.ndarray, face: np.ndarray, aligned: AlignedFace, fit: FaceFit, points: np.ndarray, box: Box
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Split the ``levels`` (3, h, w) in ``box`` into a part of its own (3, h, w) and a share (h, w) of the source:
+        levels = own + share * source, up to the fine structure that is kept. The source may be put in at any size."""
+        x0, y0, x1, y1 = box
+        generated, source = (denormalize_canvas(on_grid(image)) for image in (face, aligned.pixels))
+        limit = outside_lips(points, self._side, fit.jaw) * np.float32(self.settings.detail)
+        difference, kept = coarse_difference(fit.color.apply(generated), source, limit)
+        share = canvas_map(kept, self._side)[y0:y1, x0:x1]
+        coarse = np.stack([canvas_map(plane, self._side)[y0:y1, x0:x1] for plane in difference])
+        return levels + share * (coarse - levels), share
 
     def _faded_at_edges(self, alpha: np.ndarray, box: Box, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """``alpha`` of ``box``, less and less towards the edges of the frame that the canvas reaches over.
@@ -202,11 +211,6 @@ class FacePaster:
 
 def _on_canvas(landmarks: np.ndarray, aligned: AlignedFace) -> np.ndarray:
     return transform(aligned.matrix, landmarks.astype(np.float64))
-
-
-def _on_grid(image: np.ndarray) -> np.ndarray:
-    """(R, R) -> (GRID, GRID) float32: averages of the cells of the grid."""
-    return cv2.resize(image, (GRID, GRID), interpolation=cv2.INTER_AREA)
 
 
 def _box_of(region: np.ndarray, margin: int = 0) -> Box | None:

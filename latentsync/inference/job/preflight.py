@@ -15,6 +15,8 @@ from latentsync.checkpoint import count_parameters
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import ConfigError, DiskFullError, OutputError
 from latentsync.face.backends import DETECTOR_NAMES, detector_files
+from latentsync.face.mask import load_mask
+from latentsync.face.paste import FacePaster
 from latentsync.face.selection import FaceChoice, is_usable
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.excerpt import excerpt_frames
@@ -108,6 +110,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     notes += check_audio(replace(speech.heard, for_browsers=request.encoding.for_browsers), plan.container)
     options = request.options
     duration = Fraction(len(speech.waveform), AUDIO_RATE)
+    if options.compat is None:
+        FacePaster(load_mask(settings.mask, settings.resolution), options.paste)  # raises for a mask of no use
     _require_point_in_video(options.face, video.info, duration)
     if options.excerpt is not None:
         options = replace(options, excerpt=options.excerpt.on_frames(video, duration, options.length))
