@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib import metadata
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ _PACKAGE = "silero-vad"
 _CHUNK = 512  # samples that its network looks at together
 _SURE, _DOUBTFUL = 0.5, 0.35  # probability at which speech begins, and below which it is over
 
-Spans = tuple[tuple[float, float], ...]
+Spans = tuple[tuple[Fraction, Fraction], ...]
 Probabilities = Callable[[np.ndarray], np.ndarray]  # (n,) float32 at 16 kHz -> (ceil(n / 512),) in [0, 1]
 
 
@@ -43,9 +43,9 @@ class VoiceActivity:
     judge: str
     note: str = ""
 
-    def pauses(self, seconds: float) -> Spans:
+    def pauses(self, seconds: Fraction) -> Spans:
         """The spans of audio of this length in which nobody speaks."""
-        edges = [0.0, *(edge for span in self.speech for edge in span), seconds]
+        edges = [Fraction(0), *(edge for span in self.speech for edge in span), seconds]
         return tuple((start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if stop > start)
 
 
@@ -87,7 +87,7 @@ def _loud(waveform: np.ndarray, n_frames: int) -> np.ndarray:
 
 def _spans_by_level(waveform: np.ndarray) -> Spans:
     loud = _loud(waveform, -(-len(waveform) // SAMPLES_PER_FRAME))
-    return _spans_of(loud.astype(bool), SAMPLES_PER_FRAME / AUDIO_RATE)
+    return _spans_of(loud.astype(bool), SAMPLES_PER_FRAME)
 
 
 def _spans_by_probability(probabilities: np.ndarray) -> Spans:
@@ -96,13 +96,14 @@ def _spans_by_probability(probabilities: np.ndarray) -> Spans:
     for number, probability in enumerate(probabilities):
         state = bool(probability >= (_DOUBTFUL if state else _SURE))
         speaks[number] = state
-    return _spans_of(speaks, _CHUNK / AUDIO_RATE)
+    return _spans_of(speaks, _CHUNK)
 
 
-def _spans_of(marked: np.ndarray, seconds: float) -> Spans:
-    """The runs of True in (n,), each of which lasts ``seconds``."""
+def _spans_of(marked: np.ndarray, samples: int) -> Spans:
+    """The runs of True in (n,), each of which stands for ``samples`` of audio."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
-    return tuple((start * seconds, stop * seconds) for start, stop in list(pairwise(edges.tolist()))[::2])
+    times = [Fraction(edge * samples, AUDIO_RATE) for edge in edges.tolist()]
+    return tuple(zip(times[::2], times[1::2], strict=True))
 
 
 def _silero() -> tuple[Probabilities, str]:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.errors import INTERRUPTED_EXIT_CODE, ConfigError, LatentSyncError
 from latentsync.inference.options import (
     BUILTIN_PRESET,
     DEEPCACHE_INTERVAL,
@@ -20,6 +20,7 @@ from latentsync.inference.options import (
     PRESETS,
     apply_preset,
 )
+from latentsync.inference.stretches import SilenceMode, Stretch
 from latentsync.inference.timeline import LengthMode
 from latentsync.terminal import command_parser, for_terminal, report
 from latentsync.types import Compat
@@ -52,6 +53,14 @@ def _seconds(text: str) -> Fraction:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from error
+
+
+def _stretch(text: str) -> Stretch:
+    """A stretch of the result as 12.0-14.5."""
+    try:
+        return Stretch.parse(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(error.message) from error
 
 
 def _rate(text: str) -> Fraction:
@@ -182,6 +191,20 @@ def add_result_options(group: argparse._ArgumentGroup) -> None:
         metavar=("FROM", "TO"),
         help="only these seconds of the result, to try a setting",
     )
+    group.add_argument(
+        "--skip",
+        nargs="+",
+        action="extend",
+        type=_stretch,
+        metavar="FROM-TO",
+        help="seconds of the result that show the source as it is, such as 12.0-14.5; any number of them",
+    )
+    group.add_argument(
+        "--silence",
+        choices=[mode.value for mode in SilenceMode],
+        default=SilenceMode.GENERATE.value,
+        help="where nobody speaks: what the network makes of it, a closed mouth, or the source as it is (generate)",
+    )
     group.add_argument("--no-output-check", action="store_true", help="keep what the network gives, even noise")
     group.add_argument(
         "--compat",
@@ -222,6 +245,8 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
             compat=None if arguments.compat is None else Compat(arguments.compat),
             check_output=not arguments.no_output_check,
             excerpt=None if arguments.excerpt is None else Excerpt(*arguments.excerpt),
+            silence=SilenceMode(arguments.silence),
+            skip=tuple(arguments.skip or ()),
             visibility=_settings(VisibilitySettings, arguments),
             paste=_settings(PasteSettings, arguments),
         ),

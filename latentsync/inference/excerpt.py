@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from latentsync.errors import ConfigError
+from latentsync.inference.stretches import Stretch
 from latentsync.inference.timeline import LengthMode, frame_spacing, playing_order
 from latentsync.types import ArrayFrame, Frame, VideoInfo, VideoSource
 
@@ -18,18 +19,8 @@ _FAR = 25  # frames: a longer jump is faster by seeking than by decoding what li
 
 
 @dataclass(frozen=True, slots=True)
-class Excerpt:
-    """Seconds ``start`` to ``stop`` of the result. Raises ``ConfigError`` unless 0 <= start < stop."""
-
-    start: Fraction
-    stop: Fraction
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.start < self.stop:
-            raise ConfigError(
-                f"From {float(self.start):g} s to {float(self.stop):g} s is no stretch of time.",
-                remedy="Give a start from 0 and a later end.",
-            )
+class Excerpt(Stretch):
+    """Seconds ``start`` to ``stop`` of the result."""
 
     @classmethod
     def around(cls, moment: float, seconds: float, duration: Fraction) -> Excerpt:

@@ -25,6 +25,7 @@ from latentsync.face.tracks import FaceTracks, TargetFrame
 from latentsync.inference.compositing import FIT_REACH
 from latentsync.inference.excerpt import excerpt_frames, order_of, with_pixels
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.silence import SpeechPlan
 from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.windows import FrameGroup, WindowPlan
 from latentsync.stream import prefetch
@@ -45,8 +46,9 @@ def _is_one_track(faces: Iterable[Detection]) -> bool:
 class ExcerptContext:
     """The surroundings of ``options.excerpt`` in the whole result of ``duration`` seconds.
 
-    ``plan``: how the whole is cut into windows. ``check`` is called now and then; what it raises ends the search. A
-    position is a place in the playing order, a place one among the frames of the source that are shown at all.
+    ``plan``: how the whole is cut into windows; ``speech``: which of its frames pass through. ``check`` is called now
+    and then; what it raises ends the search. A position is a place in the playing order, a place one among the frames
+    of the source that are shown at all.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class ExcerptContext:
         options: SyncOptions,
         plan: WindowPlan,
         check: Callable[[], None] = lambda: None,
+        speech: SpeechPlan | None = None,
     ) -> None:
         """Looks for cuts, so it decodes. Raises ``ConfigError`` if the excerpt has no frame, and ``VideoError``."""
         if options.excerpt is None:
             raise ValueError("there is no excerpt")
         self._video, self._plan, self._check = video, plan, check
         self._limits = VisibilityLimits(options, video.info)
+        self._speech = speech or SpeechPlan()
         self._choice = FaceChoice.parse(options.face)
         self._shown = excerpt_frames(video, duration, options.length, options.excerpt)
         self._order = order_of(video, duration, options.length)
@@ -141,7 +145,7 @@ class ExcerptContext:
         """The frames of the group with the first face of the shot, if it lies before those that are given anyway."""
         before = range(self._reference_from, self._first)
         known = tracks.follow(self._order[position] for position in before)  # all of them are known by now
-        targets = self._limits.apply(known)
+        targets = self._speech.applied(self._limits.apply(known))
         found = next((position for position, target in zip(before, targets, strict=True) if target.face), None)
         if found is None:
             return []

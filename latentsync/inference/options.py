@@ -13,6 +13,7 @@ from latentsync.errors import ConfigError
 from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.visibility import VisibilitySettings
 from latentsync.inference.excerpt import Excerpt
+from latentsync.inference.stretches import SilenceMode, Stretch
 from latentsync.inference.timeline import LengthMode
 from latentsync.types import Compat
 
@@ -70,7 +71,8 @@ class SyncOptions:
     mouth fades in and out beside a gap. ``paste``: how faces are put back into their frames, and ``visibility``: which
     are left alone and what stays in front of them; neither counts with ``compat``.
     ``check_output``: do not show output that is no face. ``excerpt``: only a stretch of the result, with the audio that
-    belongs to it.
+    belongs to it. ``silence``: what is shown where nobody speaks; ``skip``: stretches of the result that show the
+    source as it is. Neither goes with ``compat``.
     """
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
@@ -84,6 +86,8 @@ class SyncOptions:
     visibility: VisibilitySettings = field(default_factory=VisibilitySettings)
     check_output: bool = True
     excerpt: Excerpt | None = None
+    silence: SilenceMode = SilenceMode.GENERATE
+    skip: tuple[Stretch, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -92,3 +96,8 @@ class SyncOptions:
             raise ConfigError(f"A seed of {self.seed} makes no sense.", remedy="Give a number from 0 to 2^64 - 1.")
         if self.ramp < 0:
             raise ConfigError(f"A ramp of {self.ramp} frames makes no sense.", remedy="Give 0 or more.")
+        if self.compat is not None and (self.skip or self.silence is not SilenceMode.GENERATE):
+            raise ConfigError(
+                "No release leaves stretches alone or treats silence in its own way.",
+                remedy="Leave out --compat, or --silence and --skip.",
+            )

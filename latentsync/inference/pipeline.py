@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from latentsync.constants import WINDOW_FRAMES
+from latentsync.constants import AUDIO_RATE, WINDOW_FRAMES
 from latentsync.face.align import FaceAligner
 from latentsync.face.tracks import FaceTracks, TargetFrame
 from latentsync.inference.batching import AdaptiveBatch, generate_groups
@@ -21,6 +21,7 @@ from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import GuardedGenerator, OutputGuard
 from latentsync.inference.record import RunRecord, StageClock
+from latentsync.inference.silence import SpeechPlan
 from latentsync.inference.timeline import LengthMode, frame_spacing, playing_order
 from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.windows import (
@@ -36,6 +37,7 @@ from latentsync.types import AudioWindows, Frame, VideoSource, WindowGenerator
 
 ALIGN_WORKERS = 2
 AFTER_AUDIO = "the audio is over"
+SECOND_OF_SILENCE = np.zeros(AUDIO_RATE, np.float32)
 OnStep = Callable[[int], None]  # called with the number of windows after each denoising step
 MakeGenerator = Callable[[SyncOptions, OnStep, KeptLatents | None], WindowGenerator]
 EmbedAudio = Callable[[np.ndarray, SyncOptions], AudioWindows]
@@ -87,6 +89,7 @@ class LipsyncPipeline:
         on_step: OnStep = lambda windows: None,
         context: ExcerptContext | None = None,
         kept: KeptLatents | None = None,
+        speech: SpeechPlan | None = None,
     ) -> Iterator[Frame]:
         """The frames of the result in order, each with its time in the result.
 
@@ -94,13 +97,17 @@ class LipsyncPipeline:
         16 kHz. ``tracks`` knows or finds the faces of ``video``. ``record`` is filled while the frames come out.
         ``on_step(n)`` is called in a thread of the generator after each denoising step of n windows; what it raises
         ends the run. ``context``: that of ``options.excerpt``, if it is known already. ``kept``: where finished windows
-        are looked up and put. Memory does not depend on the length. Raises ``VideoError``, ``AudioError``,
-        ``GenerationError`` and ``OutOfMemoryError``; closing the iterator stops all stages.
+        are looked up and put. ``speech``: where the audio pauses and what is left alone, if it is known already;
+        otherwise ``original`` takes the source to rest in every pause. Memory does not depend on the length. Raises
+        ``VideoError``, ``AudioError``, ``GenerationError`` and ``OutOfMemoryError``; closing the iterator stops all
+        stages.
         """
         record = record if record is not None else RunRecord()
         clock = record.clock
         with clock.measure("audio"):
-            audio = TimedAudio(self._embed_audio(waveform, options), clock)
+            speech = speech or SpeechPlan.of_run(waveform, options, 1 / frame_spacing(video.info))
+            embedded = self._embed_audio(waveform, options)
+            audio = TimedAudio(speech.eased(embedded, lambda: self._embed_audio(SECOND_OF_SILENCE, options)), clock)
         filled = self._filled_batches and options.compat is None
         batch = AdaptiveBatch(self._generator(options, record, on_step, kept), options.batch, filled)
         aligner = FaceAligner(self.resolution, options.compat, video.info.sample_aspect_ratio)
@@ -114,12 +121,12 @@ class LipsyncPipeline:
         if options.excerpt is None:
             shown = playing_order(video, audio.duration, options.length)
         else:
-            context = context or ExcerptContext(video, audio.duration, options, plan)
+            context = context or ExcerptContext(video, audio.duration, options, plan, speech=speech)
             shown = context.frames(tracks)
         frames = prefetch(clock.each("decode", shown), depth=DETECTION_BATCH - 1)
         limits = VisibilityLimits(options, video.info)
         followed = limits.apply(_without_tail(tracks.follow(frames), audio.duration, options.length))
-        aligned = _aligned(prefetch(followed, depth=1), aligner, clock)
+        aligned = _aligned(prefetch(speech.applied(followed), depth=1), aligner, clock)
         aligned = ramp_at_gaps(aligned, options.ramp, limits.ramps)
         groups = group_frames(prefetch(aligned, depth=waiting), audio, plan)
         if context is not None:

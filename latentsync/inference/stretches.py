@@ -1,13 +1,25 @@
-"""Stretches of a result, in seconds from its start: those that a user names, and where a moment lies in them."""
+"""Stretches of a result, in seconds from its start, and what may be asked for in those in which nobody speaks.
+
+Importing this module loads no framework, so a command line can list the choices.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 
 from latentsync.errors import ConfigError
+
+
+class SilenceMode(StrEnum):
+    """What a result shows where nobody speaks; see the table of ``inference.silence``."""
+
+    GENERATE = "generate"
+    CLOSE = "close"
+    ORIGINAL = "original"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,7 @@ class Stretches:
         place = bisect_right(self._starts, time) - 1
         return self.all[place] if place >= 0 and time < self.all[place].stop else None
 
-    def seconds_within(self, start: Fraction, stop: Fraction) -> Fraction:
-        """How much of ``start`` to ``stop`` lies in them."""
-        return sum((max(Fraction(0), min(stop, each.stop) - max(start, each.start)) for each in self.all), Fraction(0))
+    def seconds_within(self, stretch: Stretch) -> Fraction:
+        """How much of ``stretch`` lies in them."""
+        common = (min(stretch.stop, each.stop) - max(stretch.start, each.start) for each in self.all)
+        return sum((max(Fraction(0), each) for each in common), Fraction(0))

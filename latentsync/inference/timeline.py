@@ -68,6 +68,13 @@ def expected_frames(info: VideoInfo, duration: Fraction, mode: LengthMode) -> in
     return fitted
 
 
+def result_seconds(info: VideoInfo, duration: Fraction, mode: LengthMode) -> Fraction:
+    """How long a result with ``duration`` seconds of audio lasts, to half a frame."""
+    if mode is LengthMode.CUT:
+        return min(info.duration, duration)
+    return max(info.duration, duration) if mode is LengthMode.PAD_SILENCE else duration
+
+
 def playing_order(video: VideoSource, duration: Fraction, mode: LengthMode) -> Iterator[Frame]:
     """Source frames in the order of the result, with their times in the result and their index in the source.
 

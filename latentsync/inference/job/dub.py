@@ -29,7 +29,7 @@ from latentsync.inference.job.resume import kept_work
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.record import RunRecord
-from latentsync.inference.timeline import LengthMode, frame_spacing
+from latentsync.inference.timeline import LengthMode, frame_spacing, result_seconds
 from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.weights import with_checksums
 from latentsync.inference.windows import WindowPlan
@@ -79,7 +79,15 @@ def dub(
         control.enter("dubbing")
         options = replace(options, batch=request.named_batch() or _auto_batch(request, checked))
         frames = pipeline.sync(
-            checked.video, checked.waveform, options, checked.tracks, record, control.step_done, context, kept
+            checked.video,
+            checked.waveform,
+            options,
+            checked.tracks,
+            record,
+            control.step_done,
+            context,
+            kept,
+            checked.speech,
         )
         frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
         write_start = time.perf_counter()
@@ -155,6 +163,7 @@ def _report(
         versions={name: metadata.version(name) for name in ("torch", "diffusers", "av", "numpy")}
         | {"python": platform.python_version()},
         encoded=asdict(written),
+        speech=checked.speech.to_dict(),
         notes=notes,
         label=ai_label(checked.weights)[COMMENT] if request.label else None,
     )
@@ -212,7 +221,7 @@ def _require_face_in_excerpt(checked: Preflight, control: RunControl) -> Excerpt
     options, settings = checked.options, checked.settings
     rate = 1 / frame_spacing(checked.video.info)
     plan = WindowPlan.for_run(options.compat, rate, settings.num_frames, settings.steady_reference)
-    context = ExcerptContext(checked.video, checked.duration, options, plan, control.check)
+    context = ExcerptContext(checked.video, checked.duration, options, plan, control.check, checked.speech)
     reasons = Counter("" if target.face else target.reason for target in context.follow(checked.tracks))
     if "" not in reasons:
         raise _no_face(checked, "in this stretch", reasons)
@@ -229,13 +238,8 @@ def _no_face(checked: Preflight, where: str, reasons: Counter[str]) -> NoFaceErr
 
 def _result_length(checked: Preflight) -> Fraction:
     """Seconds that the result lasts, to half a frame."""
-    info, options = checked.video.info, checked.options
-    whole = checked.duration
-    if options.length is LengthMode.CUT:
-        whole = min(info.duration, whole)
-    elif options.length is LengthMode.PAD_SILENCE:
-        whole = max(info.duration, whole)
-    excerpt = options.excerpt
+    whole = result_seconds(checked.video.info, checked.duration, checked.options.length)
+    excerpt = checked.options.excerpt
     return whole if excerpt is None else min(excerpt.stop, whole) - excerpt.start
 
 

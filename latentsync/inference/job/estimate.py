@@ -79,12 +79,14 @@ def estimate(
     flops_per_second: float,
     batch: int = 1,
     on_accelerator: bool = False,
+    passing: Fraction = Fraction(0),
 ) -> Estimate:
     """The cost of a result of ``frames`` frames; ``flops_per_second`` as measured by ``device.measure_speed``.
 
     ``on_accelerator``: the networks run beside the host's work, and no faster than their operations are launched.
+    ``passing``: share of the frames that are left as they are, so that there are fewer windows.
     """
-    windows = ceil(frames / window_length)
+    windows = max(1, ceil(frames * (1 - passing) / window_length))
     branches = 1 + sampler.guided_share
     full = ceil(sampler.steps / sampler.cache_interval)
     effective = full + (sampler.steps - full) * CACHED_SHARE

@@ -24,10 +24,11 @@ from latentsync.inference.faces import FaceFinder
 from latentsync.inference.job.estimate import Estimate, NetworkSizes, estimate
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.request import DubRequest
-from latentsync.inference.job.speech import read_speech
+from latentsync.inference.job.speech import plan_speech, read_speech, result_stretch
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
-from latentsync.inference.timeline import expected_frames
+from latentsync.inference.silence import SpeechPlan
+from latentsync.inference.timeline import expected_frames, result_seconds
 from latentsync.inference.weights import ModelSettings, model_settings
 from latentsync.media.output_audio import AudioPart, check_audio
 from latentsync.media.video import VideoFile
@@ -52,6 +53,7 @@ class Preflight:
     video: VideoFile
     waveform: np.ndarray  # (n,) float32 at 16 kHz: what the mouth follows, as long as the result
     heard: AudioPart
+    speech: SpeechPlan
     options: SyncOptions  # those of the request; an excerpt is moved to begin with a frame, as its audio does
     settings: ModelSettings
     devices: tuple[torch.device, ...]  # that share the windows; the first one also detects and listens
@@ -139,15 +141,19 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         video.info.sample_aspect_ratio if options.compat is None else Fraction(1),
     )
     tracks = finder.tracks(video.info, options)
+    pauses = plan_speech(request, video, speech.waveform, options)
     frames = _frames_to_do(video, duration, options)
-    cost, room = _cost_of(request, video.info, frames, settings, options, devices, dtype)
+    made = result_stretch(options, result_seconds(video.info, duration, options.length))
+    passing = pauses.share_passing(made)
+    cost, room = _cost_of(request, video.info, frames, settings, options, devices, dtype, passing)
     kept = cost.windows * bytes_per_window(settings.num_frames, settings.resolution, dtype) if request.resume else 0
     _require_room(request.output, cost.disk_bytes + kept - _size_of(request.kept_folder))
-    notes += [*video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
+    notes += [*pauses.notes, *video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
     return Preflight(
         video=video,
         waveform=speech.waveform,
         heard=speech.heard,
+        speech=pauses,
         options=options,
         settings=settings,
         devices=devices,
@@ -226,6 +232,7 @@ def _cost_of(
     options: SyncOptions,
     devices: Sequence[torch.device],
     dtype: torch.dtype,
+    passing: Fraction,
 ) -> tuple[Estimate, GpuRoom | None]:
     """What the run will cost, and what there is room for on the GPU that has the least."""
     from latentsync.inference.device import measure_speed
@@ -246,6 +253,7 @@ def _cost_of(
         sum(measure_speed(device, dtype) for device in devices),
         request.named_batch() or (1 if room is None else room.windows),
         on_accelerator=devices[0].type != "cpu",
+        passing=passing,
     )
     return cost, room
 

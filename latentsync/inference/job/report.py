@@ -28,6 +28,7 @@ class RunReport:
     weights: Mapping[str, Mapping[str, Any]]
     versions: Mapping[str, str]
     encoded: Mapping[str, Any]
+    speech: Mapping[str, Any] = field(default_factory=dict)  # where the audio pauses, and what is left alone
     notes: list[str] = field(default_factory=list)
     label: str | None = None  # what the result's metadata say of its making
 

@@ -1,4 +1,5 @@
-"""The audio of a dub: what is heard, what the mouth follows, and where both lie on the clock of the video."""
+"""The audio of a dub: what is heard, what the mouth follows, where both lie on the clock of the video, and where nobody
+speaks."""
 
 from __future__ import annotations
 
@@ -9,13 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
+from latentsync.audio.voice_activity import VoiceActivity, find_speech
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.errors import AudioError, ConfigError, NoAudioStreamError
+from latentsync.inference.excerpt import order_of
 from latentsync.inference.job.request import DubRequest
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.silence import SpeechPlan
+from latentsync.inference.stretches import SilenceMode, Stretch
+from latentsync.inference.timeline import frame_spacing, result_seconds
 from latentsync.media.audio import audio_delay, read_audio
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.output_audio import AudioPart
 from latentsync.media.speech_channel import AudioFindings
+from latentsync.media.video import VideoFile
 
 SILENCE = 1e-3  # peak below which audio counts as silent, full scale 1
 
@@ -75,6 +83,55 @@ def _own_delay(request: DubRequest, length: Fraction) -> Fraction:
             remedy="Give the sound as a file of its own.",
         )
     return delay if abs(delay) >= 1 / MODEL_FPS else Fraction(0)
+
+
+def plan_speech(request: DubRequest, video: VideoFile, waveform: np.ndarray, options: SyncOptions) -> SpeechPlan:
+    """Where the driving audio (n,) float32 at 16 kHz pauses, and what is left alone.
+
+    Raises ``ConfigError`` where ``--silence original`` cannot know whether the source speaks, and where nothing of the
+    result is left to be dubbed.
+    """
+    plan = SpeechPlan.of_run(waveform, options, 1 / frame_spacing(video.info))
+    duration = Fraction(len(waveform), AUDIO_RATE)
+    if options.silence is SilenceMode.ORIGINAL and plan.quiet.all:
+        source = None if video.is_images and video.info.n_frames == 1 else _speech_of_source(request, video)
+        times = video.times()
+        shown = ((frame.time, times[frame.index]) for frame in order_of(video, duration, options.length))
+        plan = plan.where_source_rests(shown, source)
+    whole = result_seconds(video.info, duration, options.length)
+    late = next((stretch for stretch in options.skip if stretch.start >= whole), None)
+    if late is not None:
+        raise ConfigError(
+            f"--skip {late}: the result is over at {float(whole):.2f} s.", remedy="Give seconds of the result."
+        )
+    if plan.share_passing(result_stretch(options, whole)) == 1:
+        raise ConfigError(
+            f"All of {'the result' if options.excerpt is None else 'this excerpt'} would show the source as it is.",
+            remedy="Change --skip, or leave out --silence original.",
+        )
+    return plan
+
+
+def result_stretch(options: SyncOptions, whole: Fraction) -> Stretch:
+    """The part of ``whole`` seconds that is made."""
+    excerpt = options.excerpt
+    return Stretch(Fraction(0), whole) if excerpt is None else Stretch(excerpt.start, excerpt.stop)
+
+
+def _speech_of_source(request: DubRequest, video: VideoFile) -> VoiceActivity:
+    """When the source speaks, on the clock of its frames. Raises ``ConfigError`` if nothing can be heard of it."""
+    remedy = "Take --silence close, or name the stretches that are to stay with --skip."
+    try:
+        waveform = np.zeros(0, np.float32) if video.is_images else read_waveform(request.video, request.limits)
+    except NoAudioStreamError:
+        waveform = np.zeros(0, np.float32)
+    if not len(waveform) or float(np.abs(waveform).max()) < SILENCE:
+        raise ConfigError(
+            f"{request.video} has no sound of its own, so --silence original cannot know where it speaks.",
+            remedy=remedy,
+        )
+    delay = round(audio_delay(request.video) * AUDIO_RATE)
+    return find_speech(waveform[-delay:] if delay < 0 else np.pad(waveform, (delay, 0)))
 
 
 def read_waveform(
