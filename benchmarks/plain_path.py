@@ -27,14 +27,15 @@ from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.align import FaceAligner
 from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks, TargetFrame
-from latentsync.inference.compositing import Compositor, GeneratedFrame, with_steady_fits
+from latentsync.inference.batching import GeneratedGroup
+from latentsync.inference.compositing import Compositor, with_steady_fits
+from latentsync.inference.joins import JoinedFrame, frames_of
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.timeline import playing_order
 from latentsync.inference.windows import (
     AlignedFrame,
     FaceFrame,
-    FrameGroup,
     PassedFrame,
     WindowPlan,
     group_frames,
@@ -88,21 +89,12 @@ class PlainPath:
         aligner = FaceAligner(self._resolution)
         aligned = ramp_at_gaps((self._align(target, aligner) for target in targets), options.ramp)
         settings = self._networks.settings
-        plan = WindowPlan.for_rate(video.info.fps, settings.num_frames, settings.steady_reference)
-        yield from self._pasted(self._generated(group_frames(aligned, audio, plan)))
+        plan = WindowPlan.for_run(None, video.info.fps, settings.num_frames, settings.steady_reference, options.overlap)
+        groups = group_frames(aligned, audio, plan)
+        generated = (GeneratedGroup(group, tuple(map(self._generate, group.windows))) for group in groups)
+        yield from self._pasted(frames_of(generated, {}, plan))
 
-    def _generated(self, groups: Iterator[FrameGroup]) -> Iterator[GeneratedFrame | PassedFrame]:
-        for group in groups:
-            faces = [self._generate(window) for window in group.windows]
-            slots = iter(group.slots)
-            for member in group.frames:
-                if isinstance(member, PassedFrame):
-                    yield member
-                else:
-                    window, position = next(slots)
-                    yield GeneratedFrame(member, faces[window][position])
-
-    def _pasted(self, frames: Iterator[GeneratedFrame | PassedFrame]) -> Iterator[Frame]:
+    def _pasted(self, frames: Iterator[JoinedFrame]) -> Iterator[Frame]:
         compositor = Compositor(self._keep_mask, self._options.paste, None, self.clock)
         for fitted in with_steady_fits(frames, compositor.measure):
             yield compositor.paste_one(fitted)

@@ -178,6 +178,7 @@ def add_result_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--enable_deepcache", action="store_true", help="reuse deep features at two steps of three")
     group.add_argument("--seed", type=_seed, default=DEFAULT_SEED, help=f"-1: another every time ({DEFAULT_SEED})")
     group.add_argument("--batch", default="auto", help="windows of 16 frames generated together (auto)")
+    group.add_argument("--overlap", type=int, metavar="N", help="frames that windows share; 0: as published (1)")
     group.add_argument(
         "--length",
         choices=[mode.value for mode in LengthMode],
@@ -243,6 +244,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
             length=LengthMode(arguments.length),
             face=arguments.face,
             compat=None if arguments.compat is None else Compat(arguments.compat),
+            overlap=arguments.overlap,
             check_output=not arguments.no_output_check,
             excerpt=None if arguments.excerpt is None else Excerpt(*arguments.excerpt),
             silence=SilenceMode(arguments.silence),

@@ -8,7 +8,7 @@ so an excerpt of a result shows what the whole shows.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,9 @@ from latentsync.face.color_match import mean_fit
 from latentsync.face.compat import paste_compat
 from latentsync.face.paste import FaceFit, FacePaster
 from latentsync.face.paste_settings import PasteSettings
-from latentsync.inference.batching import GeneratedGroup
+from latentsync.inference.joins import GeneratedFrame, JoinedFrame
 from latentsync.inference.record import StageClock
-from latentsync.inference.windows import FaceFrame, PassedFrame, is_cut
+from latentsync.inference.windows import PassedFrame, is_cut
 from latentsync.stream import parallel_map
 from latentsync.types import Compat, Frame
 
@@ -28,53 +28,15 @@ FIT_REACH = 6  # frames before and after that the fit of a face is smoothed with
 
 
 @dataclass(frozen=True, slots=True)
-class GeneratedFrame:
-    """A frame with its generated face (3, R, R) float32 in [-1, 1]."""
-
-    source: FaceFrame
-    face: np.ndarray
-
-    @property
-    def frame(self) -> Frame:
-        """The frame of the source."""
-        return self.source.frame
-
-    @property
-    def shot(self) -> int:
-        """Its number."""
-        return self.source.shot
-
-
-def frames_of(groups: Iterator[GeneratedGroup], refused: Mapping[int, str]) -> Iterator[GeneratedFrame | PassedFrame]:
-    """Take the groups apart again, frame by frame in order.
-
-    ``refused``: number of a window that must not be shown -> what the network gave; its frames pass through. It is
-    asked when a group arrives.
-    """
-    for generated in groups:
-        slots = iter(generated.group.slots)
-        for member in generated.group.frames:
-            if isinstance(member, PassedFrame):
-                yield member
-                continue
-            window, position = next(slots)
-            fault = refused.get(generated.group.windows[window].number)
-            if fault is None:
-                yield GeneratedFrame(member, generated.faces[window][position])
-            else:
-                yield PassedFrame(member.frame, member.shot, f"the network gave {fault}")
-
-
-@dataclass(frozen=True, slots=True)
 class FittedFrame:
     """A generated frame with what brings its face into it; of a frame that passes through there is no fit."""
 
-    member: GeneratedFrame | PassedFrame
+    member: JoinedFrame
     fit: FaceFit | None
 
 
 def with_steady_fits(
-    frames: Iterator[GeneratedFrame | PassedFrame], measure: Callable[[GeneratedFrame], FaceFit]
+    frames: Iterator[JoinedFrame], measure: Callable[[GeneratedFrame], FaceFit]
 ) -> Iterator[FittedFrame]:
     """Each frame with its fit, smoothed over ``FIT_REACH`` frames before and after it; looks so many frames ahead.
 
@@ -128,7 +90,7 @@ class Compositor:
         self._paster = FacePaster(keep_mask, settings)
         self._clock = clock
 
-    def paste(self, frames: Iterator[GeneratedFrame | PassedFrame]) -> Iterator[Frame]:
+    def paste(self, frames: Iterator[JoinedFrame]) -> Iterator[Frame]:
         """Frames in order; those that pass through are the decoded ones, untouched."""
         if self._compat is None:
             return parallel_map(self.paste_one, with_steady_fits(frames, self.measure), PASTE_WORKERS)
@@ -158,7 +120,7 @@ class Compositor:
                 visible=source.visible,
             )
 
-    def _paste_compat(self, generated: GeneratedFrame | PassedFrame, compat: Compat) -> Frame:
+    def _paste_compat(self, generated: JoinedFrame, compat: Compat) -> Frame:
         if isinstance(generated, PassedFrame):
             return generated.frame
         source = generated.source

@@ -3,9 +3,9 @@
 Whom a run follows is decided at the start of a shot, and the windows are counted from there. An excerpt that knew only
 its own frames could show another person, and its windows would begin elsewhere. So the face is followed from the start
 of the shot (or from where nobody else can be followed any more), and the network works on those windows of the whole
-that hold a frame of the excerpt or one that the fit of its faces is smoothed with (``compositing``); their other frames
-are thrown away. What an excerpt does not have, with ``compat``, are the posterior draws and the smoothed alignment of
-the frames before its first window.
+that hold a frame of the excerpt, or one that its faces are fitted with (``compositing``), or whose joins reach so far
+(``joins``); their other frames are thrown away. What an excerpt does not have, with ``compat``, are the posterior draws
+and the smoothed alignment of the frames before its first window.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class ExcerptContext:
         self._begins_shot: dict[int, bool] = {}  # by place, as far as they have been looked at
         times = [frame.time for frame in self._order]
         start, stop = times.index(self._shown[0].time), times.index(self._shown[-1].time) + 1
-        reach = FIT_REACH if options.compat is None else 0
+        reach = FIT_REACH + plan.reach if options.compat is None else 0
         start, stop = self._within_run(start, -reach), self._within_run(stop - 1, reach) + 1
         self._generated = times[start], times[stop - 1]
         ramp = max(options.ramp, self._limits.reach)
@@ -90,8 +90,12 @@ class ExcerptContext:
         """Whether a frame of the whole, by its time, is one of the excerpt."""
         return self._shown[0].time <= frame.time <= self._shown[-1].time
 
+    def begins_run(self, before: Frame, after: Frame) -> bool:
+        """Whether the windows begin anew between two of ``frames``, because the first lies elsewhere in the whole."""
+        return before.time < self._order[self._first].time <= after.time
+
     def touched(self, groups: Iterable[FrameGroup]) -> Iterator[FrameGroup]:
-        """Those of ``groups`` that hold a frame of the excerpt, or one that its faces are fitted with."""
+        """Those of ``groups`` that a frame of the excerpt depends on."""
         first, last = self._generated
         for group in groups:
             if any(first <= member.frame.time <= last for member in group.frames):
@@ -142,34 +146,23 @@ class ExcerptContext:
         yield from with_pixels(self._video, [*self._reference_group(tracks), *self._order[self._first : self._stop]])
 
     def _reference_group(self, tracks: FaceTracks) -> list[Frame]:
-        """The frames of the group with the first face of the shot, if it lies before those that are given anyway."""
+        """The first face of the shot and frames after it, if it lies before those that are given anyway."""
         before = range(self._reference_from, self._first)
         known = tracks.follow(self._order[position] for position in before)  # all of them are known by now
         targets = self._speech.applied(self._limits.apply(known))
         found = next((position for position, target in zip(before, targets, strict=True) if target.face), None)
-        if found is None:
-            return []
-        first = self._grid_point(found)
-        return self._order[first : min(first + self._group_length, self._first)]
-
-    @property
-    def _group_length(self) -> int:
-        return self._plan.length * self._plan.stride
+        return [] if found is None else self._order[found : min(found + self._plan.group_length, self._first)]
 
     def _start_of_lead_in(self, start: int, ramp: int) -> int:
         """Where the windows begin, and before it whole groups as far as the ``ramp`` looks back, within the shot."""
-        earlier = self._group_length * ceil(ramp / self._group_length)
-        return max(self._back_while(start, self._same_group_run), self._grid_point(start) - earlier)
+        begin = self._back_while(start, self._same_group_run)
+        first = max(0, start - begin - self._plan.shared) // self._plan.step  # number of the first group with ``start``
+        return begin + self._plan.step * max(0, first - ceil(ramp / self._plan.step))
 
     def _end_of_windows(self, stop: int, ramp: int) -> int:
-        last = self._grid_point(stop - 1)
-        while stop < min(last + self._group_length, len(self._order)) and self._same_group_run(stop):
-            stop += 1
-        return stop + ramp
-
-    def _grid_point(self, position: int) -> int:
-        """The first position of the group that holds ``position``."""
-        return position - (position - self._back_while(position, self._same_group_run)) % self._group_length
+        inside = stop - 1 - self._back_while(stop - 1, self._same_group_run)
+        rest = self._plan.group_length - 1 - inside % self._plan.step  # of the last group with frame ``stop - 1``
+        return self._within_run(stop - 1, rest) + 1 + ramp
 
     def _within_run(self, position: int, offset: int) -> int:
         """The position ``offset`` further on, or the last one on the way there that windows may span."""

@@ -68,8 +68,9 @@ class SyncOptions:
 
     ``face``: whom to follow, in the syntax of ``face.selection``. ``compat``: the release whose alignment, windows and
     paste are reproduced; None = ours. ``batch``: windows generated together. ``ramp``: frames over which the generated
-    mouth fades in and out beside a gap. ``paste``: how faces are put back into their frames, and ``visibility``: which
-    are left alone and what stays in front of them; neither counts with ``compat``.
+    mouth fades in and out beside a gap. ``overlap``: frames that windows have in common with the next one
+    (``inference.joins``); None = ``windows.default_overlap``. ``paste``: how faces are put back into their frames, and
+    ``visibility``: which are left alone and what stays in front of them; neither counts with ``compat``.
     ``check_output``: do not show output that is no face. ``excerpt``: only a stretch of the result, with the audio that
     belongs to it. ``silence``: what is shown where nobody speaks; ``skip``: stretches of the result that show the
     source as it is. Neither goes with ``compat``.
@@ -82,6 +83,7 @@ class SyncOptions:
     compat: Compat | None = None
     batch: int = 1
     ramp: int = 3
+    overlap: int | None = None
     paste: PasteSettings = field(default_factory=PasteSettings)
     visibility: VisibilitySettings = field(default_factory=VisibilitySettings)
     check_output: bool = True
@@ -101,3 +103,5 @@ class SyncOptions:
                 "No release leaves stretches alone or treats silence in its own way.",
                 remedy="Leave out --compat, or --silence and --skip.",
             )
+        if self.compat is not None and self.overlap:
+            raise ConfigError("No release has windows that overlap.", remedy="Leave out --overlap or --compat.")

@@ -14,9 +14,10 @@ from latentsync.constants import AUDIO_RATE, WINDOW_FRAMES
 from latentsync.face.align import FaceAligner
 from latentsync.face.tracks import FaceTracks, TargetFrame
 from latentsync.inference.batching import AdaptiveBatch, generate_groups
-from latentsync.inference.compositing import Compositor, frames_of
+from latentsync.inference.compositing import Compositor
 from latentsync.inference.excerpt_context import ExcerptContext
 from latentsync.inference.faces import DETECTION_BATCH
+from latentsync.inference.joins import frames_of
 from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import GuardedGenerator, OutputGuard
@@ -128,11 +129,14 @@ class LipsyncPipeline:
         followed = limits.apply(_without_tail(tracks.follow(frames), audio.duration, options.length))
         aligned = _aligned(prefetch(speech.applied(followed), depth=1), aligner, clock)
         aligned = ramp_at_gaps(aligned, options.ramp, limits.ramps)
-        groups = group_frames(prefetch(aligned, depth=waiting), audio, plan)
-        if context is not None:
-            groups = context.touched(groups)
+        waiting_frames = prefetch(aligned, depth=waiting)
+        if context is None:
+            groups = group_frames(waiting_frames, audio, plan)
+        else:
+            groups = context.touched(group_frames(waiting_frames, audio, plan, context.begins_run))
         in_flight = 1 if options.compat is not None else self._in_flight
-        generated = frames_of(generate_groups(groups, batch, options.batch, clock, in_flight), record.windows_refused)
+        made = generate_groups(groups, batch, options.batch, clock, in_flight)
+        generated = frames_of(made, record.windows_refused, plan)
         noted = record.noting(generated, shows=None if context is None else context.shows)
         try:
             for frame in prefetch(compositor.paste(prefetch(noted, depth=waiting)), depth=1):
@@ -144,7 +148,7 @@ class LipsyncPipeline:
 
     def _window_plan(self, options: SyncOptions, video: VideoSource) -> WindowPlan:
         rate = 1 / frame_spacing(video.info)
-        return WindowPlan.for_run(options.compat, rate, self._num_frames, self._steady_reference)
+        return WindowPlan.for_run(options.compat, rate, self._num_frames, self._steady_reference, options.overlap)
 
     def _generator(
         self, options: SyncOptions, record: RunRecord, on_step: OnStep, kept: KeptLatents | None

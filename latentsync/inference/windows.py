@@ -9,6 +9,10 @@ Above 37.5 fps neighbouring frames are closer in time than the frames that the m
 frames of a group are then dealt out to several windows: at 50 fps the even ones to one, the odd ones to another, so
 that each window has 25 fps.
 
+Each window is generated on its own, so the mouth jumps a little from the last frame of one to the first of the next.
+Neighbouring windows of a run (frames without a cut between them) therefore overlap: a frame or more that both hold are
+generated twice, and show what has to be smoothed (``joins``).
+
 The network sees every face twice: masked, and whole as the reference. In the published code both are the same frame,
 whose mouth moves, and a little of that movement comes through. A steady reference is the first face of the shot
 instead: nothing moves in it.
@@ -20,13 +24,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 
 from latentsync.constants import MODEL_FPS, WINDOW_FRAMES
+from latentsync.errors import ConfigError
 from latentsync.types import AlignedFace, AudioWindows, Compat, FaceObservation, Frame, Window
+
+REACH = 3  # frames of a window, on either side of those that it shares with a neighbour
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +84,15 @@ class FrameGroup:
     """Consecutive frames and the windows made of them.
 
     ``slots`` says for each ``FaceFrame`` in order where its generated face will be: (index into ``windows``, frame of
-    that window).
+    that window), or None where only the group before has one. The first ``before`` frames are the last ones of the
+    group before, the last ``after`` frames the first ones of the group after.
     """
 
     frames: tuple[AlignedFrame, ...]
     windows: tuple[Window, ...]
-    slots: tuple[tuple[int, int], ...]
+    slots: tuple[tuple[int, int] | None, ...]
+    before: int = 0
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,8 @@ class WindowPlan:
 
     ``length``: frames per window. ``stride``: windows that the frames of a group are dealt out to. ``fill_last``:
     repeat the last frame to fill up a window. ``split_at_cuts``: no window spans a cut. ``steady_reference``: one
-    reference for a whole shot; needs ``split_at_cuts``.
+    reference for a whole shot; needs ``split_at_cuts``. ``overlap``: frames that a window has in common with the next
+    one of a run, at most half of ``length``. Raises ``ConfigError`` for another overlap.
     """
 
     length: int = WINDOW_FRAMES
@@ -98,39 +110,101 @@ class WindowPlan:
     fill_last: bool = True
     split_at_cuts: bool = True
     steady_reference: bool = False
+    overlap: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap <= self.length // 2:
+            raise ConfigError(
+                f"Windows of {self.length} frames cannot overlap by {self.overlap}.",
+                remedy=f"Give a whole number from 0 to {self.length // 2} as --overlap.",
+            )
 
     @classmethod
-    def for_run(cls, compat: Compat | None, fps: Fraction, length: int, steady_reference: bool) -> WindowPlan:
-        """The plan for the networks' ``length`` and ``steady_reference``, as ``compat`` asks for."""
-        return cls.for_rate(fps, length, steady_reference) if compat is None else cls.for_compat(length)
+    def for_run(
+        cls, compat: Compat | None, fps: Fraction, length: int, steady_reference: bool, overlap: int | None = None
+    ) -> WindowPlan:
+        """The plan for the networks' ``length`` and ``steady_reference``, as ``compat`` asks for; then windows do not
+        overlap. ``overlap`` None: ``default_overlap``."""
+        if compat is not None:
+            return cls.for_compat(length)
+        overlap = default_overlap(length) if overlap is None else overlap
+        return cls.for_rate(fps, length, steady_reference, overlap)
 
     @classmethod
-    def for_rate(cls, fps: Fraction, length: int = WINDOW_FRAMES, steady_reference: bool = False) -> WindowPlan:
-        """The default plan for a video of ``fps`` frames per second."""
-        return cls(length=length, stride=max(1, round(fps / MODEL_FPS)), steady_reference=steady_reference)
+    def for_rate(
+        cls, fps: Fraction, length: int = WINDOW_FRAMES, steady_reference: bool = False, overlap: int = 0
+    ) -> WindowPlan:
+        """The plan for a video of ``fps`` frames per second."""
+        stride = max(1, round(fps / MODEL_FPS))
+        return cls(length=length, stride=stride, steady_reference=steady_reference, overlap=overlap)
 
     @classmethod
     def for_compat(cls, length: int = WINDOW_FRAMES) -> WindowPlan:
         """As in all published releases: consecutive frames, a shorter last window, cuts ignored."""
         return cls(length=length, fill_last=False, split_at_cuts=False)
 
+    @property
+    def group_length(self) -> int:
+        """Frames of a group whose windows are full."""
+        return self.length * self.stride
 
-def group_frames(frames: Iterator[AlignedFrame], audio: AudioWindows, plan: WindowPlan) -> Iterator[FrameGroup]:
-    """Groups of up to ``length * stride`` frames with their windows, in order; every frame is in exactly one group."""
+    @property
+    def shared(self) -> int:
+        """Frames that a group has in common with the next one of a run."""
+        return self.overlap * self.stride
+
+    @property
+    def step(self) -> int:
+        """Frames from the start of a group to that of the next one of a run."""
+        return self.group_length - self.shared
+
+    @property
+    def reach(self) -> int:
+        """Frames before and after the shared ones of two groups that are joined too; so few that no frame belongs to
+        two joins."""
+        return self.stride * min(REACH, (self.length - 2 * self.overlap) // 2) if self.overlap else 0
+
+    def windows_in(self, frames: int) -> int:
+        """How many windows a run of ``frames`` frames has, all with a face."""
+        more = max(0, frames - self.group_length)  # than the first group holds
+        if not more:
+            return min(self.stride, frames)
+        further = ceil(more / self.step)
+        return further * self.stride + min(self.stride, more - (further - 1) * self.step)
+
+
+def default_overlap(length: int) -> int:
+    """Frames, for windows of ``length`` frames (docs/experiments/joins.md)."""
+    return min(1, length // 2)
+
+
+def group_frames(
+    frames: Iterator[AlignedFrame],
+    audio: AudioWindows,
+    plan: WindowPlan,
+    begins: Callable[[Frame, Frame], bool] = lambda before, after: False,
+) -> Iterator[FrameGroup]:
+    """Groups of up to ``plan.group_length`` frames with their windows, in order.
+
+    Every frame is in one group, or in two where these overlap. ``begins(before, after)``: whether a run begins
+    between two frames although there is no cut.
+    """
     pending: list[AlignedFrame] = []
-    number = 0
+    number = before = 0
     reference: FaceFrame | None = None
     for aligned in frames:
-        full = len(pending) == plan.length * plan.stride
-        if pending and (full or (plan.split_at_cuts and is_cut(pending[-1], aligned))):
-            reference = _reference_of(pending, reference, plan)
-            group = _make_group(pending, reference, audio, plan, number)
-            number += len(group.windows)
-            yield group
-            pending = []
+        if pending:
+            ends = begins(pending[-1].frame, aligned.frame) or (plan.split_at_cuts and is_cut(pending[-1], aligned))
+            if ends or len(pending) == plan.group_length:
+                after = 0 if ends else plan.shared
+                reference = _reference_of(pending, reference, plan)
+                group = _make_group(pending, reference, audio, plan, number, before, after)
+                number += len(group.windows)
+                yield group
+                pending, before = pending[len(pending) - after :], after
         pending.append(aligned)
     if pending:
-        yield _make_group(pending, _reference_of(pending, reference, plan), audio, plan, number)
+        yield _make_group(pending, _reference_of(pending, reference, plan), audio, plan, number, before, 0)
 
 
 def _reference_of(members: list[AlignedFrame], before: FaceFrame | None, plan: WindowPlan) -> FaceFrame | None:
@@ -153,14 +227,17 @@ def _make_group(
     audio: AudioWindows,
     plan: WindowPlan,
     number: int,
+    before: int,
+    after: int,
 ) -> FrameGroup:
     windows: list[Window] = []
-    slots: dict[int, tuple[int, int]] = {}  # by position in the group
+    slots: dict[int, tuple[int, int] | None] = {}  # by position in the group
     for phase in range(plan.stride):
         positions = range(phase, len(members), plan.stride)
         chosen = [members[position] for position in positions]
         known = {k: member.face for k, member in enumerate(chosen) if isinstance(member, FaceFrame)}
-        if not known:
+        if all(positions[k] < before for k in known):  # the group before has them all
+            slots |= dict.fromkeys(positions[k] for k in known)
             continue
         for k in known:
             slots[positions[k]] = (len(windows), k)
@@ -180,7 +257,8 @@ def _make_group(
                 b"" if reference is None else reference.face.key,
             )
         )
-    return FrameGroup(tuple(members), tuple(windows), tuple(slot for _, slot in sorted(slots.items())))
+    by_position = tuple(slots[position] for position in sorted(slots))
+    return FrameGroup(tuple(members), tuple(windows), by_position, before, after)
 
 
 def _nearest(position: int, known: Iterable[int]) -> int:

@@ -164,9 +164,9 @@ def test_the_frames_of_a_refused_window_stay_as_they_were():
     video, record = DrawnVideo(48), RunRecord()
     frames = list(sync(video, Fraction(48, 25), BrokenWindow(), record=record, check_output=True))
     changed = [not np.array_equal(frame.pixels, video.draw(frame.index)) for frame in frames]
-    assert changed == [True] * 16 + [False] * 16 + [True] * 16
+    assert changed == [True] * 16 + [False] * 14 + [True] * 18  # frames 15 and 30 are in the windows beside it too
     (span,) = record.passed_through
-    assert (span.first, span.last, span.reason) == (16, 31, "the network gave values that are not finite numbers")
+    assert (span.first, span.last, span.reason) == (16, 29, "the network gave values that are not finite numbers")
     assert record.to_dict()["windows_refused"] == {1: "values that are not finite numbers"}
 
 

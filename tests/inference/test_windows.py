@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentsync.inference.windows import FaceFrame, PassedFrame, WindowPlan, group_frames, ramp_at_gaps
-from latentsync.types import AlignedFace, ArrayFrame, FaceObservation
+from latentsync.errors import ConfigError
+from latentsync.inference.windows import (
+    FaceFrame,
+    PassedFrame,
+    WindowPlan,
+    default_overlap,
+    group_frames,
+    ramp_at_gaps,
+)
+from latentsync.types import AlignedFace, ArrayFrame, Compat, FaceObservation
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 OBSERVED = FaceObservation(0, 0, np.zeros(4, np.float32), np.zeros((68, 2), np.float32), 1.0)
@@ -56,6 +66,67 @@ def test_every_frame_with_a_face_has_one_slot_with_its_own_sound(found, stride, 
         for member, (number, k) in zip(with_faces, group.slots, strict=True):
             assert group.windows[number].faces[k, 0, 0, 0] == member.frame.index
             assert group.windows[number].audio[k, 0, 0] == member.frame.index
+
+
+@given(
+    found=st.lists(st.booleans(), min_size=1, max_size=90),
+    cuts=st.sets(st.integers(1, 89), max_size=3),
+    stride=st.integers(1, 3),
+    overlap=st.integers(0, 4),
+)
+def test_windows_that_overlap_hold_every_frame_and_blend_none_across_a_cut(found, cuts, stride, overlap):
+    shots = [sum(cut <= k for cut in cuts) for k in range(len(found))]
+    plan = WindowPlan(8, stride, overlap=overlap)
+    groups = groups_of(found, plan, shots=shots)
+    once = [member.frame.index for group in groups for member in group.frames[group.before :]]
+    assert once == list(range(len(found)))
+    for earlier, later in pairwise(groups):
+        shared = overlap * stride if earlier.frames[-1].shot == later.frames[-1].shot else 0
+        assert earlier.after == later.before == shared
+        assert earlier.frames[len(earlier.frames) - shared :] == later.frames[:shared]
+    assert groups[0].before == groups[-1].after == 0
+    holders = Counter()
+    for group in groups:
+        assert len({member.shot for member in group.frames}) == 1
+        with_faces = [member for member in group.frames if isinstance(member, FaceFrame)]
+        for member, slot in zip(with_faces, group.slots, strict=True):
+            if slot is not None:
+                assert group.windows[slot[0]].audio[slot[1], 0, 0] == member.frame.index
+                holders[member.frame.index] += 1
+    assert all((holders[k] >= 1) == ok for k, ok in enumerate(found))
+
+
+def test_a_window_whose_faces_the_one_before_has_is_not_made():
+    first, second = groups_of([True] * 8 + [False] * 3, WindowPlan(8, overlap=2))
+    assert len(first.windows) == 1 and second.windows == () and second.slots == (None, None)
+    first, second = groups_of([True] * 8 + [False] * 3 + [True], WindowPlan(8, overlap=2))
+    assert len(second.windows) == 1 and second.slots == ((0, 0), (0, 1), (0, 5))
+
+
+@given(frames=st.integers(1, 90), length=st.sampled_from([4, 16]), stride=st.integers(1, 3), overlap=st.integers(0, 2))
+def test_the_windows_of_a_run_are_counted_beforehand(frames, length, stride, overlap):
+    plan = WindowPlan(length, stride, overlap=overlap)
+    assert plan.windows_in(frames) == sum(len(group.windows) for group in groups_of([True] * frames, plan))
+
+
+def test_a_run_may_begin_without_a_cut():
+    groups = list(
+        group_frames(stream([True] * 9), IndexAudio(), WindowPlan(4, overlap=1), lambda before, after: after.index == 3)
+    )
+    assert [[member.frame.index for member in group.frames] for group in groups] == [[0, 1, 2], [3, 4, 5, 6], [6, 7, 8]]
+    assert [group.before for group in groups] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("overlap", [-1, 9])
+def test_windows_cannot_overlap_by_more_than_half(overlap):
+    with pytest.raises(ConfigError, match="cannot overlap"):
+        WindowPlan(16, overlap=overlap)
+
+
+def test_a_release_that_is_reproduced_has_no_overlap():
+    assert WindowPlan.for_run(Compat.V1_6, Fraction(25), 16, False).overlap == 0
+    assert WindowPlan.for_run(None, Fraction(25), 16, False).overlap == default_overlap(16) > 0
+    assert WindowPlan.for_run(None, Fraction(25), 16, False, 0) == WindowPlan()
 
 
 def test_gaps_inside_a_window_lend_the_nearest_face():

@@ -29,10 +29,9 @@ from latentsync.inference.job.resume import kept_work
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.record import RunRecord
-from latentsync.inference.timeline import LengthMode, frame_spacing, result_seconds
+from latentsync.inference.timeline import LengthMode, result_seconds
 from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.weights import with_checksums
-from latentsync.inference.windows import WindowPlan
 from latentsync.media.carried import Beside
 from latentsync.media.output_audio import AudioPart
 from latentsync.media.writer import WrittenVideo, write_video
@@ -218,9 +217,7 @@ def _require_face_in_video(checked: Preflight, control: RunControl) -> None:
 
 def _require_face_in_excerpt(checked: Preflight, control: RunControl) -> ExcerptContext:
     """Follow the face to the end of the excerpt; raise ``NoFaceError`` if none of its frames has a usable one."""
-    options, settings = checked.options, checked.settings
-    rate = 1 / frame_spacing(checked.video.info)
-    plan = WindowPlan.for_run(options.compat, rate, settings.num_frames, settings.steady_reference)
+    options, plan = checked.options, checked.plan
     context = ExcerptContext(checked.video, checked.duration, options, plan, control.check, checked.speech)
     reasons = Counter("" if target.face else target.reason for target in context.follow(checked.tracks))
     if "" not in reasons:

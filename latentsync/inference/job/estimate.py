@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, log
 
 import psutil
 
 from latentsync.diffusion.settings import SamplerSettings
+from latentsync.inference.windows import WindowPlan
 from latentsync.types import VideoInfo
 
 # Parameters, and floating-point operations for a frame at 256 pixels, which grow with the area: of the built-in
@@ -47,7 +48,8 @@ class Estimate:
     """The cost of a run.
 
     ``seconds`` is right within a factor of two or three; the progress bar knows better after the first window.
-    ``windows_on_host``: as many in a batch as the host's memory has room for.
+    ``windows_on_host``: as many in a batch as the host's memory has room for. ``windows_for_joins``: those of
+    ``windows`` that would not be needed if windows did not overlap.
     ``denoising_steps``: calls of the sampler's loop, counted for each window. ``memory_bytes``: of the frames that wait
     between the stages, without the networks.
     """
@@ -59,11 +61,13 @@ class Estimate:
     memory_bytes: int
     disk_bytes: int
     windows_on_host: int
+    windows_for_joins: int = 0
 
     def describe(self) -> str:
         """One sentence for the terminal."""
+        more = f" ({self.windows_for_joins} more than with --overlap 0)" if self.windows_for_joins else ""
         return (
-            f"{self.frames} frames, {self.windows} windows, {self.denoising_steps} denoising steps: "
+            f"{self.frames} frames, {self.windows} windows{more}, {self.denoising_steps} denoising steps: "
             f"about {_duration(self.seconds)}; memory for frames about {self.memory_bytes / 1e9:.1f} GB, "
             f"result about {self.disk_bytes / 1e6:.0f} MB."
         )
@@ -72,7 +76,7 @@ class Estimate:
 def estimate(
     info: VideoInfo,
     frames: int,
-    window_length: int,
+    plan: WindowPlan,
     resolution: int,
     sampler: SamplerSettings,
     networks: NetworkSizes,
@@ -83,16 +87,18 @@ def estimate(
 ) -> Estimate:
     """The cost of a result of ``frames`` frames; ``flops_per_second`` as measured by ``device.measure_speed``.
 
+    The frames are taken to be one shot with a face in each.
     ``on_accelerator``: the networks run beside the host's work, and no faster than their operations are launched.
     ``passing``: share of the frames that are left as they are, so that there are fewer windows.
     """
-    windows = max(1, ceil(frames * (1 - passing) / window_length))
+    dubbed = max(1, ceil(frames * (1 - passing)))
+    windows = plan.windows_in(dubbed)
     branches = 1 + sampler.guided_share
     full = ceil(sampler.steps / sampler.cache_interval)
     effective = full + (sampler.steps - full) * CACHED_SHARE
     area = (resolution / 256) ** 2
     flops = _between(UNETS, networks.unet) * branches * effective + _between(CODECS, networks.codec)
-    generating = windows * window_length * area * flops / (flops_per_second * UTILISATION)
+    generating = windows * plan.length * area * flops / (flops_per_second * UTILISATION)
     pixels = info.width * info.height
     around = frames * pixels * PIXEL_SECONDS / (os.cpu_count() or 1)
     start = START_SECONDS + 4 * networks.total / READ_BYTES
@@ -111,6 +117,7 @@ def estimate(
         memory_bytes=(FRAMES_IN_FLIGHT + FRAMES_PER_WINDOW * batch) * frame_bytes,
         disk_bytes=int(max(pixels * frames * BITS_PER_PIXEL / 8, _source_bytes(info, frames / info.fps))),
         windows_on_host=max(1, int(room / FRAMES_PER_WINDOW)),
+        windows_for_joins=windows - replace(plan, overlap=0).windows_in(dubbed),
     )
 
 

@@ -28,8 +28,9 @@ from latentsync.inference.job.speech import plan_speech, read_speech, result_str
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.silence import SpeechPlan
-from latentsync.inference.timeline import expected_frames, result_seconds
+from latentsync.inference.timeline import expected_frames, frame_spacing, result_seconds
 from latentsync.inference.weights import ModelSettings, model_settings
+from latentsync.inference.windows import WindowPlan
 from latentsync.media.output_audio import AudioPart, check_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
@@ -56,6 +57,7 @@ class Preflight:
     speech: SpeechPlan
     options: SyncOptions  # those of the request; an excerpt is moved to begin with a frame, as its audio does
     settings: ModelSettings
+    plan: WindowPlan
     devices: tuple[torch.device, ...]  # that share the windows; the first one also detects and listens
     dtype: torch.dtype
     finder: FaceFinder
@@ -108,8 +110,9 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     weights = request.weights.check()
     settings = model_settings(request.weights.unet, request.unet_config)
     request.named_batch()  # raises for what is no number
-    plan = check_encoder(request.encoding, video.info, request.output.suffix)
-    notes += check_audio(replace(speech.heard, for_browsers=request.encoding.for_browsers), plan.container)
+    plan = _window_plan(request.options, settings, video.info)
+    written = check_encoder(request.encoding, video.info, request.output.suffix)
+    notes += check_audio(replace(speech.heard, for_browsers=request.encoding.for_browsers), written.container)
     options = request.options
     duration = Fraction(len(speech.waveform), AUDIO_RATE)
     if options.compat is None:
@@ -145,10 +148,10 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     frames = _frames_to_do(video, duration, options)
     made = result_stretch(options, result_seconds(video.info, duration, options.length))
     passing = pauses.share_passing(made)
-    cost, room = _cost_of(request, video.info, frames, settings, options, devices, dtype, passing)
+    cost, room = _cost_of(request, video.info, frames, settings, plan, options, devices, dtype, passing)
     kept = cost.windows * bytes_per_window(settings.num_frames, settings.resolution, dtype) if request.resume else 0
     _require_room(request.output, cost.disk_bytes + kept - _size_of(request.kept_folder))
-    notes += [*pauses.notes, *video.notes, *settings.notes, *plan.notes, *filter(None, [tracks.note])]
+    notes += [*pauses.notes, *video.notes, *settings.notes, *written.notes, *filter(None, [tracks.note])]
     return Preflight(
         video=video,
         waveform=speech.waveform,
@@ -156,6 +159,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         speech=pauses,
         options=options,
         settings=settings,
+        plan=plan,
         devices=devices,
         dtype=dtype,
         finder=finder,
@@ -229,6 +233,7 @@ def _cost_of(
     info: VideoInfo,
     frames: int,
     settings: ModelSettings,
+    plan: WindowPlan,
     options: SyncOptions,
     devices: Sequence[torch.device],
     dtype: torch.dtype,
@@ -246,7 +251,7 @@ def _cost_of(
     cost = estimate(
         info,
         frames,
-        settings.num_frames,
+        plan,
         settings.resolution,
         options.sampler,
         sizes,
@@ -256,6 +261,12 @@ def _cost_of(
         passing=passing,
     )
     return cost, room
+
+
+def _window_plan(options: SyncOptions, settings: ModelSettings, info: VideoInfo) -> WindowPlan:
+    """How the run cuts its frames into windows. Raises ``ConfigError`` for an overlap that windows cannot have."""
+    rate = 1 / frame_spacing(info)
+    return WindowPlan.for_run(options.compat, rate, settings.num_frames, settings.steady_reference, options.overlap)
 
 
 def _frames_to_do(video: VideoFile, duration: Fraction, options: SyncOptions) -> int:

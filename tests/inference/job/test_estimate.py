@@ -13,6 +13,7 @@ from latentsync.diffusion.settings import SamplerSettings
 from latentsync.inference.job import estimate as module
 from latentsync.inference.job.estimate import CODECS, UNETS, NetworkSizes, estimate
 from latentsync.inference.weights import WeightPaths
+from latentsync.inference.windows import WindowPlan
 from latentsync.types import VideoInfo
 
 BUILTIN = WeightPaths.builtin()
@@ -32,8 +33,10 @@ def test_the_counts_are_those_of_the_networks(number, model):
         assert CODECS[0][0] == pytest.approx(count_parameters(BUILTIN.codec_file), rel=0.01)
 
 
-def seconds(resolution=256, speed=400e12, sizes=PUBLISHED, sampler=None, info=INFO, **options):
-    cost = estimate(info, 250, 16, resolution, sampler or SamplerSettings(), sizes, speed, **options)
+def seconds(resolution=256, speed=400e12, sizes=PUBLISHED, sampler=None, info=INFO, overlap=0, **options):
+    cost = estimate(
+        info, 250, WindowPlan(overlap=overlap), resolution, sampler or SamplerSettings(), sizes, speed, **options
+    )
     return cost.seconds - module.START_SECONDS - 4 * sizes.total / module.READ_BYTES
 
 
@@ -56,10 +59,20 @@ def test_on_a_processor_all_parts_add_up(monkeypatch):
 
 
 def test_larger_batches_hold_more_frames_and_the_host_has_a_limit(monkeypatch):
-    costs = [estimate(INFO, 250, 16, 256, SamplerSettings(), PUBLISHED, 1e12, batch) for batch in (1, 16)]
+    costs = [estimate(INFO, 250, WindowPlan(), 256, SamplerSettings(), PUBLISHED, 1e12, batch) for batch in (1, 16)]
     assert costs[0].memory_bytes < costs[1].memory_bytes
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: type("M", (), {"available": 8 * 10**9}))
-    cost = estimate(INFO, 250, 16, 256, SamplerSettings(), PUBLISHED, 1e12)
+    cost = estimate(INFO, 250, WindowPlan(), 256, SamplerSettings(), PUBLISHED, 1e12)
     assert cost.windows_on_host == 14  # in 4 GB, 70 frames of 6.2 MB and 40 more for each
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: type("M", (), {"available": 10**8}))
-    assert estimate(INFO, 250, 16, 256, SamplerSettings(), PUBLISHED, 1e12).windows_on_host == 1
+    assert estimate(INFO, 250, WindowPlan(), 256, SamplerSettings(), PUBLISHED, 1e12).windows_on_host == 1
+
+
+def test_what_joins_cost_is_said():
+    """Windows of 16 that overlap by 2 begin every 14 frames; of 250 frames the 18th begins at 238."""
+    cost = estimate(INFO, 250, WindowPlan(overlap=2), 256, SamplerSettings(), PUBLISHED, 1e12)
+    assert (cost.windows, cost.windows_for_joins, cost.denoising_steps) == (18, 2, 360)
+    assert "18 windows (2 more than with --overlap 0)" in cost.describe()
+    assert "more than" not in estimate(INFO, 16, WindowPlan(overlap=2), 256, SamplerSettings(), PUBLISHED, 1).describe()
+    works = [seconds(speed=1e9, overlap=overlap) for overlap in (0, 2)]
+    assert works[1] / works[0] == pytest.approx(18 / 16, rel=0.01)
