@@ -34,7 +34,8 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "dub": Command("dub", 0, "change the mouth in a video so that it speaks the given audio", politely=True),
-    "dub-set": Command("dub_set", 0, "dub a folder of videos with the models loaded once", "eval"),
+    "dub-set": Command("dub_set", 0, "dub a folder of videos with the models loaded once"),
+    "people": Command("people", 0, "the people in a video, to choose one for --face"),
     "page": Command("page", 0, "the same in a browser, on this machine", "page", politely=True),
     "weights": Command("weights", 1, "fetch the published weights, list what is there, bring in copies"),
     "licenses": Command("licenses", 1, "the licence of each weight file, and whether it allows commercial use"),

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from latentsync.atomic import write_text
 from latentsync.errors import ConfigError
+from latentsync.places import find
 
 Schema = TypeVar("Schema")
 
@@ -19,12 +20,13 @@ Schema = TypeVar("Schema")
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file with its ``base:`` merged in, interpolations resolved, no schema applied.
 
-    Raises ``ConfigError`` if the file is missing, is not YAML, is not a mapping, or chains more than one base.
+    Files that come with the program, as configs/unet/stage1.yaml, are found from any folder. Raises ``ConfigError`` if
+    the file is missing, is not YAML, is not a mapping, or chains more than one base.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    path = Path(path)
+    path = find(path)
     config = _load_mapping(path)
     base_name = config.pop("base", None)
     if base_name is not None:
@@ -70,7 +72,9 @@ def build_config(mapping: Any, schema: type[Schema], source: str) -> Schema:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return cast(Schema, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), mapping)))
+        config = OmegaConf.merge(OmegaConf.structured(schema), mapping)
+        _find_files(config)
+        return cast(Schema, OmegaConf.to_object(config))
     except OmegaConfBaseException as error:
         raise ConfigError(
             f"{source}: {_reason(error)}.",
@@ -88,6 +92,20 @@ def dump_config(config: object) -> str:
 def save_config(config: object, path: str | Path) -> None:
     """Write ``dump_config`` beside the run that used it."""
     write_text(Path(path), dump_config(config))
+
+
+def _find_files(config: Any) -> None:
+    """Have files that come with the program, such as checkpoints/vae, found from any folder (``places.find``)."""
+    from omegaconf import DictConfig, OmegaConf
+
+    for key in config:
+        if OmegaConf.is_missing(config, key):
+            continue
+        value = config[key]
+        if isinstance(value, DictConfig):
+            _find_files(value)
+        elif isinstance(value, str) and value.startswith(("configs/", "checkpoints/", "assets/")):
+            config[key] = str(find(value))
 
 
 def _load_mapping(path: Path) -> Any:

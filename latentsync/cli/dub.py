@@ -22,6 +22,7 @@ from latentsync.inference.options import (
 )
 from latentsync.inference.stretches import SilenceMode, Stretch
 from latentsync.inference.timeline import LengthMode
+from latentsync.places import SAMPLE_AUDIO, SAMPLE_FACES, SAMPLE_VIDEO
 from latentsync.terminal import command_parser, for_terminal, report
 from latentsync.types import Compat
 
@@ -76,7 +77,16 @@ def _rate(text: str) -> Fraction:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, of this process if it is not given."""
-    return make_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    return make_parser().parse_args(_with_sample(words) if "--sample" in words else words)
+
+
+def _with_sample(words: list[str]) -> list[str]:
+    """The command line with the files of the sample, which comes with the program; the result is yours to name."""
+    given = [word for word in words if word != "--sample"]
+    files = ["--video_path", SAMPLE_VIDEO, "--audio_path", SAMPLE_AUDIO, "--detector", SAMPLE_FACES]
+    named = any(word.partition("=")[0] == "--video_out_path" for word in given)
+    return [*map(str, files), *([] if named else ["--video_out_path", "sample.mp4"]), *given]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -89,6 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     files = parser.add_argument_group("files")
     files.add_argument("--video_path", type=Path, required=True, help="video, picture or folder of pictures")
     files.add_argument("--audio_path", type=Path, required=True, help="audio that the mouth is to speak")
+    files.add_argument("--sample", action="store_true", help="both from the sample that is here, into sample.mp4")
     files.add_argument("--drive", type=Path, metavar="FILE", help="audio that the mouth follows instead; not heard")
     files.add_argument("--audio_track", type=int, metavar="N", help="which audio track of --audio_path, from 0")
     files.add_argument("--av_offset", type=_seconds, default=Fraction(0), metavar="SECONDS", help=OFFSET_HELP)
