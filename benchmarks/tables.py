@@ -92,8 +92,8 @@ def markdown(content: Content) -> str:
     """One file's table under its name, with its circumstances."""
     head, rows = TABLES[content["benchmark"]](content)
     used = content["circumstances"]
-    lines = [f"### {content['benchmark']}", "", _row(head), "|" + "---|" * len(head)]
-    lines += [_row([_text(value) for value in row]) for row in rows]
+    lines = [f"### {content['benchmark']}", "", row_of(head), "|" + "---|" * len(head)]
+    lines += [row_of([_text(value) for value in row]) for row in rows]
     said = f"{used['device_name']} ({used['device']}), {used['cores']} cores, {used['threads']} threads, load "
     said += f"{used['load_average']}, torch {used['torch']}, commit {used['commit']}: `{used['command']}`"
     return "\n".join([*lines, "", said])
@@ -129,7 +129,8 @@ def plot(contents: list[Content], path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def _row(cells: Sequence[object]) -> str:
+def row_of(cells: Sequence[object]) -> str:
+    """A row of a table in Markdown."""
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

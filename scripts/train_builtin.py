@@ -2,6 +2,7 @@
 
     python -m scripts.train_builtin              all steps; those that are complete are passed over
     python -m scripts.train_builtin unet_stage1  that step only; further words section.key=value change its settings
+    python -m scripts.train_builtin people=DIR   with real people too, as docs/train_builtin.md says
 
 Stopped, by Ctrl-C or otherwise, the same command goes on from the last checkpoint.
 """
@@ -107,6 +108,7 @@ STEPS: dict[str, Callable[[Sequence[str]], bool]] = {
     "unet_stage2": train_stage_2,
     "publish": publish,
 }
+OF_PEOPLE = ("audio_encoder",)  # steps that know what to do with people=DIR
 ASIDE: dict[str, Callable[[Sequence[str]], bool]] = {"video_encoder": train_video_encoder}  # only when they are named
 
 
@@ -152,7 +154,8 @@ def main(arguments: list[str] | None = None) -> int:
         "steps", nargs="*", metavar="STEP", help=f"of {', '.join(known)}; none = all but {', '.join(ASIDE)}"
     )
     words = parser.parse_args(arguments).steps
-    overrides = [word for word in words if "=" in word]
+    people = [f"data.{word}" for word in words if word.startswith("people=")]
+    overrides = [word for word in words if "=" in word and not word.startswith("people=")]
     chosen = [word for word in words if "=" not in word] or list(STEPS)
     if overrides and len(chosen) != 1:
         parser.error("settings are for one step: name it")
@@ -165,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     for step in chosen:
         logging.info("-- %s", step)
         try:
-            if not known[step](overrides):
+            if not known[step]([*(people if step in OF_PEOPLE else ()), *overrides]):
                 print("Stopped and saved. The same command goes on from there.", file=sys.stderr)
                 return INTERRUPTED_EXIT_CODE
         except LatentSyncError as error:

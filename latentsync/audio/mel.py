@@ -111,6 +111,11 @@ def slaney_filter_bank(n_fft: int, n_bands: int, low: float, high: float) -> np.
     return filters
 
 
+def slaney_band_centres(n_bands: int, low: float, high: float) -> np.ndarray:
+    """(n_bands,) Hz, rising: where the filters of ``slaney_filter_bank`` pass most."""
+    return _mel_to_hz(np.linspace(_hz_to_mel(low), _hz_to_mel(high), n_bands + 2))[1:-1]
+
+
 _HZ_PER_MEL = 200 / 3  # below the corner
 _CORNER_HZ = 1000.0
 _CORNER_MEL = _CORNER_HZ / _HZ_PER_MEL

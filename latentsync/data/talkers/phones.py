@@ -78,6 +78,14 @@ PHONES = {
     "S": Phone("fricative", 0.12, 0.17, rounding=0.65, voicing=0.0, noise=0.85, noise_centre=3100,
                noise_width=1300, firmness=3.0),
     "h": Phone("fricative", 0.07, 0.45, voicing=0.0, breath=0.55, formants=(550, 1500, 2500), firmness=0.2),
+    # only real languages have these: no word of a drawn talker does, and what such talkers say depends on the above
+    "N": Phone("nasal", 0.08, 0.30, formants=(280, 2100, 2700), voicing=0.42),
+    "D": Phone("fricative", 0.06, 0.18, voicing=0.5, noise=0.06, noise_centre=6000, noise_width=4000,
+               formants=(280, 1400, 2500), tongue=1.0, firmness=1.6),
+    "Z": Phone("fricative", 0.08, 0.18, rounding=0.6, voicing=0.4, noise=0.4, noise_centre=3100, noise_width=1300,
+               formants=(260, 1700, 2400), firmness=2.5),
+    "x": Phone("fricative", 0.09, 0.32, voicing=0.0, noise=0.4, noise_centre=1700, noise_width=1000),
+    "rr": Phone("glide", 0.06, 0.28, formants=(420, 1400, 2500), voicing=0.6, tongue=1.0),
 }  # fmt: skip
 
 VOWELS = tuple(name for name, phone in PHONES.items() if phone.kind == "vowel")

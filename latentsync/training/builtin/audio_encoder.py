@@ -20,10 +20,13 @@ from latentsync.audio.mel import WHISPER_BANDS
 from latentsync.checkpoint import save_whisper
 from latentsync.constants import WHISPER_POSITIONS
 from latentsync.data.clip_dataset import SampleKey
+from latentsync.data.speech.collection import Speech, SpeechSources, gather_speech
 from latentsync.data.speech_dataset import MOUTH_NAMES, NOTHING, PHONE_NAMES, SpeechBatch, SpeechDataset
 from latentsync.errors import ConfigError
+from latentsync.face.backends.yunet import load as load_yunet
 from latentsync.models.whisper import WhisperTaps
-from latentsync.training.builtin.recipes import AudioEncoderModel, AudioEncoderRecipe
+from latentsync.runtime.cache_folder import cache_folder
+from latentsync.training.builtin.recipes import AudioEncoderData, AudioEncoderModel, AudioEncoderRecipe
 from latentsync.training.loop.charts import Curve, Panel
 from latentsync.training.loop.run import loop_settings, open_run
 from latentsync.training.loop.task import Row
@@ -32,7 +35,7 @@ from latentsync.training.loop.validation import loader_of, rows_of_all
 
 MAY_CHANGE = (
     "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.tf32", "data.num_val_samples",
-    "data.train_output_dir", "ckpt",
+    "data.num_workers", "data.people", "data.people_detector", "data.recordings", "data.train_output_dir", "ckpt",
 )  # fmt: skip
 _OPENING = MOUTH_NAMES.index("opening")
 
@@ -62,12 +65,13 @@ class AudioEncoderTask:
 
     collate = staticmethod(SpeechDataset.collate)
 
-    def __init__(self, recipe: AudioEncoderRecipe, network: TrainedEncoder) -> None:
+    def __init__(self, recipe: AudioEncoderRecipe, network: TrainedEncoder, speech: Speech) -> None:
         data = recipe.data
         self.network = network
-        self.dataset = SpeechDataset(data.sentences, data.sentence_seconds, data.seed)
+        length, shares = data.sentence_seconds, data.shares
+        self.dataset = SpeechDataset(data.sentences, length, data.seed, speech.train, shares, data.degraded)
         first = data.seed + data.sentences
-        self._validation = SpeechDataset(data.validation_sentences, data.sentence_seconds, first)
+        self._validation = SpeechDataset(data.validation_sentences, length, first, speech.validation, shares)
         self._recipe = recipe
 
     def loss(self, network: nn.Module, batch: SpeechBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -125,9 +129,29 @@ def train_audio_encoder(recipe: AudioEncoderRecipe, name: str) -> TrainingResult
     """
     run = open_run(recipe, name, MAY_CHANGE)
     set_seed(recipe.run.seed)
-    task = AudioEncoderTask(recipe, TrainedEncoder(_dimensions(recipe.model)).to(run.accelerator.device))
+    network = TrainedEncoder(_dimensions(recipe.model)).to(run.accelerator.device)
     run.claim(recipe)
-    return Trainer(task, loop_settings(recipe), run.folder, run.accelerator).run()
+    with run.accelerator.main_process_first():
+        speech = find_speech(recipe.data)
+    task = AudioEncoderTask(recipe, network, speech)
+    settings = loop_settings(recipe, num_workers=recipe.data.num_workers)
+    return Trainer(task, settings, run.folder, run.accelerator).run()
+
+
+def find_speech(data: AudioEncoderData) -> Speech:
+    """What a configuration names besides drawn talkers, kept beside the user's other caches.
+
+    Raises ``DataError`` and ``WeightsMissingError``.
+    """
+    if data.people is None and data.recordings is None and not data.sentences_per_voice:
+        return Speech((), ())
+    sources = SpeechSources(
+        people=None if data.people is None else Path(data.people),
+        recordings=None if data.recordings is None else Path(data.recordings),
+        sentences=data.sentences_per_voice,
+        seed=data.seed,
+    )
+    return gather_speech(sources, cache_folder() / "speech", lambda: load_yunet(Path(data.people_detector), "cpu"))
 
 
 def _dimensions(model: AudioEncoderModel) -> ModelDimensions:

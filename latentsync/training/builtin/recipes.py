@@ -110,7 +110,8 @@ class AudioEncoderModel:
 
 @dataclass
 class AudioEncoderData:
-    """Sentences of synthetic talkers, each by a voice of its own; windows of 30 s are filled with them."""
+    """Sentences of drawn talkers, each by a voice of its own, and of whoever else speaks (``data.speech``); windows of
+    30 s are filled with them."""
 
     train_output_dir: str = "output/audio_encoder"
     sentences: int = 600
@@ -119,6 +120,18 @@ class AudioEncoderData:
     batch_size: int = 4  # windows of 30 s
     num_val_samples: int = 16  # windows of 30 s
     seed: int = 5_000_000  # first seed of voices and sentences
+    people: str | None = None  # folder with the GRID talker; none = no real person
+    people_detector: str = "checkpoints/auxiliary"  # folder of what finds his face, YuNet and the face mesh
+    recordings: str | None = None  # folder VOICE/NAME.wav with the English words in NAME.txt
+    sentences_per_voice: int = 0  # said by each voice of flite, festival and espeak-ng that is installed
+    # How often which kind comes, where there are others than drawn talkers.
+    shares: dict[str, float] = field(
+        default_factory=lambda: {
+            "drawn": 0.1, "grid": 0.25, "recorded": 0.35, "flite": 0.1, "festival": 0.1, "espeak-ng": 0.1
+        }
+    )  # fmt: skip
+    degraded: bool = False  # other throats, rooms, noise, music, lines, see data.speech.degradation
+    num_workers: int = 0  # processes that make windows
 
 
 @dataclass
