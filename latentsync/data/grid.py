@@ -44,7 +44,7 @@ class GridSentence:
 def sentence_of(name: str) -> str:
     """The six words of the sentence that a file's name codes. Raises ``DataError`` for another name."""
     try:
-        command, color, preposition, letter, digit, adverb = name.lower()
+        command, color, preposition, letter, digit, adverb = list(name.lower())
         words = [_COMMAND[command], _COLOR[color], _PREPOSITION[preposition], letter, _DIGIT[digit], _ADVERB[adverb]]
     except (KeyError, ValueError) as error:
         raise DataError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -22,7 +23,7 @@ from latentsync.atomic import atomic_file
 from latentsync.constants import MODEL_FPS
 from latentsync.data.grid import SPEAKER, TEST, GridSentence, grid_sentences
 from latentsync.data.manifest import TRAIN, Clip, content_hash, write_manifest
-from latentsync.errors import DataError
+from latentsync.errors import DataError, NoFaceError
 from latentsync.face.align import FaceAligner
 from latentsync.face.detector import FaceDetector
 from latentsync.face.selection import FaceSelector
@@ -35,6 +36,8 @@ from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.metrics.mouth import mouth_opening
 from latentsync.types import ArrayFrame, Frame
+
+logger = logging.getLogger(__name__)
 
 MANIFEST, TEST_MANIFEST = "clips.jsonl", "test_clips.jsonl"
 CRF = 14  # near-transparent for crops this small
@@ -50,11 +53,12 @@ def make_grid_crops(people: Path, detector: FaceDetector, resolution: int, folde
     """Make what is missing in ``folder`` of the clips of ``people``/grid_s1, ``resolution`` pixels wide, and return the
     manifest of those for training and validation; those for tests are in ``TEST_MANIFEST`` beside it.
 
-    Raises ``DataError`` as ``grid_sentences``, and for a video without a face in every frame; as ``write_video``.
+    A video that does not show his face in every frame is left out, with a warning: some begin with grey frames.
+    Raises as ``grid_sentences`` and ``write_video``.
     """
-    sentences = grid_sentences(people)
     folder.mkdir(parents=True, exist_ok=True)
-    clips = {sentence: _make_clip(sentence, detector, resolution, folder) for sentence in sentences}
+    made = {sentence: _make_clip(sentence, detector, resolution, folder) for sentence in grid_sentences(people)}
+    clips = {sentence: clip for sentence, clip in made.items() if clip is not None}
     _write_mouths([clip for sentence, clip in clips.items() if sentence.split == TRAIN], clips.values())
     write_manifest([clip for sentence, clip in clips.items() if sentence.split == TEST], folder / TEST_MANIFEST)
     manifest = folder / MANIFEST
@@ -101,15 +105,21 @@ def articulated(shapes: np.ndarray, of_talker: np.ndarray) -> np.ndarray:
     return np.clip(np.stack([opening, spread, rounding], axis=1), 0, 1).astype(np.float32)
 
 
-def _make_clip(sentence: GridSentence, detector: FaceDetector, resolution: int, folder: Path) -> Clip:
+def _make_clip(sentence: GridSentence, detector: FaceDetector, resolution: int, folder: Path) -> Clip | None:
     settings = json.dumps([content_hash(sentence.path), detector.name, resolution, _VERSION])
     key = hashlib.blake2b(settings.encode(), digest_size=6).hexdigest()
     path = folder / f"{sentence.name}-{key}.mp4"
     if not path.with_suffix(".npz").is_file():  # written last
-        landmarks = _write_crops(sentence.path, path, detector, resolution)
+        try:
+            landmarks = _write_crops(sentence.path, path, detector, resolution)
+        except NoFaceError as error:
+            logger.warning("%s is left out: %s", sentence.path, error.message)
+            landmarks = np.zeros((0, 68, 2), np.float32)
         _write_truth(path, landmarks, np.zeros((len(landmarks), 3), np.float32))
     with np.load(path.with_suffix(".npz")) as file:
         frames = len(file["landmarks"])
+    if not frames:
+        return None
     return Clip(
         path=path, content=content_hash(path), frames=frames, fps=MODEL_FPS, width=resolution, height=resolution,
         audio_seconds=frames / float(MODEL_FPS), split="" if sentence.split == TEST else sentence.split,
@@ -126,20 +136,16 @@ def _write_crops(source: Path, target: Path, detector: FaceDetector, resolution:
     options = EncodingOptions(codec="h264", crf=CRF, preset="veryfast", repeatable=True)
     audio = AudioPart(source, delay=audio_delay(source))
     with closing(video.frames()) as frames:
-        write_video(target, _crops(frames, detector, resolution, source, seen), info, options, audio, overwrite=True)
+        write_video(target, _crops(frames, detector, resolution, seen), info, options, audio, overwrite=True)
     return np.stack(seen)
 
 
-def _crops(
-    frames: Iterable[Frame], detector: FaceDetector, resolution: int, source: Path, seen: list[np.ndarray]
-) -> Iterator[Frame]:
-    """The aligned face of every frame; its landmarks go to ``seen``."""
+def _crops(frames: Iterable[Frame], detector: FaceDetector, resolution: int, seen: list[np.ndarray]) -> Iterator[Frame]:
+    """The aligned face of every frame; its landmarks go to ``seen``. Raises ``NoFaceError`` at a frame without one."""
     aligner = FaceAligner(resolution)
     for target in FaceSelector().select(track_faces(frames, detector, TrackingSettings(one_shot=True))):
         if target.face is None:
-            raise DataError(
-                f"{source}: {target.reason} in frame {target.frame.index}.", remedy="Take the video out of the folder."
-            )
+            raise NoFaceError(f"{target.reason} in frame {target.frame.index}")
         matrix = aligner.matrix(target.face.landmarks)
         seen.append(transform(matrix, target.face.landmarks.astype(np.float64)).astype(np.float32))
         yield ArrayFrame(target.frame.index, target.frame.time, to_image(aligner.crop(target.frame, matrix).pixels))

@@ -20,6 +20,7 @@ from latentsync.data.batches import SampleOrigin, SyncBatch, UNetBatch
 from latentsync.data.clip_reader import ArrayCache, MelReader
 from latentsync.data.image_dataset import ImageBatch, MouthBatch
 from latentsync.data.manifest import Clip
+from latentsync.data.speech.collection import Speech
 from latentsync.data.speech_dataset import MOUTH_NAMES, NOTHING, SpeechDataset
 from latentsync.face.mask import load_mask
 from latentsync.losses.reconstruction import PerceptualLoss
@@ -189,7 +190,7 @@ def audio_encoder(dtype: torch.dtype) -> TinyTask:
     phones = torch.full((1, 1500), NOTHING)
     phones[0, :40] = torch.arange(40) % 5
     sample = rule_input("mel", (80, 3000)), phones[0], rule_input("mouth", (1500, len(MOUTH_NAMES))), ORIGINS[0]
-    return TinyTask(AudioEncoderTask(recipe, network), SpeechDataset.collate([sample]))
+    return TinyTask(AudioEncoderTask(recipe, network, Speech((), ())), SpeechDataset.collate([sample]))
 
 
 def video_encoder(dtype: torch.dtype) -> TinyTask:

@@ -6,9 +6,7 @@ are placed first, each with the pronunciation that fits best, then the phones wi
 
 from __future__ import annotations
 
-import shlex
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,9 +15,9 @@ import numpy as np
 from latentsync.constants import AUDIO_RATE
 from latentsync.data.speech.symbols import translate
 from latentsync.data.talkers.speech import Utterance
-from latentsync.errors import DataError, PackageMissingError
+from latentsync.errors import DataError
+from latentsync.extras import package_missing
 
-_ROOT = Path(__file__).parents[3]
 _FRAME = 0.01  # s, what times of an alignment are multiples of
 
 
@@ -29,11 +27,7 @@ def load_pocketsphinx() -> ModuleType:
     try:
         import pocketsphinx
     except ImportError as error:
-        requirements = _ROOT / "requirements-training.txt"
-        raise PackageMissingError(
-            f"pocketsphinx, which finds the phones of recordings, cannot be imported ({error}).",
-            remedy=f"Run: `python -m pip install -r {shlex.quote(str(requirements))}`",
-        ) from error
+        raise package_missing("Finding the phones of recordings", "train", error) from error
     pocketsphinx.set_loglevel("FATAL")
     return pocketsphinx
 

@@ -20,7 +20,7 @@ from latentsync.data.grid import SPEAKER, TEST, GridSentence, grid_sentences, wo
 from latentsync.data.grid_crops import make_grid_crops, measured_mouth
 from latentsync.data.manifest import VALIDATION, content_hash, read_manifest
 from latentsync.data.speech.alignment import align_words, load_pocketsphinx
-from latentsync.data.speech.recordings import Recording, read_recordings, write_recordings
+from latentsync.data.speech.recordings import SAMPLES_PER_POSITION, Recording, read_recordings, write_recordings
 from latentsync.data.speech.synthesizers import ENGLISH, SyntheticVoice, installed_voices, speak_sentences
 from latentsync.data.speech.texts import english_sentences, foreign_sentences
 from latentsync.data.talkers.speech import Utterance
@@ -96,20 +96,23 @@ def _grid(
         crops = cache / f"grid_s1_{side}"
         clips = read_manifest(make_grid_crops(people, detector(), side, crops)).clips
         made = {clip.source: clip.path for clip in clips}
-        write_recordings(path, [_grid_recording(people, each, measured_mouth(made[each.name])) for each in sentences])
+        write_recordings(path, [_grid_recording(people, each, made.get(each.name)) for each in sentences])
     yield from zip(sentences, read_recordings(path), strict=True)
 
 
-def _grid_recording(people: Path, sentence: GridSentence, mouth: np.ndarray) -> Recording:
-    """``mouth`` (N, 3) by frames."""
+def _grid_recording(people: Path, sentence: GridSentence, clip: Path | None) -> Recording:
+    """With the mouth that was measured in ``clip``, if there is one."""
     waveform = read_audio(sentence.path)
     said = align_words(waveform, sentence.words, sentence.name)
     begins = word_times(people, sentence)[1][1]
     if abs(_first_sound(said) - begins) > _APART:
         logger.warning("%s: begins at %.2f s, by the corpus at %.2f s", sentence.name, _first_sound(said), begins)
-    positions = np.arange(int(len(waveform) / 320) + 1) / FEATURE_RATE + float(audio_delay(sentence.path))
-    frames = np.arange(len(mouth)) / float(MODEL_FPS)
-    measured = np.stack([np.interp(positions, frames, column) for column in mouth.T], axis=1)
+    measured = None
+    if clip is not None:
+        mouth = measured_mouth(clip)
+        positions = np.arange(len(waveform) // SAMPLES_PER_POSITION) / FEATURE_RATE + float(audio_delay(sentence.path))
+        frames = np.arange(len(mouth)) / float(MODEL_FPS)
+        measured = np.stack([np.interp(positions, frames, column) for column in mouth.T], axis=1)
     return Recording.of(sentence.name, SPEAKER, waveform, said, measured)
 
 
