@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from latentsync.runtime.cache_folder import cache_folder
 from torch import Tensor, nn
 
 from benchmarks.tables import row_of
@@ -46,6 +45,7 @@ from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.media.audio import audio_delay, read_audio
 from latentsync.media.video import VideoFile
 from latentsync.metrics.mouth import fill_gaps, mouth_opening
+from latentsync.places import cache_folder
 
 OPENING = MOUTH_NAMES.index("opening")
 ALIKE = {PHONE_NAMES.index("A"): PHONE_NAMES.index("@")}

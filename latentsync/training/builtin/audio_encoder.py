@@ -25,7 +25,7 @@ from latentsync.data.speech_dataset import MOUTH_NAMES, NOTHING, PHONE_NAMES, Sp
 from latentsync.errors import ConfigError
 from latentsync.face.backends.yunet import load as load_yunet
 from latentsync.models.whisper import WhisperTaps
-from latentsync.runtime.cache_folder import cache_folder
+from latentsync.places import cache_folder
 from latentsync.training.builtin.recipes import AudioEncoderData, AudioEncoderModel, AudioEncoderRecipe
 from latentsync.training.loop.charts import Curve, Panel
 from latentsync.training.loop.run import loop_settings, open_run
