@@ -21,7 +21,7 @@ from latentsync.data.clip_reader import ArrayCache, MelReader
 from latentsync.data.image_dataset import ImageBatch, MouthBatch
 from latentsync.data.manifest import Clip
 from latentsync.data.speech.collection import Speech
-from latentsync.data.speech_dataset import MOUTH_NAMES, NOTHING, SpeechDataset
+from latentsync.data.speech.dataset import MOUTH_NAMES, NOTHING, SpeechDataset
 from latentsync.face.mask import load_mask
 from latentsync.losses.reconstruction import PerceptualLoss
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss

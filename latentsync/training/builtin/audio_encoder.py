@@ -21,7 +21,7 @@ from latentsync.checkpoint import save_whisper
 from latentsync.constants import WHISPER_POSITIONS
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.speech.collection import Speech, SpeechSources, gather_speech
-from latentsync.data.speech_dataset import MOUTH_NAMES, NOTHING, PHONE_NAMES, SpeechBatch, SpeechDataset
+from latentsync.data.speech.dataset import MOUTH_NAMES, NOTHING, PHONE_NAMES, SpeechBatch, SpeechDataset
 from latentsync.errors import ConfigError
 from latentsync.face.backends.yunet import load as load_yunet
 from latentsync.models.whisper import WhisperTaps

@@ -19,7 +19,7 @@ from latentsync.atomic import atomic_file
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import FrameReader
 from latentsync.data.image_dataset import MouthBatch, MouthDataset
-from latentsync.data.speech_dataset import MOUTH_NAMES
+from latentsync.data.speech.dataset import MOUTH_NAMES
 from latentsync.errors import ConfigError
 from latentsync.levels import normalize
 from latentsync.losses.trepa import encoder_input

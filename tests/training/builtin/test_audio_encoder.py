@@ -11,7 +11,7 @@ from latentsync.config import load_config
 from latentsync.constants import FEATURE_RATE
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.speech.collection import Speech
-from latentsync.data.speech_dataset import MOUTH_NAMES, NOTHING, PHONE_NAMES, SpeechDataset, speak
+from latentsync.data.speech.dataset import MOUTH_NAMES, NOTHING, PHONE_NAMES, SpeechDataset, speak
 from latentsync.data.talkers.clip import make_talker
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.training.builtin import audio_encoder

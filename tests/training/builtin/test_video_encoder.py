@@ -17,7 +17,7 @@ from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import FrameReader
 from latentsync.data.image_dataset import MouthDataset
 from latentsync.data.manifest import read_manifest
-from latentsync.data.speech_dataset import MOUTH_NAMES
+from latentsync.data.speech.dataset import MOUTH_NAMES
 from latentsync.data.talker_crops import TalkerCrops, make_talker_crops, true_mouth
 from latentsync.data.talkers.clip import make_talker
 from latentsync.errors import ConfigError, DataError
