@@ -35,7 +35,7 @@ from latentsync.models.codec import LatentCodec
 MOUTH = (slice(68, 116), slice(32, 96))  # rows and columns of a face of 128 pixels
 ENLARGED = 3
 SHOWN = 8  # faces of each kind
-HELD_OUT = 0.05  # as in the configuration
+HELD_OUT = 0.08  # as in the configuration
 TALKER_SEED = 5_000_000  # beyond all trainings
 
 
@@ -50,7 +50,7 @@ class Kind:
 def real_kinds(options: argparse.Namespace, side: int) -> list[Kind]:
     """Held-out photographs and recordings."""
     stills = find_stills(options.people, options.mesh, options.cache, options.frames_per_recording)
-    _, held_out = split_stills(stills, HELD_OUT)
+    _, held_out = split_stills(stills, HELD_OUT, options.people)
     photographs = [still for still in held_out if still.path.suffix.lower() in IMAGE_SUFFIXES]
     recordings = [still for still in held_out if still not in photographs]
     return [_kind("photographs", photographs, side), _kind("recordings", recordings, side)]

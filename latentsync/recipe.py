@@ -21,7 +21,7 @@ FPS = int(MODEL_FPS)  # the files give a whole number
 class ClipShare:
     """A further place of clips and its share of the samples, in the unit of the other shares."""
 
-    files: str = ""  # a folder of clips, a list with a path per line, or a manifest
+    files: str = ""  # a folder of clips, a list with a path per line, or a manifest; none = the place is left out
     share: float = 1.0
 
 

@@ -1,8 +1,9 @@
-"""Train the built-in models on synthetic talkers and put them into checkpoints/builtin. See docs/train_builtin.md.
+"""Train the built-in models on drawn talkers, and on people where there are some, and put them into
+checkpoints/builtin. See docs/train_builtin.md.
 
     python -m scripts.train_builtin              all steps; those that are complete are passed over
     python -m scripts.train_builtin unet_stage1  that step only; further words section.key=value change its settings
-    python -m scripts.train_builtin people=DIR   with real people too, as docs/train_builtin.md says
+    python -m scripts.train_builtin people=DIR   with real people too; detector=DIR: the files that find their faces
 
 Stopped, by Ctrl-C or otherwise, the same command goes on from the last checkpoint.
 """
@@ -11,62 +12,128 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from latentsync.checkpoint.card import CARD_KEY, WeightsCard
 from latentsync.config import load_config
-from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError, report
-from latentsync.recipe import SyncNetRecipe, UNetRecipe
+from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.recipe import SyncNetRecipe, TalkerData, UNetRecipe
 from latentsync.runtime.malloc import keep_freed_memory
+from latentsync.terminal import report
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
-RUNS = ROOT / "output" / "builtin"  # the U-Net, the codec and the audio encoder, with the clips that they share
-SYNCNET_RUNS = ROOT / "output" / "syncnet"
+RUNS = ROOT / "output" / "builtin"  # a folder for each step, and the clips that the steps share
 TARGET = ROOT / "checkpoints" / "builtin"
 
 CODEC = RUNS / "codec" / "weights" / "best"  # its latents are those that the U-Net learns
 DECODER = RUNS / "decoder" / "weights" / "best"  # the same codec with a better decoder
 AUDIO_ENCODER = RUNS / "audio_encoder" / "weights" / "best.pt"
-SYNCNET = SYNCNET_RUNS / "talkers" / "weights" / "best.safetensors"
+SYNCNET = RUNS / "syncnet" / "weights" / "best.safetensors"
+SYNCNET_LATENT = RUNS / "syncnet_latent" / "weights" / "best.safetensors"
 STAGE_1 = RUNS / "unet_stage1" / "weights" / "last.safetensors"
 STAGE_2 = RUNS / "unet_stage2" / "weights" / "last.safetensors"
 
 PLACE = f"data.train_output_dir={RUNS}"
 NETWORKS = (f"networks.codec={CODEC}", f"networks.audio_encoder={AUDIO_ENCODER}")
+TRAINED_ON = (
+    "drawn talkers; talker 1 of the GRID audio-visual sentence corpus (Cooke, Barker, Cunningham, Shao: "
+    "J. Acoust. Soc. Am. 120, 2006; CC BY 4.0); official portraits of members of the US Congress (Government Printing "
+    "Office, public domain, from the collection unitedstates/images)"
+)
+SIDE = 128  # of all clips, pixels
+PHOTO_CLIPS, PHOTO_VALIDATION, PHOTO_SECONDS = 900, 60, 2.4
 
 
-def train_codec(overrides: Sequence[str]) -> bool:
-    return _train_codec("codec", overrides)
+@dataclass(frozen=True, slots=True)
+class People:
+    """``folder`` with ``portraits`` (photographs) and ``grid_s1`` in it, whichever there is; None = drawn talkers only.
+    ``detector``: folder of the files of YuNet and the face mesh."""
+
+    folder: Path | None
+    detector: Path
+
+    def still_faces(self) -> list[str]:
+        """Settings of a training on single faces."""
+        if self.folder is None:
+            return []
+        return [f"data.people={self.folder}", f"data.people_detector={self.detector}"]
+
+    def voices(self) -> list[str]:
+        """Settings of the audio encoder."""
+        return [] if self.folder is None else [f"data.people={self.folder}"]
+
+    def clips(self) -> list[str]:
+        """Settings of a training on clips: where they are. What is missing is made, which takes hours for all."""
+        if self.folder is None:
+            return []
+        found = {}
+        if (self.folder / "portraits").is_dir():
+            found["photos"] = self._make_photo_clips(self.folder / "portraits")
+        if (self.folder / "grid_s1").is_dir():
+            found["grid"] = self._make_grid_clips(self.folder)
+        return [f"data.more_clips.{name}.files={manifest}" for name, manifest in found.items()]
+
+    def _make_photo_clips(self, photos: Path) -> Path:
+        from latentsync.data.photo_crops import PhotoCrops, make_photo_crops
+        from latentsync.data.photo_talkers.portrait import PortraitReader
+
+        crops = PhotoCrops(PHOTO_CLIPS, PHOTO_VALIDATION, PHOTO_SECONDS, SIDE)
+        reader = PortraitReader(self.detector)
+        return make_photo_crops(crops, photos, RUNS / "photo_clips", reader, workers=os.cpu_count() or 1)
+
+    def _make_grid_clips(self, people: Path) -> Path:
+        from latentsync.data.grid_crops import make_grid_crops
+        from latentsync.face.backends import yunet
+
+        return make_grid_crops(people, yunet.load(self.detector, "cpu"), SIDE, RUNS / "grid_clips")
 
 
-def train_decoder(overrides: Sequence[str]) -> bool:
+Step = Callable[[People, Sequence[str]], bool]
+
+
+def make_clips(people: People, overrides: Sequence[str]) -> bool:
+    """All clips that the steps share: drawn talkers, photographs that speak, the GRID talker."""
+    from latentsync.training.loop.clips import find_clips
+
+    recipe = load_config(CONFIGS / "unet" / "builtin_stage1.yaml", UNetRecipe, [PLACE, *overrides, *people.clips()])
+    logging.info("%s", find_clips(recipe.data, 1, RUNS / "cache").summary())
+    return True
+
+
+def train_codec(people: People, overrides: Sequence[str]) -> bool:
+    return _train_codec("codec", [*people.still_faces(), *overrides])
+
+
+def train_decoder(people: People, overrides: Sequence[str]) -> bool:
     """The decoder can go on while the U-Net is trained, since the latents stay as they are."""
-    return _train_codec("decoder", [f"ckpt.resume_ckpt_path={CODEC}", "optimizer.lr=1e-3", *overrides])
+    return _train_codec("decoder", [f"ckpt.resume_ckpt_path={CODEC}", *people.still_faces(), *overrides])
 
 
-def train_audio_encoder(overrides: Sequence[str]) -> bool:
+def train_audio_encoder(people: People, overrides: Sequence[str]) -> bool:
     from latentsync.training.builtin.audio_encoder import train_audio_encoder as train
     from latentsync.training.builtin.recipes import AudioEncoderRecipe
 
-    recipe = load_config(CONFIGS / "audio_encoder" / "talkers.yaml", AudioEncoderRecipe, [PLACE, *overrides])
+    settings = [PLACE, *people.voices(), *overrides]
+    recipe = load_config(CONFIGS / "audio_encoder" / "talkers.yaml", AudioEncoderRecipe, settings)
     return _finished(train(recipe, "audio_encoder"))
 
 
-def train_syncnet(overrides: Sequence[str]) -> bool:
-    from latentsync.training.syncnet.run import train_syncnet as train
-
-    recipe = load_config(
-        CONFIGS / "syncnet" / "talkers.yaml", SyncNetRecipe, [f"data.train_output_dir={SYNCNET_RUNS}", *overrides]
-    )
-    return _finished(train(recipe, "talkers"))
+def train_syncnet(people: People, overrides: Sequence[str]) -> bool:
+    return _train_syncnet("builtin.yaml", "syncnet", people, overrides)
 
 
-def train_video_encoder(overrides: Sequence[str]) -> bool:
+def train_latent_syncnet(people: People, overrides: Sequence[str]) -> bool:
+    """The one that supervises the U-Net; it is not published."""
+    return _train_syncnet("builtin_latent.yaml", "syncnet_latent", people, [f"data.codec_path={CODEC}", *overrides])
+
+
+def train_video_encoder(_: People, overrides: Sequence[str]) -> bool:
     """For the temporal loss, which the built-in models do without; so it is not among the steps that all take."""
     from latentsync.training.builtin.recipes import VideoEncoderRecipe
     from latentsync.training.builtin.video_encoder import train_video_encoder as train
@@ -75,41 +142,48 @@ def train_video_encoder(overrides: Sequence[str]) -> bool:
     return _finished(train(recipe, "video_encoder"))
 
 
-def train_stage_1(overrides: Sequence[str]) -> bool:
-    return _train_unet("talkers_stage1.yaml", "unet_stage1", overrides)
+def train_stage_1(people: People, overrides: Sequence[str]) -> bool:
+    return _train_unet("builtin_stage1.yaml", "unet_stage1", people, overrides)
 
 
-def train_stage_2(overrides: Sequence[str]) -> bool:
-    return _train_unet("talkers_stage2.yaml", "unet_stage2", [f"ckpt.resume_ckpt_path={STAGE_1}", *overrides])
+def train_stage_2(people: People, overrides: Sequence[str]) -> bool:
+    return _train_unet("builtin_stage2.yaml", "unet_stage2", people, [f"ckpt.resume_ckpt_path={STAGE_1}", *overrides])
 
 
-def publish(_: Sequence[str]) -> bool:
-    """Put the results, in half precision, in the place of the built-in models."""
-    from latentsync.checkpoint import load_whisper_weights, read_card, save_whisper
+def publish(people: People, _: Sequence[str]) -> bool:
+    """Put the results, in half precision, in the place of the built-in models; give the same people=DIR, for the
+    cards."""
+    from latentsync.checkpoint import load_whisper_weights, save_whisper
 
     encoder_file = TARGET / "audio_encoder.pt"
     (TARGET / "codec").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(DECODER / "config.json", TARGET / "codec" / "config.json")
     name = "diffusion_pytorch_model.safetensors"
     _halve(DECODER / name, TARGET / "codec" / name)
-    _halve(SYNCNET, TARGET / "syncnet.safetensors")
-    _halve(STAGE_2, TARGET / "unet.safetensors", replace(read_card(STAGE_2), audio_encoder=encoder_file.name))
+    credit = None if people.folder is None else TRAINED_ON
+    _halve(SYNCNET, TARGET / "syncnet.safetensors", replace(_card(SYNCNET), trained_on=credit))
+    card = replace(_card(STAGE_2), audio_encoder=encoder_file.name, trained_on=credit)
+    _halve(STAGE_2, TARGET / "unet.safetensors", card)
     dims, encoder = load_whisper_weights(AUDIO_ENCODER)
     save_whisper(encoder_file, dims, {name: tensor.half() for name, tensor in encoder.items()})
     return True
 
 
-STEPS: dict[str, Callable[[Sequence[str]], bool]] = {
+STEPS: dict[str, Step] = {
+    "clips": make_clips,
     "codec": train_codec,
     "decoder": train_decoder,
     "audio_encoder": train_audio_encoder,
     "syncnet": train_syncnet,
+    "syncnet_latent": train_latent_syncnet,
     "unet_stage1": train_stage_1,
     "unet_stage2": train_stage_2,
     "publish": publish,
 }
-OF_PEOPLE = ("audio_encoder",)  # steps that know what to do with people=DIR
-ASIDE: dict[str, Callable[[Sequence[str]], bool]] = {"video_encoder": train_video_encoder}  # only when they are named
+ASIDE: dict[str, Step] = {"video_encoder": train_video_encoder}  # only when they are named
+
+
+OF_PEOPLE = ("people", "detector")  # words key=DIR that are for all steps
 
 
 def _train_codec(name: str, overrides: Sequence[str]) -> bool:
@@ -119,11 +193,33 @@ def _train_codec(name: str, overrides: Sequence[str]) -> bool:
     return _finished(train(load_config(CONFIGS / "codec" / "builtin.yaml", CodecRecipe, [PLACE, *overrides]), name))
 
 
-def _train_unet(config: str, name: str, overrides: Sequence[str]) -> bool:
+def _train_unet(config: str, name: str, people: People, overrides: Sequence[str]) -> bool:
     from latentsync.training.unet.run import train_unet
 
-    recipe = load_config(CONFIGS / "unet" / config, UNetRecipe, [PLACE, *NETWORKS, *overrides])
-    return _finished(train_unet(recipe, name))
+    settings = [PLACE, *NETWORKS, *people.clips(), *overrides]
+    return _finished(train_unet(load_config(CONFIGS / "unet" / config, UNetRecipe, settings), name))
+
+
+def _train_syncnet(config: str, name: str, people: People, overrides: Sequence[str]) -> bool:
+    from latentsync.training.syncnet.run import train_syncnet as train
+
+    settings = [PLACE, f"data.train_fileslist={_drawn_talkers()}", *people.clips(), *overrides]
+    return _finished(train(load_config(CONFIGS / "syncnet" / config, SyncNetRecipe, settings), name))
+
+
+def _drawn_talkers() -> Path:
+    """The manifest of the drawn talkers of the U-Net, which sync networks see too, whatever their resolution."""
+    from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
+
+    talkers = load_config(CONFIGS / "unet" / "builtin_stage1.yaml", UNetRecipe).data.talkers or TalkerData()
+    crops = TalkerCrops(talkers.train_clips, talkers.validation_clips, talkers.seconds, SIDE, talkers.seed)
+    return make_talker_crops(crops, RUNS / "talker_clips", workers=os.cpu_count() or 1)
+
+
+def _card(path: Path) -> WeightsCard:
+    from latentsync.checkpoint import read_card
+
+    return read_card(path) or WeightsCard("auxiliary")
 
 
 def _halve(source: Path, target: Path, card: WeightsCard | None = None) -> None:
@@ -140,6 +236,10 @@ def _halve(source: Path, target: Path, card: WeightsCard | None = None) -> None:
         save_file(tensors, temporary, metadata=metadata)
 
 
+def _values(words: Sequence[str], key: str) -> list[str]:
+    return [word.partition("=")[2] for word in words if word.startswith(f"{key}=")]
+
+
 def _finished(result: object) -> bool:
     from latentsync.training.loop.trainer import TrainingResult
 
@@ -154,8 +254,9 @@ def main(arguments: list[str] | None = None) -> int:
         "steps", nargs="*", metavar="STEP", help=f"of {', '.join(known)}; none = all but {', '.join(ASIDE)}"
     )
     words = parser.parse_args(arguments).steps
-    people = [f"data.{word}" for word in words if word.startswith("people=")]
-    overrides = [word for word in words if "=" in word and not word.startswith("people=")]
+    given = {key: Path(value).resolve() for key in OF_PEOPLE for value in _values(words, key)}
+    people = People(given.get("people"), given.get("detector", ROOT / "checkpoints" / "auxiliary"))
+    overrides = [word for word in words if "=" in word and word.partition("=")[0] not in OF_PEOPLE]
     chosen = [word for word in words if "=" not in word] or list(STEPS)
     if overrides and len(chosen) != 1:
         parser.error("settings are for one step: name it")
@@ -168,7 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
     for step in chosen:
         logging.info("-- %s", step)
         try:
-            if not known[step]([*(people if step in OF_PEOPLE else ()), *overrides]):
+            if not known[step](people, overrides):
                 print("Stopped and saved. The same command goes on from there.", file=sys.stderr)
                 return INTERRUPTED_EXIT_CODE
         except LatentSyncError as error:

@@ -35,6 +35,7 @@ class WeightsCard:
     lower_half: bool | None = None  # whether a sync network sees the lower half of the face only
     fps: int | None = None  # frames per second that a sync network sees
     global_step: int | None = None
+    trained_on: str | None = None  # people whose faces and voices it learnt from, with the attribution that is due
     sha256: str | None = None  # of the whole file; of a file that carries its own card it cannot be stated
     source: str | None = None  # address that the file was fetched from, with the resolved revision, or "hand-copied"
     fingerprint: str | None = None  # of the file that a card lies beside, see files.fingerprint

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from latentsync.data.clip_reader import ArrayCache
-from latentsync.data.manifest import content_hash
+from latentsync.data.grid import TALKER_FOLDER, grid_sentences
+from latentsync.data.manifest import TRAIN, content_hash
 from latentsync.data.scan import VIDEO_SUFFIXES
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.face.align import FaceAligner
@@ -76,15 +77,19 @@ def find_stills(folder: Path, weights: Path, cache: Path, frames_per_recording: 
     return stills
 
 
-def split_stills(stills: Sequence[StillFace], validation_share: float) -> tuple[list[StillFace], list[StillFace]]:
-    """Training and validation; all faces of a file are on the same side, the one that its content says."""
-    held_out = [still for still in stills if is_held_out(still.content, validation_share)]
-    return [still for still in stills if not is_held_out(still.content, validation_share)], held_out
-
-
-def is_held_out(content: str, validation_share: float) -> bool:
-    """Whether the file with that content hash is for validation: so for every data set that is made of it."""
-    return int(content[:8], 16) < validation_share * 2**32
+def split_stills(
+    stills: Sequence[StillFace], validation_share: float, folder: Path
+) -> tuple[list[StillFace], list[StillFace]]:
+    """Training and validation; all faces of a file are on the same side. The content of a file decides, as for the
+    photographs of ``data.photo_crops``; of a GRID talker in ``folder`` the sentence, as for ``data.grid_crops``."""
+    sides = {}
+    if (folder / TALKER_FOLDER).is_dir():
+        sides = {sentence.path: sentence.split != TRAIN for sentence in grid_sentences(folder)}
+    parts: tuple[list[StillFace], list[StillFace]] = [], []
+    for still in stills:
+        by_content = int(still.content[:8], 16) < validation_share * 2**32
+        parts[sides.get(still.path, by_content)].append(still)
+    return parts
 
 
 class _StillCache:

@@ -83,7 +83,7 @@ def test_a_sample_follows_from_its_key_and_shows_every_file_equally_often(people
     assert not np.array_equal(samples[0].image, samples[2].image)
     batch = collate_images(samples)
     assert batch.images.shape == (3, 3, SIDE, SIDE) and batch.step == 7
-    train, held_out = split_stills(stills, 0.5)
+    train, held_out = split_stills(stills, 0.5, people)
     assert {still.content for still in train}.isdisjoint(still.content for still in held_out)
 
 

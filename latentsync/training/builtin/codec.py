@@ -90,7 +90,7 @@ class CodecTask:
         data, run = recipe.data, recipe.run
         self.network = network
         self._reader = FrameReader(int(data.frame_cache_gib * 2**30))
-        trained, held_out = split_stills(stills, data.validation_share)
+        trained, held_out = split_stills(stills, data.validation_share, Path(data.people or ""))
         variation = Variation() if data.augment else UNCHANGED
         self.dataset = self._images(data, clips, "train", trained, run.seed, variation)
         self.collate = collate_images

@@ -113,11 +113,12 @@ def find_clips(data: ClipSource, min_frames: int, cache: Path) -> RunClips:
     """
     load_decord()
     clips = _find_main(data, min_frames, cache)
-    if not data.more_clips:
+    places = {name: place for name, place in sorted(data.more_clips.items()) if place.files}
+    if not places:
         return clips
     share = 1.0 if data.clips_share is None else data.clips_share
     parts, faults = [ClipPart("clips", share, clips.train, clips.validation)], list(clips.faults)
-    for name, place in sorted(data.more_clips.items()):
+    for name, place in places.items():
         found = _usable(load_clips(place.files, cache / f"{name}_clips.json"), data, min_frames)
         parts.append(ClipPart(name, place.share, *split_by_source(found.clips, data.validation_share)))
         faults += found.faults

@@ -1,17 +1,21 @@
-"""What is computed of clips before the first step: the next ones are loaded while one is encoded."""
+"""The clips of a run from several places, and what is computed of them before the first step."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
 
-from latentsync.data.manifest import Clip
+from latentsync.data.clip_dataset import SampleKey
+from latentsync.data.manifest import TRAIN, VALIDATION, Clip, write_manifest
+from latentsync.data.mixture import Part
 from latentsync.errors import DataError
-from latentsync.training.loop.clips import RunClips, fill_cache
+from latentsync.recipe import ClipShare, UNetData
+from latentsync.training.loop.clips import RunClips, fill_cache, find_clips
 
 CLIPS = tuple(Clip(Path(f"{name}.mp4"), name, 50, Fraction(25), 32, 32, 2.0) for name in "abcde")
 ALL = RunClips(CLIPS[:4], CLIPS[4:], ())
@@ -71,3 +75,42 @@ def test_what_is_there_is_left_alone_and_what_fails_is_reported_and_passed_over(
     assert "d.mp4: too short for the encoder" in caplog.text
     with pytest.raises(ZeroDivisionError):
         fill_cache(ALL, lambda clip: 1 // 0, encode, "test", Accelerator(cpu=True))
+
+
+def written(folder: Path, name: str, count: int) -> str:
+    """A manifest of ``count`` clips, the last of them for validation."""
+    clips = []
+    for k in range(count):
+        (path := folder / f"{name}{k}.mp4").touch()
+        split = VALIDATION if k == count - 1 else TRAIN
+        clips.append(Clip(path, f"{name}{k}", 60, Fraction(25), 64, 64, 2.4, split, source=f"{name}{k}"))
+    write_manifest(clips, folder / f"{name}.jsonl")
+    return str(folder / f"{name}.jsonl")
+
+
+def test_places_of_clips_are_mixed_by_their_shares(tmp_path):
+    more = {"few": ClipShare(written(tmp_path, "f", 3), 1.0), "none": ClipShare("", 5.0)}
+    data = UNetData(train_fileslist=written(tmp_path, "m", 9), clips_share=3.0, more_clips=more)
+    clips = find_clips(data, 48, tmp_path)
+    assert [(part.name, part.share, len(part.train), len(part.validation)) for part in clips.parts] == [
+        ("clips", 3.0, 8, 1), ("few", 1.0, 2, 1)
+    ]  # fmt: skip
+    assert len(clips.train) == 10 and len(clips.validation) == 2
+    assert "few (share 1): 2 clips" in clips.summary()
+
+    class Names:
+        def __init__(self, some) -> None:
+            self.some = some
+
+        def __len__(self) -> int:
+            return len(self.some)
+
+        def __getitem__(self, key: SampleKey) -> str:
+            return self.some[key.index].content[0]
+
+    shown = clips.samples("train", Names, 0)
+    assert Counter(shown[SampleKey(0, k)] for k in range(len(shown))) == {"m": 150, "f": 50}
+    alone = find_clips(UNetData(train_fileslist=written(tmp_path, "m", 9)), 48, tmp_path)
+    assert not alone.parts and isinstance(alone.samples("train", Names, 0), Names)
+    extra = alone.samples("train", Names, 0, share=1.0, more={"people": Part(Names(clips.parts[1].train), 1.0)})
+    assert Counter(extra[SampleKey(0, k)] for k in range(len(extra))) == {"m": 100, "f": 100}

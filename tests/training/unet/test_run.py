@@ -132,6 +132,7 @@ def test_stage_2_moves_its_own_parts_only(stages):
 
 def test_four_steps_are_two_steps_and_two_more(stages, folder, networks):
     steady = ["optimizer.lr_scheduler=constant", "optimizer.lr_warmup_steps=0", "run.audio_dropout=0.5"]
+    steady += [f"data.more_clips.again.files={folder}/out/talker_clips/clips.jsonl", "data.more_clips.again.share=0.5"]
     for name, lengths in (("whole", [4]), ("parts", [2, 4])):
         for length in lengths:
             recipe = recipe_of(1, folder, networks, *steady, f"run.max_train_steps={length}")
