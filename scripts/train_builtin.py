@@ -66,7 +66,9 @@ class People:
 
     def voices(self) -> list[str]:
         """Settings of the audio encoder."""
-        return [] if self.folder is None else [f"data.people={self.folder}"]
+        if self.folder is None or not (self.folder / "grid_s1").is_dir():
+            return []
+        return [f"data.people={self.folder}", f"data.people_detector={self.detector}"]
 
     def clips(self) -> list[str]:
         """Settings of a training on clips: where they are. What is missing is made, which takes hours for all."""
