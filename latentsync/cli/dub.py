@@ -18,6 +18,7 @@ from latentsync.inference.options import (
     DEFAULT_PRESET,
     DEFAULT_SEED,
     PRESETS,
+    SyncGate,
     apply_preset,
 )
 from latentsync.inference.stretches import SilenceMode, Stretch
@@ -217,6 +218,12 @@ def add_result_options(group: argparse._ArgumentGroup) -> None:
         default=SilenceMode.GENERATE.value,
         help="where nobody speaks: what the network makes of it, a closed mouth, or the source as it is (generate)",
     )
+    group.add_argument(
+        "--sync_gate",
+        choices=[gate.value for gate in SyncGate],
+        default=SyncGate.OFF.value,
+        help="let a sync network judge every 2.4 s: report says where lips and audio differ, redo makes it again (off)",
+    )
     group.add_argument("--no-output-check", action="store_true", help="keep what the network gives, even noise")
     group.add_argument(
         "--compat",
@@ -260,6 +267,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
             excerpt=None if arguments.excerpt is None else Excerpt(*arguments.excerpt),
             silence=SilenceMode(arguments.silence),
             skip=tuple(arguments.skip or ()),
+            sync_gate=SyncGate(arguments.sync_gate),
             visibility=_settings(VisibilitySettings, arguments),
             paste=_settings(PasteSettings, arguments),
         ),

@@ -6,6 +6,7 @@ Importing this module loads no torch, so a command line can list the choices.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from latentsync.diffusion.settings import SamplerSettings
@@ -62,6 +63,14 @@ def apply_preset(
     return chosen, sampler
 
 
+class SyncGate(StrEnum):
+    """What becomes of stretches in which the mouth does not follow the audio (``inference.sync_gate``)."""
+
+    OFF = "off"
+    REPORT = "report"
+    REDO = "redo"
+
+
 @dataclass(frozen=True)
 class SyncOptions:
     """Settings of one run of the pipeline. Raises ``ConfigError`` for values that make no sense.
@@ -73,7 +82,7 @@ class SyncOptions:
     ``visibility``: which are left alone and what stays in front of them; neither counts with ``compat``.
     ``check_output``: do not show output that is no face. ``excerpt``: only a stretch of the result, with the audio that
     belongs to it. ``silence``: what is shown where nobody speaks; ``skip``: stretches of the result that show the
-    source as it is. Neither goes with ``compat``.
+    source as it is. ``sync_gate``: what becomes of stretches that are out of sync. None of these goes with ``compat``.
     """
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
@@ -90,6 +99,7 @@ class SyncOptions:
     excerpt: Excerpt | None = None
     silence: SilenceMode = SilenceMode.GENERATE
     skip: tuple[Stretch, ...] = ()
+    sync_gate: SyncGate = SyncGate.OFF
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -98,10 +108,11 @@ class SyncOptions:
             raise ConfigError(f"A seed of {self.seed} makes no sense.", remedy="Give a number from 0 to 2^64 - 1.")
         if self.ramp < 0:
             raise ConfigError(f"A ramp of {self.ramp} frames makes no sense.", remedy="Give 0 or more.")
-        if self.compat is not None and (self.skip or self.silence is not SilenceMode.GENERATE):
+        own = self.skip or self.silence is not SilenceMode.GENERATE or self.sync_gate is not SyncGate.OFF
+        if self.compat is not None and own:
             raise ConfigError(
-                "No release leaves stretches alone or treats silence in its own way.",
-                remedy="Leave out --compat, or --silence and --skip.",
+                "No release leaves stretches alone, treats silence in its own way or judges its result.",
+                remedy="Leave out --compat, or --silence, --skip and --sync_gate.",
             )
         if self.compat is not None and self.overlap:
             raise ConfigError("No release has windows that overlap.", remedy="Leave out --overlap or --compat.")

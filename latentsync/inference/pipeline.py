@@ -19,10 +19,11 @@ from latentsync.inference.excerpt_context import ExcerptContext
 from latentsync.inference.faces import DETECTION_BATCH
 from latentsync.inference.joins import frames_of
 from latentsync.inference.kept_latents import KeptLatents
-from latentsync.inference.options import SyncOptions
+from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.output_guard import GuardedGenerator, OutputGuard
 from latentsync.inference.record import RunRecord, StageClock
 from latentsync.inference.silence import SpeechPlan
+from latentsync.inference.sync_gate import StretchGate, SyncJudge, second_try
 from latentsync.inference.timeline import LengthMode, frame_spacing, playing_order
 from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.windows import (
@@ -91,6 +92,7 @@ class LipsyncPipeline:
         context: ExcerptContext | None = None,
         kept: KeptLatents | None = None,
         speech: SpeechPlan | None = None,
+        judge: SyncJudge | None = None,
     ) -> Iterator[Frame]:
         """The frames of the result in order, each with its time in the result.
 
@@ -99,9 +101,9 @@ class LipsyncPipeline:
         ``on_step(n)`` is called in a thread of the generator after each denoising step of n windows; what it raises
         ends the run. ``context``: that of ``options.excerpt``, if it is known already. ``kept``: where finished windows
         are looked up and put. ``speech``: where the audio pauses and what is left alone, if it is known already;
-        otherwise ``original`` takes the source to rest in every pause. Memory does not depend on the length. Raises
-        ``VideoError``, ``AudioError``, ``GenerationError`` and ``OutOfMemoryError``; closing the iterator stops all
-        stages.
+        otherwise ``original`` takes the source to rest in every pause. ``judge``: needed for ``options.sync_gate``.
+        Memory does not depend on the length. Raises ``VideoError``, ``AudioError``, ``GenerationError`` and
+        ``OutOfMemoryError``; closing the iterator stops all stages.
         """
         record = record if record is not None else RunRecord()
         clock = record.clock
@@ -136,6 +138,8 @@ class LipsyncPipeline:
             groups = context.touched(group_frames(waiting_frames, audio, plan, context.begins_run))
         in_flight = 1 if options.compat is not None else self._in_flight
         made = generate_groups(groups, batch, options.batch, clock, in_flight)
+        if judge is not None and options.sync_gate is not SyncGate.OFF:
+            made = self._gate(judge, options, record, on_step, filled).judged(made)
         generated = frames_of(made, record.windows_refused, plan)
         noted = record.noting(generated, shows=None if context is None else context.shows)
         try:
@@ -145,6 +149,16 @@ class LipsyncPipeline:
         finally:
             record.batch_reductions = batch.reductions
             self._on_end()
+
+    def _gate(
+        self, judge: SyncJudge, options: SyncOptions, record: RunRecord, on_step: OnStep, filled: bool
+    ) -> StretchGate:
+        again = None
+        if options.sync_gate is SyncGate.REDO and options.excerpt is None:
+            generator = self._make_generator(second_try(options), on_step, None)
+            again = record.clock.measure_once("generate again")(AdaptiveBatch(generator, options.batch, filled))
+        timed = record.clock.measure_once("judge")(judge)
+        return StretchGate(timed, self.keep_mask, record.judged.append, again)
 
     def _window_plan(self, options: SyncOptions, video: VideoSource) -> WindowPlan:
         rate = 1 / frame_spacing(video.info)

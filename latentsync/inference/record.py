@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from typing import Any, Protocol, TypeVar
 
 from latentsync.inference.windows import PassedFrame
@@ -112,6 +113,37 @@ class PrecisionChange:
         return f"the network gave {self.fault} in window {self.window}; from there on it ran in {self.precision}"
 
 
+@dataclass(frozen=True, slots=True)
+class SyncVerdict:
+    """``cosine`` of lips and audio, 0 to 1; ``confidence``: what it has above the median over all shifts of the audio.
+    ``offset``: frames by which the audio would have to come earlier to fit best. ``in_sync``: whether all of that is as
+    it should be."""
+
+    cosine: float
+    confidence: float
+    offset: int
+    in_sync: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedStretch:
+    """Seconds ``start`` to ``stop`` of the result with their verdict. ``first_try``: the verdict on what was made
+    before, if the stretch was made again."""
+
+    start: Fraction
+    stop: Fraction
+    verdict: SyncVerdict
+    first_try: SyncVerdict | None = None
+
+    def describe(self) -> str:
+        """One sentence about a stretch that is out of sync, without its full stop."""
+        tried = ", also when it was made again" if self.first_try is not None else ""
+        return (
+            f"From {float(self.start):.1f} to {float(self.stop):.1f} s the mouth does not follow the audio{tried} "
+            f"(confidence {self.verdict.confidence:.2f}, best with the audio {self.verdict.offset} frames earlier)"
+        )
+
+
 @dataclass(slots=True)
 class RunRecord:
     """What the pipeline notes down while it runs; complete when its last frame is out."""
@@ -122,6 +154,8 @@ class RunRecord:
     batch_reductions: list[int] = field(default_factory=list)  # numbers of windows that did not fit into memory
     precision_changes: list[PrecisionChange] = field(default_factory=list)
     windows_refused: dict[int, str] = field(default_factory=dict)  # number -> what the network gave instead of faces
+
+    judged: list[JudgedStretch] = field(default_factory=list)  # by a sync network, in order
 
     def noting(self, members: Iterator[M], shows: Callable[[Frame], bool] | None = None) -> Iterator[M]:
         """Pass ``members`` on and count those that the result ``shows`` (None: all), with the ranges that pass."""
@@ -148,6 +182,11 @@ class RunRecord:
         """Number of frames that show the source unchanged."""
         return sum(span.last - span.first + 1 for span in self.passed_through)
 
+    @property
+    def out_of_sync(self) -> list[JudgedStretch]:
+        """The stretches whose mouth does not follow the audio, whatever was tried."""
+        return [stretch for stretch in self.judged if not stretch.verdict.in_sync]
+
     def _redone_in(self, precision: str) -> int:
         return sum(change.windows for change in self.precision_changes if change.precision == precision)
 
@@ -162,5 +201,9 @@ class RunRecord:
             "windows_redone_in_bf16": self._redone_in("bfloat16"),
             "precision_changes": [asdict(change) for change in self.precision_changes],
             "windows_refused": self.windows_refused,
+            "sync": [
+                asdict(stretch) | {"start": float(stretch.start), "stop": float(stretch.stop)}
+                for stretch in self.judged
+            ],
             "seconds_by_stage": {stage: round(seconds, 3) for stage, seconds in self.clock.seconds().items()},
         }

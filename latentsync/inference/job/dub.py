@@ -26,9 +26,10 @@ from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.job.resume import kept_work
-from latentsync.inference.options import SyncOptions
+from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.record import RunRecord
+from latentsync.inference.sync_gate import SyncJudge
 from latentsync.inference.timeline import LengthMode, result_seconds
 from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.weights import with_checksums
@@ -87,6 +88,7 @@ def dub(
             context,
             kept,
             checked.speech,
+            _judge(request, checked),
         )
         frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
         write_start = time.perf_counter()
@@ -118,6 +120,15 @@ def _write(request: DubRequest, checked: Preflight, frames: Iterator[Frame]) -> 
         length=length,
         beside=_beside(checked, length),
     )
+
+
+def _judge(request: DubRequest, checked: Preflight) -> SyncJudge | None:
+    """What judges the result, if that was asked for."""
+    if checked.options.sync_gate is SyncGate.OFF:
+        return None
+    from latentsync.inference.job.sync_judge import load_judge  # here: it imports torch, which takes seconds
+
+    return load_judge(request.weights, checked.waveform, checked.devices[0])
 
 
 def _auto_batch(request: DubRequest, checked: Preflight) -> int:

@@ -25,7 +25,7 @@ from latentsync.inference.job.estimate import Estimate, NetworkSizes, estimate
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.job.speech import plan_speech, read_speech, result_stretch
-from latentsync.inference.options import SyncOptions
+from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.silence import SpeechPlan
 from latentsync.inference.timeline import expected_frames, frame_spacing, result_seconds
@@ -126,6 +126,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     from latentsync.inference.kept_latents import bytes_per_window
     from latentsync.runtime.compilation import require_compiler
 
+    if options.sync_gate is not SyncGate.OFF:
+        notes += _require_sync_network(request, options)
     devices = choose_devices(request.device)
     device = devices[0]
     if request.device == "auto" and device.type == "cpu" and (fault := unusable_gpu()) is not None:
@@ -184,6 +186,18 @@ def _check_files(request: DubRequest) -> None:
         request.limits.check_video(request.video)
         for audio in request.inputs[1:]:
             request.limits.check_audio(audio)
+
+
+def _require_sync_network(request: DubRequest, options: SyncOptions) -> list[str]:
+    """What the user should know of the gate. Raises ``WeightsMissingError`` if there is nothing to judge by."""
+    from latentsync.inference.job.sync_judge import sync_weights  # here: it imports torch, which takes seconds
+
+    sync_weights(request.weights)
+    if options.sync_gate is not SyncGate.REDO:
+        return []
+    if options.excerpt is not None:
+        return ["--sync_gate redo: an excerpt is judged, but nothing of it is made again"]
+    return ["--sync_gate redo: what is made again comes on top of the estimate"]
 
 
 def _open_video(request: DubRequest) -> VideoFile:

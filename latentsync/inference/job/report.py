@@ -54,4 +54,5 @@ class RunReport:
             spans = ", ".join(f"{s.first}-{s.last} ({s.reason})" for s in record.passed_through[:8])
             more = ", ..." if len(record.passed_through) > 8 else ""
             lines.append(f"{record.frames_passed_through} frames are as they were: {spans}{more}.")
+        lines += [f"{stretch.describe()}." for stretch in record.out_of_sync[:8]]
         return "\n".join(lines + self.notes)
