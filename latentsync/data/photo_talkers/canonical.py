@@ -22,6 +22,8 @@ _AREA = (-2.6, -2.3, 2.6, 3.2)  # left, top, right, bottom of the canvas, face u
 _REST_HALF = 0.405  # half width of an ordinary mouth at rest
 _SMILE_KEPT = 0.35  # share of a smile's widening and lift that the mouth at rest keeps: cheeks and folds keep theirs
 _CLOSING = 0.55  # where the lips of a mouth that shows its teeth meet: so far from the upper to the lower lip
+_FRINGE = 0.018  # round open lips, within which the photograph shows teeth or their shadow
+_CORNER = 0.02  # thickness of the line that goes on from them to the corners
 _OPEN = 0.02  # inner lips farther apart than this show teeth
 _THICKNESS = (0.055, 0.17), (0.075, 0.20)  # of the upper and the lower lip at rest
 _WIDEST = 0.36  # distance of the inner lips at the widest opening, for a chin of ordinary length
@@ -68,9 +70,7 @@ def canonical_face(portrait: Portrait, scale: float = FINEST) -> Face:
     inside = _inside(marks, grid)
     tooth, light = _tooth_color(texture, inside, gap), _skin_color(texture, marks, grid)
     if gap > _OPEN:
-        around = max(1, round(2 * scale / FINEST))
-        hole = cv2.dilate(inside, np.ones((3, 3), np.uint8), iterations=around)
-        texture = cv2.inpaint(texture, hole, 2 * around, cv2.INPAINT_TELEA)
+        texture = cv2.inpaint(texture, _with_corners(inside, marks, grid), 0.036 * scale, cv2.INPAINT_TELEA)
     shape, middle, halves, slant = _at_rest(marks, lips, gap)
     return Face(portrait.content, grid, texture, marks, shape, lips, middle, halves, slant, tooth, light, gap)
 
@@ -103,6 +103,16 @@ def _inside(marks: FaceMarks, grid: Grid) -> np.ndarray:
     ring = np.concatenate([marks.lips[1], marks.lips[2][::-1]])
     cv2.fillPoly(canvas, [np.round(grid.pixels(ring)).astype(np.int32)], 1)
     return canvas
+
+
+def _with_corners(inside: np.ndarray, marks: FaceMarks, grid: Grid) -> np.ndarray:
+    """``inside`` grown by what shines and darkens round it: a little, and to the corners."""
+    hole = inside.copy()
+    for end in (0, -1):
+        a, b = (tuple(int(v) for v in np.round(grid.pixels(marks.lips[edge, end]))) for edge in (0, 1))
+        cv2.line(hole, a, b, 1, max(1, round(_CORNER * grid.scale)))
+    around = max(1, round(_FRINGE * grid.scale))
+    return cv2.dilate(hole, np.ones((3, 3), np.uint8), iterations=around)
 
 
 def _tooth_color(texture: np.ndarray, inside: np.ndarray, gap: float) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from latentsync.data.photo_talkers.canonical import Face
 from latentsync.data.talkers.raster import blur, smoothstep
 
-_FOLD = 0.13  # above the edge of the lid: skin from here on is stretched
+_FOLD = 0.09  # above the edge of the lid: skin from here on is stretched
 _LASHES = 0.03  # above the edge of the lid: what is not stretched
 _BROW = 0.075  # half the thickness of a brow: its hair stays where it is
 _SHUT = 0.94  # share of the way that the upper lid goes; the lower one comes to meet it

@@ -33,6 +33,8 @@ class MouthInside:
         self._floor, self._gum, self._tongue = (to_linear(c) * tint for c in (_MOUTH_FLOOR, _GUM, _TONGUE))
         self._edge = float(rng.uniform(0.030, 0.058))  # of the upper teeth below the line where the lips meet
         self._curve = float(rng.uniform(0.10, 0.22))  # how the row rises to the sides
+        self._low = float(rng.uniform(0.030, 0.062))  # of the lower teeth, likewise
+        self._gaps = float(rng.uniform(0.25, 0.60))  # how dark it is between two teeth
         self._uneven = rng.normal(0, 0.004, 8)
         self._shades = rng.uniform(0.92, 1.0, 8)
 
@@ -47,7 +49,7 @@ class MouthInside:
         depth = np.clip(np.abs(across) / 0.40, 0, 1) ** 2
         light = np.broadcast_to(self._floor, (len(y), len(x), 3)) * (0.25 + 0.55 * depth)[None, :, None]
         light = self._draw_tongue(light, float(mouth.tongue), across, rows - line, sink, opening)
-        lower = line + 0.018 + sink + 0.12 * across**2 + 0.03 * float(mouth.tuck)
+        lower = line + self._low + sink + 0.12 * across**2 + 0.03 * float(mouth.tuck)
         light = self._draw_teeth(light, _LOWER_TEETH, across, rows - lower, 0.62)
         upper = line + self._edge - self._curve * across**2 - 0.02 * float(mouth.tuck)
         light = self._draw_teeth(light, _UPPER_TEETH, across, upper - rows, 1.0)
@@ -65,8 +67,8 @@ class MouthInside:
         index = number * 2 + (across > 0)
         inward = inward - (0.016 * place**4 + self._uneven[index]).astype(np.float32)
         round_arch = np.clip(1 - (aside / (borders[-1] + 0.10)) ** 2, 0, 1)
-        body = 0.80 + 0.20 * np.clip(inward / 0.08, 0, 1) - 0.22 * np.clip(inward / _LONG, 0, 1) ** 2
-        crack = 1 - 0.40 * np.exp(-(((1 - place) * half / 0.007) ** 2))
+        body = 0.88 + 0.20 * np.clip(inward / 0.06, 0, 1) - 0.18 * np.clip(inward / _LONG, 0, 1) ** 2
+        crack = 1 - self._gaps * np.exp(-(((1 - place) * half / 0.009) ** 2))
         tone = (level * round_arch * crack * self._shades[index]).astype(np.float32) * body
         gum = smoothstep(_LONG - 0.02, _LONG + 0.01, inward + 0.03 * (1 - place**2))[..., None]
         color = tone[..., None] * self._tooth * (1 - gum) + gum * self._gum * (level * 0.8 * round_arch)[None, :, None]
@@ -77,9 +79,9 @@ class MouthInside:
         self, light: np.ndarray, lift: float, across: np.ndarray, below: np.ndarray, sink: float, opening: float
     ) -> np.ndarray:
         """``below`` (H, W): heights under the line of the closed lips."""
-        tip = 0.05 + sink * (1.02 - 0.25 * (1 - lift)) - lift * (0.9 * sink + 0.01)
+        tip = 0.05 + 0.52 * sink * (1 - lift) + 0.02 * lift
         inside = below - (tip + 0.9 * across**2)
-        form = 0.42 + 0.58 * smoothstep(0.0, 0.16, inside)
+        form = 0.35 + 0.65 * smoothstep(0.0, 0.13, inside)
         furrow = 1 - 0.22 * np.exp(-((across / 0.035) ** 2))
         color = (form * furrow * (0.55 + 0.35 * lift))[..., None] * self._tongue
         cover = smoothstep(-0.02, 0.03, inside) * smoothstep(0.36, 0.28, np.abs(across))
@@ -91,7 +93,7 @@ class MouthInside:
         under = np.clip(rows - lips.edges[1].astype(np.float32), 0, None)
         over = np.clip(lips.edges[2].astype(np.float32) - rows, 0, None)
         depth = np.float32(0.045)
-        lip = 1 - 0.62 * np.exp(-under / depth) - 0.25 * np.exp(-over / (0.6 * depth))
+        lip = 1 - 0.50 * np.exp(-under / depth) - 0.22 * np.exp(-over / (0.6 * depth))
         corners = 1 - 0.65 * np.abs(lips.inner_s.astype(np.float32)) ** 4
-        let_in = 0.45 + 0.55 * np.clip(gap / 0.12, 0, 1) - 0.25 * float(mouth.rounding)
+        let_in = 0.62 + 0.38 * np.clip(gap / 0.12, 0, 1) - 0.25 * float(mouth.rounding)
         return np.clip(lip * corners * let_in, 0.03, 1)

@@ -17,9 +17,12 @@ _NODE = 8  # pixels of a frame between points whose source is computed
 _PIVOT = np.array((0.0, 0.75), np.float32)  # about which the head turns: between the ears, and
 _PIVOT_DEPTH = 0.55  # so far behind the eyes
 _ROUND = 0.55  # how steeply the head falls back outside the face
+_DEEPEST, _ROUNDED = -0.55, 0.12  # height of the sides of the head, and how softly the face runs into it: a steeper
+# relief would fold over itself when it turns
 _HEAD = (1.50, 2.15)  # half width and height of what moves with the head, hair included
 _BODY_FOLLOWS = 0.5  # share of the head's movement that the shoulders make
-_ROUNDS = 5  # of the inversion; each divides its error by about five
+_MOST_YAW = 0.30  # rad: beyond it the sides of the head would be seen, which the photograph does not show
+_ROUNDS = 6  # of the inversion; each divides its error by about five
 
 
 class HeadField:
@@ -66,7 +69,9 @@ def relief(face: Face, grid: Grid) -> np.ndarray:
     near = NearestNDInterpolator(surface[:, :2], surface[:, 2])(at)
     away = cv2.distanceTransform(np.isnan(inside).astype(np.uint8), cv2.DIST_L2, 5) / grid.scale
     outside = near - _ROUND * np.minimum(away, 1.2)
-    return blur((np.where(np.isnan(inside), outside, inside) - eyes).astype(np.float32), 0.06 * grid.scale)
+    height = np.where(np.isnan(inside), outside, inside) - eyes
+    height = _DEEPEST + _ROUNDED * np.logaddexp(0, (height - _DEEPEST) / _ROUNDED)
+    return blur(height.astype(np.float32), 0.06 * grid.scale)
 
 
 class Framing:
@@ -101,12 +106,13 @@ def head_motion(rng: np.random.Generator, times: np.ndarray) -> PoseTrack:
     """A head that listens to itself: small slow turns; ``x`` and ``y`` in face units, ``scale`` about 1."""
     liveliness = rng.uniform(0.4, 1.25)
     tilt, turn, nod, aside, rise, nearer = (drift(rng, times) * liveliness for _ in range(6))
-    lean, look, bow = rng.normal(0, 0.035), rng.normal(0, 0.05), rng.normal(0, 0.03)
+    turned = 0.12 if rng.random() < 0.3 else 0.05  # some speak to somebody beside the camera
+    lean, look, bow = rng.normal(0, 0.035), rng.normal(0, turned), rng.normal(0, 0.03)
     return PoseTrack(
         x=0.05 * aside + 0.9 * np.sin(0.03 * tilt),
         y=0.03 * rise,
         scale=1 + 0.012 * nearer,
         roll=np.clip(lean + 0.035 * tilt, -0.16, 0.16),
-        yaw=np.clip(look + 0.075 * turn, -0.24, 0.24),
+        yaw=np.clip(look + 0.075 * turn, -_MOST_YAW, _MOST_YAW),
         pitch=np.clip(bow + 0.04 * nod, -0.14, 0.14),
     )

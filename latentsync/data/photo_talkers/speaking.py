@@ -23,7 +23,7 @@ class SpeakingFace:
     def __init__(self, face: Face, rng: np.random.Generator, light: float = 1.0) -> None:
         self.lower = LowerFace(face)
         self._inside = MouthInside(face, rng, light)
-        self._seam = 0.62 if face.gap > 0.02 else 0.30  # a photograph of closed lips has a line of its own
+        self._seam = rng.uniform(0.38, 0.58) if face.gap > 0.02 else 0.25  # a photograph of closed lips has a line of its own
 
     def draw(self, texture: np.ndarray, mouth: Articulation) -> np.ndarray:
         """The texture with the mouth of one moment (scalars), a new array."""
@@ -55,13 +55,13 @@ class SpeakingFace:
         """(H, W): the line between closed lips, the dark of their inner edges."""
         rows = y[:, None]
         upper, lower = lips.edges[1].astype(np.float32), lips.edges[2].astype(np.float32)
-        taper = 1 - np.abs(lips.s.astype(np.float32)) ** 6
+        taper = 1 - np.abs(lips.s.astype(np.float32)) ** 4
         closed = smoothstep(0.05, 0.0, lips.gap.astype(np.float32))
         line = np.exp(-(((rows - (upper + lower) / 2) / np.float32(_SEAM)) ** 2)) * closed * self._seam
         thick = np.maximum(upper - lips.edges[0].astype(np.float32), 0.02)
         roll = np.exp(-np.clip(upper - rows, 0, None) / (0.35 * thick)) * (rows < upper + 0.01)
         edge = np.exp(-np.clip(rows - lower, 0, None) / np.float32(0.012)) * (rows > lower - 0.01)
-        return 1 - np.clip(line + 0.22 * roll + 0.16 * edge, 0, 0.9) * taper
+        return 1 - np.clip(line + (1 - 0.75 * closed) * (0.22 * roll + 0.16 * edge), 0, 0.9) * taper
 
 
 def _between(lips: MouthEdges, y: np.ndarray, scale: float) -> np.ndarray:
