@@ -19,6 +19,7 @@ from latentsync.constants import MODEL_FPS
 from latentsync.data.manifest import TRAIN, VALIDATION, Clip, write_manifest
 from latentsync.data.photo_talkers.clip import make_photo_clip
 from latentsync.data.photo_talkers.portrait import Portrait, PortraitReader, Unusable, read_portraits
+from latentsync.data.still_faces import is_held_out
 from latentsync.data.talker_crops import crop_clip, write_all, write_crop_video
 from latentsync.data.talkers.clip import frame_count
 from latentsync.errors import DataError
@@ -27,10 +28,11 @@ logger = logging.getLogger(__name__)
 
 FRAME_PER_CROP = 1.8  # side of the frame over that of the crop: pixels of the face stay about as large
 _QUALITY = (15, 27)  # crf of the videos, from hardly to visibly compressed
-_HELD_OUT_SHARE = 0.08  # of the people
+_HELD_OUT_SHARE = 0.05  # of the people: those that the codec does not see either
 _FIRST_SEED = 20_000_000  # far from those of drawn talkers
 _PLAN = "photos.json"  # which settings and photographs the folder is for
 _MANIFEST = "clips.jsonl"  # written last
+_VERSION = 2  # of what the clips look like: change it when they change
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def make_photo_crops(crops: PhotoCrops, photos: Path, folder: Path, reader: Port
 
 def _describe(crops: PhotoCrops, portraits: Sequence[Portrait], unusable: dict[str, str]) -> str:
     people = sha256(" ".join(sorted(one.content for one in portraits)).encode()).hexdigest()
-    described = asdict(crops) | {"version": 1, "people": people, "usable": len(portraits), "unusable": unusable}
+    described = asdict(crops) | {"version": _VERSION, "people": people, "usable": len(portraits), "unusable": unusable}
     return json.dumps(described, sort_keys=True, indent=1)
 
 
@@ -89,7 +91,7 @@ def _split(portraits: Sequence[Portrait]) -> tuple[list[Portrait], list[Portrait
     """People to train on, and people held out. The content of a photograph decides, so another folder with the same
     photographs holds out the same."""
     ordered = sorted(portraits, key=lambda one: one.content)
-    held_out = [one for one in ordered if int(one.content[:8], 16) < _HELD_OUT_SHARE * 2**32]
+    held_out = [one for one in ordered if is_held_out(one.content, _HELD_OUT_SHARE)]
     if not held_out:
         held_out = ordered[:1] if len(ordered) > 1 else []
     names = {one.content for one in held_out}

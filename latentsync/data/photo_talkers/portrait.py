@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from latentsync.atomic import atomic_file
+from latentsync.data.manifest import content_hash
 from latentsync.errors import DataError
 from latentsync.face.backends.face_mesh import MESH_FILES, MESH_SETTINGS, fit_vertices, ibug_points, read_meshes
 from latentsync.face.backends.yunet import DETECTOR_FILES, YuNetMesh, place_of_mesh
@@ -74,7 +74,7 @@ class FaceMarks:
 
 @dataclass(frozen=True)
 class Portrait:
-    """A usable photograph: (H, W, 3) uint8 RGB ``pixels``, and a hash of the file as its name."""
+    """A usable photograph: (H, W, 3) uint8 RGB ``pixels``, and the file's content hash."""
 
     content: str
     pixels: np.ndarray
@@ -112,11 +112,10 @@ class PortraitReader:
 
     def read(self, path: Path) -> Portrait | Unusable:
         """One photograph. Raises ``WeightsMissingError`` where the networks are needed and not there."""
-        data = path.read_bytes()
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             return Unusable(path, "no image")
-        content = sha256(data).hexdigest()[:32]
+        content = content_hash(path)
         vertices, presence = self._vertices(content, np.ascontiguousarray(image[..., ::-1]))
         reason = _fault(image, vertices, presence)
         if reason:

@@ -23,7 +23,9 @@ class SpeakingFace:
     def __init__(self, face: Face, rng: np.random.Generator, light: float = 1.0) -> None:
         self.lower = LowerFace(face)
         self._inside = MouthInside(face, rng, light)
-        self._seam = rng.uniform(0.38, 0.58) if face.gap > 0.02 else 0.25  # a photograph of closed lips has a line of its own
+        self._seam = (
+            rng.uniform(0.38, 0.58) if face.gap > 0.02 else 0.25
+        )  # a photograph of closed lips has a line of its own
 
     def draw(self, texture: np.ndarray, mouth: Articulation) -> np.ndarray:
         """The texture with the mouth of one moment (scalars), a new array."""
