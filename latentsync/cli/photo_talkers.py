@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from latentsync.data.photo_crops import PhotoCrops, make_photo_crops
+from latentsync.data.photo_talkers.crops import PhotoCrops, make_photo_crops
 from latentsync.data.photo_talkers.files import PHOTO_CASES, write_photo_talker
 from latentsync.data.photo_talkers.portrait import Portrait, PortraitReader, read_portraits
 from latentsync.data.talkers.files import SHEET_CLIPS, contact_strip, write_contact_sheet

@@ -11,7 +11,7 @@ import pytest
 from latentsync.cli import photo_talkers
 from latentsync.data.clip_reader import read_clip_frames
 from latentsync.data.manifest import TRAIN, VALIDATION, read_manifest
-from latentsync.data.photo_crops import PhotoCrops, make_photo_crops
+from latentsync.data.photo_talkers.crops import PhotoCrops, make_photo_crops
 from latentsync.data.photo_talkers.portrait import Portrait, PortraitReader, Unusable, list_photographs
 from latentsync.errors import DataError
 from tests.data.photo_talkers.drawn_portrait import drawn_portrait
