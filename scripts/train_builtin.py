@@ -83,6 +83,7 @@ class People:
 
     def _make_photo_clips(self, photos: Path) -> Path:
         from latentsync.data.photo_crops import PhotoCrops, make_photo_crops
+
         from latentsync.data.photo_talkers.portrait import PortraitReader
 
         crops = PhotoCrops(PHOTO_CLIPS, PHOTO_VALIDATION, PHOTO_SECONDS, SIDE)
