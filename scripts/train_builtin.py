@@ -82,8 +82,7 @@ class People:
         return [f"data.more_clips.{name}.files={manifest}" for name, manifest in found.items()]
 
     def _make_photo_clips(self, photos: Path) -> Path:
-        from latentsync.data.photo_crops import PhotoCrops, make_photo_crops
-
+        from latentsync.data.photo_talkers.crops import PhotoCrops, make_photo_crops
         from latentsync.data.photo_talkers.portrait import PortraitReader
 
         crops = PhotoCrops(PHOTO_CLIPS, PHOTO_VALIDATION, PHOTO_SECONDS, SIDE)

@@ -69,6 +69,11 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
+def is_held_out(content: str, share: float) -> bool:
+    """Whether the file with that content hash is for validation: so for every data set that is made of it."""
+    return int(content[:8], 16) < share * 2**32
+
+
 def source_name(path: Path) -> str:
     """The recording a clip was cut from, judged by its name: folder and stem without shot and segment numbers."""
     return f"{path.parent.name}/{_SEGMENT_SUFFIX.sub('', path.stem)}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from latentsync.data.clip_reader import ArrayCache
 from latentsync.data.grid import TALKER_FOLDER, grid_sentences
-from latentsync.data.manifest import TRAIN, content_hash
+from latentsync.data.manifest import TRAIN, content_hash, is_held_out
 from latentsync.data.scan import VIDEO_SUFFIXES
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.face.align import FaceAligner
@@ -81,13 +81,13 @@ def split_stills(
     stills: Sequence[StillFace], validation_share: float, folder: Path
 ) -> tuple[list[StillFace], list[StillFace]]:
     """Training and validation; all faces of a file are on the same side. The content of a file decides, as for the
-    photographs of ``data.photo_crops``; of a GRID talker in ``folder`` the sentence, as for ``data.grid_crops``."""
+    photographs of ``photo_talkers.crops``; of a GRID talker in ``folder`` the sentence, as for ``data.grid_crops``."""
     sides = {}
     if (folder / TALKER_FOLDER).is_dir():
         sides = {sentence.path: sentence.split != TRAIN for sentence in grid_sentences(folder)}
     parts: tuple[list[StillFace], list[StillFace]] = [], []
     for still in stills:
-        by_content = int(still.content[:8], 16) < validation_share * 2**32
+        by_content = is_held_out(still.content, validation_share)
         parts[sides.get(still.path, by_content)].append(still)
     return parts
 

@@ -16,10 +16,9 @@ import numpy as np
 
 from latentsync.atomic import write_text
 from latentsync.constants import MODEL_FPS
-from latentsync.data.manifest import TRAIN, VALIDATION, Clip, write_manifest
+from latentsync.data.manifest import TRAIN, VALIDATION, Clip, is_held_out, write_manifest
 from latentsync.data.photo_talkers.clip import make_photo_clip
 from latentsync.data.photo_talkers.portrait import Portrait, PortraitReader, Unusable, read_portraits
-from latentsync.data.still_faces import is_held_out
 from latentsync.data.talker_crops import crop_clip, write_all, write_crop_video
 from latentsync.data.talkers.clip import frame_count
 from latentsync.errors import DataError
@@ -28,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 FRAME_PER_CROP = 1.8  # side of the frame over that of the crop: pixels of the face stay about as large
 _QUALITY = (15, 27)  # crf of the videos, from hardly to visibly compressed
-_HELD_OUT_SHARE = 0.05  # of the people: those that the codec does not see either
+_HELD_OUT_SHARE = 0.08  # of the people: those that the codec does not see either
 _FIRST_SEED = 20_000_000  # far from those of drawn talkers
 _PLAN = "photos.json"  # which settings and photographs the folder is for
 _MANIFEST = "clips.jsonl"  # written last
