@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from benchmarks.tables import row_of
 from latentsync.constants import FEATURE_RATE
+from latentsync.data.grid import SPEAKER
 from latentsync.data.speech.alignment import align_words
 from latentsync.data.speech.collection import SpeechSources, gather_speech
 from latentsync.data.speech.recordings import (
@@ -53,6 +54,7 @@ SILENCE = PHONE_NAMES.index("sil")
 FIGURES = ("phones", "phones_in_speech", "opening")
 FITTED = 150_000  # positions that the readings are fitted to, at most
 ROUNDS = 60  # of L-BFGS
+RIDGE = 1e-2  # of the squared weights of the opening's reading, features having deviation 1
 DECAY = 1e-4  # of the squared weights of a reading
 
 
@@ -70,13 +72,16 @@ class Measured:
 class Reading:
     """What linear layers say of features, after these were brought to mean 0 and deviation 1."""
 
-    def __init__(self, features: np.ndarray, phones: np.ndarray, opening: np.ndarray) -> None:
-        """``features`` (K, D), ``phones`` (K,), ``opening`` (K,)."""
+    def __init__(self, features: np.ndarray, phones: np.ndarray, opening: np.ndarray, measured: np.ndarray) -> None:
+        """``features`` (K, D), ``phones`` (K,), ``opening`` (K,); ``measured`` (K,) bool: of a real mouth. Where there
+        are such, openings are fitted to them alone."""
         self._mean, self._scale = features.mean(axis=0), features.std(axis=0) + 1e-5
         inputs = self._inputs(features)
         self._names = _fit_names(inputs, torch.from_numpy(phones))
-        square = inputs.T @ inputs + len(inputs) * 1e-3 * torch.eye(inputs.shape[1])
-        self._opening = torch.linalg.solve(square, inputs.T @ torch.from_numpy(opening.astype(np.float32)))
+        chosen = measured if measured.any() else np.ones(len(measured), bool)
+        seen, wanted = inputs[chosen], torch.from_numpy(opening[chosen].astype(np.float32))
+        square = seen.T @ seen + len(seen) * RIDGE * torch.eye(seen.shape[1])
+        self._opening = torch.linalg.solve(square, seen.T @ wanted)
 
     def phones(self, features: np.ndarray) -> np.ndarray:
         """(K,) indices."""
@@ -115,16 +120,18 @@ def features_of(encoder: AudioEncoder, waveform: np.ndarray) -> np.ndarray:
 
 def fit(encoder: AudioEncoder, recordings: Sequence[Recording]) -> Reading:
     """Readings of an encoder; sentences are encoded ten at a time, as one file."""
-    features, phones, opening = [], [], []
+    features, phones, opening, measured = [], [], [], []
     for first in range(0, len(recordings), 10):
         group = [each.spoken() for each in recordings[first : first + 10]]
         found = features_of(encoder, np.concatenate([each.waveform for each in group]))
         features.append(found)
         phones.append(np.concatenate([each.phones for each in group])[: len(found)])
         opening.append(np.concatenate([each.mouth[:, OPENING] for each in group])[: len(found)])
+        real = [np.full(len(each.phones), each.voice == SPEAKER) for each in recordings[first : first + 10]]
+        measured.append(np.concatenate(real)[: len(found)])
     labels, inputs = np.concatenate(phones), np.concatenate(features)
     known = np.flatnonzero(labels != NOTHING)
-    return Reading(inputs[known], labels[known], np.concatenate(opening)[known])
+    return Reading(inputs[known], labels[known], np.concatenate(opening)[known], np.concatenate(measured)[known])
 
 
 def some_of(recordings: Sequence[Recording], seed: int) -> list[Recording]:
