@@ -62,7 +62,7 @@ class Camera:
         self._grain = np.rint(grain).astype(np.int16)
         self._blur = look.blur * min(size) / 256
 
-    def light(self, face: Face, field: HeadField) -> tuple[np.ndarray, float]:
+    def light(self, texture: np.ndarray, face: Face, field: HeadField) -> tuple[np.ndarray, float]:
         """The texture (H, W, 3) uint8 in another light, and what that does to the brightness of the mouth."""
         normal = normals(field.depth, field.grid.scale)
         lit = normal @ self._look.lamp - self._look.lamp[2]
@@ -72,7 +72,7 @@ class Camera:
         x, mouth_y = (round(float(v)) for v in field.grid.pixels(np.array((face.middle, face.shape.mouth_y))))
         size = (face.grid.width, face.grid.height)
         fine = cv2.resize(factor, size, interpolation=cv2.INTER_CUBIC)[..., None]
-        pixels = face.texture.astype(np.float32)
+        pixels = texture.astype(np.float32)
         grey = pixels.mean(axis=-1, keepdims=True)
         pixels = (grey + (pixels - grey) * np.float32(self._look.saturation)) * fine
         return np.clip(pixels + 0.5, 0, 255).astype(np.uint8), float(factor[mouth_y, x])

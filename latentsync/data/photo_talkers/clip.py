@@ -21,6 +21,7 @@ from latentsync.data.photo_talkers.lower_face import LowerFace, edges_at, half_w
 from latentsync.data.photo_talkers.motion import Framing, HeadField, head_motion
 from latentsync.data.photo_talkers.portrait import Portrait
 from latentsync.data.photo_talkers.speaking import SpeakingFace
+from latentsync.data.photo_talkers.surroundings import Surroundings
 from latentsync.data.talkers.clip import PersonTruth, Spoken, SpokenClip, TalkerOptions, frame_count, speak
 from latentsync.data.talkers.geometry import Articulation
 from latentsync.data.talkers.pose import PoseTrack, blinks, drift
@@ -107,7 +108,13 @@ class _Drawing:
         self.framing = Framing(field, face, size, scene.unit, np.array(scene.centre))
         rng = np.random.default_rng([scene.seed, 72])
         self._camera = Camera(make_look(rng), size, rng)
-        self._texture, mouth_light = self._camera.light(face, field)
+        surroundings = Surroundings(face)
+        self._background = surroundings.another(np.random.default_rng([scene.seed, 76]))
+        texture = face.texture if self._background is None else surroundings.person(face.texture)
+        self._texture, mouth_light = self._camera.light(texture, face, field)
+        if self._background is not None:
+            open_to_view = (surroundings.open_to_view * 255 + 0.5).astype(np.uint8)
+            self._texture = np.dstack([self._texture, open_to_view])
         teeth = np.random.default_rng([clip.identity_seed, 73])
         self.speaking = SpeakingFace(face, teeth, mouth_light)
         self._lids = Eyelids(face)
@@ -116,6 +123,10 @@ class _Drawing:
         texture = self._lids.draw(self._texture, float(clip.scene.closure[index]))
         spoken = self.speaking.draw(texture, clip.mouth.at(index))
         frame = self.framing.draw(spoken, clip.scene.pose.at(index), clip.scene.sway[index])
+        if self._background is not None:
+            behind = self.framing.behind(self._background, clip.scene.sway[index])
+            shining = cv2.multiply(behind, cv2.merge([frame[..., 3]] * 3), scale=1 / 255)
+            frame = cv2.add(np.ascontiguousarray(frame[..., :3]), shining)
         return self._camera.record(frame, index)
 
 

@@ -31,7 +31,7 @@ _HELD_OUT_SHARE = 0.08  # of the people: those that the codec does not see eithe
 _FIRST_SEED = 20_000_000  # far from those of drawn talkers
 _PLAN = "photos.json"  # which settings and photographs the folder is for
 _MANIFEST = "clips.jsonl"  # written last
-_VERSION = 2  # of what the clips look like: change it when they change
+_VERSION = 3  # of what the clips look like: change it when they change
 
 
 @dataclass(frozen=True, slots=True)

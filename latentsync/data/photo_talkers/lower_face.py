@@ -20,6 +20,7 @@ HALF_WIDTH = 1.02  # of the part that speech moves, on both sides of the middle 
 _HINGE = 0.35  # height about which the jaw turns
 _CHEEK = 0.5  # beside a corner, over which its movement fades
 _ABOVE, _HIGHER = 0.03, 0.24  # the moved part begins so far below the nose's base, and beside the nose so far above it
+_PUSHED = 0.30  # how much fuller lips look that are pushed out
 _ROWS = 7  # heights that are known of each column
 
 
@@ -106,7 +107,7 @@ def edges_at(face: Face, mouth: Articulation, x: np.ndarray) -> MouthEdges:
     slant = face.slant * s
     upper, lower = curves[1][:, 1] + slant, curves[2][:, 1] + slant
     outline = _outline(face, s)
-    most = lip_thickness(shape, mouth)
+    most = np.array(lip_thickness(shape, mouth)) * (1 + _PUSHED * mouth.rounding)
     edges = np.stack([upper - outline[0] * most[0], upper, lower, lower + outline[1] * most[1]])
     return MouthEdges(edges, s, inner_s)
 

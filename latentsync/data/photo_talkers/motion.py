@@ -90,7 +90,7 @@ class Framing:
         return moved * self.unit + self.centre + sway
 
     def draw(self, texture: np.ndarray, pose: Pose, sway: np.ndarray) -> np.ndarray:
-        """The frame (height, width, 3) uint8 that shows ``texture`` with its head turned."""
+        """The frame (height, width, C) uint8 that shows ``texture`` (H, W, C) with its head turned."""
         wanted = (self._nodes - self.centre - sway.astype(np.float32)) / np.float32(self.unit)
         source = wanted
         for _ in range(_ROUNDS):
@@ -100,6 +100,15 @@ class Framing:
         maps = cv2.warpAffine(source, step, self._size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
         to_x, to_y = cv2.split(maps)
         return cv2.remap(texture, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def behind(self, background: np.ndarray, sway: np.ndarray) -> np.ndarray:
+        """The frame (height, width, 3) uint8 that shows a background on the canvas: it moves with the camera only."""
+        area = self._area
+        left, top = (np.array((area.left, area.top)) * self.unit + self.centre + sway).tolist()
+        scale = area.scale / self.unit
+        step = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(background, step, self._size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def head_motion(rng: np.random.Generator, times: np.ndarray) -> PoseTrack:

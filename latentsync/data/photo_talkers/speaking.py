@@ -46,12 +46,12 @@ class SpeakingFace:
         x = grid.axes()[0][0][columns]
         y = grid.axes()[1][rows, 0]
         near = MouthEdges(lips.edges[:, columns], lips.s[columns], lips.inner_s[columns])
-        skin = patch[rows, columns].astype(np.float32) * self._lip_shade(near, y)[..., None]
+        skin = patch[rows, columns, :3].astype(np.float32) * self._lip_shade(near, y)[..., None]
         if near.gap.max() > _PAINTED:
             inside = blur(self._inside.paint(mouth, near, x, y), _BLUR * grid.scale)
             cover = blur(_between(near, y, grid.scale), 0.007 * grid.scale)[..., None]
             skin += (inside - skin) * cover
-        patch[rows, columns] = np.clip(skin + 0.5, 0, 255).astype(np.uint8)
+        patch[rows, columns, :3] = np.clip(skin + 0.5, 0, 255).astype(np.uint8)
 
     def _lip_shade(self, lips: MouthEdges, y: np.ndarray) -> np.ndarray:
         """(H, W): the line between closed lips, the dark of their inner edges."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from latentsync.data.photo_talkers.canonical import canonical_face
 from latentsync.data.photo_talkers.clip import PhotoClip, make_photo_clip
 from latentsync.data.photo_talkers.files import make_photo_cross_clip
 from latentsync.data.photo_talkers.speaking import SpeakingFace
+from latentsync.data.photo_talkers.surroundings import Surroundings
 from latentsync.data.talkers.clip import TalkerOptions, make_talker
 from latentsync.data.talkers.geometry import Articulation
 from latentsync.face.align import anchor_points, estimate_similarity
@@ -141,3 +144,20 @@ def test_what_a_photograph_cannot_do_is_refused():
         small(crossing=True)
     with pytest.raises(ValueError, match="no frame"):
         small(seconds=0.01)
+
+
+def test_a_plain_background_is_changed_and_a_busy_one_is_kept():
+    busy = canonical_face(drawn_portrait(), 40)  # before a shelf
+    height, width = busy.texture.shape[:2]
+    person = cv2.ellipse(np.zeros((height, width), np.uint8), (width // 2, 90), (55, 85), 0, 0, 360, 1, -1)
+    person[160:] = 1
+    plain = replace(busy, texture=np.where(person[..., None] > 0, busy.texture, np.uint8((90, 120, 150))))
+    behind = Surroundings(plain)
+    assert behind.found
+    assert behind.open_to_view[5:40, 5:20].min() > 0.95
+    assert behind.open_to_view[60:120, width // 2 - 20 : width // 2 + 20].max() == 0
+    assert behind.person(plain.texture)[5:40, 5:20].max() < 12
+    others = [behind.another(np.random.default_rng(seed)) for seed in range(8)]
+    changed = [other for other in others if other is not None]
+    assert 0 < len(changed) < 8
+    assert not np.array_equal(changed[0], changed[1])
