@@ -124,7 +124,7 @@ def test_close_gives_the_network_silence_and_changes_nothing_else():
         pipeline = LipsyncPipeline(
             lambda *_: Listening(SIDE), lambda waveform, _: ClockAudio(SECONDS), load_mask("mask", SIDE)
         )
-        chosen = SyncOptions(check_output=False, **options)
+        chosen = SyncOptions(check_output=False, overlap=0, **options)
         waveform = np.zeros(int(SECONDS * AUDIO_RATE), np.float32)
         list(pipeline.sync(video, waveform, chosen, FaceTracks(KnownFaces(video))))
     plain, closed = np.concatenate(seen[:5]), np.concatenate(seen[5:])
