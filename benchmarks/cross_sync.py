@@ -13,7 +13,8 @@ face mesh (``--mesh``: a folder with its file and YuNet's; needed), in the true 
 - mean face   the average over time of the unchanged video (fidelity only)
 
 Fidelity is that of the area which is generated, in aligned faces. Flicker is the change from frame to frame in that
-area while nobody speaks, over the true video's. Writes ``cross_sync.json``, ``cross_sync.md`` and ``cross_sync.png``.
+area while nobody speaks, over the true video's; joins are the change where windows meet, over that inside
+them (1: no pulse). Writes ``cross_sync.json``, ``cross_sync.md`` and ``cross_sync.png``.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from benchmarks.dub_inputs import drawn_faces
 from latentsync.audio.mel import syncnet_mel
 from latentsync.checkpoint import load_codec, load_lpips
 from latentsync.config import load_config
-from latentsync.constants import WINDOW_FRAMES
+from latentsync.constants import MODEL_FPS, WINDOW_FRAMES
 from latentsync.data.talkers.clip import TalkerClip
 from latentsync.data.talkers.cross import CrossClip, make_cross_clip, speaking
 from latentsync.face.align import FaceAligner, align_face
@@ -44,17 +45,21 @@ from latentsync.face.backends import yunet
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import FaceDetector
 from latentsync.face.mask import load_mask
+from latentsync.face.similarity import transform
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.loading import load_pipeline
 from latentsync.inference.options import DEFAULT_PRESET, PRESETS, SyncOptions, apply_preset
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.weights import WeightPaths, model_settings
+from latentsync.inference.windows import WindowPlan
 from latentsync.levels import normalize, to_image
 from latentsync.media.contact_sheet import SheetRow, write_sheet
+from latentsync.metrics.color_difference import lip_color, lip_color_difference
 from latentsync.metrics.fidelity import psnr, ssim
 from latentsync.metrics.mouth import fill_gaps, mouth_opening
+from latentsync.metrics.seam import smudge
 from latentsync.metrics.stable_sync import StableSync, SyncTrace, load_stable_sync
-from latentsync.metrics.temporal import frame_changes
+from latentsync.metrics.temporal import frame_changes, join_ratio, join_steps
 from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import SyncNetConfig
 from latentsync.places import BUILTIN
@@ -63,7 +68,11 @@ from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 FRAME_PER_CROP = 2  # side of the frames over that of the aligned face
 SHEET_CLIPS, SHEET_TILES = 4, 10
-FIGURES = ("correlation", "leak", "silence", "lag", "psnr", "ssim", "lpips", "flicker", "sync_cosine", "sync_offset")
+SPARSE = 5  # frames from one to the next that the color of lips and smudges are looked for in
+FIGURES = (
+    *("correlation", "leak", "silence", "lag", "psnr", "ssim", "lpips", "lip_color", "smudge", "flicker", "joins"),
+    *("sync_cosine", "sync_offset"),
+)
 
 
 class DrawnVideo:
@@ -74,9 +83,7 @@ class DrawnVideo:
         self.info = VideoInfo(Path("talker"), clip.width, clip.height, clip.fps, n_frames, n_frames / clip.fps)
         self.pixels = clip.pixels()
 
-    def frames(
-        self, start: int = 0, stop: int | None = None, *, reverse: bool = False
-    ) -> Generator[Frame, None, None]:
+    def frames(self, start: int = 0, stop: int | None = None, *, reverse: bool = False) -> Generator[Frame, None, None]:
         """See ``types.VideoSource``."""
         indices = range(self.info.n_frames)[start:stop]
         for index in reversed(indices) if reverse else indices:
@@ -90,6 +97,7 @@ class Measures:
     mesh: FaceDetector
     codec: LatentCodec
     keep_mask: np.ndarray  # (1, R, R)
+    plan: WindowPlan
     lpips: torch.nn.Module | None
     sync: StableSync | None
 
@@ -123,6 +131,19 @@ class Measures:
         hole = self.keep_mask[0] < 0.5
         mine, true = (frame_changes(clip, hole)[still].mean() for clip in (faces, truth))
         return float(mine / true)
+
+    def beside(self, faces: np.ndarray, truth: np.ndarray, landmarks: np.ndarray) -> Row:
+        """Color of the lips and smudges against the true faces, whose ``landmarks`` (N, 68, 2) serve for both."""
+        few = range(0, len(faces), SPARSE)
+        colors = (np.stack([lip_color(each[k], landmarks[k]) for k in few]) for each in (faces, truth))
+        smudges = [smudge(faces[k], truth[k], landmarks[k], landmarks[k], self.keep_mask[0]) for k in few]
+        return {"lip_color": lip_color_difference(*colors), "smudge": float(np.mean(smudges))}
+
+    def joins(self, faces: np.ndarray) -> float:
+        """Change from frame to frame where windows are joined, over that inside them."""
+        plan = self.plan
+        steps = join_steps(len(faces), range(plan.step, len(faces), plan.step), plan.shared, plan.reach)
+        return join_ratio(frame_changes(faces, self.keep_mask[0] < 0.5), steps)
 
     def sync_score(self, faces: np.ndarray, waveform: np.ndarray) -> Row:
         """By the StableSyncNet."""
@@ -158,12 +179,14 @@ def measure(clip: CrossClip, result: np.ndarray, measures: Measures) -> tuple[di
     frames = {"result": result, "truth": clip.truth.pixels(), "source": clip.source.pixels()}
     faces = {kind: measures.align(pixels, matrices) for kind, pixels in frames.items()}
     talks = speaking(clip.truth)
+    points = np.stack([transform(*pair) for pair in zip(matrices, clip.truth.landmarks, strict=True)])
     asked = MouthTruth(clip.truth.opening, clip.source.opening, talks)
     still = ~(talks[1:] | talks[:-1])
     rows = {}
     for kind, pixels in frames.items():
         rows[kind] = score_mouth(measures.openings(pixels), asked) | measures.fidelity(faces[kind], faces["truth"])
         rows[kind] |= {"flicker": measures.flicker(faces[kind], faces["truth"], still)}
+        rows[kind] |= measures.beside(faces[kind], faces["truth"], points) | {"joins": measures.joins(faces[kind])}
         rows[kind] |= measures.sync_score(faces[kind], clip.waveform)
     mean = np.rint(faces["source"].mean(axis=0, keepdims=True)).astype(np.uint8).repeat(len(result), axis=0)
     for kind, clip_faces in (("codec", measures.through_codec(faces["truth"])), ("mean face", mean)):
@@ -173,7 +196,7 @@ def measure(clip: CrossClip, result: np.ndarray, measures: Measures) -> tuple[di
     return rows, [SheetRow(kind, faces[kind][moments]) for kind in ("source", "result", "truth")]
 
 
-def load_measures(options: argparse.Namespace, keep_mask: np.ndarray) -> Measures:
+def load_measures(options: argparse.Namespace, keep_mask: np.ndarray, plan: WindowPlan) -> Measures:
     """Raises the ``WeightsError`` family."""
     missing = yunet.missing_files(options.mesh)
     if missing:
@@ -187,6 +210,7 @@ def load_measures(options: argparse.Namespace, keep_mask: np.ndarray) -> Measure
         mesh=yunet.load(options.mesh, "cpu"),
         codec=load_codec(options.codec),
         keep_mask=keep_mask,
+        plan=plan,
         lpips=None if options.vgg is None else load_lpips(options.vgg),
         sync=sync,
     )
@@ -208,6 +232,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
     parser.add_argument("--steps", type=int, help="instead of the preset's")
+    parser.add_argument("--overlap", type=int, help="frames that windows share, instead of the default")
     parser.add_argument("--guidance", type=float, help="instead of the preset's")
     return parser.parse_args()
 
@@ -217,9 +242,11 @@ def main() -> None:
     settings = model_settings(options.unet, None)
     paths = WeightPaths(options.unet, options.codec, options.audio_encoder, options.mesh)
     pipeline = load_pipeline(paths, settings)
-    measures = load_measures(options, load_mask(settings.mask, settings.resolution))
+    plan = WindowPlan.for_run(None, MODEL_FPS, settings.num_frames, settings.steady_reference, options.overlap)
+    measures = load_measures(options, load_mask(settings.mask, settings.resolution), plan)
     _, sampler = apply_preset(options.preset, paths, steps=options.steps, guidance_scale=options.guidance)
-    sync_options = SyncOptions(sampler, batch=-(-WINDOW_FRAMES // settings.num_frames), check_output=False)
+    batch = -(-WINDOW_FRAMES // settings.num_frames)
+    sync_options = SyncOptions(sampler, batch=batch, overlap=options.overlap, check_output=False)
     clips, sheet, dubbing = [], [], 0.0
     for number in range(options.first, options.first + options.clips):
         clip = make_cross_clip(number, options.seconds, FRAME_PER_CROP * settings.resolution)

@@ -42,7 +42,8 @@ def score_mouth(measured: np.ndarray, truth: MouthTruth) -> Row:
 # Which end of each figure is the bad one; those that are not listed have no worst.
 WORST = {
     "correlation": min, "leak": max, "silence": max, "lag": lambda values: max(values, key=abs), "psnr": min,
-    "ssim": min, "lpips": max, "flicker": max, "sync_cosine": min, "sync_offset": lambda values: max(values, key=abs),
+    "ssim": min, "lpips": max, "lip_color": max, "smudge": max, "flicker": max, "joins": max,
+    "sync_cosine": min, "sync_offset": lambda values: max(values, key=abs),
 }  # fmt: skip
 
 

@@ -45,6 +45,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--fvd_range", choices=("network", "published"), default="network", help="pixels that I3D gets: -1 to 1 as it "
         "was trained, or 0 to 1 as the published evaluation does (network)",
     )  # fmt: skip
+    scoring.add_argument("--join_period", type=int, default=16, help="frames between windows; 15 for ours (16)")
     scoring.add_argument("--fvd_first_frame", type=int, default=20, help="first of the 16 frames that I3D sees (20)")
     scoring.add_argument("--seed", type=int, default=1234, help="of the bootstrap (1234)")
     scoring.add_argument("--max_hours", type=float, help="longest audio; 230 MB of memory an hour (4)")
@@ -75,6 +76,7 @@ def run(options: argparse.Namespace) -> None:
         stride=options.stride,
         fvd_range=PixelRange(options.fvd_range),
         fvd_first_frame=options.fvd_first_frame,
+        join_period=options.join_period,
         seed=options.seed,
         max_hours=options.max_hours,
         max_megapixels=options.max_megapixels,

@@ -23,10 +23,11 @@ from latentsync.face.align import align_face
 from latentsync.face.similarity import transform
 from latentsync.levels import to_image
 from latentsync.metrics import hyperiqa, identity, temporal
+from latentsync.metrics.color_difference import lip_color, lip_color_difference
 from latentsync.metrics.fidelity import average, lpips_distance, psnr_of, similarities, squared_errors
 from latentsync.metrics.i3d import FRAMES, face_image, i3d_features
 from latentsync.metrics.inception import inception_features
-from latentsync.metrics.seam import seam_step
+from latentsync.metrics.seam import seam_step, smudge
 from latentsync.metrics.sharpness import relative_sharpness
 
 
@@ -152,6 +153,40 @@ def seam(both: Comparison, keep_mask: np.ndarray) -> float:
     """ΔE2000."""
     pairs = ((both.mine.faces[i], both.reference.faces[i]) for i in both.few)
     return float(np.mean([seam_step(mine, true, keep_mask) for mine, true in pairs]))
+
+
+def smudges(both: Comparison, keep_mask: np.ndarray) -> float:
+    """Grey levels. Raises ``DataError``."""
+    mine, true = both.mine, both.reference
+    frames = _with_both_landmarks(both)
+    return float(
+        np.mean([smudge(mine.faces[i], true.faces[i], mine.landmarks[i], true.landmarks[i], keep_mask) for i in frames])
+    )
+
+
+def lips(both: Comparison) -> float:
+    """ΔE2000 of the lips. Raises ``DataError``."""
+    frames = _with_both_landmarks(both)
+    mine, true = (
+        np.stack([lip_color(each.faces[i], each.landmarks[i]) for i in frames]) for each in (both.mine, both.reference)
+    )
+    return lip_color_difference(mine, true)
+
+
+def _with_both_landmarks(both: Comparison) -> np.ndarray:
+    """Few frames that both have landmarks of. Raises ``DataError`` if there are none."""
+    known = np.intersect1d(both.mine.with_landmarks(1), both.reference.with_landmarks(1))
+    frames = np.intersect1d(both.few, known)
+    if not len(frames):
+        raise DataError("no landmarks in both", remedy="Choose another --detector.")
+    return frames
+
+
+def joins(crops: FaceCrops, keep_mask: np.ndarray, period: int) -> float:
+    """The strongest ratio of change at joins of windows that lie ``period`` frames apart. Raises ``DataError``."""
+    if not crops.found.all():
+        raise DataError("the face is lost on the way", remedy="Measure joins on clips that show it throughout.")
+    return temporal.strongest_join_ratio(temporal.frame_changes(crops.faces, keep_mask < 0.5), period)
 
 
 def csim(network: nn.Module, both: Comparison, stride: int) -> float:

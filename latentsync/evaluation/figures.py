@@ -225,6 +225,15 @@ _TABLE = (
            ("video_lag",), lambda lag: lag.start),
     Figure("picture_drift", "drift of the video", "frames", 0.0, "How much later still at the end.",
            ("video_lag",), lambda lag: lag.drift),
+    Figure("lip_color", "color of the lips", "ΔE2000", "lower",
+           "Mean color of the lips against the truth's, or the source's own where the words differ; below 2 is good.",
+           ("comparison",), crops.lips, None, 0.0, Premise.SAME_PERSON, of_the_face=True),
+    Figure("smudge", "smudge", "grey levels", 0.0,
+           "Change of neck, hair and background inside the mask, less what encoding changes beside it.",
+           ("comparison", "networks.keep_mask"), crops.smudges, None, 0.0, Premise.SAME_PERSON, of_the_face=True),
+    Figure("join_ratio", "joins of windows", "of inside", 1.0,
+           "Change from frame to frame where windows meet, over that inside them. The truth's own is the floor.",
+           ("crops", "networks.keep_mask", "settings.join_period"), crops.joins),
 )
 _SET_TABLE = (
     Figure("fid", "FID", "", "lower",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from latentsync.constants import WINDOW_FRAMES
 from latentsync.errors import ConfigError
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.metrics.i3d import FIRST_FRAME, PixelRange
@@ -32,8 +33,9 @@ class EvaluationSettings:
     """``resolution``: side in pixels of the aligned faces that are compared; ``mask``: what counts as generated
     (``face.mask``); ``face``: whose face is scored (``face.selection``); ``detector``: see ``face.backends``;
     ``stride``: frames from one to the next that the costly image metrics look at; ``fvd_first_frame``: see
-    ``metrics.i3d``; ``seed`` of the bootstrap; ``max_hours`` of audio and ``max_megapixels`` of a frame that a video
-    may have (None: as ``media.limits.GENEROUS``). Raises ``ConfigError`` for values that make no sense.
+    ``metrics.i3d``; ``join_period``: frames, at 25 per second, from one window of the system to the next; ``seed`` of
+    the bootstrap; ``max_hours`` of audio and ``max_megapixels`` of a frame that a video may have (None: as
+    ``media.limits.GENEROUS``). Raises ``ConfigError`` for values that make no sense.
     """
 
     setting: Setting = Setting.RECONSTRUCTION
@@ -44,11 +46,16 @@ class EvaluationSettings:
     stride: int = 5
     fvd_range: PixelRange = PixelRange.NETWORK
     fvd_first_frame: int = FIRST_FRAME
+    join_period: int = WINDOW_FRAMES
     seed: int = 1234
     max_hours: float | None = None
     max_megapixels: float | None = None
 
     def __post_init__(self) -> None:
+        if self.join_period < 2:
+            raise ConfigError(
+                f"Windows that lie {self.join_period} frames apart make no sense.", remedy="Give 2 or more."
+            )
         if self.stride < 1 or self.resolution < 128 or self.fvd_first_frame < 0:
             raise ConfigError(
                 f"stride {self.stride}, resolution {self.resolution} or first frame {self.fvd_first_frame} makes no "

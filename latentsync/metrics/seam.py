@@ -1,8 +1,8 @@
-"""The color step across the border of the generated area, as the eye sees it (CIEDE2000).
+"""What shows that a face was pasted: the color step across the border, and smudges beside the face.
 
-A difference of 1 is about what can just be seen between two patches side by side. It sees steps of color and
-brightness along the border; a change of sharpness or of grain there it does not see, nor a seam that moves (take its
-spread over time for that).
+``seam_step`` (CIEDE2000, where 1 can just be seen) sees steps of color and brightness along the border; a change of
+sharpness or of grain there it does not see, nor a seam that moves (take its spread over time for that). ``smudge`` sees
+what was changed of neck, hair and background.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_POW7 = 25.0**7
+from latentsync.errors import DataError
+from latentsync.metrics.color_difference import ciede2000, lab_of
+
+_HULL_MARGIN = 0.03  # of the face's width by which landmarks may miss the edge of a face
 
 
 def seam_step(prediction: np.ndarray, reference: np.ndarray, keep_mask: np.ndarray, reach: int = 4) -> float:
@@ -28,51 +31,44 @@ def seam_step(prediction: np.ndarray, reference: np.ndarray, keep_mask: np.ndarr
     border = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & ~inside
     if not border.any():
         raise ValueError("the mask has no border: it keeps everything or nothing")
-    lab, reference_lab = _lab(prediction), _lab(reference)
+    lab, reference_lab = lab_of(prediction), lab_of(reference)
     should_be = _mean_near(reference_lab, inside, border, reach) + (
         _mean_near(lab, ~inside, border, reach) - _mean_near(reference_lab, ~inside, border, reach)
     )
     return float(ciede2000(_mean_near(lab, inside, border, reach), should_be).mean())
 
 
-def ciede2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(...) float64 color differences of two (..., 3) sets of CIE L*a*b* colors; symmetric.
+def smudge(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    prediction_landmarks: np.ndarray,
+    reference_landmarks: np.ndarray,
+    keep_mask: np.ndarray,
+) -> float:
+    """Grey levels by which what was generated beside the face differs more than what was kept: 0 is what encoding alone
+    costs, and at 1 a smudge begins to show against a plain background.
 
-    CIE 142-2001 with all weights 1, in the formulation of Sharma, Wu & Dalal (2005).
+    Frames (H, W, 3) uint8 RGB in which all but the face is alike; landmarks (68, 2) iBUG, pixels, of each;
+    ``keep_mask`` (H, W), below one half = generated. Beside the face is outside the convex hull of both. Raises
+    ``DataError`` if the generated area has no place beside the face, or nothing was kept there.
     """
-    l1, a1, b1 = np.moveaxis(np.asarray(first, np.float64), -1, 0)
-    l2, a2, b2 = np.moveaxis(np.asarray(second, np.float64), -1, 0)
-    mean_c = (np.hypot(a1, b1) + np.hypot(a2, b2)) / 2
-    stretch = 1.5 - 0.5 * np.sqrt(mean_c**7 / (mean_c**7 + _POW7))
-    c1, c2 = np.hypot(stretch * a1, b1), np.hypot(stretch * a2, b2)
-    h1 = np.remainder(np.arctan2(b1, stretch * a1), 2 * np.pi)
-    h2 = np.remainder(np.arctan2(b2, stretch * a2), 2 * np.pi)
-    turn = h2 - h1
-    far = np.abs(turn) > np.pi  # the shorter arc leads across 0
-    turn = np.where(far, turn - np.copysign(2 * np.pi, turn), turn)
-    mean_h = (h1 + h2) / 2
-    mean_h = np.where(far, np.remainder(mean_h + np.pi, 2 * np.pi), mean_h)
-    mean_h = np.where(c1 * c2 == 0, h1 + h2, mean_h)  # a grey has no hue
-    mean_l, mean_c = (l1 + l2) / 2, (c1 + c2) / 2
-
-    t = (
-        1
-        - 0.17 * np.cos(mean_h - np.radians(30))
-        + 0.24 * np.cos(2 * mean_h)
-        + 0.32 * np.cos(3 * mean_h + np.radians(6))
-        - 0.20 * np.cos(4 * mean_h - np.radians(63))
-    )
-    lightness = (l2 - l1) / (1 + 0.015 * (mean_l - 50) ** 2 / np.sqrt(20 + (mean_l - 50) ** 2))
-    chroma = (c2 - c1) / (1 + 0.045 * mean_c)
-    hue = 2 * np.sqrt(c1 * c2) * np.sin(turn / 2) / (1 + 0.015 * mean_c * t)
-    bend = np.radians(60) * np.exp(-(((np.degrees(mean_h) - 275) / 25) ** 2))
-    rotation = -2 * np.sqrt(mean_c**7 / (mean_c**7 + _POW7)) * np.sin(bend)
-    return np.sqrt(np.maximum(lightness**2 + chroma**2 + hue**2 + rotation * chroma * hue, 0))
+    if prediction.shape != reference.shape or prediction.shape[:2] != keep_mask.shape:
+        raise ValueError(f"shapes differ: {prediction.shape}, {reference.shape}, mask {keep_mask.shape}")
+    beside, generated = ~_hull(prediction_landmarks, reference_landmarks, keep_mask.shape), keep_mask < 0.5
+    if not ((beside & generated).any() and (beside & ~generated).any()):
+        raise DataError("Nothing beside the face was generated, or all of it.", remedy="Give the mask of the system.")
+    change = np.abs(prediction.astype(np.float64) - reference).mean(axis=-1)
+    return float(change[beside & generated].mean() - change[beside & ~generated].mean())
 
 
-def _lab(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 sRGB -> CIE L*a*b* (D65) float64."""
-    return cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab).astype(np.float64)
+def _hull(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(H, W) bool: the convex hull of the landmarks of two faces, and a little around it."""
+    points = np.concatenate([first, second]).astype(np.float32)
+    hull = np.rint(cv2.convexHull(points)).astype(np.int32)
+    filled = cv2.fillConvexPoly(np.zeros(shape, np.uint8), hull, 1)
+    margin = round(_HULL_MARGIN * float(np.ptp(points[:, 0])))
+    size = 2 * margin + 1
+    return cv2.dilate(filled, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))).astype(bool)
 
 
 def _mean_near(lab: np.ndarray, side: np.ndarray, border: np.ndarray, reach: int) -> np.ndarray:

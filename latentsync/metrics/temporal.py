@@ -14,6 +14,8 @@ import numpy as np
 
 from latentsync.errors import DataError
 
+_AROUND = 8  # steps before and after, that a change is compared with
+
 
 def frame_changes(frames: Iterable[np.ndarray], region: np.ndarray | None = None) -> np.ndarray:
     """(N - 1,) float64: mean absolute change of luma at each step, over the pixels where ``region`` (H, W) is true."""
@@ -33,6 +35,44 @@ def flicker(frames: Iterable[np.ndarray], still: np.ndarray, region: np.ndarray 
     if not np.any(still):
         raise DataError("Nothing in the clip stands still.", remedy="Measure flicker on clips in which the face rests.")
     return float(changes[np.asarray(still, bool)].mean())
+
+
+def join_steps(n_frames: int, starts: Iterable[int], shared: int = 0, reach: int = 0) -> np.ndarray:
+    """(n_frames - 1,) bool: the steps into the frames ``starts``, with which windows begin; with ``shared`` frames that
+    two windows have in common, and ``reach`` more on either side, all steps over which they are joined."""
+    steps = np.zeros(max(0, n_frames - 1), bool)
+    for start in starts:
+        steps[max(0, start - 1 - reach) : max(0, start + shared + reach)] = True
+    return steps
+
+
+def join_ratio(changes: np.ndarray, joins: np.ndarray) -> float:
+    """Change from frame to frame where windows are joined, over that inside them; 1 is the aim, 1.5 a visible pulse.
+
+    ``changes`` (N - 1,) as of ``frame_changes``, ``joins`` (N - 1,) bool as of ``join_steps``. Speech moves the mouth
+    now more, now less, so each step counts relative to the median of those around it, 8 on either side. Raises
+    ``DataError`` if there is no join or nothing else, or if nothing moves.
+    """
+    if changes.shape != np.shape(joins):
+        raise ValueError(f"{len(changes)} steps between the frames, {np.shape(joins)} marks")
+    if not joins.any() or joins.all():
+        raise DataError("There is no join in the clip, or nothing else.", remedy="Measure joins on longer clips.")
+    near = (np.r_[max(0, k - _AROUND) : k, k + 1 : min(len(changes), k + _AROUND + 1)] for k in range(len(changes)))
+    around = np.array([np.median(changes[steps]) for steps in near])
+    if not (around > 0).all():
+        raise DataError("Nothing moves in the clip.", remedy="Measure joins on clips in which the face moves.")
+    share = changes / around
+    return float(share[joins].mean() / share[~joins].mean())
+
+
+def strongest_join_ratio(changes: np.ndarray, period: int) -> float:
+    """``join_ratio`` of windows of which is only known that they lie ``period`` frames apart: the largest that any
+    first frame gives. Chance alone makes that more than 1: compare with the true recording. Raises ``DataError`` for a
+    clip of less than three windows."""
+    if len(changes) < 3 * period:
+        raise DataError("The clip has less than three windows.", remedy="Measure joins on longer clips.")
+    places = np.arange(len(changes)) % period
+    return max(join_ratio(changes, places == place) for place in range(period))
 
 
 def temporal_error(

@@ -57,9 +57,11 @@ def test_a_copy_of_the_truth_is_perfect(bare, tmp_path, truth) -> None:
     for name, best in perfect.items():
         assert row[name] == pytest.approx(best, abs=1e-6), name
     assert row["seam"] < 1e-3
+    assert row["lip_color"] == row["smudge"] == 0
+    assert row["join_ratio"] == found.rows[TRUTH]["join_ratio"] >= 1
     assert "same words" in row["leak"].reason
     for name in NO_WEIGHTS:
-        assert "download_checkpoints --for eval" in row[name].reason
+        assert "latentsync weights --for eval" in row[name].reason
     assert found.features["fid"][RESULT] == found.features["fid"][TRUTH]  # the reason
     assert found.remarks == ()
     assert (tmp_path / "stills.png").is_file()
@@ -73,6 +75,7 @@ def test_encoding_costs_fidelity_but_nothing_else(bare, tmp_path, truth) -> None
     assert 0.7 < row["ssim_outside"] < 0.999
     assert row["temporal_error"] > 0.1
     assert row["opening_correlation"] == pytest.approx(1)
+    assert row["lip_color"] < 3 and abs(row["smudge"]) < 1
 
 
 def test_an_unchanged_source_leaks_and_a_truth_does_not(bare, tmp_path, truth, other) -> None:

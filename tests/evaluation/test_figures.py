@@ -21,7 +21,7 @@ NAMES = (
     "lmd", "opening_correlation", "opening_lag", "leak", "source_correlation", "silence_movement", "psnr_inside",
     "psnr_outside", "ssim_inside", "ssim_outside", "lpips_inside", "lpips_outside", "temporal_error", "flicker",
     "sharpness", "seam", "hyperiqa", "csim", "length", "sound_length", "sound_lag", "sound_drift", "picture_lag",
-    "picture_drift",
+    "picture_drift", "lip_color", "smudge", "join_ratio",
 )  # fmt: skip
 
 

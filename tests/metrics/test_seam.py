@@ -1,4 +1,4 @@
-"""CIEDE2000 against its published test data, and the color step along a border."""
+"""The color step along a border, and smudges beside a face."""
 
 from __future__ import annotations
 
@@ -6,65 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
-from latentsync.metrics.seam import ciede2000, seam_step
-
-# Sharma, Wu & Dalal (2005), "The CIEDE2000 Color-Difference Formula", table 1: L a b, L a b, difference.
-PUBLISHED_PAIRS = np.array(
-    [
-        [50, 2.6772, -79.7751, 50, 0, -82.7485, 2.0425],
-        [50, 3.1571, -77.2803, 50, 0, -82.7485, 2.8615],
-        [50, 2.8361, -74.0200, 50, 0, -82.7485, 3.4412],
-        [50, -1.3802, -84.2814, 50, 0, -82.7485, 1.0000],
-        [50, -1.1848, -84.8006, 50, 0, -82.7485, 1.0000],
-        [50, -0.9009, -85.5211, 50, 0, -82.7485, 1.0000],
-        [50, 0, 0, 50, -1, 2, 2.3669],
-        [50, -1, 2, 50, 0, 0, 2.3669],
-        [50, 2.4900, -0.0010, 50, -2.4900, 0.0009, 7.1792],
-        [50, 2.4900, -0.0010, 50, -2.4900, 0.0010, 7.1792],
-        [50, 2.4900, -0.0010, 50, -2.4900, 0.0011, 7.2195],
-        [50, 2.4900, -0.0010, 50, -2.4900, 0.0012, 7.2195],
-        [50, -0.0010, 2.4900, 50, 0.0009, -2.4900, 4.8045],
-        [50, -0.0010, 2.4900, 50, 0.0010, -2.4900, 4.8045],
-        [50, -0.0010, 2.4900, 50, 0.0011, -2.4900, 4.7461],
-        [50, 2.5, 0, 50, 0, -2.5, 4.3065],
-        [50, 2.5, 0, 73, 25, -18, 27.1492],
-        [50, 2.5, 0, 61, -5, 29, 22.8977],
-        [50, 2.5, 0, 56, -27, -3, 31.9030],
-        [50, 2.5, 0, 58, 24, 15, 19.4535],
-        [50, 2.5, 0, 50, 3.1736, 0.5854, 1.0000],
-        [50, 2.5, 0, 50, 3.2972, 0, 1.0000],
-        [50, 2.5, 0, 50, 1.8634, 0.5757, 1.0000],
-        [50, 2.5, 0, 50, 3.2592, 0.3350, 1.0000],
-        [60.2574, -34.0099, 36.2677, 60.4626, -34.1751, 39.4387, 1.2644],
-        [63.0109, -31.0961, -5.8663, 62.8187, -29.7946, -4.0864, 1.2630],
-        [61.2901, 3.7196, -5.3901, 61.4292, 2.2480, -4.9620, 1.8731],
-        [35.0831, -44.1164, 3.7933, 35.0232, -40.0716, 1.5901, 1.8645],
-        [22.7233, 20.0904, -46.6940, 23.0331, 14.9730, -42.5619, 2.0373],
-        [36.4612, 47.8580, 18.3852, 36.2715, 50.5065, 21.2231, 1.4146],
-        [90.8027, -2.0831, 1.4410, 91.1528, -1.6435, 0.0447, 1.4441],
-        [90.9257, -0.5406, -0.9208, 88.6381, -0.8985, -0.7239, 1.5381],
-        [6.7747, -0.2908, -2.4247, 5.8714, -0.0985, -2.2286, 0.6377],
-        [2.0776, 0.0795, -1.1350, 0.9033, -0.0636, -0.5514, 0.9082],
-    ]
-)  # fmt: skip
-COLOURS = arrays(np.float64, (3,), elements=st.floats(-100, 100))
-
-
-def test_the_published_pairs() -> None:
-    first, second, expected = PUBLISHED_PAIRS[:, :3], PUBLISHED_PAIRS[:, 3:6], PUBLISHED_PAIRS[:, 6]
-    np.testing.assert_allclose(ciede2000(first, second), expected, atol=5.01e-5)  # they have four decimals
-    np.testing.assert_allclose(ciede2000(second, first), expected, atol=5.01e-5)
-
-
-@given(COLOURS, COLOURS)
-@settings(max_examples=60, deadline=None)
-def test_a_difference_is_symmetric_and_not_negative(first: np.ndarray, second: np.ndarray) -> None:
-    difference = ciede2000(first, second)
-    assert difference >= 0
-    assert ciede2000(second, first) == pytest.approx(difference, abs=1e-9)
-    assert ciede2000(first, first) == 0
+from latentsync.errors import DataError
+from latentsync.metrics.seam import seam_step, smudge
+from tests.metrics.faces import landmarks
 
 
 def image(seed: int = 0) -> np.ndarray:
@@ -128,3 +73,43 @@ def test_a_mask_without_a_border(value: float) -> None:
 def test_shapes_that_differ() -> None:
     with pytest.raises(ValueError, match="shapes differ"):
         seam_step(image(), image()[:50], KEEP)
+
+
+FACE = landmarks()
+MASK = np.ones((256, 256), np.float32)
+MASK[90:250, 20:236] = 0  # reaches over the cheeks and the chin
+
+
+def film_of(seed: int) -> np.ndarray:
+    """A plain frame with the noise of an encoder."""
+    return (128 + np.random.default_rng(seed).normal(0, 3, (256, 256, 3))).astype(np.uint8)
+
+
+def test_an_encoder_makes_no_smudge_and_the_face_may_change() -> None:
+    changed = film_of(1)
+    changed[150:200, 90:166] = 30  # the mouth
+    assert smudge(changed, film_of(2), FACE, FACE, MASK) == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize("levels", [2, 10])
+def test_a_smudge_beside_the_face_is_seen(levels: int) -> None:
+    smudged = film_of(1)
+    smudged[100:200, 22:52] += np.uint8(levels)
+    beside_face = smudge(smudged, film_of(1), FACE, FACE, MASK)
+    area = (MASK < 0.5).sum() - 140 * 130  # about; the face covers most of the mask
+    assert beside_face == pytest.approx(levels * 100 * 30 / area, rel=0.35)
+
+
+def test_a_jaw_that_opens_further_is_no_smudge() -> None:
+    open_jaw = FACE.copy()
+    open_jaw[4:13, 1] += 25
+    changed = film_of(1)
+    changed[222:244, 100:156] = 60
+    assert smudge(changed, film_of(1), open_jaw, FACE, MASK) < 0.1 < smudge(changed, film_of(1), FACE, FACE, MASK)
+
+
+def test_without_a_place_beside_the_face_there_is_no_smudge() -> None:
+    inside = np.ones((256, 256), np.float32)
+    inside[150:180, 110:146] = 0
+    with pytest.raises(DataError, match="beside the face"):
+        smudge(film_of(1), film_of(1), FACE, FACE, inside)

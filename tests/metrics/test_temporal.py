@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from latentsync.errors import DataError
-from latentsync.metrics.temporal import flicker, frame_changes, temporal_error
+from latentsync.metrics.temporal import (
+    flicker,
+    frame_changes,
+    join_ratio,
+    join_steps,
+    strongest_join_ratio,
+    temporal_error,
+)
 
 REGION = np.zeros((40, 40), bool)
 REGION[20:] = True
@@ -61,3 +68,38 @@ def test_clips_that_do_not_compare() -> None:
         temporal_error(clip([1]), clip([1]))
     with pytest.raises(ValueError, match="empty"):
         frame_changes(clip([1, 2]), np.zeros_like(REGION))
+
+
+def pulsing(n: int, period: int, size: float, seed: int = 0) -> np.ndarray:
+    """Changes of a mouth that moves now more, now less, ``size`` times as much into every ``period``-th frame."""
+    steps = np.arange(n - 1)
+    speech = (2 + np.sin(steps / 7)) * np.random.default_rng(seed).uniform(0.9, 1.1, n - 1)
+    return speech * np.where((steps + 1) % period == 0, size, 1.0)
+
+
+@pytest.mark.parametrize("size", [0.8, 1.0, 1.5])
+def test_joins_against_the_inside_of_windows(size: float) -> None:
+    changes = pulsing(250, 16, size)
+    known = join_ratio(changes, join_steps(250, range(16, 250, 16)))
+    assert known == pytest.approx(size, abs=0.05)
+    assert strongest_join_ratio(changes, 16) == pytest.approx(max(size, 1.0), abs=0.1)
+    assert strongest_join_ratio(pulsing(250, 15, 1.5), 16) < 1.2  # windows of another length
+
+
+def test_the_steps_of_a_join() -> None:
+    assert np.flatnonzero(join_steps(12, [4, 9])).tolist() == [3, 8]
+    assert np.flatnonzero(join_steps(12, [4, 9], reach=2)).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert np.flatnonzero(join_steps(12, [1], reach=2)).tolist() == [0, 1, 2]
+    assert np.flatnonzero(join_steps(12, [5], shared=1, reach=2)).tolist() == [2, 3, 4, 5, 6, 7]
+
+
+def test_without_joins_or_movement_there_is_no_ratio() -> None:
+    for joins in (np.zeros(99, bool), np.ones(99, bool)):
+        with pytest.raises(DataError, match="no join"):
+            join_ratio(np.ones(99), joins)
+    with pytest.raises(DataError, match="Nothing moves"):
+        join_ratio(np.zeros(99), join_steps(100, [50]))
+    with pytest.raises(DataError, match="less than three windows"):
+        strongest_join_ratio(np.ones(40), 16)
+    with pytest.raises(ValueError, match="marks"):
+        join_ratio(np.ones(99), np.ones(98, bool))
