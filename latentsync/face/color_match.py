@@ -14,6 +14,7 @@ import numpy as np
 
 GAIN_LIMITS = (0.8, 1.25)  # a larger difference is not one of light
 SHIFT_LIMIT = 32.0  # grey levels by which the mean of a channel may move
+SHIFT_WEIGHT = 0.5  # of a shift of the mean against structure: one that stands out of the errors is one of light
 # Share of the ring's variance that the fit leaves: no correction from the first value, full correction to the second.
 UNEXPLAINED = (0.7, 0.2)
 NOISE_LEVELS = 6.0  # grey levels of error that do not count against a fit
@@ -52,10 +53,11 @@ def fit_color(generated: np.ndarray, original: np.ndarray) -> ColorFit:
         kept = error <= OUTLIER * max(float(np.median(error)), 1.0)
         gain, offset = _least_squares(x[kept], y[kept])
     x, y = x[kept], y[kept]
-    unexplained = ((y - gain * x - offset) ** 2).mean() / (y.var(axis=0).mean() + NOISE_LEVELS**2)
+    shift = np.clip(y.mean(axis=0) - x.mean(axis=0), -SHIFT_LIMIT, SHIFT_LIMIT)
+    error = ((y - gain * x - offset) ** 2).mean()
+    unexplained = error / (y.var(axis=0).mean() + NOISE_LEVELS**2 + SHIFT_WEIGHT * (shift**2).mean())
     none, full = UNEXPLAINED
     trust = float(np.clip((none - unexplained) / (none - full), 0, 1))
-    shift = np.clip(y.mean(axis=0) - x.mean(axis=0), -SHIFT_LIMIT, SHIFT_LIMIT)
     gain = 1 + trust * (gain - 1)
     return ColorFit(gain, (trust * shift + (1 - gain) * x.mean(axis=0)).astype(np.float32))
 

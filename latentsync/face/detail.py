@@ -14,7 +14,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from latentsync.face.outline import hull_depth
+from latentsync.face.outline import GRID, LOWER_LIP, grid_points, hull_depth
 
 BLUR = 3  # cells of the grid that are averaged: what is finer is fine structure
 # Grey levels by which the blurred images may differ, in the channel that differs most: the source's fine structure is
@@ -22,6 +22,10 @@ BLUR = 3  # cells of the grid that are averaged: what is finer is fine structure
 SAME, OTHER = 4.0, 12.0
 # Distance from the lips at which the source's fine structure begins, and is whole, as shares of the canvas side.
 NEAR_LIPS, FAR_FROM_LIPS = 0.015, 0.06
+# Distance from the lips up to which the whole face is free to move, and from which on it is not, unless it is below.
+STILL_NEAR, STILL_FAR = 0.08, 0.16
+BELOW = 0.06  # height below the lower lip within which the face becomes free, as a share of the canvas side
+SMUDGE = 8.0  # grey levels by which a cheek may change
 LIPS, LOWER = slice(48, 68), (55, 56, 57, 58, 59, 64, 65, 66, 67)  # landmarks, iBUG order
 
 
@@ -37,13 +41,30 @@ def outside_lips(points: np.ndarray, side: int, jaw: float = 0.0) -> np.ndarray:
     return along * along * (3 - 2 * along)
 
 
-def coarse_difference(generated: np.ndarray, source: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def freedom(points: np.ndarray, side: int) -> np.ndarray:
+    """(GRID, GRID) float32: 1 where speech moves a face (around the lips and below them), 0 on the cheeks.
+
+    ``points`` (68, 2) landmarks on a canvas of ``side`` pixels.
+    """
+    around = 1 + (hull_depth(points[LIPS], side) / side + STILL_NEAR) / (STILL_FAR - STILL_NEAR)
+    rows = grid_points(side)[1].reshape(GRID, GRID)
+    below = (rows - np.float32(points[LOWER_LIP, 1])) / np.float32(BELOW * side)
+    return np.clip(np.maximum(around, below), 0, 1)
+
+
+def coarse_difference(
+    generated: np.ndarray, source: np.ndarray, limit: np.ndarray, free: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """What of a generated face goes onto the source where its fine structure is kept, and where that is.
 
     ``generated`` and ``source`` (3, GRID, GRID) float32 grey levels, averages of the cells of the grid; ``limit``
-    (GRID, GRID) in [0, 1] float32. Returns the difference of the two without fine structure (3, GRID, GRID), and the
-    share of the source's fine structure that is kept (GRID, GRID), at most ``limit``.
+    (GRID, GRID) in [0, 1] float32, and ``free`` what ``freedom`` gives. Returns the difference of the two without fine
+    structure (3, GRID, GRID), and the share of the source's fine structure that is kept (GRID, GRID), ``limit`` at the
+    most. Where the face is not free to move, a large difference is an error of the generator: it is cut to ``SMUDGE``
+    levels, and the fine structure is kept all the same.
     """
     difference = np.stack([cv2.blur(plane, (BLUR, BLUR)) for plane in generated - source])
     along = np.clip((OTHER - np.abs(difference).max(axis=0)) / (OTHER - SAME), 0, 1)
-    return difference, along * along * (3 - 2 * along) * limit
+    kept = np.maximum(along * along * (3 - 2 * along), 1 - free) * limit
+    most = SMUDGE + 255 * free
+    return np.clip(difference, -most, most), kept

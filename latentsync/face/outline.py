@@ -1,7 +1,8 @@
 """The soft outline of a face on the canvas, and how far the generated jaw has moved against that of the source.
 
 The network generates a fixed area, which reaches over the neck, the hair and the background; only the face is to be
-pasted. Its outline is the convex hull of the landmarks. Across the cheeks the border is wide and lies inside the hull.
+pasted. Its outline is the convex hull of the landmarks. Across the cheeks the border is wide and lies inside the hull,
+and beside the nose, where speech moves little, it is widest.
 Along the jaw it is narrow and reaches a little over the hull, because the edge between chin and neck must come from one
 of the two images: where the generated jaw is lower, the outline goes down with it, and where it is higher, the outline
 still covers the edge of the source's chin.
@@ -20,13 +21,16 @@ import cv2
 import numpy as np
 
 GRID = 64  # points along a side of the canvas at which the outline is evaluated
-JAW, LOWER_LIP, CHIN = slice(0, 17), 57, 8  # landmarks, iBUG order
+JAW, UPPER_LIP, LOWER_LIP, CHIN = slice(0, 17), 51, 57, 8  # landmarks, iBUG order
 MOUTH_CORNERS = (48, 54)
 # An edge whose outward normal points down by less than the first share counts as cheek, by more than the second as jaw.
 CHEEK_JAW = (0.2, 0.7)
 # In shares of the canvas side: how far the area reaches over the jaw, and further where the jaw has moved.
-JAW_MARGIN, MOVED_MARGIN = 0.008, 0.02
+JAW_MARGIN, MOVED_MARGIN = 0.01, 0.02
 JAW_FEATHER = 0.5  # width of the border along the jaw over that across the cheeks
+# Beside the nose the painted area fades out upwards: how far above the lips it ends, and over what height it fades, as
+# shares of the canvas side.
+UPPER_END, UPPER_FADE = 0.23, 0.16
 MOST_DROP = 0.1  # share of the canvas side that a jaw may have moved: a mouth opens by no more
 MATCHED_SIDE = 128  # px of the canvas on which the chin is looked for
 BELOW_CHIN = 0.05  # share of the canvas side that is matched below the chin: its edge against the neck
@@ -72,6 +76,8 @@ def outline_map(points: np.ndarray, side: int, feather: float, expand: float = 0
     reach = ((hull * outward).sum(axis=1) + outer).astype(np.float32)
     depths = reach[:, None] - outward @ grid_points(side)  # (edges, GRID * GRID)
     ramp = (depths / width[:, None].astype(np.float32)).min(axis=0)
+    above_end = grid_points(side)[1] - np.float32(points[UPPER_LIP, 1] - UPPER_END * side - outer.min())
+    ramp = np.minimum(ramp, above_end / np.float32(UPPER_FADE * side))
     return OutlineMap(ramp.reshape(GRID, GRID), depths.min(axis=0).reshape(GRID, GRID))
 
 

@@ -8,6 +8,7 @@ threads: ``fit`` and ``paste`` may run in any thread; what ``fit`` finds is smoo
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -15,7 +16,7 @@ import numpy as np
 
 from latentsync.face.box import pixels_in_box, transformed_box
 from latentsync.face.color_match import NEUTRAL, ColorFit, fit_color
-from latentsync.face.detail import coarse_difference, outside_lips
+from latentsync.face.detail import coarse_difference, freedom, outside_lips
 from latentsync.face.mask import load_mask
 from latentsync.face.outline import GRID, OutlineMap, canvas_map, grid_points, jaw_movement, on_grid, outline_map
 from latentsync.face.paste_settings import FACE, TRAINED, PasteSettings
@@ -28,6 +29,18 @@ BORDER_MARGIN = 1.5  # canvas pixels that the pasted area is smaller: interpolat
 EDGE_REACH = 3.0  # canvas pixels, of one frame pixel at least, that grey from outside the frame is mixed into
 RING = 0.06  # width of the ring in which colors are compared, as a share of the canvas side
 TINT, TINT_SHARE = (0, 255, 0), 0.4  # of the painted area where it is to be seen
+TILE = 64  # pixels: sizes of dither patterns are multiples of it
+
+
+def _bayer(side: int) -> np.ndarray:
+    """(side, side) float32 ordered dither, Bayer 1973: a power of two values, evenly spaced within +-0.5."""
+    pattern = np.zeros((1, 1))
+    while len(pattern) < side:
+        pattern = np.block([[4 * pattern, 4 * pattern + 2], [4 * pattern + 3, 4 * pattern + 1]])
+    return ((pattern + 0.5) / pattern.size - 0.5).astype(np.float32)
+
+
+BAYER = _bayer(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +163,7 @@ class FacePaster:
         points = None if landmarks is None else _on_canvas(landmarks, aligned)
         shown = self._warped(face, aligned, fit, points, Warp(to_box, size, (self._side, self._side)), part)
         # Where alpha is 0 this gives the frame's own value to 0.003 grey levels, and rounding gives it exactly.
-        blended = cv2.blendLinear(shown, part, alpha, 1 - alpha)
+        blended = cv2.add(cv2.blendLinear(shown, part, alpha, 1 - alpha), _dither(box))
         return frame.patched(box, cv2.convertScaleAbs(np.maximum(blended, 0, out=blended)))  # rounds, stops at 255
 
     def _warped(
@@ -182,7 +195,8 @@ class FacePaster:
         x0, y0, x1, y1 = box
         generated, source = (denormalize_canvas(on_grid(image)) for image in (face, aligned.pixels))
         limit = outside_lips(points, self._side, fit.jaw) * np.float32(self.settings.detail)
-        difference, kept = coarse_difference(fit.color.apply(generated), source, limit)
+        free = freedom(points, self._side)
+        difference, kept = coarse_difference(fit.color.apply(generated), source, limit, free)
         share = canvas_map(kept, self._side)[y0:y1, x0:x1]
         coarse = np.stack([canvas_map(plane, self._side)[y0:y1, x0:x1] for plane in difference])
         return levels + share * (coarse - levels), share
@@ -207,6 +221,24 @@ class FacePaster:
             if fade.min() < 1:
                 alpha = alpha * (fade[None, :] if axis == 0 else fade[:, None])
         return alpha
+
+
+def _dither(box: Box) -> np.ndarray:
+    """(h, w, 3) float32: what is added to the pixels in ``box`` before they are rounded.
+
+    Source pixels are whole numbers, so a change of color that is the same everywhere would be rounded the same way
+    everywhere, and a slow drift would show as steps of a grey level. The pattern stands still, and whole numbers stay.
+    """
+    x, y = box[0] % len(BAYER), box[1] % len(BAYER)
+    height, width = box[3] - box[1], box[2] - box[0]
+    rows, columns = (TILE * -(-(side + len(BAYER)) // TILE) for side in (height, width))
+    return _dither_tile(rows, columns)[y : y + height, x : x + width]
+
+
+@functools.lru_cache(maxsize=16)
+def _dither_tile(height: int, width: int) -> np.ndarray:
+    repeats = height // len(BAYER), width // len(BAYER)
+    return np.repeat(np.tile(BAYER, repeats)[..., None], 3, axis=-1)
 
 
 def _on_canvas(landmarks: np.ndarray, aligned: AlignedFace) -> np.ndarray:
