@@ -175,6 +175,8 @@ def add_paste_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--feather", type=float, metavar="SHARE", help="width of the soft border, of the canvas (0.05)")
     group.add_argument("--expand", type=float, metavar="SHARE", help="make the outline of the face larger (0)")
     group.add_argument("--detail", type=float, metavar="SHARE", help="fine structure of the source on the skin (1)")
+    group.add_argument("--enhance", metavar="WHAT", help="improves faces: module:function, or a .pt or .onnx file")
+    group.add_argument("--enhance_strength", type=float, metavar="SHARE", help="how much of that is taken (1)")
     group.add_argument("--debug_mask", action="store_true", default=None, help="tint what is painted")
 
 
@@ -314,7 +316,7 @@ def command_for(arguments: argparse.Namespace) -> str:
         elif value is True:
             words.append(option)
         else:
-            is_path = isinstance(value, Path) or (name in ("detector", "mask") and Path(value).suffix)
+            is_path = isinstance(value, Path) or (name in ("detector", "mask", "enhance") and Path(value).suffix)
             words.append(f"{option}={Path(value).absolute() if is_path else value}")
     return shlex.join(words)
 

@@ -71,9 +71,7 @@ def _least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     return gain, y_mean - gain * x_mean
 
 
-def mean_fit(fits: Sequence[ColorFit], weights: Sequence[float]) -> ColorFit:
-    """The weighted mean of corrections; there must be one at least."""
-    total = sum(weights)
-    gain = sum(weight * fit.gain for fit, weight in zip(fits, weights, strict=True)) / total
-    offset = sum(np.float32(weight / total) * fit.offset for fit, weight in zip(fits, weights, strict=True))
-    return ColorFit(gain, np.asarray(offset, np.float32))
+def mean_fit(fits: Sequence[ColorFit], weights: np.ndarray) -> ColorFit:
+    """The sum of corrections times ``weights`` (n,), which add up to 1."""
+    gain = float(np.dot(weights, [fit.gain for fit in fits]))
+    return ColorFit(gain, np.tensordot(weights, [fit.offset for fit in fits], axes=1).astype(np.float32))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from latentsync.face.color_match import mean_fit
 from latentsync.face.compat import paste_compat
 from latentsync.face.paste import FaceFit, FacePaster
 from latentsync.face.paste_settings import PasteSettings
+from latentsync.inference.enhance import enhanced, load_enhancer
 from latentsync.inference.joins import GeneratedFrame, JoinedFrame
 from latentsync.inference.record import StageClock
 from latentsync.inference.windows import PassedFrame, is_cut
@@ -40,9 +41,10 @@ def with_steady_fits(
 ) -> Iterator[FittedFrame]:
     """Each frame with its fit, smoothed over ``FIT_REACH`` frames before and after it; looks so many frames ahead.
 
-    ``measure`` gives the fit of a frame alone. No fit is smoothed across a cut. The weights fall linearly with the
-    distance in time. The movement of the jaw is not averaged: it is the largest of the movements around, each as far as
-    its weight goes, so the outline reaches where the jaw is and no jump is left.
+    ``measure`` gives the fit of a frame alone. No fit is smoothed across a cut. Colors are taken from a straight line,
+    fitted with weights that fall with the distance in time (local regression, Cleveland 1979). The movement of the jaw
+    is not averaged: it is the largest of the movements around, each times its weight, so the outline reaches where the
+    jaw is, and does not jump.
     """
     around: deque[FittedFrame] = deque()  # up to FIT_REACH frames that were given out, then those that wait
     given_out = 0
@@ -69,13 +71,26 @@ def _smoothed(around: deque[FittedFrame], position: int) -> FittedFrame:
     if isinstance(member, PassedFrame):
         return around[position]
     near = range(max(0, position - FIT_REACH), min(len(around), position + FIT_REACH + 1))
-    weighted = [(1 - abs(k - position) / (FIT_REACH + 1), fit) for k in near if (fit := around[k].fit) is not None]
-    weights, fits = zip(*weighted, strict=True)
-    jaws = [weight * fit.jaw for weight, fit in weighted]
-    lowest, highest = max(0.0, *jaws), min(0.0, *jaws)
-    return FittedFrame(
-        member, FaceFit(mean_fit([fit.color for fit in fits], weights), lowest if lowest >= -highest else highest)
-    )
+    known = [(k - position, fit) for k in near if (fit := around[k].fit) is not None]
+    fits = [fit for _, fit in known]
+    distances = np.array([distance for distance, _ in known], dtype=np.float64)
+    weights = 1 - np.abs(distances) / (FIT_REACH + 1)
+    color = mean_fit([fit.color for fit in fits], _line_weights(distances, weights))
+    jaws = weights * [fit.jaw for fit in fits]
+    return FittedFrame(member, FaceFit(color, float(jaws[np.abs(jaws).argmax()])))
+
+
+def _line_weights(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What values at ``distances`` (n,) count for in the value at 0 of the straight line through them.
+
+    The line is fitted by least squares with ``weights`` (n,). With as many values before as after, that is their
+    weighted mean; at the ends of a shot it is not late for a drift, which a mean would be.
+    """
+    total, first, second = (float((weights * distances**power).sum()) for power in range(3))
+    spread = total * second - first**2
+    if spread <= 1e-9:
+        return weights / total
+    return weights * (second - first * distances) / spread
 
 
 class Compositor:
@@ -88,14 +103,27 @@ class Compositor:
         self._keep_mask = keep_mask
         self._compat = compat
         self._paster = FacePaster(keep_mask, settings)
+        self._settings = settings
+        self._enhancer = None if compat is not None else load_enhancer(settings)
         self._clock = clock
 
     def paste(self, frames: Iterator[JoinedFrame]) -> Iterator[Frame]:
         """Frames in order; those that pass through are the decoded ones, untouched."""
         if self._compat is None:
-            return parallel_map(self.paste_one, with_steady_fits(frames, self.measure), PASTE_WORKERS)
+            return parallel_map(self.paste_one, with_steady_fits(self._enhanced(frames), self.measure), PASTE_WORKERS)
         compat = self._compat
         return parallel_map(lambda frame: self._paste_compat(frame, compat), frames, PASTE_WORKERS)
+
+    def _enhanced(
+        self, frames: Iterator[GeneratedFrame | PassedFrame]
+    ) -> Iterator[GeneratedFrame | PassedFrame]:
+        for member in frames:
+            if self._enhancer is None or isinstance(member, PassedFrame):
+                yield member
+                continue
+            with self._clock.measure("enhance"):
+                face = enhanced(member.face, self._enhancer, self._settings.enhance_strength)
+            yield replace(member, face=face)
 
     def measure(self, generated: GeneratedFrame) -> FaceFit:
         """The fit of a frame alone."""

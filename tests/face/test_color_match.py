@@ -53,6 +53,6 @@ def test_too_few_pixels_are_not_corrected():
 
 def test_the_mean_of_corrections():
     fits = [ColorFit(gain, np.full(3, level, np.float32)) for gain, level in ((1.0, 8.0), (0.9, 0.0))]
-    mean = mean_fit(fits, [3, 1])
+    mean = mean_fit(fits, np.array([0.75, 0.25]))
     assert mean.gain == pytest.approx(0.975)
     assert mean.offset.dtype == np.float32 and np.allclose(mean.offset, 6)

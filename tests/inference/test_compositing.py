@@ -38,12 +38,10 @@ def smoothed(members, level, jaw=lambda index: 0.0):
 
 def test_a_drift_is_followed_without_lag_and_noise_is_averaged():
     drift = smoothed([member(k) for k in range(40)], lambda k: 0.5 * k)
-    assert [offset for offset, _ in drift[FIT_REACH:-FIT_REACH]] == pytest.approx(
-        [0.5 * k for k in range(FIT_REACH, 40 - FIT_REACH)], abs=1e-4
-    )
+    assert [offset for offset, _ in drift] == pytest.approx([0.5 * k for k in range(40)], abs=1e-4)
     noise = np.random.default_rng(0).normal(0, 1, 200)
     calm = [offset for offset, _ in smoothed([member(k) for k in range(200)], lambda k: noise[k])]
-    assert np.std(calm) < 0.45
+    assert np.std(calm[FIT_REACH:-FIT_REACH]) < 0.45
 
 
 def test_nothing_is_smoothed_across_a_cut_a_jump_or_further_than_the_reach():
@@ -79,7 +77,7 @@ class DriftingColors(Identity):
         faces = (super().__call__(windows) + 1) * 127.5
         for made, window in zip(faces, windows, strict=True):
             share = np.sin(window.audio[:, 0, 0] / 50 * np.pi / 2)[:, None, None, None] ** 2
-            noise = np.random.default_rng(window.number).normal(0, 0.5, (len(made), 3, 1, 1))
+            noise = np.random.default_rng(window.number).normal(0, 0.25, (len(made), 3, 1, 1))
             made *= 1 - 0.1 * share
             made += (np.array([8, -5, 6])[:, None, None] + noise) * share
         return np.clip(faces, 0, 255).astype(np.float32) / 127.5 - 1

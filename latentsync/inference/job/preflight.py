@@ -19,6 +19,7 @@ from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
 from latentsync.face.selection import FaceChoice, is_usable
 from latentsync.face.tracks import FaceTracks
+from latentsync.inference.enhance import load_enhancer
 from latentsync.inference.excerpt import excerpt_frames
 from latentsync.inference.faces import FaceFinder
 from latentsync.inference.job.estimate import Estimate, NetworkSizes, estimate
@@ -128,6 +129,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
 
     if options.sync_gate is not SyncGate.OFF:
         notes += _require_sync_network(request, options)
+    if options.compat is None:
+        load_enhancer(options.paste)  # raises for one of no use
     devices = choose_devices(request.device)
     device = devices[0]
     if request.device == "auto" and device.type == "cpu" and (fault := unusable_gpu()) is not None:
