@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -22,8 +23,9 @@ from tests.data.photo_talkers.drawn_portrait import drawn_portrait
 SIZE = 160
 
 
+@lru_cache
 def small(identity: int = 3, sentence: int = 4, scene: int = 5, *, opening: float = 0.3, **options) -> PhotoClip:
-    seconds = options.pop("seconds", 1.2)
+    seconds = options.pop("seconds", 0.8)
     portrait = drawn_portrait(3, opening)
     return make_photo_clip(
         portrait, identity, sentence, scene, seconds=seconds, size=SIZE, options=TalkerOptions(**options)
@@ -36,17 +38,17 @@ def mouth(**values: float) -> Articulation:
 
 
 def test_same_seeds_same_bits_in_any_order():
-    first, second = small(), small()
+    first, second = small(), small.__wrapped__()
     assert np.array_equal(first.waveform, second.waveform)
     assert np.array_equal(first.landmarks, second.landmarks)
-    backwards = [next(second.frames(index, index + 1)) for index in range(14, 7, -1)]
-    assert np.array_equal(np.stack(list(first.frames(8, 15))), np.stack(backwards[::-1]))
+    backwards = [next(second.frames(index, index + 1)) for index in range(11, 7, -1)]
+    assert np.array_equal(np.stack(list(first.frames(8, 12))), np.stack(backwards[::-1]))
 
 
 @pytest.mark.parametrize("seed", ["identity", "sentence", "scene"])
 def test_each_seed_matters(seed):
     first, second = small(), small(**{seed: 77})
-    assert any(not np.array_equal(a, b) for a, b in zip(first.frames(8, 16), second.frames(8, 16), strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(first.frames(10, 13), second.frames(10, 13), strict=True))
 
 
 @pytest.mark.parametrize("scene", [1, 9])
@@ -82,7 +84,7 @@ def test_what_changes_lies_in_the_generated_area():
 
 
 def test_opening_is_the_distance_of_the_inner_lips():
-    clip = small(seconds=2.0)
+    clip = small(seconds=1.6)
     gap = np.linalg.norm(clip.landmarks[:, 62] - clip.landmarks[:, 66], axis=-1)
     true = clip.opening * clip.face.shape.height * clip.scene.unit
     assert clip.opening.max() > 0.1
@@ -127,15 +129,15 @@ def test_the_chin_sinks_and_the_collar_stays():
 
 
 def test_a_dub_has_its_truth():
-    cross = make_photo_cross_clip(drawn_portrait(), 0, seconds=1.6, size=SIZE)
-    assert cross.source.n_frames == cross.truth.n_frames == 40
+    cross = make_photo_cross_clip(drawn_portrait(), 0, seconds=0.8, size=SIZE)
+    assert cross.source.n_frames == cross.truth.n_frames == 20
     assert np.array_equal(cross.source.landmarks[:, 17:48], cross.truth.landmarks[:, 17:48])
     assert not np.array_equal(cross.source.opening, cross.truth.opening)
     assert np.array_equal(cross.waveform, cross.truth.waveform)
 
 
 def test_a_voice_is_that_of_the_drawn_talker_of_that_seed():
-    said = make_talker(3, 4, 5, seconds=1.2, size=32)
+    said = make_talker(3, 4, 5, seconds=0.8, size=32)
     assert np.array_equal(small().waveform, said.waveform)
 
 
