@@ -79,8 +79,7 @@ class SpeechPlan:
         lost = sum(stretch.seconds for stretch in self.quiet.all) - sum(stretch.seconds for stretch in resting.all)
         notes = self.notes
         if lost > SHORTEST:
-            seconds = f"{float(lost):.1f} s of the pauses"
-            notes += (f"--silence original: in {seconds} the source speaks itself; there the mouth is generated",)
+            notes += (f"in {float(lost):.1f} s of the pauses the source speaks itself; there the mouth is generated",)
         return replace(self, quiet=resting, notes=notes)
 
     def _resting(self, shown: Iterable[tuple[Fraction, Fraction]], spoken: Stretches) -> list[Stretch]:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from latentsync.page import wording
 from latentsync.page.blocks import PageBlocks
 from latentsync.page.forms import RefusedError
-from latentsync.page.request import CALLS
+from latentsync.page.request import CALLS, LATER_FIELDS
 from latentsync.page.routes import API
 
 DEEPEST = 16  # lists and objects in each other
@@ -63,8 +63,10 @@ class Calls:
         if kind.startswith("call/v2/"):
             return _by_name(kind.removeprefix("call/v2/"), value)
         if kind.startswith("call/"):
-            _fields(kind.removeprefix("call/"))
-            return {"data": _data(value)} | _names(value, "session_hash", required=False)
+            fields, data = _fields(kind.removeprefix("call/")), _data(value)
+            missing = len(fields) - len(data)
+            data += [None] * missing if missing <= len(LATER_FIELDS) else []
+            return {"data": data} | _names(value, "session_hash", required=False)
         if kind == "reset":
             return _names(value, "event_id")
         function = value.get("fn_index")

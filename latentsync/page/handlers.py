@@ -111,10 +111,17 @@ class Handlers:
         length: Any,
         quality: Any,
         face: Any,
+        mask: Any,
+        silence: Any,
+        skip: Any,
+        sync_gate: Any,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         """Dub a whole video. Gives the result, an account in words (at first: how far it is), and one in figures."""
-        values = (video, audio, checkpoint, preset, steps, guidance_scale, seed, length, quality, face)
+        values = (
+            *(video, audio, checkpoint, preset, steps, guidance_scale, seed, length, quality, face),
+            *(mask, silence, skip, sync_gate),
+        )
         yield from self._tell(request, dict(zip(DUB_FIELDS, values, strict=True)))
 
     def preview(
@@ -130,10 +137,17 @@ class Handlers:
         length: Any,
         quality: Any,
         face: Any,
+        mask: Any,
+        silence: Any,
+        skip: Any,
+        sync_gate: Any,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         """Dub one second around a moment (s) of the result; the rest as for the whole video."""
-        values = (video, audio, moment, checkpoint, preset, steps, guidance_scale, seed, length, quality, face)
+        values = (
+            *(video, audio, moment, checkpoint, preset, steps, guidance_scale, seed, length, quality, face),
+            *(mask, silence, skip, sync_gate),
+        )
         yield from self._tell(request, dict(zip(PREVIEW_FIELDS, values, strict=True)))
 
     def come_back(self, name: Any, remembered: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:

@@ -18,6 +18,7 @@ from typing import TypeVar
 from latentsync.atomic import write_text
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import VideoError
+from latentsync.face.paste_settings import PasteSettings
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.networks import KeptNetworks, Networks
@@ -25,7 +26,8 @@ from latentsync.inference.job.people import Person, find_people
 from latentsync.inference.job.progress import ProgressMeter, RunControl
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
-from latentsync.inference.options import SyncOptions, apply_preset
+from latentsync.inference.options import SyncGate, SyncOptions, apply_preset
+from latentsync.inference.stretches import SilenceMode
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import audio_blocks
@@ -34,7 +36,7 @@ from latentsync.media.writer import EncodingOptions
 from latentsync.page.fair_queue import FairQueue, Visitor
 from latentsync.page.kept_jobs import GRACE_SECONDS, TICK, Job, JobResult, KeptJobs, Report
 from latentsync.page.names import all_without_folders, shown_name
-from latentsync.page.request import QUALITIES, RANDOM_SEED, JobRequest
+from latentsync.page.request import QUALITIES, RANDOM_SEED, JobRequest, stretches
 from latentsync.page.visitors import VisitorFolders
 from latentsync.page.wording import note
 
@@ -213,6 +215,10 @@ class JobQueue:
                 length=LengthMode(request.length),
                 face=request.face,
                 excerpt=excerpt,
+                paste=PasteSettings(mask=request.mask),
+                silence=SilenceMode(request.silence),
+                skip=stretches(request.skip),
+                sync_gate=SyncGate(request.sync_gate),
             ),
             encoding=EncodingOptions(crf=QUALITIES[request.quality], for_browsers=True),
             weights=weights,

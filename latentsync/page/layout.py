@@ -11,6 +11,7 @@ from latentsync.inference.options import DEFAULT_SEED, PRESETS
 from latentsync.inference.timeline import LengthMode
 from latentsync.page import wording
 from latentsync.page.blocks import PageBlocks
+from latentsync.page.choices import what_is_shown
 from latentsync.page.faults import FaultLog
 from latentsync.page.handlers import LARGEST_FACE, Handlers
 from latentsync.page.jobs import PREVIEW_SECONDS, JobQueue
@@ -143,6 +144,7 @@ class Page:
             info="A longer video ends with the sound, except with the last two.",
             elem_id="length",
         )
+        self.choices = what_is_shown()
         with gr.Accordion("More settings", open=False, elem_id="more"):
             self.checkpoint = gr.Dropdown(
                 list(self._jobs.weights),
@@ -257,6 +259,7 @@ class Page:
             "length": self.length,
             "quality": self.quality,
             "face": self.face,
+            **self.choices,
         }
         self.blocks.fields = {component: name for name, component in inputs.items()} | {self.audio_source: "audio"}
         whole, second = [inputs[name] for name in DUB_FIELDS], [inputs[name] for name in PREVIEW_FIELDS]

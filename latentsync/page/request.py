@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from latentsync.errors import ConfigError
+from latentsync.face.paste_settings import FACE, TRAINED
 from latentsync.face.selection import LARGEST, FaceChoice
-from latentsync.inference.options import DEFAULT_SEED, PRESETS
+from latentsync.inference.options import DEFAULT_SEED, PRESETS, SyncGate
+from latentsync.inference.stretches import SilenceMode, Stretch
 from latentsync.inference.timeline import LengthMode
 
 RANDOM_SEED = -1  # one is drawn
 QUALITIES: Mapping[str, int | None] = {"as the source": None, "smaller file": 26, "draft": 34}  # name -> CRF of H.264
 LENGTHS = tuple(mode.value for mode in LengthMode)
+MASKS, SILENCES = (FACE, TRAINED), tuple(mode.value for mode in SilenceMode)
+GATES = tuple(gate.value for gate in SyncGate)
 MOST_STEPS = 200
 MOST_GUIDANCE = 10.0
 # Names of the API, in its order, with what the page calls them.
@@ -31,13 +36,19 @@ LABELS: Mapping[str, str] = {
     "length": "If the video is shorter or longer than the sound",
     "quality": "Quality of the file",
     "face": "Who speaks",
+    "mask": "What is painted",
+    "silence": "Where nobody speaks",
+    "skip": "Leave these seconds alone",
+    "sync_gate": "Mouth and sound",
 }
 PREVIEW_FIELDS = tuple(LABELS)
 DUB_FIELDS = tuple(name for name in LABELS if name != "moment")
+LATER_FIELDS = ("mask", "silence", "skip", "sync_gate")  # the last ones; programs of before do not give them
 CALLS: Mapping[str, tuple[str, ...]] = {"dub": DUB_FIELDS, "preview": PREVIEW_FIELDS}  # of the API, with their fields
 FILES = ("video", "audio")  # fields that take a file
 
 _LONGEST_TEXT = 200  # characters of a choice
+_STRETCH = re.compile(r"\d{1,6}(?:\.\d{1,6})?-\d{1,6}(?:\.\d{1,6})?")  # seconds; no exponents, which can be huge
 _SHOWN = 40  # characters of a wrong value that are said
 _LONGEST_MOMENT = 1e6  # s; whatever lies after the end of the sound is tried at its end
 _KINDS = {list: "a list", dict: "an object", bool: "true or false", str: "a text", type(None): "nothing"}
@@ -66,6 +77,10 @@ class JobRequest:
     length: str = LengthMode.PINGPONG.value
     quality: str = next(iter(QUALITIES))
     face: str = LARGEST
+    mask: str = FACE
+    silence: str = SilenceMode.GENERATE.value
+    skip: str = ""
+    sync_gate: str = SyncGate.OFF.value
     moment: float | None = None
 
     @classmethod
@@ -88,6 +103,10 @@ class JobRequest:
             length=chosen("length", values.get("length"), LENGTHS) or LengthMode.PINGPONG.value,
             quality=chosen("quality", values.get("quality"), QUALITIES) or next(iter(QUALITIES)),
             face=_face(values),
+            mask=chosen("mask", values.get("mask"), MASKS) or FACE,
+            silence=chosen("silence", values.get("silence"), SILENCES) or SilenceMode.GENERATE.value,
+            skip=", ".join(map(str, stretches(values.get("skip")))),
+            sync_gate=chosen("sync_gate", values.get("sync_gate"), GATES) or SyncGate.OFF.value,
             moment=float(_number("moment", values, 0, _LONGEST_MOMENT)) if "moment" in values else None,
         )
 
@@ -141,6 +160,24 @@ def _number(
     if not least <= value <= most or (whole and value != int(value)):
         raise FieldError(field, f"{_said(value)} is not possible.", remedy=remedy)
     return value
+
+
+def stretches(value: Any) -> tuple[Stretch, ...]:
+    """The stretches of time in a text such as '12.0-14.5, 20-21'; none if it is empty. Raises ``FieldError``."""
+    if _is_empty(value):
+        return ()
+    remedy = "Give seconds of the result, such as 12.0-14.5, 20-21."
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+        raise FieldError("skip", f"{_said(value)} is no stretch of time.", remedy=remedy)
+    found = []
+    for part in filter(None, re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", value.strip()))):
+        if _STRETCH.fullmatch(part) is None:
+            raise FieldError("skip", f"{_said(part)} is no stretch of time.", remedy=remedy)
+        try:
+            found.append(Stretch.parse(part))
+        except ConfigError as error:
+            raise FieldError("skip", error.message, remedy=error.remedy) from error
+    return tuple(found)
 
 
 def _face(values: Mapping[str, Any]) -> str:

@@ -47,6 +47,8 @@ STAGES_OF_REPORT = {
     "audio": "listening to the sound",
     "align": "cutting out the face",
     "generate": "generating the mouth",
+    "judge": "comparing mouth and sound",
+    "generate again": "making it again",
     "paste": "putting it back",
     "encode": "encoding",
 }
@@ -212,6 +214,7 @@ def report(account: RunReport, start: float = 0.0) -> str:
         lines.append(f"{record.frames_passed_through} frames are as they were: {', '.join(spans[:SPANS_SHOWN])}{more}.")
     else:
         lines.append("Every frame was dubbed; none is as it was.")
+    lines += [f"**Look here.** {stretch.describe()}." for stretch in record.out_of_sync[:SPANS_SHOWN]]
     notes = [note(text, account.video, account.audio, account.output) for text in account.notes]
     lines += [f"Note: {in_markdown(text)}." for text in notes if text]
     seconds = record.clock.seconds() | {"encode": account.encode_seconds}

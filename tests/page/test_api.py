@@ -63,6 +63,10 @@ def test_the_api_is_what_the_readme_says(client):
         "length",
         "quality",
         "face",
+        "mask",
+        "silence",
+        "skip",
+        "sync_gate",
     ]
     assert [value["label"] for value in named["/dub"]["returns"]] == ["Result", "Report", "Figures"]
     assert all(endpoint["description"] for endpoint in named.values())
@@ -166,7 +170,8 @@ def test_names_that_lead_elsewhere(served, page_folder, name):
 def test_files_that_were_not_uploaded(served, page_folder, path):
     address = served[0]
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    settings = ["built-in models", "builtin", 0, 0, 0, "pingpong", "as the source", "largest"]
+    first = ["built-in models", "builtin", 0, 0, 0, "pingpong", "as the source", "largest"]
+    settings = [*first, "face", "generate", "", "off"]
     event = httpx.post(f"{address}gradio_api/call/dub", json={"data": [file, file, *settings]}, timeout=TIMEOUT)
     answer = httpx.get(f"{address}gradio_api/call/dub/{event.json()['event_id']}", timeout=TIMEOUT)
     assert "event: error" in answer.text and "event: complete" not in answer.text

@@ -20,6 +20,7 @@ from latentsync.page.request import (
     QUALITIES,
     FieldError,
     JobRequest,
+    stretches,
     uploaded_file,
 )
 from latentsync.page.wording import sentence
@@ -64,10 +65,17 @@ def test_values_that_can_be(request_of):
         length="loop",
         quality="draft",
         face="240,100@0.5",
+        mask="trained",
+        silence="close",
+        skip="12.0 - 14.5; 20-21,3-4",
+        sync_gate="report",
         moment=1e6,
     )
     assert (request.steps, request.guidance_scale, request.seed, request.moment) == (12, 2.0, -1, 1e6)
     assert (request.checkpoint, request.preset, request.length) == (CHECKPOINTS[1], "fast", "loop")
+    assert (request.mask, request.silence, request.sync_gate) == ("trained", "close", "report")
+    assert request.skip == "12-14.5, 20-21, 3-4"
+    assert [str(stretch) for stretch in stretches(request.skip)] == ["12-14.5", "20-21", "3-4"]
     assert (request.quality, request.face, request.kind) == ("draft", "240,100@0.5", "preview")
     assert request_of(steps=0, guidance_scale=0.0).steps is request_of(guidance_scale=0).guidance_scale is None
     assert isinstance(request_of(steps=12.0).steps, int) and request_of(seed=2**64 - 1).seed == 2**64 - 1
@@ -93,6 +101,15 @@ REFUSED = [
     ("face", "nobody", "Who speaks: 'nobody' names nobody. Use 'largest', 'index:0' or 'X,Y@SECONDS'."),
     ("face", "9" * 5000, "Who speaks: a text names nobody."),
     ("face", "index:" + "9" * 250, "Who speaks: a text names nobody."),
+    ("mask", "/etc/passwd", "What is painted: there is no 'passwd'. Use one of: face, trained."),
+    ("silence", ["close"], "Where nobody speaks: there is no a list. Use one of: generate, close, original."),
+    ("sync_gate", True, "Mouth and sound: there is no true or false. Use one of: off, report, redo."),
+    ("skip", "1e99999999-2", "Leave these seconds alone: '1e99999999-2' is no stretch of time. Give seconds"),
+    ("skip", "1/0-2", "Leave these seconds alone: '1/0-2' is no stretch of time."),
+    ("skip", "-1-2", "Leave these seconds alone: '-1-2' is no stretch of time."),
+    ("skip", "5-4", "Leave these seconds alone: From 5 s to 4 s is no stretch of time. Give a start from 0"),
+    ("skip", "1-2," * 60, "Leave these seconds alone: a text is no stretch of time."),
+    ("skip", 12, "Leave these seconds alone: 12 is no stretch of time."),
     ("video", "/etc/passwd\0", "Video: there is no such file here. Upload it (again)"),
     ("audio", {"path": ["x"]}, "Sound: an object is no file. Upload one and give what the upload answers."),
     ("audio", 7, "Sound: 7 is no file."),

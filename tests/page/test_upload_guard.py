@@ -177,7 +177,8 @@ def test_what_was_not_uploaded_is_no_file(served, asked, page_folder, descriptio
         description = description | {"path": description["path"].replace("{folder}", str(folder))}
     files = [{"path": good, "meta": DATA}] * 2
     files[place] = description
-    settings = ["built-in models", "builtin", 0, 0, 0, "pingpong", "as the source", "largest"]
+    first = ["built-in models", "builtin", 0, 0, 0, "pingpong", "as the source", "largest"]
+    settings = [*first, "face", "generate", "", "off"]
     event = httpx.post(f"{served[0]}gradio_api/call/dub", json={"data": [*files, *settings]}, timeout=TIMEOUT)
     if event.status_code == 200:
         answer = httpx.get(f"{served[0]}gradio_api/call/dub/{event.json()['event_id']}", timeout=TIMEOUT).text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,12 +29,14 @@ from latentsync.errors import (
 from latentsync.inference.job.progress import Progress
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.options import PRESETS
-from latentsync.inference.record import FrameRange, RunRecord
+from latentsync.inference.record import FrameRange, JudgedStretch, RunRecord, SyncVerdict
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.weights import BUILTIN_NOTES
 from latentsync.media.container import NO_VIDEO_REMEDY
 from latentsync.page import wording
+from latentsync.page.choices import CHOICES, HELP
 from latentsync.page.fair_queue import Waiting
+from latentsync.page.request import GATES, MASKS, SILENCES
 
 
 def test_progress_says_stage_share_and_time_left():
@@ -168,6 +171,24 @@ def test_a_report_in_words():
     assert "Preview from 3.0 s" in words and "2.0 s for a second of video" in words and "seed 7" in words
     assert "5 frames are as they were: 3.40-3.60 s (no face)." in words
     assert "| generating the mouth | 0.0 |" in words and "| encoding | 0.5 |" in words and "Note: careful." in words
+
+
+def test_a_stretch_out_of_sync_is_pointed_out():
+    poor = SyncVerdict(0.2, 0.05, 6, False)
+    judged = [JudgedStretch(Fraction(0), Fraction(12, 5), SyncVerdict(0.8, 0.6, 0, True))]
+    judged.append(JudgedStretch(Fraction(12, 5), Fraction(24, 5), poor, first_try=poor))
+    words = wording.report(report_of(record=RunRecord(frames=120, judged=judged)))
+    assert words.count("**Look here.**") == 1
+    assert "From 2.4 to 4.8 s the mouth does not follow the audio, also when it was made again" in words
+
+
+def test_there_are_words_for_every_choice_of_what_is_shown():
+    assert {name: tuple(words) for name, words in CHOICES.items()} == {
+        "mask": MASKS,
+        "silence": SILENCES,
+        "sync_gate": GATES,
+    }
+    assert {*CHOICES, "skip"} == set(HELP)
 
 
 def test_a_preset_says_what_it_costs(monkeypatch):

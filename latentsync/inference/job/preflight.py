@@ -199,7 +199,7 @@ def _require_sync_network(request: DubRequest, options: SyncOptions) -> list[str
     if options.sync_gate is not SyncGate.REDO:
         return []
     if options.excerpt is not None:
-        return ["--sync_gate redo: an excerpt is judged, but nothing of it is made again"]
+        return ["an excerpt is judged by the sync network, but nothing of it is made again"]
     return ["--sync_gate redo: what is made again comes on top of the estimate"]
 
 

@@ -1,0 +1,59 @@
+"""What of the video a result shows: the fields in a part of the page that is closed at first, and what they mean.
+
+All of them are left as they are by whoever only wants a dub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import gradio as gr
+from gradio.components import Component
+
+from latentsync.face.paste_settings import FACE, TRAINED
+from latentsync.inference.options import SyncGate
+from latentsync.inference.stretches import SilenceMode
+from latentsync.page.request import LABELS
+
+# Name of the API -> its choices, the default first, with what the page calls them.
+CHOICES: Mapping[str, Mapping[str, str]] = {
+    "mask": {FACE: "The face alone", TRAINED: "Everything that the models make"},
+    "silence": {
+        SilenceMode.GENERATE.value: "What the models make of it",
+        SilenceMode.CLOSE.value: "A closed mouth",
+        SilenceMode.ORIGINAL.value: "The video as it was",
+    },
+    "sync_gate": {
+        SyncGate.OFF.value: "Do not check",
+        SyncGate.REPORT.value: "Say where they differ",
+        SyncGate.REDO.value: "Make it again where they differ",
+    },
+}
+HELP: Mapping[str, str] = {
+    "mask": "The second changes more around the face, and may show at hair and neck.",
+    "silence": "Breath and noise move the mouth a little. The third needs a video with its own sound.",
+    "sync_gate": "Takes longer. Previews of one second are too short for it.",
+    "skip": "Seconds of the result, such as 12.0-14.5, 20-21. There the video stays as it is.",
+}
+
+
+def what_is_shown() -> dict[str, Component]:
+    """The fields by their names in the API, in a part of the page that is closed at first."""
+    fields: dict[str, Component] = {}
+    with gr.Accordion("What changes, and what stays", open=False, elem_id="shown"):
+        with gr.Row():
+            for name in ("silence", "mask"):
+                fields[name] = _choice(name)
+        with gr.Row():
+            fields["skip"] = gr.Textbox(
+                "", label=LABELS["skip"], info=HELP["skip"], max_length=200, min_width=200, elem_id="skip"
+            )
+            fields["sync_gate"] = _choice("sync_gate")
+    return fields
+
+
+def _choice(name: str) -> gr.Dropdown:
+    choices = [(words, value) for value, words in CHOICES[name].items()]
+    return gr.Dropdown(
+        choices, value=choices[0][1], label=LABELS[name], info=HELP[name], min_width=200, elem_id=name.replace("_", "-")
+    )
