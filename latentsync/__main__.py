@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import NamedTuple, NoReturn
 
 from latentsync.constants import VERSION
-from latentsync.extras import package_missing
 from latentsync.stream import exit_process
 from latentsync.terminal import command_parser, report
 
@@ -35,6 +34,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "dub": Command("dub", 0, "change the mouth in a video so that it speaks the given audio", politely=True),
     "dub-set": Command("dub_set", 0, "dub a folder of videos with the models loaded once"),
+    "batch": Command("batch", 0, "dub a list of jobs; what is done is skipped, a kill loses nothing", politely=True),
     "people": Command("people", 0, "the people in a video, to choose one for --face"),
     "page": Command("page", 0, "the same in a browser, on this machine", "page", politely=True),
     "weights": Command("weights", 1, "fetch the published weights, list what is there, bring in copies"),
@@ -62,6 +62,8 @@ def run(name: str, arguments: list[str] | None = None) -> NoReturn:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "latentsync":
             raise  # a fault of this program
+        from latentsync.extras import package_missing
+
         code = report(package_missing(f"`latentsync {name}`", command.extra, error))
     exit_process(code)
 

@@ -17,13 +17,11 @@ import os
 import random
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentsync.atomic import link_or_copy, write_text
-from latentsync.checkpoint import sha256_file
-from latentsync.constants import VERSION
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.inference.options import DEEPCACHE_INTERVAL, DEFAULT_SEED, PRESETS, apply_preset
 from latentsync.terminal import command_parser, run_command
@@ -145,6 +143,7 @@ def make(request: DubRequest, record: Path, weights: Mapping[str, str], networks
     ``weights``: name -> checksum. Raises as ``dub``.
     """
     from latentsync.inference.job.dub import dub
+    from latentsync.inference.job.folder import ingredients
 
     made_of = json.dumps(ingredients(request, weights), indent=1, sort_keys=True)
     there = request.output.exists()
@@ -154,22 +153,6 @@ def make(request: DubRequest, record: Path, weights: Mapping[str, str], networks
     seconds = dub(request, networks=networks).wall_seconds
     write_text(record, made_of)
     return f"{seconds:.1f} s" + (", in place of one of other files, options or weights" if there else "")
-
-
-def ingredients(request: DubRequest, weights: Mapping[str, str]) -> dict[str, Any]:
-    """What a result depends on: contents of files, options, weights, this program's version."""
-    faces = Path(request.detector)
-    return {
-        "video": sha256_file(request.video),
-        "audio": sha256_file(request.audio),
-        "faces": sha256_file(faces) if faces.is_file() else request.detector,
-        "configuration": sha256_file(request.unet_config) if request.unet_config is not None else None,
-        "options": repr(request.options),
-        "encoding": asdict(request.encoding),
-        "device": [request.device, request.precision, request.compiled],
-        "weights": dict(weights),
-        "version": VERSION,
-    }
 
 
 def link(folder: Path, name: str, target: Path) -> None:

@@ -29,7 +29,8 @@ class DubRequest:
     ``av_offset``: seconds by which the audio begins later than it would. ``copy_audio``: see
     ``media.output_audio.AudioPart.copied``. ``fps``: of images, which have no rate of their own (25).
     ``deinterlace``: make frames of fields. ``resume``: go on where a run that was interrupted stopped (``job.resume``).
-    ``device``: several with commas share the windows.
+    ``device``: several with commas share the windows. ``segments``: where finished windows are kept; None: beside the
+    result.
     """
 
     video: Path
@@ -57,6 +58,7 @@ class DubRequest:
     fps: Fraction | None = None
     deinterlace: bool = False
     resume: bool = False
+    segments: Path | None = None
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -65,8 +67,8 @@ class DubRequest:
 
     @property
     def kept_folder(self) -> Path:
-        """Where finished windows are kept, beside the result (``job.resume``)."""
-        return kept_folder(self.output)
+        """Where finished windows are kept (``job.resume``)."""
+        return kept_folder(self.output) if self.segments is None else self.segments
 
     def named_batch(self) -> int | None:
         """Windows per batch, None for 'auto'. Raises ``ConfigError`` for anything else but a whole number from 1."""
