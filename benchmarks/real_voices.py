@@ -7,7 +7,8 @@ CLIPS.tsv has a line for each clip to measure on: its file, a tab, the English w
 mouth is measured). Phones are found by forced alignment (pocketsphinx). An encoder's features are read linearly. The
 readings are fitted here, in the same way for every encoder, to speech of other voices: the GRID talker in --people,
 --recordings, and N sentences of every installed synthetic voice. Of clips that are videos, the opening of the mouth is
-measured as well, with the face detector in the folder --detector, and correlated with what is read from their audio.
+measured over the first 10 s, with the face detector in the folder --detector, and correlated with what is read from the
+audio.
 
 The vowels of "but" and of "the" count as one; dictionaries write them alike.
 """
@@ -15,6 +16,7 @@ The vowels of "but" and of "the" count as one; dictionaries write them alike.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Sequence
 from contextlib import closing
@@ -52,8 +54,9 @@ OPENING = MOUTH_NAMES.index("opening")
 ALIKE = {PHONE_NAMES.index("A"): PHONE_NAMES.index("@")}
 SILENCE = PHONE_NAMES.index("sil")
 FIGURES = ("phones", "phones_in_speech", "opening")
-FITTED = 150_000  # positions that the readings are fitted to, at most
+FITTED = 60_000  # positions that the readings are fitted to, at most
 ROUNDS = 60  # of L-BFGS
+SECONDS = 10  # of a video, at most, that faces are looked for in
 RIDGE = 1e-2  # of the squared weights of the opening's reading, features having deviation 1
 DECAY = 1e-4  # of the squared weights of a reading
 
@@ -159,7 +162,8 @@ def read_clips(path: Path, detector_folder: Path | None) -> list[Measured]:
         if detector is not None and file.suffix.lower() not in (".wav", ".flac"):
             video = VideoFile(file)
             with closing(video.frames()) as frames:
-                faces = [(t.frame.time, t.face) for t in FaceSelector().select(track_faces(frames, detector))]
+                seen = itertools.takewhile(lambda frame: frame.time < SECONDS, frames)
+                faces = [(t.frame.time, t.face) for t in FaceSelector().select(track_faces(seen, detector))]
             found = [np.nan if face is None else mouth_opening(face.landmarks[None])[0] for _, face in faces]
             opening = fill_gaps(found)
             times = np.array([float(time) for time, _ in faces]) - float(audio_delay(file))

@@ -14,21 +14,9 @@ from latentsync.data.speech.collection import SpeechSources, gather_speech
 from latentsync.data.speech.recordings import NOTHING, PHONE_NAMES
 from latentsync.data.speech.synthesizers import SyntheticVoice, installed_voices, speak_sentences
 from latentsync.data.speech.texts import FOREIGN, english_sentences, foreign_sentences
-from latentsync.data.talkers.identity import Voice
-from latentsync.data.talkers.speech import Utterance, tracks
-from latentsync.data.talkers.voice import synthesise
 from latentsync.errors import DataError
 from latentsync.media.cutting import write_flac
-from tests.data.speech.examples import tone
-
-BORDERS = np.array([0.0, 0.3, 0.4, 0.56, 0.7, 0.9, 1.3])
-
-
-def say_me_sue() -> np.ndarray:
-    """(n,) float32: "me sue" by a drawn talker's voice, from 0.3 to 0.9 s."""
-    said = Utterance(("sil", "m", "i", "s", "u", "sil"), BORDERS[:-1], BORDERS[1:], np.ones(6))
-    voice = Voice(pitch=110.0, tract=1.0, breath=0.05, rate=1.0, articulation=1.0)
-    return synthesise(tracks(said, 1, voice, 1.3), voice, 1, int(1.3 * 16000))
+from tests.data.speech.examples import BORDERS, say_me_sue, tone
 
 
 def no_detector():
