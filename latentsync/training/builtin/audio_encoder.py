@@ -127,7 +127,7 @@ def train_audio_encoder(recipe: AudioEncoderRecipe, name: str) -> TrainingResult
 
     Raises ``ConfigError`` and ``TrainingError``.
     """
-    run = open_run(recipe, name, MAY_CHANGE)
+    run = open_run(recipe, name, MAY_CHANGE, mixed_precision=recipe.run.mixed_precision)
     set_seed(recipe.run.seed)
     network = TrainedEncoder(_dimensions(recipe.model)).to(run.accelerator.device)
     run.claim(recipe)

@@ -151,6 +151,7 @@ class AudioEncoderRun:
     log_steps: int = 10
     seed: int = 1247
     tf32: bool = True  # products of float32 rounded to TF32 where the GPU knows it, see training.loop.precision
+    mixed_precision: str = "no"  # or bf16, which CPUs with AVX512-BF16 or AMX compute faster
     mouth_loss_weight: float = 5.0  # of the mouth's shape beside the phone
 
 
