@@ -53,6 +53,8 @@ class UNetData:
     num_val_samples: int = 64  # windows that every validation looks at
     gradient_accumulation_steps: int = 1
     cache_latents: bool = False  # encode every clip once instead of three windows per sample and step
+    # Share of the samples whose reference is one frame over and over, as in a dub with built-in models; none = 0.
+    steady_reference: float | None = None
     talkers: TalkerData | None = None
     clips_share: float | None = None  # of the samples: these clips, against the shares of more_clips; none = 1
     more_clips: dict[str, ClipShare] = field(default_factory=dict)

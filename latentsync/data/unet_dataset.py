@@ -43,10 +43,12 @@ class UNetSample:
 
 @dataclass(frozen=True, slots=True)
 class WindowChoice:
-    """Which frames of a clip a sample shows, and their audio: fields as in ``UNetSample``."""
+    """Which frames of a clip a sample shows, and their audio: fields as in ``UNetSample``. ``steady``: the reference is
+    the one frame ``reference_start`` over and over, as in a dub with the first face of the shot for reference."""
 
     start: int
     reference_start: int
+    steady: bool
     audio: Tensor
     mel: Tensor | None
 
@@ -56,7 +58,8 @@ class WindowDataset(ClipDataset[Sample]):
     sample has of them is the subclass's business.
 
     ``clips`` are face crops. ``keep_mask`` (1, R, R) float32, 1 = keep.
-    ``features`` gives a clip's audio features; ``mels`` is None where no sync network takes part.
+    ``features`` gives a clip's audio features; ``mels`` is None where no sync network takes part. ``steady_share``: of
+    the samples, see ``WindowChoice.steady``.
     """
 
     def __init__(
@@ -67,8 +70,10 @@ class WindowDataset(ClipDataset[Sample]):
         mels: MelReader | None,
         seed: int,
         num_frames: int = WINDOW_FRAMES,
+        steady_share: float = 0.0,
     ) -> None:
         super().__init__(clips, seed)
+        self._steady_share = steady_share
         self.keep_mask = torch.from_numpy(np.asarray(keep_mask, dtype=np.float32))
         self._features = features
         self._mels = mels
@@ -90,13 +95,23 @@ class WindowDataset(ClipDataset[Sample]):
         return WindowChoice(
             start,
             reference_start,
+            steady=bool(self._steady_share) and rng.random() < self._steady_share,
             audio=torch.from_numpy(np.stack([features.window(time) for time in times])),
             mel=None if mel is None else torch.from_numpy(mel_window(mel, start, self.num_frames).copy())[None],
         )
 
     def faces(self, clip: Clip, start: int) -> Tensor:
         """The window at ``start``, (F, 3, R, R) uint8 RGB. Raises ``DataError`` if it cannot be decoded."""
-        return fit_frames(read_clip_frames(clip, start, self.num_frames), self.keep_mask.shape[-1])
+        return self._frames(clip, start, self.num_frames)
+
+    def reference_faces(self, clip: Clip, choice: WindowChoice) -> Tensor:
+        """The reference, in the same shape. Raises as ``faces``."""
+        if choice.steady:
+            return self._frames(clip, choice.reference_start, 1).expand(self.num_frames, -1, -1, -1)
+        return self.faces(clip, choice.reference_start)
+
+    def _frames(self, clip: Clip, start: int, count: int) -> Tensor:
+        return fit_frames(read_clip_frames(clip, start, count), self.keep_mask.shape[-1])
 
     def _n_starts(self, clip: Clip, features: AudioFeatures) -> int:
         """Windows that lie wholly inside frames and audio."""
@@ -124,7 +139,7 @@ class UNetDataset(WindowDataset[UNetSample]):
     ) -> UNetSample:
         try:
             choice = self.choose(clip, rng)
-            target, reference = (self.faces(clip, start) for start in (choice.start, choice.reference_start))
+            target, reference = self.faces(clip, choice.start), self.reference_faces(clip, choice)
         except DataError as error:
             raise BadClip(clip, error.message) from error
         return UNetSample(

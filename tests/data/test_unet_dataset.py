@@ -38,11 +38,12 @@ def clips(tmp_path_factory):
     return load_clips(folder).clips
 
 
-def windows(clips, folder, mels=True) -> UNetDataset:
+def windows(clips, folder, mels=True, steady=0.0) -> UNetDataset:
     mask = np.ones((1, 32, 32), np.float32)
     mask[:, 16:] = 0
     features = AudioFeatureReader(CountingEncoder(), ArrayCache(folder / "features"))
-    return UNetDataset(clips, mask, features, MelReader(ArrayCache(folder / "mel")) if mels else None, seed=3)
+    reader = MelReader(ArrayCache(folder / "mel")) if mels else None
+    return UNetDataset(clips, mask, features, reader, seed=3, steady_share=steady)
 
 
 def test_a_sample_is_cut_as_its_origin_says(clips, tmp_path):
@@ -60,6 +61,17 @@ def test_a_sample_is_cut_as_its_origin_says(clips, tmp_path):
         assert np.array_equal(sample.mel[0], mel_window(mel, start))
         assert sample.audio.shape == (16, 50, 4)
         assert sample.audio[1, 20, 0] == 2 * (start + 1)  # the token of a frame's own position
+
+
+def test_a_steady_reference_is_one_frame_over_and_over(clips, tmp_path):
+    moving, steady = windows(clips, tmp_path), windows(clips, tmp_path, steady=1.0)
+    for index in range(2):
+        sample, other = steady[index], moving[index]
+        assert torch.equal(sample.target, other.target)
+        assert torch.equal(sample.reference, other.reference[:1].expand(16, -1, -1, -1))
+    some = windows(clips, tmp_path, steady=0.5)
+    samples = [some[index] for index in range(16)]
+    assert {torch.equal(each.reference[0], each.reference[-1]) for each in samples} == {True, False}
 
 
 def test_features_are_computed_once_per_clip(clips, tmp_path):

@@ -66,10 +66,11 @@ class CachedWindows(WindowDataset[CachedSample]):
         mels: MelReader | None,
         seed: int,
         num_frames: int,
+        steady_share: float,
         cache: LatentCache,
         pixels: bool,
     ) -> None:
-        super().__init__(clips, keep_mask, features, mels, seed, num_frames)
+        super().__init__(clips, keep_mask, features, mels, seed, num_frames, steady_share)
         self._cache = cache
         self._with_pixels = pixels
 
@@ -98,6 +99,8 @@ class CachedWindows(WindowDataset[CachedSample]):
         except DataError as error:
             raise BadClip(clip, error.message) from error
         target, reference = (slice(start, start + self.num_frames) for start in (choice.start, choice.reference_start))
+        if choice.steady:
+            reference = np.full(self.num_frames, choice.reference_start)
         return CachedSample(
             target=torch.from_numpy(whole[target].astype(np.float32)),
             masked=torch.from_numpy(masked[target].astype(np.float32)),
@@ -209,7 +212,7 @@ def prepare_windows(
 
     def windows(side: Literal["train", "validation"], seed: int, noise: Noise) -> DrawnWindows:
         def make(some: Sequence[Clip]) -> UNetDataset | CachedWindows:
-            common = (some, keep_mask, features, mels, seed, data.num_frames)
+            common = (some, keep_mask, features, mels, seed, data.num_frames, data.steady_reference or 0.0)
             return UNetDataset(*common) if latents is None else CachedWindows(*common, latents, losses.need_pixels)
 
         return DrawnWindows(clips.samples(side, make, seed), make(clips.validation).collate, seed, noise)

@@ -162,7 +162,8 @@ def test_cached_latents_give_the_losses_of_fresh_ones(stages, folder, networks):
     start = f"ckpt.resume_ckpt_path={stages}/stage1/weights/last.safetensors"
     found = {}
     for cached in (True, False):
-        task = task_of(recipe_of(2, folder, networks, start, "data.batch_size=1", f"data.cache_latents={cached}"))
+        settings = ["data.batch_size=1", "data.steady_reference=1", f"data.cache_latents={cached}"]
+        task = task_of(recipe_of(2, folder, networks, start, *settings))
         batch = batch_of(task, 1)
         assert (type(batch.windows).__name__ == "PosteriorBatch") == cached
         with torch.no_grad():

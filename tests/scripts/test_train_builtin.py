@@ -1,0 +1,49 @@
+"""The steps of scripts/train_builtin: what they are told of people, and of words that make no sense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from latentsync.data import grid_crops, photo_crops
+from latentsync.data.photo_talkers import portrait
+from latentsync.face.backends import yunet
+from scripts import train_builtin
+from scripts.train_builtin import People
+
+
+def test_without_people_no_step_is_told_of_any():
+    nobody = People(None, Path("detector"))
+    assert nobody.clips() == nobody.still_faces() == nobody.voices() == []
+
+
+def test_only_what_the_folder_holds_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_crops, "make_photo_crops", lambda crops, photos, *_, **__: photos / "made.jsonl")
+    monkeypatch.setattr(grid_crops, "make_grid_crops", lambda people, *_: people / "cut.jsonl")
+    monkeypatch.setattr(yunet, "load", lambda *_: None)
+    monkeypatch.setattr(portrait, "PortraitReader", lambda *_: None)
+    people = People(tmp_path, Path("detector"))
+    assert people.clips() == []
+    (tmp_path / "grid_s1").mkdir()
+    assert people.clips() == [f"data.more_clips.grid.files={tmp_path}/cut.jsonl"]
+    (tmp_path / "portraits").mkdir()
+    assert people.clips() == [
+        f"data.more_clips.photos.files={tmp_path}/portraits/made.jsonl",
+        f"data.more_clips.grid.files={tmp_path}/cut.jsonl",
+    ]
+    assert people.still_faces() == [f"data.people={tmp_path}", "data.people_detector=detector"]
+
+
+def test_people_are_for_all_steps_and_settings_for_one(tmp_path, monkeypatch, capsys):
+    seen = []
+    for name in ("codec", "syncnet"):
+        monkeypatch.setitem(train_builtin.STEPS, name, lambda *given: seen.append(given) or True)
+    assert train_builtin.main(["codec", "syncnet", f"people={tmp_path}", "detector=weights"]) == 0
+    assert seen == [(People(tmp_path, Path("weights").resolve()), [])] * 2
+    assert train_builtin.main(["codec", "run.seed=2"]) == 0
+    assert seen[-1][0].folder is None and seen[-1][1] == ["run.seed=2"]
+    for words in (["codec", "syncnet", "run.seed=2"], ["codec", "nonsense"]):
+        with pytest.raises(SystemExit):
+            train_builtin.main(words)
+    assert "nonsense" in capsys.readouterr().err
