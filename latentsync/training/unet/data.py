@@ -98,9 +98,9 @@ class CachedWindows(WindowDataset[CachedSample]):
             pixels = self.faces(clip, choice.start) if self._with_pixels else None
         except DataError as error:
             raise BadClip(clip, error.message) from error
-        target, reference = (slice(start, start + self.num_frames) for start in (choice.start, choice.reference_start))
-        if choice.steady:
-            reference = np.full(self.num_frames, choice.reference_start)
+        step = 0 if choice.steady else 1
+        reference = choice.reference_start + step * np.arange(self.num_frames)
+        target = slice(choice.start, choice.start + self.num_frames)
         return CachedSample(
             target=torch.from_numpy(whole[target].astype(np.float32)),
             masked=torch.from_numpy(masked[target].astype(np.float32)),
