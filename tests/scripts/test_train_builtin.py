@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.data import grid_crops, photo_crops
+from latentsync.data import grid_crops
+from latentsync.data.photo_talkers import crops as photo_crops
 from latentsync.data.photo_talkers import portrait
 from latentsync.face.backends import yunet
 from scripts import train_builtin
@@ -19,7 +20,7 @@ def test_without_people_no_step_is_told_of_any():
 
 
 def test_only_what_the_folder_holds_is_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(photo_crops, "make_photo_crops", lambda crops, photos, *_, **__: photos / "made.jsonl")
+    monkeypatch.setattr(photo_crops, "make_photo_crops", lambda wanted, photos, *_, **__: photos / "made.jsonl")
     monkeypatch.setattr(grid_crops, "make_grid_crops", lambda people, *_: people / "cut.jsonl")
     monkeypatch.setattr(yunet, "load", lambda *_: None)
     monkeypatch.setattr(portrait, "PortraitReader", lambda *_: None)
