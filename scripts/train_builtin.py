@@ -21,6 +21,7 @@ from pathlib import Path
 
 from latentsync.checkpoint.card import CARD_KEY, WeightsCard
 from latentsync.config import load_config
+from latentsync.data.speech.collection import Speech
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
 from latentsync.recipe import SyncNetRecipe, TalkerData, UNetRecipe
 from latentsync.runtime.malloc import keep_freed_memory
@@ -28,6 +29,7 @@ from latentsync.terminal import report
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
+AUDIO_CONFIG = CONFIGS / "audio_encoder" / "talkers.yaml"
 RUNS = ROOT / "output" / "builtin"  # a folder for each step, and the clips that the steps share
 TARGET = ROOT / "checkpoints" / "builtin"
 
@@ -87,7 +89,14 @@ class People:
 
         crops = PhotoCrops(PHOTO_CLIPS, PHOTO_VALIDATION, PHOTO_SECONDS, SIDE)
         reader = PortraitReader(self.detector)
-        return make_photo_crops(crops, photos, RUNS / "photo_clips", reader, workers=os.cpu_count() or 1)
+        return make_photo_crops(crops, photos, RUNS / "photo_clips", reader, os.cpu_count() or 1, self._speech())
+
+    def _speech(self) -> Speech:
+        """What the audio encoder learns from: real and synthetic voices for the photographs."""
+        from latentsync.training.builtin.audio_encoder import find_speech
+        from latentsync.training.builtin.recipes import AudioEncoderRecipe
+
+        return find_speech(load_config(AUDIO_CONFIG, AudioEncoderRecipe, self.voices()).data)
 
     def _make_grid_clips(self, people: Path) -> Path:
         from latentsync.data.grid_crops import make_grid_crops
@@ -122,7 +131,7 @@ def train_audio_encoder(people: People, overrides: Sequence[str]) -> bool:
     from latentsync.training.builtin.recipes import AudioEncoderRecipe
 
     settings = [PLACE, *people.voices(), *overrides]
-    recipe = load_config(CONFIGS / "audio_encoder" / "talkers.yaml", AudioEncoderRecipe, settings)
+    recipe = load_config(AUDIO_CONFIG, AudioEncoderRecipe, settings)
     return _finished(train(recipe, "audio_encoder"))
 
 

@@ -19,8 +19,10 @@ from latentsync.constants import MODEL_FPS
 from latentsync.data.manifest import TRAIN, VALIDATION, Clip, is_held_out, write_manifest
 from latentsync.data.photo_talkers.clip import make_photo_clip
 from latentsync.data.photo_talkers.portrait import Portrait, PortraitReader, Unusable, read_portraits
+from latentsync.data.photo_talkers.voices import Voices
+from latentsync.data.speech.collection import Speech
 from latentsync.data.talker_crops import crop_clip, write_all, write_crop_video
-from latentsync.data.talkers.clip import frame_count
+from latentsync.data.talkers.clip import Spoken, frame_count
 from latentsync.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 FRAME_PER_CROP = 1.8  # side of the frame over that of the crop: pixels of the face stay about as large
 _QUALITY = (15, 27)  # crf of the videos, from hardly to visibly compressed
 _HELD_OUT_SHARE = 0.08  # of the people: those that the codec does not see either
+_RECORDED_SHARE = 0.75  # of the clips, where there are recordings
 _FIRST_SEED = 20_000_000  # far from those of drawn talkers
 _PLAN = "photos.json"  # which settings and photographs the folder is for
 _MANIFEST = "clips.jsonl"  # written last
@@ -45,9 +48,14 @@ class PhotoCrops:
     seed: int = 0
 
 
-def make_photo_crops(crops: PhotoCrops, photos: Path, folder: Path, reader: PortraitReader, workers: int) -> Path:
+def make_photo_crops(
+    crops: PhotoCrops, photos: Path, folder: Path, reader: PortraitReader, workers: int, speech: Speech | None = None
+) -> Path:
     """Write clips of the people on the photographs in ``photos`` into ``folder``, unless they are there already, and
     return their manifest; ``photos.json`` names the photographs that could not be used.
+
+    ``speech``: recordings of which most clips say a stretch, those of its validation side the validation clips; the
+    others, and all without it, have sentences and voices of drawn talkers.
 
     A folder that was left half-finished is finished; clips of other settings or photographs are removed first. Two
     runs with equal settings and photographs give equal clips, however many ``workers`` there are. Raises ``DataError``
@@ -58,7 +66,8 @@ def make_photo_crops(crops: PhotoCrops, photos: Path, folder: Path, reader: Port
     portraits = [one for one in read if isinstance(one, Portrait)]
     unusable = {one.path.name: one.reason for one in read if isinstance(one, Unusable)}
     manifest, plan = folder / _MANIFEST, folder / _PLAN
-    wanted = _describe(crops, portraits, unusable)
+    speech = speech or Speech((), ())
+    wanted = _describe(crops, portraits, unusable, speech)
     begun = plan.is_file() and plan.read_text(encoding="utf-8") == wanted
     if begun and manifest.is_file():
         return manifest
@@ -74,15 +83,16 @@ def make_photo_crops(crops: PhotoCrops, photos: Path, folder: Path, reader: Port
         for old in (manifest, *folder.glob("photo_*.mp4")):
             old.unlink(missing_ok=True)
         write_text(plan, wanted)
-    jobs = _jobs(crops, train, folder, crops.train_clips, TRAIN)
-    jobs += _jobs(crops, held_out, folder, crops.validation_clips, VALIDATION)
+    jobs = _jobs(crops, train, Voices(speech.train), folder, crops.train_clips, TRAIN)
+    jobs += _jobs(crops, held_out, Voices(speech.validation), folder, crops.validation_clips, VALIDATION)
     write_manifest(write_all(_write_clip, jobs, workers), manifest)
     return manifest
 
 
-def _describe(crops: PhotoCrops, portraits: Sequence[Portrait], unusable: dict[str, str]) -> str:
+def _describe(crops: PhotoCrops, portraits: Sequence[Portrait], unusable: dict[str, str], speech: Speech) -> str:
     people = sha256(" ".join(sorted(one.content for one in portraits)).encode()).hexdigest()
     described = asdict(crops) | {"version": _VERSION, "people": people, "usable": len(portraits), "unusable": unusable}
+    described["voices"] = Voices((*speech.train, *speech.validation)).names
     return json.dumps(described, sort_keys=True, indent=1)
 
 
@@ -98,21 +108,28 @@ def _split(portraits: Sequence[Portrait]) -> tuple[list[Portrait], list[Portrait
 
 
 def _jobs(
-    crops: PhotoCrops, people: Sequence[Portrait], folder: Path, count: int, split: str
-) -> list[tuple[Path, Portrait, int, PhotoCrops, str]]:
+    crops: PhotoCrops, people: Sequence[Portrait], voices: Voices, folder: Path, count: int, split: str
+) -> list[tuple[Path, Portrait, int, PhotoCrops, str, Spoken | None]]:
     """One for each clip: everybody once before anybody twice."""
     jobs = []
     for number in range(count):
         path = folder / f"photo_{split}_{number:06d}.mp4"
         seed = _FIRST_SEED + 2 * (crops.seed + number) + (split == VALIDATION)
-        jobs.append((path, people[number % len(people)], seed, crops, split))
+        rng = np.random.default_rng([seed, 77])
+        spoken = None
+        if len(voices) and rng.random() < _RECORDED_SHARE:
+            spoken = voices.say(frame_count(crops.seconds, MODEL_FPS), MODEL_FPS, rng)
+        jobs.append((path, people[number % len(people)], seed, crops, split, spoken))
     return jobs
 
 
-def _write_clip(path: Path, portrait: Portrait, seed: int, crops: PhotoCrops, split: str) -> Clip:
+def _write_clip(
+    path: Path, portrait: Portrait, seed: int, crops: PhotoCrops, split: str, spoken: Spoken | None
+) -> Clip:
     if not path.is_file():
         size = round(FRAME_PER_CROP * crops.resolution / 2) * 2
-        clip = make_photo_clip(portrait, 3 * seed, 3 * seed + 1, 3 * seed + 2, seconds=crops.seconds, size=size)
+        seeds = 3 * seed, 3 * seed + 1, 3 * seed + 2
+        clip = make_photo_clip(portrait, *seeds, seconds=crops.seconds, size=size, spoken=spoken)
         crf = int(np.random.default_rng([seed, 74]).integers(_QUALITY[0], _QUALITY[1] + 1))
         write_crop_video(path, clip, crops.resolution, crf)
     frames = frame_count(crops.seconds, MODEL_FPS)
