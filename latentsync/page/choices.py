@@ -17,23 +17,23 @@ from latentsync.page.request import LABELS
 
 # Name of the API -> its choices, the default first, with what the page calls them.
 CHOICES: Mapping[str, Mapping[str, str]] = {
-    "mask": {FACE: "The face alone", TRAINED: "Everything that the models make"},
+    "mask": {FACE: "The face alone", TRAINED: "All that changes"},
     "silence": {
-        SilenceMode.GENERATE.value: "What the models make of it",
+        SilenceMode.GENERATE.value: "As the models do",
         SilenceMode.CLOSE.value: "A closed mouth",
-        SilenceMode.ORIGINAL.value: "The video as it was",
+        SilenceMode.ORIGINAL.value: "As in the video",
     },
     "sync_gate": {
         SyncGate.OFF.value: "Do not check",
         SyncGate.REPORT.value: "Say where they differ",
-        SyncGate.REDO.value: "Make it again where they differ",
+        SyncGate.REDO.value: "Make it again there",
     },
 }
 HELP: Mapping[str, str] = {
-    "mask": "The second changes more around the face, and may show at hair and neck.",
-    "silence": "Breath and noise move the mouth a little. The third needs a video with its own sound.",
-    "sync_gate": "Takes longer. Previews of one second are too short for it.",
-    "skip": "Seconds of the result, such as 12.0-14.5, 20-21. There the video stays as it is.",
+    "mask": "All that changes may show at hair and neck.",
+    "silence": "Breath and noise move the mouth a little. As in the video: only if that has sound.",
+    "sync_gate": "Takes longer. One second is too short for it.",
+    "skip": "Seconds of the result, as 12.0-14.5, 20-21.",
 }
 
 

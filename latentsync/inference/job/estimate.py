@@ -84,12 +84,14 @@ def estimate(
     batch: int = 1,
     on_accelerator: bool = False,
     passing: Fraction = Fraction(0),
+    judged: int = 0,
 ) -> Estimate:
     """The cost of a result of ``frames`` frames; ``flops_per_second`` as measured by ``device.measure_speed``.
 
     The frames are taken to be one shot with a face in each.
     ``on_accelerator``: the networks run beside the host's work, and no faster than their operations are launched.
-    ``passing``: share of the frames that are left as they are, so that there are fewer windows.
+    ``passing``: share of the frames that are left as they are, so that there are fewer windows. ``judged``: frames that
+    wait for the verdict of a sync network.
     """
     dubbed = max(1, ceil(frames * (1 - passing)))
     windows = plan.windows_in(dubbed)
@@ -114,7 +116,7 @@ def estimate(
         windows=windows,
         denoising_steps=windows * sampler.steps,
         seconds=seconds,
-        memory_bytes=(FRAMES_IN_FLIGHT + FRAMES_PER_WINDOW * batch) * frame_bytes,
+        memory_bytes=(FRAMES_IN_FLIGHT + judged + FRAMES_PER_WINDOW * batch) * frame_bytes,
         disk_bytes=int(max(pixels * frames * BITS_PER_PIXEL / 8, _source_bytes(info, frames / info.fps))),
         windows_on_host=max(1, int(room / FRAMES_PER_WINDOW)),
         windows_for_joins=windows - replace(plan, overlap=0).windows_in(dubbed),

@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latentsync.checkpoint import count_parameters
-from latentsync.constants import AUDIO_RATE
+from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.errors import ConfigError, DiskFullError, OutputError
 from latentsync.face.backends import DETECTOR_NAMES, detector_files
 from latentsync.face.mask import load_mask
@@ -29,6 +30,7 @@ from latentsync.inference.job.speech import plan_speech, read_speech, result_str
 from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.silence import SpeechPlan
+from latentsync.inference.sync_gate import STRETCH
 from latentsync.inference.timeline import expected_frames, frame_spacing, result_seconds
 from latentsync.inference.weights import ModelSettings, model_settings
 from latentsync.inference.windows import WindowPlan
@@ -276,6 +278,7 @@ def _cost_of(
         request.named_batch() or (1 if room is None else room.windows),
         on_accelerator=devices[0].type != "cpu",
         passing=passing,
+        judged=0 if options.sync_gate is SyncGate.OFF else ceil(STRETCH / MODEL_FPS * info.fps) + plan.group_length,
     )
     return cost, room
 

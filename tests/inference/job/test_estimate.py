@@ -51,6 +51,11 @@ def test_on_an_accelerator_the_slowest_part_decides(monkeypatch):
     assert seconds(on_accelerator=True, batch=16, **plain) == pytest.approx(250 * 1920 * 1080 * 7e-8)
 
 
+def test_frames_that_wait_for_a_verdict_take_memory():
+    costs = [estimate(INFO, 250, WindowPlan(), 256, SamplerSettings(), PUBLISHED, 1e12, judged=n) for n in (0, 76)]
+    assert costs[1].memory_bytes - costs[0].memory_bytes == 76 * 3 * 1920 * 1080
+
+
 def test_on_a_processor_all_parts_add_up(monkeypatch):
     monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
     around = 250 * 1920 * 1080 * 7e-8 / 2
