@@ -33,7 +33,7 @@ from tests.media.synthetic import tone, write_wav
 
 ROOT = Path(__file__).parents[3]
 FRAMES, SECONDS = 40, 3.2
-WINDOWS = 5  # of 80 frames, which play forwards and backwards
+WINDOWS = 6  # of 80 frames, which play forwards and backwards; they share a frame
 STEPS = 2
 
 
