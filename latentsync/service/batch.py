@@ -138,11 +138,13 @@ class Batch:
                     raise
                 said = self._fail(place, place.read(), error)
         self._settled += 1
-        self._say(f"{self._settled}/{len(self.jobs)} {job.name}: {said}")
+        if said:
+            self._say(f"{self._settled}/{len(self.jobs)} {job.name}: {said}")
         return True
 
     def _do(self, job: BatchJob, place: JobFolder) -> str:
-        """Do the job unless it is done; returns what to say. Raises what is wrong with the job itself."""
+        """Do the job unless it is done; returns what to say, nothing of what another process of this run has settled.
+        Raises what is wrong with the job itself."""
         found = place.read()
         if job.request is None:
             assert job.fault is not None
@@ -150,15 +152,16 @@ class Batch:
         made_of, now = self._made_of(job.request), stamp(job.request.output)
         same = found.made_of == made_of
         if same and found.state is State.DONE and now is not None and now == found.result:
-            if found.run != self.run:
-                self.skipped.add(job.name)
+            if found.run == self.run:
+                return ""
+            self.skipped.add(job.name)
             return "is there already"
         killed = found.state is State.RUNNING
         if same and killed and now is not None and now != found.before:  # between the result and the journal
             place.write(replace(found, state=State.DONE, result=now, error=None))
             return "was finished when the process was killed"
         if same and found.state is State.FAILED and found.run == self.run:
-            return f"failed: {(found.error or {}).get('message', '')}"
+            return ""
         attempts = found.attempts if same and killed else 0
         ours = now is not None and (now == found.result or (killed and now != found.before))  # may be replaced
         request = replace(job.request, segments=place.segments, overwrite=ours or job.request.overwrite)
