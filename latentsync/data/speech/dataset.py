@@ -18,7 +18,7 @@ from latentsync.audio.mel import whisper_log_mel
 from latentsync.constants import FEATURE_RATE, WHISPER_MEL_FRAMES, WHISPER_POSITIONS, WHISPER_SECONDS, exact_div
 from latentsync.data.batches import SampleOrigin, TensorBatch
 from latentsync.data.clip_dataset import SampleKey
-from latentsync.data.speech.degradation import change_pace, change_throat, degrade
+from latentsync.data.speech.degradation import change_pace, change_throat, degrade, mask
 from latentsync.data.speech.recordings import (
     MOUTH_NAMES,
     NOTHING,
@@ -102,7 +102,7 @@ class SpeechDataset(Dataset):
         samples = samples[: positions * SAMPLES_PER_POSITION]
         log_mel = whisper_log_mel(degrade(samples, rng) if self._degraded else samples)
         if self._degraded:
-            log_mel = _with_other_throats(log_mel, spoken, rng)
+            log_mel = mask(_with_other_throats(log_mel, spoken, rng), rng)
         mel = np.zeros((len(log_mel), WHISPER_MEL_FRAMES), np.float32)
         mel[:, : log_mel.shape[1]] = log_mel
         phones = np.full(WHISPER_POSITIONS, NOTHING, np.int64)

@@ -29,6 +29,7 @@ _NOISE_DB, _MUSIC_DB = (3.0, 35.0), (5.0, 25.0)  # of the voice over them
 _LEVEL_DB = (-30.0, 6.0)  # of all
 _TILT_DB = (-6.0, 6.0)  # per octave above and below 1 kHz
 _BREAK = 4800.0  # Hz up to which a throat scales frequencies
+_MASKED_BANDS, _MASKED_FRAMES, _FRAMES_PER_MASK = 10, 8, 300  # at most; on average
 _MUSICS, _MUSIC_SECONDS = 6, 10  # pieces, each repeated as long as it takes
 
 
@@ -55,6 +56,20 @@ def change_throat(log_mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     low = np.minimum(place.astype(int), WHISPER_BANDS - 2)
     share = (place - low).astype(np.float32)[:, None]
     return log_mel[low] * (1 - share) + log_mel[low + 1] * share
+
+
+def mask(log_mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(80, M) log-mel with a few bands and moments blotted out, so that no single one decides (SpecAugment, Park et al.
+    2019): up to two of the former, of the latter one in three seconds on average."""
+    masked = log_mel.copy()
+    mean = log_mel.mean()
+    for _ in range(int(rng.integers(3))):
+        first = int(rng.integers(WHISPER_BANDS))
+        masked[first : first + int(rng.integers(1, _MASKED_BANDS + 1))] = mean
+    for _ in range(int(rng.poisson(log_mel.shape[1] / _FRAMES_PER_MASK))):
+        first = int(rng.integers(log_mel.shape[1]))
+        masked[:, first : first + int(rng.integers(1, _MASKED_FRAMES + 1))] = mean
+    return masked
 
 
 def degrade(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from latentsync.audio.mel import whisper_log_mel
-from latentsync.data.speech.degradation import PACE, change_pace, change_throat, degrade
+from latentsync.data.speech.degradation import PACE, change_pace, change_throat, degrade, mask
 from latentsync.data.speech.recordings import PHONE_NAMES, SAMPLES_PER_POSITION
 from tests.data.speech.examples import tone
 
@@ -41,6 +41,17 @@ def test_another_throat_moves_frequencies_and_nothing_else():
     assert min(peaks) < before < max(peaks)
     assert all(each.shape == log_mel.shape and each.dtype == log_mel.dtype for each in moved)
     assert all(each.min() >= log_mel.min() - 1e-6 and each.max() <= log_mel.max() + 1e-6 for each in moved)
+
+
+def test_masks_blot_out_little_and_leave_the_rest():
+    log_mel = np.random.default_rng(0).random((80, 1200)).astype(np.float32)
+    shares = []
+    for seed in range(8):
+        masked = mask(log_mel, np.random.default_rng(seed))
+        changed = masked != log_mel
+        assert (masked[changed] == log_mel.mean()).all()
+        shares.append(changed.mean())
+    assert 0.01 < np.mean(shares) < 0.2
 
 
 def test_degraded_speech_is_as_long_audible_and_the_same_for_equal_generators():
