@@ -14,7 +14,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from latentsync.face.outline import GRID, LOWER_LIP, grid_points, hull_depth
+from latentsync.face.outline import GRID, LOWER_LIP, MOUTH_CORNERS, grid_points, hull_depth
 
 BLUR = 3  # cells of the grid that are averaged: what is finer is fine structure
 # Grey levels by which the blurred images may differ, in the channel that differs most: the source's fine structure is
@@ -22,9 +22,11 @@ BLUR = 3  # cells of the grid that are averaged: what is finer is fine structure
 SAME, OTHER = 4.0, 12.0
 # Distance from the lips at which the source's fine structure begins, and is whole, as shares of the canvas side.
 NEAR_LIPS, FAR_FROM_LIPS = 0.015, 0.06
-# Distance from the lips up to which the whole face is free to move, and from which on it is not, unless it is below.
+# Distance from the lips up to which the face is free to move, and from which on it is not, but for the chin.
 STILL_NEAR, STILL_FAR = 0.08, 0.16
-BELOW = 0.06  # height below the lower lip within which the face becomes free, as a share of the canvas side
+# Height below the lower lip within which the face becomes free, and the distance to the sides of the mouth up to which
+# it is, and from which on it is not, as shares of the canvas side.
+BELOW, BESIDE = 0.06, (0.03, 0.12)
 SMUDGE = 8.0  # grey levels by which a cheek may change
 LIPS, LOWER = slice(48, 68), (55, 56, 57, 58, 59, 64, 65, 66, 67)  # landmarks, iBUG order
 
@@ -42,14 +44,16 @@ def outside_lips(points: np.ndarray, side: int, jaw: float = 0.0) -> np.ndarray:
 
 
 def freedom(points: np.ndarray, side: int) -> np.ndarray:
-    """(GRID, GRID) float32: 1 where speech moves a face (around the lips and below them), 0 on the cheeks.
+    """(GRID, GRID) float32: 1 where speech moves a face (around the lips and on the chin), 0 on cheeks and jaw.
 
     ``points`` (68, 2) landmarks on a canvas of ``side`` pixels.
     """
     around = 1 + (hull_depth(points[LIPS], side) / side + STILL_NEAR) / (STILL_FAR - STILL_NEAR)
-    rows = grid_points(side)[1].reshape(GRID, GRID)
+    columns, rows = grid_points(side).reshape(2, GRID, GRID)
+    left, right = points[list(MOUTH_CORNERS), 0].astype(np.float32)
     below = (rows - np.float32(points[LOWER_LIP, 1])) / np.float32(BELOW * side)
-    return np.clip(np.maximum(around, below), 0, 1)
+    beside = 1 - (np.maximum(left - columns, columns - right) / side - BESIDE[0]) / (BESIDE[1] - BESIDE[0])
+    return np.clip(np.maximum(around, np.minimum(below, beside)), 0, 1)
 
 
 def coarse_difference(
