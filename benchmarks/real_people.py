@@ -28,7 +28,7 @@ from typing import Any
 
 from benchmarks import tables
 from latentsync.atomic import write_text
-from latentsync.checkpoint.registry import DEFAULT_DIRECTORY
+from latentsync.places import BUILTIN
 from latentsync.constants import AUDIO_RATE
 from latentsync.data.talkers.files import write_wav
 from latentsync.errors import GenerationError
@@ -45,7 +45,6 @@ from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import Frame
 
-BUILTIN = DEFAULT_DIRECTORY / "builtin"
 FIGURES = ("opening_correlation", "opening_lag", "lmd", "psnr_inside", "sharpness", "lip_color", "temporal_error")
 ALL = -1  # windows of a clip
 DETECTOR = "yunet"  # whose landmarks are those of the face mesh
