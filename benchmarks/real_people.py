@@ -28,7 +28,6 @@ from typing import Any
 
 from benchmarks import tables
 from latentsync.atomic import write_text
-from latentsync.places import BUILTIN
 from latentsync.constants import AUDIO_RATE
 from latentsync.data.talkers.files import write_wav
 from latentsync.errors import GenerationError
@@ -43,6 +42,7 @@ from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
+from latentsync.places import BUILTIN
 from latentsync.types import Frame
 
 FIGURES = ("opening_correlation", "opening_lag", "lmd", "psnr_inside", "sharpness", "lip_color", "temporal_error")

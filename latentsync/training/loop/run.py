@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import InitProcessGroupKwargs
 
 from latentsync.config import dump_config, read_yaml, save_config
@@ -135,9 +136,12 @@ def make_accelerator(mixed_precision: str = "no") -> Accelerator:
     Raises ``DeviceError`` on a machine whose GPU torch cannot use.
     """
     device = choose_device(required_gpu=True)
+    precision = precision_on(device.type, mixed_precision)
+    if is_initialized() and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # a training before this one in the same process had another precision
     return Accelerator(
         cpu=device.type == "cpu",
-        mixed_precision=precision_on(device.type, mixed_precision),
+        mixed_precision=precision,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
     )
 

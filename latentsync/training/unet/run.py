@@ -111,7 +111,8 @@ def sharded_dtype(recipe: UNetRecipe, device: torch.device, processes: int) -> t
             remedy="Set run.mixed_precision to bf16, or run.mixed_precision_training to false for float32.",
         )
     dtype = training_dtype(run, device)
-    return None if dtype is torch.float32 else dtype
+    # What CPUs exchange stays in float32: a shared network is for GPUs, and on CPUs for trying it out.
+    return None if dtype is torch.float32 or device.type == "cpu" else dtype
 
 
 def unet_loop_settings(recipe: UNetRecipe, n_samples: int, n_processes: int) -> LoopSettings:

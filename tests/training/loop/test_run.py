@@ -8,6 +8,7 @@ from latentsync.config import read_yaml
 from latentsync.errors import ConfigError, DeviceError
 from latentsync.runtime.device import Machine
 from latentsync.training.builtin.recipes import AudioEncoderRecipe
+from latentsync.training.loop import precision
 from latentsync.training.loop.run import CONFIG_NAME, loop_settings, make_accelerator, open_run, run_folder
 
 MAY_CHANGE = ("run.max_train_steps", "ckpt", "data.train_output_dir")
@@ -55,9 +56,11 @@ def test_the_loops_part_of_a_configuration_and_what_only_some_configurations_say
         loop_settings(recipe, optimizer="sgd")
 
 
-def test_a_processor_trains_in_single_precision_whatever_is_asked_for(monkeypatch):
+def test_trainings_of_one_process_each_have_their_precision(monkeypatch, fresh_accelerators):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert make_accelerator("bf16").mixed_precision == "no"
+    for has, asked, given in ((False, "bf16", "no"), (True, "bf16", "bf16"), (True, "fp16", "no")):
+        monkeypatch.setattr(precision, "cpu_has_bf16", lambda has=has: has)
+        assert make_accelerator(asked).mixed_precision == given
 
 
 def test_a_gpu_that_cannot_be_used_is_an_error_and_not_a_training_on_the_processor(monkeypatch):
