@@ -109,6 +109,7 @@ def make_parser() -> argparse.ArgumentParser:
     files.add_argument("--fps", type=_rate, help="frames per second of a picture or a folder of pictures (25)")
     files.add_argument("--deinterlace", action="store_true", help="make whole frames of an interlaced video")
     files.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report of the run")
+    files.add_argument("--contact_sheet", type=Path, metavar="PNG", help="write an overview picture of the run")
     files.add_argument("--overwrite", action="store_true", help="replace the result if it exists")
     files.add_argument(
         "--resume", action="store_true", help="keep what is finished until the result is there, and go on where it ends"
@@ -166,6 +167,12 @@ def add_visibility_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--min_face", type=float, metavar="PIXELS", help="leave smaller faces alone (40)")
     group.add_argument(
         "--max_cut", type=float, metavar="SHARE", help="leave a face alone whose lower half the frame cuts more (0.35)"
+    )
+
+    group.add_argument(
+        "--occlusion",
+        metavar="auto|off|FILE",
+        help="what is before the mouth stays: found by itself; not; where a mask video is white; by a network (auto)",
     )
 
 
@@ -283,6 +290,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         compiled=arguments.compile,
         overwrite=arguments.overwrite,
         report=arguments.report,
+        contact_sheet=arguments.contact_sheet,
         limits=limits,
         label=not arguments.no_label,
         signer=None if arguments.c2pa is None else Signer(*arguments.c2pa),
@@ -316,7 +324,8 @@ def command_for(arguments: argparse.Namespace) -> str:
         elif value is True:
             words.append(option)
         else:
-            is_path = isinstance(value, Path) or (name in ("detector", "mask", "enhance") and Path(value).suffix)
+            named = name in ("detector", "mask", "enhance", "occlusion")
+            is_path = isinstance(value, Path) or (named and Path(value).suffix)
             words.append(f"{option}={Path(value).absolute() if is_path else value}")
     return shlex.join(words)
 

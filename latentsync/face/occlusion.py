@@ -1,17 +1,17 @@
 """Things before a face, found on the canvas without a network: what the same face did not show a moment ago.
 
-Every aligned face becomes a ``Look``: its colors at 64 x 64, and the range of colors in the neighbourhood of each cell. A
-cell is new where its color lies outside the range of most of the looks before it (the sample-based background model of
-Barnich & Van Droogenbroeck 2011, "ViBe", on a canvas that moves with the face); light that changes as a whole is taken
-out by the color of the nose. Three signs count, and each must last:
+Every aligned face becomes a ``Look``: its colors at 64 x 64, and the range of colors in the neighbourhood of each cell.
+A cell is new where its color lies outside the range of most of the looks before it that showed no thing (the
+sample-based background model of Barnich & Van Droogenbroeck 2011, "ViBe", on a canvas that moves with the face); light
+that changes as a whole is taken out by the color of the nose. Three signs count, and each must last:
 
 - new color over a part of the cheeks, jaw or chin. Lips never count: teeth, tongue and a dark open mouth come and go;
 - a hue that no skin, beard or shadow of this person has: off the line from the color of the nose to grey;
 - the base of the nose, which hardly moves, looks unlike itself: a hand, which has the color of the face.
 
 The first two give the cells, grown into the lips; the last covers the whole lower face, since a hand before the nose is
-before the mouth. Each sign needs much to speak, so a thing may be missed: one of the color of skin that leaves the nose
-free, or one that was always there and is neither vivid nor moves.
+before the mouth, and below its highest row a hand that comes or goes. Each sign needs much to speak, so a thing may be
+missed: one of the color of skin or beard that leaves the nose free, or one that was there from the start and not vivid.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIDE = 64  # cells of a look
 ROWS = slice(16, SIDE)  # of the canvas that can be painted
 FINE = 128  # side of the canvas on which the nose is compared
 STEP, LOOKS = 12, 12  # a look is kept of every 12th frame without a thing, the last 12 of them
-LEAST_LOOKS = 3
+LEAST_LOOKS, FIRST_STEP = 3, 4  # the first three are taken faster
 ALREADY = 0.35  # share of the kept looks that may resemble a cell before it counts as seen
 ALIKE = 2.0  # cells that the landmarks above the lips of two looks differ by on average: else they are not compared
 CERTAIN, LIKELY, FAINT = 24, 10, 5  # grey levels outside the range: of a cell that raises an alarm; that belongs to a
@@ -73,7 +73,7 @@ class Look:
         points = (transform(matrix, landmarks) + 0.5) * (SIDE / side) - 0.5
         face = _filled(cv2.convexHull(np.concatenate([points[1:16], points[[29, 40, 47]]]).astype(np.float32))[:, 0])
         lips = _filled(cv2.convexHull(points[48:60].astype(np.float32))[:, 0])
-        ground = cv2.erode(face, np.ones((5, 5), np.uint8)) & (1 - cv2.dilate(lips, np.ones((7, 7), np.uint8)))
+        ground = cv2.subtract(cv2.erode(face, np.ones((5, 5), np.uint8)), cv2.dilate(lips, np.ones((7, 7), np.uint8)))
         nose = colors[_filled(points[[39, 42, 35, 31]]) > 0]
         width = float(np.linalg.norm(landmarks[16] - landmarks[0]))
         return cls(
@@ -146,7 +146,7 @@ class OcclusionFinder:
         is_hand = _in_a_row([each is not None and each.is_hand for each in near], HAND_FRAMES)
         if not is_thing and not is_hand:
             self._alarms = 0
-            if index % STEP == 0:
+            if index % (STEP if len(self._known) >= LEAST_LOOKS else FIRST_STEP) == 0:
                 self._known.append(look)
             return None
         self._alarms += 1
@@ -169,7 +169,7 @@ def _in_a_row(flags: Sequence[bool], count: int) -> bool:
 
 def _thing_cover(look: Look, signs: Signs) -> np.ndarray:
     """(SIDE, SIDE) float32 in [0, 1]: the cells before which there is a thing, if there is one at all."""
-    likely = (signs.new >= LIKELY).astype(np.uint8) & cv2.dilate(look.face, _DILATE)
+    likely = cv2.bitwise_and((signs.new >= LIKELY).astype(np.uint8), cv2.dilate(look.face, _DILATE))
     likely = cv2.morphologyEx(likely, cv2.MORPH_CLOSE, _DILATE)
     count, labels = cv2.connectedComponents(likely)
     sure = np.unique(labels[(signs.new >= CERTAIN) & (look.ground > 0)])
@@ -206,8 +206,7 @@ def _newness(look: Look, alike: Sequence[Look], weights: np.ndarray) -> np.ndarr
 
 def _outside(look: Look, other: Look, weights: np.ndarray) -> np.ndarray:
     """How far the colors in ``ROWS`` lie outside the range of the other look, (rows, SIDE) uint8."""
-    shift = tuple(float(v) for v in other.skin - look.skin)
-    colors = cv2.add(look.colors[ROWS], (*shift, 0.0))
+    colors = cv2.add(look.colors[ROWS], np.append(other.skin - look.skin, 0.0))
     apart = cv2.max(cv2.subtract(colors, other.high[ROWS]), cv2.subtract(other.low[ROWS], colors))
     return cv2.transform(apart, weights)
 

@@ -24,6 +24,7 @@ from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks, TargetFrame
 from latentsync.inference.compositing import FIT_REACH
 from latentsync.inference.excerpt import excerpt_frames, order_of, with_pixels
+from latentsync.inference.occlusion import occlusion_reach
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.silence import SpeechPlan
 from latentsync.inference.visibility import VisibilityLimits
@@ -80,9 +81,9 @@ class ExcerptContext:
         reach = FIT_REACH + plan.reach if options.compat is None else 0
         start, stop = self._within_run(start, -reach), self._within_run(stop - 1, reach) + 1
         self._generated = times[start], times[stop - 1]
-        ramp = max(options.ramp, self._limits.reach)
-        self._first = self._start_of_lead_in(start, ramp)
-        self._stop = self._end_of_windows(stop, ramp)
+        ramp, (before, after) = max(options.ramp, self._limits.reach), occlusion_reach(options)
+        self._first = self._start_of_lead_in(start, max(ramp, before))
+        self._stop = self._end_of_windows(stop, max(ramp, after))
         self._reference_from = self._back_while(self._first, self._same_shot) if plan.steady_reference else self._first
         self._is_followed = False
 

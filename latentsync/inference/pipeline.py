@@ -19,8 +19,10 @@ from latentsync.inference.excerpt_context import ExcerptContext
 from latentsync.inference.faces import DETECTION_BATCH
 from latentsync.inference.joins import frames_of
 from latentsync.inference.kept_latents import KeptLatents
+from latentsync.inference.occlusion import OcclusionStage
 from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.output_guard import GuardedGenerator, OutputGuard
+from latentsync.inference.overview import Overview
 from latentsync.inference.record import RunRecord, StageClock
 from latentsync.inference.silence import SpeechPlan
 from latentsync.inference.sync_gate import StretchGate, SyncJudge, second_try
@@ -93,6 +95,7 @@ class LipsyncPipeline:
         kept: KeptLatents | None = None,
         speech: SpeechPlan | None = None,
         judge: SyncJudge | None = None,
+        overview: Overview | None = None,
     ) -> Iterator[Frame]:
         """The frames of the result in order, each with its time in the result.
 
@@ -102,8 +105,8 @@ class LipsyncPipeline:
         ends the run. ``context``: that of ``options.excerpt``, if it is known already. ``kept``: where finished windows
         are looked up and put. ``speech``: where the audio pauses and what is left alone, if it is known already;
         otherwise ``original`` takes the source to rest in every pause. ``judge``: needed for ``options.sync_gate``.
-        Memory does not depend on the length. Raises ``VideoError``, ``AudioError``, ``GenerationError`` and
-        ``OutOfMemoryError``; closing the iterator stops all stages.
+        ``overview`` collects what its picture shows. Memory does not depend on the length. Raises ``VideoError``,
+        ``AudioError``, ``GenerationError`` and ``OutOfMemoryError``; closing the iterator stops all stages.
         """
         record = record if record is not None else RunRecord()
         clock = record.clock
@@ -130,6 +133,7 @@ class LipsyncPipeline:
         limits = VisibilityLimits(options, video.info)
         followed = limits.apply(_without_tail(tracks.follow(frames), audio.duration, options.length))
         aligned = _aligned(prefetch(speech.applied(followed), depth=1), aligner, clock)
+        aligned = OcclusionStage(options, video, clock).apply(aligned)
         aligned = ramp_at_gaps(aligned, options.ramp, limits.ramps)
         waiting_frames = prefetch(aligned, depth=waiting)
         if context is None:
@@ -142,9 +146,13 @@ class LipsyncPipeline:
             made = self._gate(judge, options, record, on_step, filled).judged(made)
         generated = frames_of(made, record.windows_refused, plan)
         noted = record.noting(generated, shows=None if context is None else context.shows)
+        if overview is not None:
+            noted = overview.sources(noted, lambda frame: True if context is None else context.shows(frame))
         try:
             for frame in prefetch(compositor.paste(prefetch(noted, depth=waiting)), depth=1):
                 if context is None or context.shows(frame):
+                    if overview is not None:
+                        overview.result(frame)
                     yield frame
         finally:
             record.batch_reductions = batch.reductions

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol, TypeVar
 
+from latentsync.inference.visibility import SeenSpans
 from latentsync.inference.windows import PassedFrame
 from latentsync.types import Frame
 
@@ -156,6 +157,7 @@ class RunRecord:
     windows_refused: dict[int, str] = field(default_factory=dict)  # number -> what the network gave instead of faces
 
     judged: list[JudgedStretch] = field(default_factory=list)  # by a sync network, in order
+    seen: SeenSpans = field(default_factory=SeenSpans)  # how certain each face was, and what was left alone
 
     def noting(self, members: Iterator[M], shows: Callable[[Frame], bool] | None = None) -> Iterator[M]:
         """Pass ``members`` on and count those that the result ``shows`` (None: all), with the ranges that pass."""
@@ -163,6 +165,8 @@ class RunRecord:
             if shows is None or shows(member.frame):
                 if isinstance(member, PassedFrame):
                     self._note_passed(member.reason)
+                source: Any = getattr(member, "source", member)
+                self.seen.add(self.frames, source)
                 self.frames += 1
             yield member
 
@@ -196,6 +200,7 @@ class RunRecord:
             "frames": self.frames,
             "frames_passed_through": self.frames_passed_through,
             "passed_through": [asdict(span) for span in self.passed_through],
+            "seen": self.seen.to_list(),
             "batch_reductions": self.batch_reductions,
             "windows_redone_in_fp32": self._redone_in("float32"),
             "windows_redone_in_bf16": self._redone_in("bfloat16"),

@@ -25,24 +25,29 @@ class SheetRow:
     images: Sequence[np.ndarray | None]
 
 
-def write_sheet(path: Path, rows: Sequence[SheetRow]) -> None:
-    """Write a PNG; rows may have different numbers of images."""
-    columns = max(len(row.images) for row in rows)
-    sheet = np.full((len(rows) * (TILE + _GAP), NAME_WIDTH + columns * TILE, 3), 255, np.uint8)
+def write_sheet(path: Path, rows: Sequence[SheetRow], rows_in_a_column: int | None = None) -> None:
+    """Write a PNG; rows may have different numbers of images. After ``rows_in_a_column`` they go on to the right."""
+    width = NAME_WIDTH + max(len(row.images) for row in rows) * TILE
+    high = min(len(rows), rows_in_a_column or len(rows))
+    sheet = np.full((high * (TILE + _GAP), -(-len(rows) // high) * width, 3), 255, np.uint8)
     for number, row in enumerate(rows):
-        top = number * (TILE + _GAP)
-        for line, start in enumerate(range(0, len(row.name), NAME_LETTERS)):
-            text = row.name[start : start + NAME_LETTERS]
-            place = (4, top + TILE // 2 + 16 * line)
+        top, first = number % high * (TILE + _GAP), number // high * width
+        for line, text in enumerate(_lines(row.name)):
+            place = (first + 4, top + TILE // 2 + 16 * line)
             cv2.putText(sheet, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
         for column, image in enumerate(row.images):
             if image is not None:
-                left = NAME_WIDTH + column * TILE
+                left = first + NAME_WIDTH + column * TILE
                 sheet[top : top + TILE, left : left + TILE] = _fit(image)
     encoded, content = cv2.imencode(".png", sheet[..., ::-1])
     assert encoded  # PNG takes any uint8 image
     with atomic_file(path) as temporary:
         temporary.write_bytes(content.tobytes())
+
+
+def _lines(name: str) -> list[str]:
+    parts = name.split("\n")
+    return [part[start : start + NAME_LETTERS] for part in parts for start in range(0, len(part), NAME_LETTERS)]
 
 
 def _fit(image: np.ndarray) -> np.ndarray:

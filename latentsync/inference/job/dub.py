@@ -6,7 +6,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from fractions import Fraction
 from importlib import metadata
@@ -28,6 +28,7 @@ from latentsync.inference.job.request import DubRequest
 from latentsync.inference.job.resume import kept_work
 from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.output_guard import unusable_output
+from latentsync.inference.overview import Overview
 from latentsync.inference.record import RunRecord
 from latentsync.inference.sync_gate import SyncJudge
 from latentsync.inference.timeline import LengthMode, result_seconds
@@ -70,6 +71,7 @@ def dub(
     elif not checked.face_seen or options.face != LARGEST:
         control.enter("looking for a face")
         _require_face_in_video(checked, control)
+    overview = None if request.contact_sheet is None else Overview()
     control.enter("loading")
     with kept_work(request, checked, on_note) as kept:
         with record.clock.measure("load"):
@@ -89,6 +91,7 @@ def dub(
             kept,
             checked.speech,
             _judge(request, checked),
+            overview,
         )
         frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
         write_start = time.perf_counter()
@@ -102,6 +105,9 @@ def dub(
     report = _report(request, checked, options, record, written, notes, wall_seconds, encode_seconds)
     if request.report is not None:
         _write_report(request.report, report.to_json())
+    if overview is not None and request.contact_sheet is not None:
+        with naming_output("The overview picture", request.contact_sheet):
+            overview.write(request.contact_sheet)
     return report
 
 
@@ -278,7 +284,14 @@ def _beside(checked: Preflight, length: Fraction) -> Beside | None:
 
 
 def _write_report(path: Path, text: str) -> None:
-    try:
+    with naming_output("The report", path):
         write_text(path, text, errors="backslashreplace")  # a file name that is no valid text: the escapes of JSON
+
+
+@contextmanager
+def naming_output(what: str, path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into an ``OutputError`` that names the file."""
+    try:
+        yield
     except OSError as error:
-        raise OutputError(f"The report {path} cannot be written: {error}.", remedy="Choose another place.") from error
+        raise OutputError(f"{what} {path} cannot be written: {error}.", remedy="Choose another place.") from error

@@ -27,6 +27,7 @@ from latentsync.inference.job.estimate import Estimate, NetworkSizes, estimate
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.job.speech import plan_speech, read_speech, result_stretch
+from latentsync.inference.occlusion import OcclusionStage
 from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.silence import SpeechPlan
@@ -117,6 +118,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     written = check_encoder(request.encoding, video.info, request.output.suffix)
     notes += check_audio(replace(speech.heard, for_browsers=request.encoding.for_browsers), written.container)
     options = request.options
+    OcclusionStage(options, video)  # raises for a mask or a network that cannot be used
     duration = Fraction(len(speech.waveform), AUDIO_RATE)
     if options.compat is None:
         FacePaster(load_mask(settings.mask, settings.resolution), options.paste)  # raises for a mask of no use

@@ -49,7 +49,7 @@ _ELSEWHERE = {
 }
 _WITHOUT_EFFECT = {
     *("output", "encoding", "copy_audio", "overwrite", "report", "limits", "label", "signer", "commercial_only"),
-    *("resume", "segments", "batch", "ramp", "check_output", "sync_gate", "paste"),
+    *("resume", "segments", "contact_sheet", "batch", "ramp", "check_output", "sync_gate", "paste"),
 }
 Journal = dict[str, Any]
 OnNote = Callable[[str], None]
