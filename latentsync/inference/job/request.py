@@ -29,8 +29,8 @@ class DubRequest:
     ``av_offset``: seconds by which the audio begins later than it would. ``copy_audio``: see
     ``media.output_audio.AudioPart.copied``. ``fps``: of images, which have no rate of their own (25).
     ``deinterlace``: make frames of fields. ``resume``: go on where a run that was interrupted stopped (``job.resume``).
-    ``contact_sheet``: where an overview picture goes (``inference.overview``). ``device``: several with commas share the
-    windows. ``segments``: where finished windows are kept; None: beside the result.
+    ``contact_sheet``: where an overview picture goes (``inference.overview``). ``device``: several with commas share
+    the windows. ``segments``: where finished windows are kept; None: beside the result.
     """
 
     video: Path
