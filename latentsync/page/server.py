@@ -179,7 +179,7 @@ def _warn_of_full_disk(storage: Storage) -> None:
     except DiskFullError as error:
         free = shutil.disk_usage(storage.folder).free / 1e6
         logger.warning(
-            "%s: %.0f MB are free in %s. Another folder: the variable TMPDIR names one",
+            "%s: %.0f MB are free in %s. Another folder: TMPDIR=FOLDER at the start",
             error,
             free,
             storage.folder.parent,
