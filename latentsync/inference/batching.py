@@ -15,7 +15,6 @@ from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from latentsync.inference.record import StageClock
 from latentsync.inference.windows import FrameGroup
@@ -135,8 +134,11 @@ class SideBySide:
     """
 
     def __init__(self, generator: WindowGenerator, threads: int | None = None) -> None:
+        import torch  # here: what only knows the values of this module needs none of it, and it takes seconds
+
         self.resolution = generator.resolution
         self._generator = generator
+        self._torch = torch
         self._threads = threads or torch.get_num_threads()
         self._pools: dict[int, ThreadPoolExecutor] = {}  # by their numbers of workers, which share torch's threads
 
@@ -148,11 +150,12 @@ class SideBySide:
         shares = [windows[k * len(windows) // count : (k + 1) * len(windows) // count] for k in range(count)]
         futures = [self._workers(count).submit(self._generator, share) for share in shares]
         wait(futures)
-        torch.set_num_threads(self._threads)  # threads that start later take the number that was set last
+        self._torch.set_num_threads(self._threads)  # threads that start later take the number that was set last
         return np.concatenate([future.result() for future in futures])
 
     def _workers(self, count: int) -> ThreadPoolExecutor:
         if count not in self._pools:
             each = (self._threads // count,)  # of torch's threads, which a worker sets for itself
-            self._pools[count] = ThreadPoolExecutor(count, "window", initializer=torch.set_num_threads, initargs=each)
+            limit = self._torch.set_num_threads
+            self._pools[count] = ThreadPoolExecutor(count, "window", initializer=limit, initargs=each)
         return self._pools[count]
