@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from latentsync.data.grid import grid_sentences, word_times
 from latentsync.data.speech import collection, synthesizers
 from latentsync.data.speech.alignment import align_words, load_pocketsphinx
 from latentsync.data.speech.collection import SpeechSources, gather_speech
@@ -15,8 +16,10 @@ from latentsync.data.speech.recordings import NOTHING, PHONE_NAMES
 from latentsync.data.speech.synthesizers import SyntheticVoice, installed_voices, speak_sentences
 from latentsync.data.speech.texts import FOREIGN, english_sentences, foreign_sentences
 from latentsync.errors import DataError
+from latentsync.media.audio import read_audio
 from latentsync.media.cutting import write_flac
 from tests.data.speech.examples import BORDERS, say_me_sue, tone
+from tests.golden import shared_file
 
 
 def no_detector():
@@ -28,6 +31,18 @@ def test_words_are_found_where_they_are_said():
     sounds = [(name, start) for name, start in zip(said.phones, said.starts, strict=True) if name != "sil"]
     assert [name for name, _ in sounds] == ["m", "i", "s", "u"]
     np.testing.assert_allclose([start for _, start in sounds], BORDERS[1:5], atol=0.08)
+
+
+@pytest.mark.shared
+def test_words_of_a_grid_talker_begin_where_the_corpus_has_them():
+    people = shared_file("people/README.md").parent
+    apart = []
+    for sentence in grid_sentences(people)[:4]:
+        said = align_words(read_audio(sentence.path), sentence.words, sentence.name)
+        begins = [start for word, start, _ in word_times(people, sentence) if word != "sil"]
+        apart += [float(np.abs(said.starts - start).min()) for start in begins]
+    assert len(apart) == 24
+    assert np.median(apart) <= 0.03
 
 
 def test_words_that_no_dictionary_has_are_named():
