@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from latentsync.face.paste_settings import FACE, TRAINED
+from latentsync.face.visibility import AUTO, OFF
 from latentsync.inference.options import SyncGate
 from latentsync.inference.stretches import SilenceMode
 from latentsync.page.request import LABELS
@@ -23,6 +24,7 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
         SilenceMode.CLOSE.value: "A closed mouth",
         SilenceMode.ORIGINAL.value: "As in the video",
     },
+    "occlusion": {AUTO: "Leave them in front", OFF: "Do not look for them"},
     "sync_gate": {
         SyncGate.OFF.value: "Do not check",
         SyncGate.REPORT.value: "Say where they differ",
@@ -32,6 +34,7 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
 HELP: Mapping[str, str] = {
     "mask": "All that changes may show at hair and neck.",
     "silence": "Breath and noise move the mouth a little. As in the video: only if that has sound.",
+    "occlusion": "A hand, a microphone, a glass.",
     "sync_gate": "Takes longer. One second is too short for it.",
     "skip": "Seconds of the result, as 12.0-14.5, 20-21.",
 }
@@ -42,13 +45,14 @@ def what_is_shown() -> dict[str, Component]:
     fields: dict[str, Component] = {}
     with gr.Accordion("What changes, and what stays", open=False, elem_id="shown"):
         with gr.Row():
-            for name in ("silence", "mask"):
+            for name in ("silence", "occlusion"):
                 fields[name] = _choice(name)
         with gr.Row():
             fields["skip"] = gr.Textbox(
                 "", label=LABELS["skip"], info=HELP["skip"], max_length=200, min_width=200, elem_id="skip"
             )
-            fields["sync_gate"] = _choice("sync_gate")
+            fields["mask"] = _choice("mask")
+        fields["sync_gate"] = _choice("sync_gate")
     return fields
 
 

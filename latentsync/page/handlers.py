@@ -115,12 +115,13 @@ class Handlers:
         silence: Any,
         skip: Any,
         sync_gate: Any,
+        occlusion: Any,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         """Dub a whole video. Gives the result, an account in words (at first: how far it is), and one in figures."""
         values = (
             *(video, audio, checkpoint, preset, steps, guidance_scale, seed, length, quality, face),
-            *(mask, silence, skip, sync_gate),
+            *(mask, silence, skip, sync_gate, occlusion),
         )
         yield from self._tell(request, dict(zip(DUB_FIELDS, values, strict=True)))
 
@@ -141,12 +142,13 @@ class Handlers:
         silence: Any,
         skip: Any,
         sync_gate: Any,
+        occlusion: Any,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         """Dub one second around a moment (s) of the result; the rest as for the whole video."""
         values = (
             *(video, audio, moment, checkpoint, preset, steps, guidance_scale, seed, length, quality, face),
-            *(mask, silence, skip, sync_gate),
+            *(mask, silence, skip, sync_gate, occlusion),
         )
         yield from self._tell(request, dict(zip(PREVIEW_FIELDS, values, strict=True)))
 
@@ -234,13 +236,13 @@ def _list_of(names: list[tuple[str, str]], chosen: Any = LARGEST) -> gr.Dropdown
     return gr.Dropdown(choices=choices, value=chosen if chosen in dict(choices).values() else LARGEST)
 
 
-_SHOWN = 8  # outputs of what is shown: result, words, figures, status, button that stops, the two downloads, source
+_SHOWN = 9  # outputs of what is shown, in the order of ``_unfinished``
 
 
 def _unfinished(status: str, running: bool = True) -> tuple[Any, ...]:
-    """In the order of the outputs: result, words, figures, status, button that stops, the two downloads, source."""
+    """Result, words, figures, status, button that stops, the two downloads, source, overview."""
     nothing = gr.skip()
-    return nothing, nothing, nothing, status, gr.Button(interactive=running), nothing, nothing, nothing
+    return nothing, nothing, nothing, status, gr.Button(interactive=running), nothing, nothing, nothing, nothing
 
 
 def _finished(result: JobResult, name: str, job: JobRequest) -> tuple[Any, ...]:
@@ -253,6 +255,7 @@ def _finished(result: JobResult, name: str, job: JobRequest) -> tuple[Any, ...]:
         gr.DownloadButton(value=str(result.video)),
         gr.DownloadButton(value=str(result.figures_file)),
         _if_there(job.video),
+        _if_there(result.overview),
     )
 
 

@@ -19,6 +19,7 @@ from latentsync.atomic import write_text
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import VideoError
 from latentsync.face.paste_settings import PasteSettings
+from latentsync.face.visibility import VisibilitySettings
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.networks import KeptNetworks, Networks
@@ -44,6 +45,7 @@ PREVIEW_SECONDS = 1.0
 QUEUE_LENGTH = 16  # jobs that may wait; who comes later is told to come back
 LOOKS_WAITING = 8  # files that may wait to be looked into
 LOOK_SECONDS = 60.0  # that looking into a file may take
+OVERVIEW = "_overview.png"  # end of the name of an overview picture
 NAME_KEPT = 60  # characters of the source's name in that of the result
 
 T = TypeVar("T")
@@ -216,6 +218,7 @@ class JobQueue:
                 face=request.face,
                 excerpt=excerpt,
                 paste=PasteSettings(mask=request.mask),
+                visibility=VisibilitySettings(occlusion=request.occlusion),
                 silence=SilenceMode(request.silence),
                 skip=stretches(request.skip),
                 sync_gate=SyncGate(request.sync_gate),
@@ -224,6 +227,7 @@ class JobQueue:
             weights=weights,
             detector=self._detector(request.video),
             limits=self._limits(control),
+            contact_sheet=folder / f"{name}{OVERVIEW}",
             deinterlace=True,  # browsers show fields as combs
         )
 
@@ -247,4 +251,6 @@ def _result(request: DubRequest, report: RunReport) -> JobResult:
     file = request.output.with_suffix(".json")
     write_text(file, json.dumps(figures, indent=2, ensure_ascii=False))
     excerpt = request.options.excerpt
-    return JobResult(request.output, report, figures, file, 0.0 if excerpt is None else float(excerpt.start))
+    start = 0.0 if excerpt is None else float(excerpt.start)
+    overview = request.output.with_name(request.output.stem + OVERVIEW)
+    return JobResult(request.output, report, figures, file, start, overview)

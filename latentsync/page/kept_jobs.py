@@ -32,13 +32,15 @@ class JobGoneError(LatentSyncError):
 @dataclass(frozen=True, slots=True)
 class JobResult:
     """A finished job. ``figures``: the account as JSON, also in ``figures_file``; ``start``: second of the whole result
-    that the video begins with. No path of the server is in ``figures``."""
+    that the video begins with; ``overview``: a picture with a row a second (``inference.overview``), if that file is
+    there. No path of the server is in ``figures``."""
 
     video: Path
     report: RunReport
     figures: dict[str, Any]
     figures_file: Path
     start: float
+    overview: Path
 
 
 Report: TypeAlias = Progress | Waiting | JobResult

@@ -220,6 +220,14 @@ class Page:
                 elem_classes="help",
             )
             self.words = gr.Markdown(label="Report", elem_id="report", latex_delimiters=[])
+            with gr.Accordion("Overview, one row a second", open=False, elem_id="overview-part"):
+                self.overview = gr.Image(
+                    label="Source, result, and what was painted",
+                    type="filepath",
+                    interactive=False,
+                    buttons=[],
+                    elem_id="overview",
+                )
             with gr.Accordion("All figures", open=False):
                 self.figures = gr.JSON(label="Figures")
 
@@ -264,7 +272,7 @@ class Page:
         self.blocks.fields = {component: name for name, component in inputs.items()} | {self.audio_source: "audio"}
         whole, second = [inputs[name] for name in DUB_FIELDS], [inputs[name] for name in PREVIEW_FIELDS]
         results = [self.result, self.words, self.figures]
-        shown = [*results, self.status, self.stop, self.get_video, self.get_figures, self.source]
+        shown = [*results, self.status, self.stop, self.get_video, self.get_figures, self.source, self.overview]
         visible: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": self.status, **shared, **private}
         self.try_it.click(handlers.show_preview, second, shown, **visible)
         self.run.click(handlers.show_dub, whole, shown, **visible)

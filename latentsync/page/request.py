@@ -12,6 +12,7 @@ from typing import Any
 from latentsync.errors import ConfigError
 from latentsync.face.paste_settings import FACE, TRAINED
 from latentsync.face.selection import LARGEST, FaceChoice
+from latentsync.face.visibility import AUTO, OFF
 from latentsync.inference.options import DEFAULT_SEED, PRESETS, SyncGate
 from latentsync.inference.stretches import SilenceMode, Stretch
 from latentsync.inference.timeline import LengthMode
@@ -20,7 +21,7 @@ RANDOM_SEED = -1  # one is drawn
 QUALITIES: Mapping[str, int | None] = {"as the source": None, "smaller file": 26, "draft": 34}  # name -> CRF of H.264
 LENGTHS = tuple(mode.value for mode in LengthMode)
 MASKS, SILENCES = (FACE, TRAINED), tuple(mode.value for mode in SilenceMode)
-GATES = tuple(gate.value for gate in SyncGate)
+GATES, OCCLUSIONS = tuple(gate.value for gate in SyncGate), (AUTO, OFF)
 MOST_STEPS = 200
 MOST_GUIDANCE = 10.0
 # Names of the API, in its order, with what the page calls them.
@@ -40,10 +41,11 @@ LABELS: Mapping[str, str] = {
     "silence": "Where nobody speaks",
     "skip": "Leave these seconds alone",
     "sync_gate": "Mouth and sound",
+    "occlusion": "Things before the face",
 }
 PREVIEW_FIELDS = tuple(LABELS)
 DUB_FIELDS = tuple(name for name in LABELS if name != "moment")
-LATER_FIELDS = ("mask", "silence", "skip", "sync_gate")  # the last ones; programs of before do not give them
+LATER_FIELDS = ("mask", "silence", "skip", "sync_gate", "occlusion")  # older programs do not give them
 CALLS: Mapping[str, tuple[str, ...]] = {"dub": DUB_FIELDS, "preview": PREVIEW_FIELDS}  # of the API, with their fields
 FILES = ("video", "audio")  # fields that take a file
 
@@ -81,6 +83,7 @@ class JobRequest:
     silence: str = SilenceMode.GENERATE.value
     skip: str = ""
     sync_gate: str = SyncGate.OFF.value
+    occlusion: str = AUTO
     moment: float | None = None
 
     @classmethod
@@ -107,6 +110,7 @@ class JobRequest:
             silence=chosen("silence", values.get("silence"), SILENCES) or SilenceMode.GENERATE.value,
             skip=", ".join(map(str, stretches(values.get("skip")))),
             sync_gate=chosen("sync_gate", values.get("sync_gate"), GATES) or SyncGate.OFF.value,
+            occlusion=chosen("occlusion", values.get("occlusion"), OCCLUSIONS) or AUTO,
             moment=float(_number("moment", values, 0, _LONGEST_MOMENT)) if "moment" in values else None,
         )
 

@@ -58,7 +58,7 @@ def upload(address: str, path: Path) -> dict:
 def begin(address: str, video: dict, audio: dict) -> str:
     """Ask for a dub, and give the address of what is said of it."""
     first = ["built-in models", "builtin", 0, 0, 0, "pingpong", "as the source", "largest"]
-    settings = [*first, "face", "generate", "", "off"]
+    settings = [*first, "face", "generate", "", "off", "auto"]
     data = {"data": [video, audio, *settings]}
     answer = httpx.post(f"{address}gradio_api/call/dub", json=data, timeout=TIMEOUT)
     return f"{address}gradio_api/call/dub/{answer.json()['event_id']}"

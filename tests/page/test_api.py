@@ -67,6 +67,7 @@ def test_the_api_is_what_the_readme_says(client):
         "silence",
         "skip",
         "sync_gate",
+        "occlusion",
     ]
     assert [value["label"] for value in named["/dub"]["returns"]] == ["Result", "Report", "Figures"]
     assert all(endpoint["description"] for endpoint in named.values())
@@ -171,7 +172,7 @@ def test_files_that_were_not_uploaded(served, page_folder, path):
     address = served[0]
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     first = ["built-in models", "builtin", 0, 0, 0, "pingpong", "as the source", "largest"]
-    settings = [*first, "face", "generate", "", "off"]
+    settings = [*first, "face", "generate", "", "off", "auto"]
     event = httpx.post(f"{address}gradio_api/call/dub", json={"data": [file, file, *settings]}, timeout=TIMEOUT)
     answer = httpx.get(f"{address}gradio_api/call/dub/{event.json()['event_id']}", timeout=TIMEOUT)
     assert "event: error" in answer.text and "event: complete" not in answer.text

@@ -69,11 +69,13 @@ def test_values_that_can_be(request_of):
         silence="close",
         skip="12.0 - 14.5; 20-21,3-4",
         sync_gate="report",
+        occlusion="off",
         moment=1e6,
     )
     assert (request.steps, request.guidance_scale, request.seed, request.moment) == (12, 2.0, -1, 1e6)
     assert (request.checkpoint, request.preset, request.length) == (CHECKPOINTS[1], "fast", "loop")
     assert (request.mask, request.silence, request.sync_gate) == ("trained", "close", "report")
+    assert request.occlusion == "off"
     assert request.skip == "12-14.5, 20-21, 3-4"
     assert [str(stretch) for stretch in stretches(request.skip)] == ["12-14.5", "20-21", "3-4"]
     assert (request.quality, request.face, request.kind) == ("draft", "240,100@0.5", "preview")
@@ -104,6 +106,7 @@ REFUSED = [
     ("mask", "/etc/passwd", "What is painted: there is no 'passwd'. Use one of: face, trained."),
     ("silence", ["close"], "Where nobody speaks: there is no a list. Use one of: generate, close, original."),
     ("sync_gate", True, "Mouth and sound: there is no true or false. Use one of: off, report, redo."),
+    ("occlusion", "/etc/passwd", "Things before the face: there is no 'passwd'. Use one of: auto, off."),
     ("skip", "1e99999999-2", "Leave these seconds alone: '1e99999999-2' is no stretch of time. Give seconds"),
     ("skip", "1/0-2", "Leave these seconds alone: '1/0-2' is no stretch of time."),
     ("skip", "-1-2", "Leave these seconds alone: '-1-2' is no stretch of time."),

@@ -178,7 +178,7 @@ def test_what_was_not_uploaded_is_no_file(served, asked, page_folder, descriptio
     files = [{"path": good, "meta": DATA}] * 2
     files[place] = description
     first = ["built-in models", "builtin", 0, 0, 0, "pingpong", "as the source", "largest"]
-    settings = [*first, "face", "generate", "", "off"]
+    settings = [*first, "face", "generate", "", "off", "auto"]
     event = httpx.post(f"{served[0]}gradio_api/call/dub", json={"data": [*files, *settings]}, timeout=TIMEOUT)
     if event.status_code == 200:
         answer = httpx.get(f"{served[0]}gradio_api/call/dub/{event.json()['event_id']}", timeout=TIMEOUT).text

@@ -36,7 +36,7 @@ from latentsync.media.container import NO_VIDEO_REMEDY
 from latentsync.page import wording
 from latentsync.page.choices import CHOICES, HELP
 from latentsync.page.fair_queue import Waiting
-from latentsync.page.request import GATES, MASKS, SILENCES
+from latentsync.page.request import GATES, MASKS, OCCLUSIONS, SILENCES
 
 
 def test_progress_says_stage_share_and_time_left():
@@ -186,6 +186,7 @@ def test_there_are_words_for_every_choice_of_what_is_shown():
     assert {name: tuple(words) for name, words in CHOICES.items()} == {
         "mask": MASKS,
         "silence": SILENCES,
+        "occlusion": OCCLUSIONS,
         "sync_gate": GATES,
     }
     assert {*CHOICES, "skip"} == set(HELP)
