@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 MAY_CHANGE = (
     "run.max_train_steps", "run.validation_steps", "run.log_steps", "run.tf32", "data.num_val_samples",
+    "run.adversarial_start", "run.adversarial_warmup",
     "data.num_workers", "data.frame_cache_gib", "data.train_output_dir", "ckpt",
 )  # fmt: skip
 
