@@ -29,7 +29,7 @@ SIDE = 64  # cells of a look
 ROWS = slice(16, SIDE)  # of the canvas that can be painted
 FINE = 128  # side of the canvas on which the nose is compared
 STEP, LOOKS = 12, 12  # a look is kept of every 12th frame without a thing, the last 12 of them
-LEAST_LOOKS, FIRST_STEP = 3, 4  # the first three are taken faster
+LEAST_LOOKS = 3  # so nothing but vivid hues is found in the first 24 frames of a shot
 ALREADY = 0.35  # share of the kept looks that may resemble a cell before it counts as seen
 ALIKE = 2.0  # cells that the landmarks above the lips of two looks differ by on average: else they are not compared
 CERTAIN, LIKELY, FAINT = 24, 10, 5  # grey levels outside the range: of a cell that raises an alarm; that belongs to a
@@ -146,7 +146,7 @@ class OcclusionFinder:
         is_hand = _in_a_row([each is not None and each.is_hand for each in near], HAND_FRAMES)
         if not is_thing and not is_hand:
             self._alarms = 0
-            if index % (STEP if len(self._known) >= LEAST_LOOKS else FIRST_STEP) == 0:
+            if index % STEP == 0:
                 self._known.append(look)
             return None
         self._alarms += 1

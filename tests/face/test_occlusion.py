@@ -9,7 +9,7 @@ import pytest
 from latentsync.data.talkers.clip import TalkerOptions, make_talker
 from latentsync.errors import ConfigError, WeightsCorruptError
 from latentsync.face.align import FaceAligner
-from latentsync.face.occlusion import GIVEN_UP, REACH, Look, OcclusionFinder, signs_of
+from latentsync.face.occlusion import GIVEN_UP, REACH, SETTLED, Look, OcclusionFinder, signs_of
 from latentsync.face.resample import warp
 from latentsync.face.segmenter import load_segmenter
 from latentsync.types import ArrayFrame
@@ -20,7 +20,14 @@ EVENT = ((1.7, 2.2),)
 
 def looks_and_truth(seed, size=192, **options):
     """The looks of a talker, and what of each canvas is a thing (N, SIDE, SIDE) in [0, 1]."""
-    clip = make_talker(seed, seed + 100, seed + 200, seconds=2.8, size=size, options=TalkerOptions(**options))
+    clip = make_talker(
+        seed,
+        seed + 100,
+        seed + 200,
+        seconds=3.2 if "hands" in options else 2.8,
+        size=size,
+        options=TalkerOptions(**options),
+    )
     aligner, looks, truth = FaceAligner(SIDE), [], []
     for index, pixels in enumerate(clip.frames()):
         face = aligner.align(ArrayFrame.of(pixels), clip.landmarks[index])
@@ -54,7 +61,7 @@ def painted_shares(looks, covers, truth):
     [
         (2, {"thing": "bar", "held": EVENT}),
         (4, {"thing": "microphone", "held": EVENT}),
-        (3, {"hands": EVENT, "size": 256}),
+        (3, {"hands": ((2.1, 2.5),), "size": 288}),
     ],
     ids=["bar", "microphone", "hand"],
 )
@@ -117,3 +124,17 @@ def test_a_network_of_the_users(tmp_path):
     broken.write_bytes(b"no network")
     with pytest.raises(WeightsCorruptError, match=r"broken\.pt"):
         load_segmenter(broken)
+
+
+def test_answers_depend_on_bounded_neighbours():
+    """A run that begins ``SETTLED`` frames earlier gives the covers of the whole."""
+    looks, _ = looks_and_truth(4, thing="microphone", held=EVENT)
+    long = [*(looks[k % 30] for k in range(SETTLED + 150)), *looks[30:]]
+    start = 150
+    whole = found(long)[start + SETTLED :]
+    finder = OcclusionFinder()
+    covers = [cover for k in range(start, len(long)) for cover in finder.push(k, long[k])]
+    part = (covers + list(finder.finish()))[SETTLED:]
+    assert any(cover is not None for cover in whole)
+    for one, other in zip(whole, part, strict=True):
+        assert (one is None and other is None) or np.array_equal(one, other)
