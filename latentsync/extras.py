@@ -45,11 +45,9 @@ def install_command(extra: str = "") -> str:
 def package_missing(what: str, extra: str, error: ImportError) -> PackageMissingError:
     """The error to raise where ``what`` needs a package of an ``extra`` that cannot be imported."""
     name = (error.name or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and name:
-        cause = f"{what} needs the package {name}, which is not installed in {sys.prefix}."
-    else:
-        cause = f"{what} needs a package that cannot be imported ({error})."
-    return PackageMissingError(cause, remedy=f"Run {install_command(extra)}.")
+    absent = isinstance(error, ModuleNotFoundError) and name
+    which = f"the package {name}, which is not installed in {sys.prefix}" if absent else f"one that fails: {error}"
+    return PackageMissingError(f"{what} needs {which}.", remedy=f"Run {install_command(extra)}.")
 
 
 def _files(extra: str) -> list[str]:

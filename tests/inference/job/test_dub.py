@@ -321,7 +321,7 @@ def test_outputs_that_cannot_be(media, checkpoints, tmp_path, capsys):
         (["--crf", "99"], 52, "99"),
         (["--encoder_preset", "quick"], 52, "'quick'"),
         (["--pix_fmt", "yuv999"], 52, "'yuv999'"),
-        (["--mask", "x"], 2, "--mask"),
+        (["--mask", "x"], 3, "no mask x"),
         (["--compat", "2"], 2, "--compat"),
         (["--inference_steps", "x"], 2, "--inference_steps"),
         (["--excerpt", "0", "1/0"], 2, "1/0"),
