@@ -23,7 +23,7 @@ def test_every_row_has_speed_by_stage_memory_and_the_plain_path_beside_it(tmp_pa
     assert row["model"] == "tiny"
     assert row["preset"] == "builtin"
     assert row["frames"] == 16
-    assert set(row["seconds_by_stage"]) == {"audio", "decode", "align", "generate", "paste", "encode"}
+    assert set(row["seconds_by_stage"]) == {"audio", "decode", "align", "occlusion", "generate", "paste", "encode"}
     assert set(row["generator_parts"]) == {"unet", "codec encode", "codec decode"}
     assert all(seconds > 0 for seconds in (*row["generator_parts"].values(), *row["seconds_by_stage"].values()))
     assert 0 < row["first_frame_seconds"] <= row["seconds_per_second"] * 0.64

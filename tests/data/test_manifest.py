@@ -116,4 +116,4 @@ def test_unusable_clips_are_named_with_their_reason():
 def test_no_usable_clip_is_an_error_with_the_table():
     with pytest.raises(DataError, match="too short") as caught:
         usable_clips(Manifest((replace(CLIP, frames=5),)), 32, Fraction(25))
-    assert "data_processing_pipeline" in caught.value.remedy
+    assert "latentsync preprocess" in caught.value.remedy

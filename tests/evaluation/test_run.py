@@ -91,7 +91,7 @@ def test_two_files_of_one_name_are_refused(tmp_path) -> None:
 def test_confidence_needs_its_weights(folders, tmp_path, capsys) -> None:
     arguments = ["--videos_dir", str(folders / "results"), "--auxiliary", str(tmp_path)]
     assert sync_confidence.main(arguments) == WeightsMissingError.exit_code
-    assert "download_checkpoints" in capsys.readouterr().err
+    assert "latentsync weights" in capsys.readouterr().err
 
 
 def test_a_set_is_paired_by_seed_and_never_with_itself() -> None:

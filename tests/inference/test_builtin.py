@@ -57,7 +57,7 @@ def test_the_sample_is_dubbed_and_its_user_is_told_by_what(no_published_weights,
     )
     assert code == 0
     told = capsys.readouterr().out
-    assert "download_checkpoints" in told
+    assert "latentsync weights" in told
     assert "drawn faces only" in told
 
 

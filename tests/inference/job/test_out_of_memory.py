@@ -205,7 +205,8 @@ def test_a_retry_in_full_precision(process, expected, loaded, place):
     assert any("noise in window 0" in note for note in report.notes)
     if place in ("room", "conversion"):
         assert "not enough memory for the networks in float32" in change.hindrance
-        assert record.windows_refused == {0: "noise"} and record.frames_passed_through == 16
+        assert record.windows_refused == {0: "noise"}
+        assert record.frames_passed_through == 15  # the window that follows shares the 16th
     else:
         assert record.windows_refused == {} and record.to_dict()["windows_redone_in_fp32"] == 2
     check_next_job(server, expected, torch.bfloat16, loaded)

@@ -263,7 +263,7 @@ def test_a_published_file_trains_its_parts_and_names_the_weights_it_lacks(name, 
     files = weight_files(recipe, losses)
     assert set(files) == {"codec", "audio encoder", "U-Net to start from", *judged}
     absent = {use: Path("nowhere") / path for use, path in files.items()}
-    with pytest.raises(WeightsMissingError, match="download_checkpoints --for training") as error:
+    with pytest.raises(WeightsMissingError, match="latentsync weights --for training") as error:
         require_files(absent)
     assert all(str(path) in error.value.message for path in absent.values())
 
