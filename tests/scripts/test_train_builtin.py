@@ -9,7 +9,9 @@ import pytest
 from latentsync.data import grid_crops
 from latentsync.data.photo_talkers import crops as photo_crops
 from latentsync.data.photo_talkers import portrait
+from latentsync.data.speech.collection import Speech
 from latentsync.face.backends import yunet
+from latentsync.training.builtin import audio_encoder
 from scripts import train_builtin
 from scripts.train_builtin import People
 
@@ -24,6 +26,7 @@ def test_only_what_the_folder_holds_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(grid_crops, "make_grid_crops", lambda people, *_: people / "cut.jsonl")
     monkeypatch.setattr(yunet, "load", lambda *_: None)
     monkeypatch.setattr(portrait, "PortraitReader", lambda *_: None)
+    monkeypatch.setattr(audio_encoder, "find_speech", lambda data: Speech((), ()))
     people = People(tmp_path, Path("detector"))
     assert people.clips() == []
     (tmp_path / "grid_s1").mkdir()
