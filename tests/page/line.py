@@ -57,6 +57,8 @@ class Line:
                     self._streams += [source, target]
                 if source not in self._silent:
                     target.sendall(data)
+                elif b" HTTP/1.1\r\n" in data:  # asked again on a connection that is forgotten: it is reset
+                    _close(source)
         if source not in self._silent:
             _close(target)
 
