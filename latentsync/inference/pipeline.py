@@ -116,7 +116,6 @@ class LipsyncPipeline:
             audio = TimedAudio(speech.eased(embedded, lambda: self._embed_audio(SECOND_OF_SILENCE, options)), clock)
         filled = self._filled_batches and options.compat is None
         batch = AdaptiveBatch(self._generator(options, record, on_step, kept), options.batch, filled)
-        aligner = FaceAligner(self.resolution, options.compat, video.info.sample_aspect_ratio)
         compositor = Compositor(self.keep_mask, options.paste, options.compat, clock)
 
         # The frames that wait between the stages are what takes memory, so only as many wait as keep every stage busy.
@@ -130,12 +129,8 @@ class LipsyncPipeline:
             context = context or ExcerptContext(video, audio.duration, options, plan, speech=speech)
             shown = context.frames(tracks)
         frames = prefetch(clock.each("decode", shown), depth=DETECTION_BATCH - 1)
-        limits = VisibilityLimits(options, video.info)
-        followed = limits.apply(_without_tail(tracks.follow(frames), audio.duration, options.length))
-        aligned = _aligned(prefetch(speech.applied(followed), depth=1), aligner, clock)
-        aligned = OcclusionStage(options, video, clock).apply(aligned)
-        aligned = ramp_at_gaps(aligned, options.ramp, limits.ramps)
-        waiting_frames = prefetch(aligned, depth=waiting)
+        targets = _without_tail(tracks.follow(frames), audio.duration, options.length)
+        waiting_frames = prefetch(self._faces(targets, video, options, speech, clock), depth=waiting)
         if context is None:
             groups = group_frames(waiting_frames, audio, plan)
         else:
@@ -157,6 +152,20 @@ class LipsyncPipeline:
         finally:
             record.batch_reductions = batch.reductions
             self._on_end()
+
+    def _faces(
+        self,
+        targets: Iterator[TargetFrame],
+        video: VideoSource,
+        options: SyncOptions,
+        speech: SpeechPlan,
+        clock: StageClock,
+    ) -> Iterator[AlignedFrame]:
+        """The frames with the aligned faces that are to be dubbed, what of them may be painted, and how strongly."""
+        limits = VisibilityLimits(options, video.info)
+        aligner = FaceAligner(self.resolution, options.compat, video.info.sample_aspect_ratio)
+        aligned = _aligned(prefetch(speech.applied(limits.apply(targets)), depth=1), aligner, clock)
+        return ramp_at_gaps(OcclusionStage(options, video, clock).apply(aligned), options.ramp, limits.ramps)
 
     def _gate(
         self, judge: SyncJudge, options: SyncOptions, record: RunRecord, on_step: OnStep, filled: bool

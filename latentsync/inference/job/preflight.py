@@ -118,10 +118,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     written = check_encoder(request.encoding, video.info, request.output.suffix)
     notes += check_audio(replace(speech.heard, for_browsers=request.encoding.for_browsers), written.container)
     options = request.options
-    OcclusionStage(options, video)  # raises for a mask or a network that cannot be used
     duration = Fraction(len(speech.waveform), AUDIO_RATE)
-    if options.compat is None:
-        FacePaster(load_mask(settings.mask, settings.resolution), options.paste)  # raises for a mask of no use
+    _require_usable_masks(options, settings, video)
     _require_point_in_video(options.face, video.info, duration)
     if options.excerpt is not None:
         options = replace(options, excerpt=options.excerpt.on_frames(video, duration, options.length))
@@ -129,20 +127,15 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     # torch takes seconds to import: all that can be refused without it has been.
     from latentsync.inference.device import common_precision
     from latentsync.inference.kept_latents import bytes_per_window
-    from latentsync.runtime.compilation import require_compiler
 
     if options.sync_gate is not SyncGate.OFF:
         notes += _require_sync_network(request, options)
     if options.compat is None:
         load_enhancer(options.paste)  # raises for one of no use
-    devices = choose_devices(request.device)
-    device = devices[0]
-    if request.device == "auto" and device.type == "cpu" and (fault := unusable_gpu()) is not None:
-        notes.append(f"{fault.message}; the CPU computes instead, which takes many times as long; {fault.remedy}")
+    devices, device_notes = _usable_devices(request)
+    device, notes = devices[0], notes + device_notes
     if request.commercial_only:
         require_commercial([*request.weights.networks().values(), *_detector_files(request, device)])
-    if request.compiled:
-        require_compiler(device.type)
     dtype = common_precision(request.precision, devices)
     finder = FaceFinder(
         request.detector,
@@ -180,6 +173,26 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         notes=tuple(notes),
         kept_bytes=kept,
     )
+
+
+def _require_usable_masks(options: SyncOptions, settings: ModelSettings, video: VideoFile) -> None:
+    """Raise as the stages of the run will for a mask, or a network that makes one, which cannot be used."""
+    OcclusionStage(options, video)
+    if options.compat is None:
+        FacePaster(load_mask(settings.mask, settings.resolution), options.paste)
+
+
+def _usable_devices(request: DubRequest) -> tuple[tuple[torch.device, ...], list[str]]:
+    """The devices of the run, of one kind, and notes on those that could have been better."""
+    from latentsync.runtime.compilation import require_compiler
+
+    devices = choose_devices(request.device)
+    if request.compiled:
+        require_compiler(devices[0].type)
+    if request.device == "auto" and devices[0].type == "cpu" and (fault := unusable_gpu()) is not None:
+        slow = "the CPU computes instead, which takes many times as long"
+        return devices, [f"{fault.message}; {slow}; {fault.remedy}"]
+    return devices, []
 
 
 def _check_files(request: DubRequest) -> None:
