@@ -438,14 +438,17 @@ def test_two_runs_at_once_in_one_folder(media, checkpoints, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_length(checkpoints, tmp_path):
-    """Five times the audio: the peak of the process stays (benchmarks/pipeline_memory.py has 10 min of 1080p)."""
+    """Three times the audio: the peak of the process stays (benchmarks/pipeline_memory.py has 10 min of 1080p).
+
+    After 4 s as many frames as ever wait between the stages; after 2 s not yet.
+    """
     drawn = DrawnVideo(FRAMES, 640, 640, face=250)
     write_video(tmp_path / "video.mp4", drawn.frames(), drawn.info, EncodingOptions(preset="ultrafast"))
     faces = KnownFaces(drawn)
     known = {k: faces.detect([ArrayFrame.of(drawn.draw(k))])[0] for k in range(FRAMES)}
     write_detections(tmp_path / "faces.npz", known)
     peaks = []
-    for seconds in (2.0, 10.0):
+    for seconds in (4.0, 12.0):
         write_wav(tmp_path / "audio.wav", tone(seconds), 16_000)
         line = arguments(tmp_path, checkpoints, tmp_path / f"{seconds}.mp4", "--inference_steps", "1")
         peaks.append(peak_megabytes(f"from latentsync.cli.dub import main\nassert main({line!r}) == 0"))
