@@ -10,7 +10,6 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -18,6 +17,7 @@ logger = logging.getLogger(__name__)
 SHARED_MEMORY = Path("/dev/shm")
 PLENTY = 8 * 2**30  # bytes with which nobody has to count
 BATCHES_PER_WORKER = 3  # two that torch's DataLoader has under way for each, and what is in use
+_warned: set[tuple[int, int]] = set()  # (workers wanted, workers that fit) of which the log has a line
 
 
 def free_shared_memory() -> int | None:
@@ -36,12 +36,12 @@ def workers_that_fit(wanted: int, load_one: Callable[[], object], batch_size: in
     batch = len(pickle.dumps(load_one())) * batch_size
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's: of this training, on this machine
     fitting = min(wanted, free // processes // (batch * BATCHES_PER_WORKER))
-    if fitting < wanted:
+    if fitting < wanted and (wanted, fitting) not in _warned:  # a training asks before every validation
+        _warned.add((wanted, fitting))
         _warn(wanted, fitting, batch, free)
     return fitting
 
 
-@cache  # a training asks before every validation
 def _warn(wanted: int, fitting: int, batch: int, free: int) -> None:
     logger.warning(
         "%s has %d MiB free, too little for batches of %.1f MiB from %d loader workers: %s. "

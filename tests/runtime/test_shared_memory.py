@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -18,8 +19,12 @@ from tests.training.toy import PointSet, ToyTask
 MIB = 2**20
 
 
+BATCHES = count()
+
+
 def a_mebibyte():
-    return torch.zeros(MIB, dtype=torch.uint8)
+    """Pickled, a few bytes longer every time: a pickled tensor has the address of its storage in it."""
+    return torch.zeros(MIB + next(BATCHES), dtype=torch.uint8)
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def small(monkeypatch):
         monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=n_bytes))
 
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    shared_memory._warn.cache_clear()
+    shared_memory._warned.clear()
     return set_free
 
 
