@@ -10,11 +10,12 @@ from pathlib import Path
 from latentsync.errors import ConfigError
 from latentsync.face.detections_file import Detections, cache_path, read_cache, read_detections, write_detections
 from latentsync.face.detector import Detection, FaceDetector
+from latentsync.face.identity import PeopleFrame
 from latentsync.face.selection import FaceSelector, TargetFrame
 from latentsync.face.tracking import TrackedFrame, TrackingSettings, track_faces
 from latentsync.types import FaceObservation, Frame
 
-__all__ = ["FaceTracks", "TargetFrame"]
+__all__ = ["FaceTracks", "PeopleFrame", "TargetFrame"]
 
 
 class FaceTracks:
@@ -42,6 +43,7 @@ class FaceTracks:
         self._cache = cache
         self._cached = len(self.detections)
         self._followed: dict[int, tuple[FaceObservation | None, int, str]] = {}
+        self._faces: dict[int, tuple[FaceObservation, ...]] = {}
         self._seen: set[int] = set()
         self._shots = 0
         self._tracks = 0
@@ -92,6 +94,12 @@ class FaceTracks:
                     yield TargetFrame(frame, *self._followed[frame.index])
             else:
                 yield from self._follow_new(group)
+
+    def people(self, frames: Iterable[Frame]) -> Generator[PeopleFrame, None, None]:
+        """Each frame with all its people, in the given order; frames come as they do to ``follow``."""
+        for target in self.follow(frames):
+            faces = {face.track_id: face for face in self._faces[target.frame.index]}
+            yield PeopleFrame(target.frame, faces, target.shot)
 
     def detect(self, frames: Iterable[Frame]) -> None:
         """Find the faces of frames that may come in any order, without following them."""
@@ -154,6 +162,7 @@ class FaceTracks:
 
     def _counted(self, tracked: Iterable[TrackedFrame]) -> Iterator[TrackedFrame]:
         for item in tracked:
+            self._faces[item.frame.index] = item.faces
             self._shots = item.shot + 1
             self._tracks = max([self._tracks, *(face.track_id + 1 for face in item.faces)])
             yield item

@@ -174,3 +174,15 @@ def test_useless_files_are_named(tmp_path, name, content):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=name):
         read_detections(tmp_path / name)
+
+
+def test_all_people_of_a_frame_in_any_order():
+    def two(i: int):
+        return [*moving(i), detection(placed((600, 200), 120))]
+
+    tracks, frames = FaceTracks(TruthfulDetector(two)), list(blank_frames(40))
+    forwards = list(tracks.people(frames))
+    backwards = list(tracks.people(reversed(frames)))
+    assert [sorted(item.faces) for item in forwards] == [[0, 1]] * 40
+    assert all(item.faces[1].box[0] > 500 for item in forwards)
+    assert [(item.frame, item.faces) for item in backwards] == [(item.frame, item.faces) for item in forwards[::-1]]
