@@ -10,24 +10,19 @@ from __future__ import annotations
 
 import secrets
 import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from latentsync.atomic import write_text
-from latentsync.errors import LatentSyncError, OutOfMemoryError, OutputError, StoppedError, VideoError
-from latentsync.inference.job.dub import dub
-from latentsync.inference.job.folder import JobFolder, JobState, State, described, digest, ingredients, stamp
+from latentsync.errors import LatentSyncError, OutputError, StoppedError
+from latentsync.inference.job.folder import JobFolder, State
 from latentsync.inference.job.networks import KeptNetworks
 from latentsync.inference.job.request import DubRequest
-from latentsync.inference.weights import WeightPaths, with_checksums
+from latentsync.service.runner import ATTEMPTS, JobRunner
 
 JOBS = ".jobs"  # folder of the jobs' folders in that of the batch
-ATTEMPTS = 3  # of a job that fails of what may pass, or during which the process is killed
 POLL_SECONDS = 0.5  # between two looks at the jobs of other processes
-PASSING = (OutOfMemoryError, MemoryError)  # what may not happen again
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +67,7 @@ class Batch:
     ) -> None:
         self.jobs, self.folder = list(jobs), folder
         self.run = run or secrets.token_hex(8)
-        self._attempts, self._say, self._make_networks = attempts, say, make_networks
-        self._networks = make_networks()
-        self._checksums: dict[WeightPaths, Mapping[str, str]] = {}
+        self._runner, self._say = JobRunner(self.run, attempts, make_networks), say
         self._settled = 0
         self.skipped: set[str] = set()
 
@@ -136,89 +129,21 @@ class Batch:
             except LatentSyncError as error:
                 if isinstance(error, StoppedError):
                     raise
-                said = self._fail(place, place.read(), error)
+                said = self._runner.fail(place, place.read(), error).said
         self._settled += 1
         if said:
             self._say(f"{self._settled}/{len(self.jobs)} {job.name}: {said}")
         return True
 
     def _do(self, job: BatchJob, place: JobFolder) -> str:
-        """Do the job unless it is done; returns what to say, nothing of what another process of this run has settled.
-        Raises what is wrong with the job itself."""
-        found = place.read()
+        """Do the job unless it is done; returns what to say. Raises what is wrong with the job itself."""
         if job.request is None:
             assert job.fault is not None
             raise job.fault
-        made_of, now = self._made_of(job.request), stamp(job.request.output)
-        same = found.made_of == made_of
-        if same and found.state is State.DONE and now is not None and now == found.result:
-            if found.run == self.run:
-                return ""
+        settled = self._runner.do(job.request, place)
+        if settled.skipped:
             self.skipped.add(job.name)
-            return "is there already"
-        killed = found.state is State.RUNNING
-        if same and killed and now is not None and now != found.before:  # between the result and the journal
-            place.write(replace(found, state=State.DONE, result=now, error=None))
-            return "was finished when the process was killed"
-        if same and found.state is State.FAILED and found.run == self.run:
-            return ""
-        attempts = found.attempts if same and killed else 0
-        ours = now is not None and (now == found.result or (killed and now != found.before))  # may be replaced
-        request = replace(job.request, segments=place.segments, overwrite=ours or job.request.overwrite)
-        begun = JobState(State.RUNNING, made_of, attempts, self.run, before=now, result=found.result)
-        if attempts >= self._attempts:
-            error = OutOfMemoryError(
-                f"The process was killed {attempts} times while it worked on this job.",
-                remedy="See whether the machine has too little memory for it, and run it alone with `latentsync dub`.",
-            )
-            return self._fail(place, begun, error)
-        return self._attempt(place, begun, request)
-
-    def _attempt(self, place: JobFolder, begun: JobState, request: DubRequest) -> str:
-        start = time.monotonic()
-        while True:
-            begun = replace(begun, attempts=begun.attempts + 1)
-            place.write(begun)
-            request.output.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                report = dub(request, networks=self._networks)
-            except (StoppedError, KeyboardInterrupt):
-                place.write(replace(begun, state=State.WAITING))
-                raise
-            except PASSING as error:
-                self._networks = self._make_networks()  # memory is free again before the next attempt
-                if begun.attempts >= self._attempts:
-                    return self._fail(place, begun, error)
-            except LatentSyncError as error:
-                return self._fail(place, begun, error)
-            except Exception as error:  # noqa: BLE001  a fault of ours ends one job, not a night's work
-                self._networks = self._make_networks()  # nobody knows what state they were left in
-                write_text(place.traceback_file, traceback.format_exc())
-                return self._fail(place, begun, error)
-            else:
-                write_text(place.report_file, report.to_json(), errors="backslashreplace")
-                seconds = time.monotonic() - start
-                done = replace(begun, state=State.DONE, result=stamp(request.output), seconds=seconds, error=None)
-                place.write(done)
-                return f"{seconds:.1f} s"
-
-    def _fail(self, place: JobFolder, begun: JobState, error: BaseException) -> str:
-        about = described(error)
-        place.write(replace(begun, state=State.FAILED, run=self.run, error=about))
-        return f"failed: {about['message']}"
-
-    def _made_of(self, request: DubRequest) -> str:
-        weights = request.weights
-        if weights not in self._checksums:
-            stated = with_checksums(weights.check())
-            self._checksums[weights] = {name: str(facts["sha256"]) for name, facts in stated.items()}
-        try:
-            return digest(ingredients(request, self._checksums[weights]))
-        except OSError as error:
-            raise VideoError(
-                f"{error.filename or request.video} cannot be read: {error.strerror}.",
-                remedy="Name a file that is there.",
-            ) from error
+        return settled.said
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pytest
 from latentsync.cli import batch as command
 from latentsync.errors import INTERRUPTED_EXIT_CODE, ConfigError, NoFaceError, OutOfMemoryError
 from latentsync.inference.job.folder import JobFolder, JobState, State
-from latentsync.service import batch as batch_module
+from latentsync.service import runner
 
 ROOT = Path(__file__).parents[2]
 # A process that runs the command line with a dub that copies its audio, takes a moment, and notes in a log and in the
@@ -26,7 +26,7 @@ PROGRAM = """
 import os, secrets, sys, time
 from types import ModuleType, SimpleNamespace
 from latentsync.errors import VideoError
-def dub(request, networks):
+def dub(request, control, networks):
     if b"broken" in request.video.read_bytes():
         raise VideoError(f"{request.video} cannot be decoded.", remedy="Take another.")
     time.sleep(0.03)
@@ -66,14 +66,14 @@ def dubbed(monkeypatch):
     """What a stand-in for the dub was asked for, and a hook that may raise."""
     made = SimpleNamespace(requests=[], before=lambda request: None)
 
-    def dub(request, networks):
+    def dub(request, control, networks):
         made.requests.append(request)
         made.before(request)
         assert request.overwrite or not request.output.exists()
         request.output.write_text(f"of {request.audio.read_text()}, {time.monotonic_ns()}")
         return SimpleNamespace(to_json=lambda: '{"frames": 1}')
 
-    monkeypatch.setattr(batch_module, "dub", dub)
+    monkeypatch.setattr(runner, "dub", dub)
     made.names = lambda: [request.output.stem for request in made.requests]
     return made
 
