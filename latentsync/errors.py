@@ -74,6 +74,12 @@ class LicenceError(WeightsError):
     exit_code = 15
 
 
+class AdapterMismatchError(WeightsMismatchError):
+    """An adapter that was trained on another U-Net than the one that it is to change."""
+
+    exit_code = 16
+
+
 class VideoError(LatentSyncError):
     """The input video cannot be opened or decoded."""
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentsync.checkpoint import AdapterChoice
 from latentsync.inference.job.dub import OnNote, dub
 from latentsync.inference.job.networks import KeptNetworks, NetworkChoice
 from latentsync.inference.job.progress import RunControl
@@ -41,6 +42,7 @@ def load(
     *,
     checkpoint: PathLike | None = None,
     unet_config: PathLike | None = None,
+    adapter: PathLike | AdapterChoice | None = None,
     preset: str | None = None,
     steps: int | None = None,
     guidance_scale: float | None = None,
@@ -53,7 +55,8 @@ def load(
 
     ``weights``: the folder of all weights; None: the usual one (``places.WEIGHTS``), or the built-in models if nothing
     is there. ``checkpoint``: other weights for the U-Net; ``unet_config``: its YAML file, where the weights do not say
-    what they are. ``preset``, ``steps`` and ``guidance_scale``: see ``inference.options.apply_preset``. ``device``:
+    what they are. ``adapter``: a file of `latentsync adapt`, also with a strength as 'person.safetensors:0.7'.
+    ``preset``, ``steps`` and ``guidance_scale``: see ``inference.options.apply_preset``. ``device``:
     'auto', a torch device, or several with commas. ``precision``: 'auto', 'fp32', 'fp16' or 'bf16'. ``detector``: a
     name of ``face.backends``. Raises ``ConfigError``, ``DeviceError``, ``OutOfMemoryError`` and the ``WeightsError``
     family.
@@ -62,7 +65,7 @@ def load(
 
     paths, sampler = apply_preset(
         preset,
-        WeightPaths.choose(_path(weights), _path(checkpoint)),
+        WeightPaths.choose(_path(weights), _path(checkpoint), _adapter(adapter)),
         steps=steps,
         guidance_scale=guidance_scale,
     )
@@ -187,6 +190,12 @@ class Pipeline:
         )
         tracks = finder.tracks(source.info, chosen)
         yield from self.networks.pipeline(self.choice).sync(source, waveform, chosen, tracks, record)
+
+
+def _adapter(adapter: PathLike | AdapterChoice | None) -> AdapterChoice | None:
+    if adapter is None or isinstance(adapter, AdapterChoice):
+        return adapter
+    return AdapterChoice.parse(os.fspath(adapter))
 
 
 def _path(path: PathLike | None) -> Path | None:

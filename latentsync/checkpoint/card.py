@@ -18,7 +18,7 @@ from latentsync.errors import WeightsCorruptError, WeightsMismatchError
 CARD_KEY = "latentsync.card"  # in the safetensors metadata, as JSON
 CONFIG_KEY = "latentsync.config"  # the network's model: block, as JSON
 
-Kind = Literal["unet", "syncnet", "codec", "whisper", "auxiliary"]
+Kind = Literal["unet", "syncnet", "codec", "whisper", "auxiliary", "adapter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,10 @@ class WeightsCard:
     trained_on: str | None = None  # people whose faces and voices it learnt from, with the attribution that is due
     sha256: str | None = None  # of the whole file; of a file that carries its own card it cannot be stated
     source: str | None = None  # address that the file was fetched from, with the resolved revision, or "hand-copied"
+    base: str | None = None  # of an adapter: fingerprint of the U-Net that it changes
+    base_name: str | None = None  # and that file's name
+    videos: str | None = None  # of an adapter: whence the videos are that it learnt from
+    consent: str | None = None  # of an adapter: who allowed to imitate the person in them, when and for what
     fingerprint: str | None = None  # of the file that a card lies beside, see files.fingerprint
 
     def to_json(self) -> str:

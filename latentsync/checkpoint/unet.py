@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from latentsync.checkpoint.adapter import AdapterChoice, read_adapter, require_base
 from latentsync.checkpoint.card import read_card, read_config, require_resolution
 from latentsync.checkpoint.tensors import (
     fill,
@@ -94,11 +95,12 @@ def load_unet(
     resolution: int | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    adapter: AdapterChoice | None = None,
 ) -> UNet3D:
     """A U-Net in eval mode; its memory is one copy of the weights.
 
-    With ``resolution`` (face side in pixels) weights trained at another one are refused. Raises what
-    ``load_unet_weights`` raises.
+    With ``resolution`` (face side in pixels) weights trained at another one are refused. ``adapter`` is merged into the
+    weights. Raises what ``load_unet_weights`` raises, and ``AdapterMismatchError``.
     """
     if resolution is not None:
         note = require_resolution(read_card(path), resolution)
@@ -111,6 +113,9 @@ def load_unet(
             f"is a U-Net with {config.in_channels} input and {config.out_channels} output channels; LatentSync's takes "
             "noisy, masked and reference latents and the mask: 13 and 4, or 3 C + 1 and C",
         )
+    if adapter is not None:
+        require_base(adapter.path, Path(path))
+        state_dict = read_adapter(adapter.path).merge(state_dict, adapter.strength)
     with torch.device("meta"):
         network = UNet3D(config)
     return fill(network, state_dict, device, dtype)

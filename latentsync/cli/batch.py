@@ -193,7 +193,7 @@ def _words(parser: argparse.ArgumentParser, row: dict[str, Any], base: Path, out
         if name not in known:
             raise ConfigError(f"There is no option '{key}' of a dub.", remedy="See `latentsync dub --help`.")
         values = [] if value is True else value if isinstance(value, list) else [value]
-        if known[name].type is Path or (name == "detector" and Path(str(value)).suffix):
+        if known[name].type is Path or name == "adapter" or (name == "detector" and Path(str(value)).suffix):
             values = [(out if name == "video_out_path" else base) / str(each) for each in values]
         option = known[name].option_strings[0]
         words += [f"{option}={values[0]}"] if len(values) == 1 else [option, *map(str, values)]

@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from latentsync.checkpoint import AdapterChoice
 from latentsync.errors import INTERRUPTED_EXIT_CODE, ConfigError, LatentSyncError
 from latentsync.inference.options import (
     BUILTIN_PRESET,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings", bound="DataclassInstance")
 OFFSET_HELP = "by how much later the audio begins, mouth and all; negative: its beginning is left out (0)"
+ADAPTER_HELP = "what `latentsync adapt` made for this person, 0 to 2 times as strong (1)"
 
 
 _MOST_FPS = 1000
@@ -61,6 +63,14 @@ def _stretch(text: str) -> Stretch:
     """A stretch of the result as 12.0-14.5."""
     try:
         return Stretch.parse(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+
+
+def adapter_choice(text: str) -> AdapterChoice:
+    """An adapter's file, and how strongly it acts behind a colon."""
+    try:
+        return AdapterChoice.parse(text)
     except ConfigError as error:
         raise argparse.ArgumentTypeError(error.message) from error
 
@@ -119,6 +129,7 @@ def make_parser() -> argparse.ArgumentParser:
     model.add_argument("--unet_config_path", type=Path, help="U-Net YAML; needed if the weights do not say their size")
     model.add_argument("--inference_ckpt_path", type=Path, help="U-Net weights (checkpoints/latentsync_unet.pt)")
     model.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
+    model.add_argument("--adapter", type=adapter_choice, metavar="FILE[:STRENGTH]", help=ADAPTER_HELP)
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, xpu; or several: cuda:0,cuda:1 (auto)")
     model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds accurate)")
     model.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
@@ -255,7 +266,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
 
     weights, sampler = apply_preset(
         arguments.preset,
-        WeightPaths.choose(arguments.checkpoint_dir, arguments.inference_ckpt_path),
+        WeightPaths.choose(arguments.checkpoint_dir, arguments.inference_ckpt_path, arguments.adapter),
         steps=arguments.inference_steps,
         guidance_scale=arguments.guidance_scale,
         cache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else None,
@@ -325,8 +336,9 @@ def command_for(arguments: argparse.Namespace) -> str:
             words.append(option)
         else:
             named = name in ("detector", "mask", "enhance", "occlusion")
-            is_path = isinstance(value, Path) or (named and Path(value).suffix)
-            words.append(f"{option}={Path(value).absolute() if is_path else value}")
+            if isinstance(value, AdapterChoice) or (named and Path(value).suffix):
+                value = value.absolute() if isinstance(value, AdapterChoice) else Path(value)
+            words.append(f"{option}={value.absolute() if isinstance(value, Path) else value}")
     return shlex.join(words)
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentsync.atomic import link_or_copy, write_text
+from latentsync.cli.dub import ADAPTER_HELP, adapter_choice
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.inference.options import DEEPCACHE_INTERVAL, DEFAULT_SEED, PRESETS, apply_preset
 from latentsync.terminal import command_parser, run_command
@@ -53,6 +54,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pairing", choices=("shuffled", "name"), default="shuffled")
     parser.add_argument("--seed", type=int, default=42, help="of the pairing (42)")
     parser.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
+    parser.add_argument("--adapter", type=adapter_choice, metavar="FILE[:STRENGTH]", help=ADAPTER_HELP)
     parser.add_argument("--inference_ckpt_path", type=Path, help="U-Net weights")
     parser.add_argument("--unet_config_path", type=Path, help="U-Net YAML; needed if the weights do not say their size")
     parser.add_argument("--preset", choices=PRESETS, help="sampler settings")
@@ -94,18 +96,18 @@ def run(options: argparse.Namespace) -> int:
     """Dub what is not there yet; 1 if anything failed."""
     from latentsync.evaluation.recordings import SUFFIXES, files_in, videos_in
     from latentsync.inference.job.networks import KeptNetworks
-    from latentsync.inference.weights import WeightPaths, with_checksums
+    from latentsync.inference.weights import WeightPaths, identities
 
     audios = files_in(options.audios_dir, SUFFIXES | set(AUDIO_SUFFIXES))
     pairs = make_pairs(videos_in(options.videos_dir), audios, options.pairing, options.seed)
     weights, sampler = apply_preset(
         options.preset,
-        WeightPaths.choose(options.checkpoint_dir, options.inference_ckpt_path),
+        WeightPaths.choose(options.checkpoint_dir, options.inference_ckpt_path, options.adapter),
         steps=options.inference_steps,
         guidance_scale=options.guidance_scale,
         cache_interval=DEEPCACHE_INTERVAL if options.enable_deepcache else None,
     )
-    checksums = {name: facts["sha256"] for name, facts in with_checksums(weights.check()).items()}
+    checksums = identities(weights.check())
     networks, failed = KeptNetworks(), 0
     for number, pair in enumerate(pairs, start=1):
         try:

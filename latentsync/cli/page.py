@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentsync.cli.dub import ADAPTER_HELP, adapter_choice
 from latentsync.errors import LatentSyncError
 from latentsync.inference.options import BUILTIN_PRESET, DEFAULT_PRESET, PRESETS
 from latentsync.page.kept_jobs import GRACE_SECONDS
@@ -59,6 +60,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help=f"minutes that a job goes on while its visitor is away ({GRACE_SECONDS / 60:g})",
     )
     parser.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
+    parser.add_argument("--adapter", type=adapter_choice, metavar="FILE[:STRENGTH]", help=ADAPTER_HELP)
     parser.add_argument(
         "--preset",
         choices=PRESETS,
@@ -76,9 +78,12 @@ def serve(arguments: argparse.Namespace) -> None:
     from latentsync.runtime.malloc import keep_freed_memory
 
     keep_freed_memory()
-    chosen = WeightPaths.choose(arguments.checkpoint_dir)
+    adapter = arguments.adapter
+    chosen = WeightPaths.choose(arguments.checkpoint_dir, adapter=adapter)
     chosen.check()
     installed = installed_weights(arguments.checkpoint_dir)
+    if adapter is not None and chosen not in installed.values():
+        installed[f"{adapter.path.stem}, {adapter.strength:.0%}"] = chosen
     weights = dict(sorted(installed.items(), key=lambda item: item[1] != chosen))
     sample = Example(
         "A drawn speaker and a sentence, 10 s",

@@ -69,7 +69,9 @@ def _load_models(
     encoder: AudioEncoder,
     compiled: bool,
 ) -> LatentModels:
-    unet = load_unet(weights.unet, resolution=settings.resolution, device=device, dtype=dtype)
+    unet = load_unet(
+        weights.unet, resolution=settings.resolution, device=device, dtype=dtype, adapter=weights.adapter
+    )
     if encoder.width != unet.config.cross_attention_dim:
         raise WeightsMismatchError(
             f"{weights.whisper} gives features of width {encoder.width}, {weights.unet} needs "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from latentsync.checkpoint import inspect_file, read_card, require_resolution, sha256_file
+from latentsync.checkpoint import AdapterChoice, inspect_file, read_card, require_base, require_resolution, sha256_file
 from latentsync.checkpoint.registry import CODEC_WEIGHTS
 from latentsync.config import load_config
 from latentsync.constants import WINDOW_FRAMES
@@ -32,16 +32,19 @@ class WeightPaths:
     codec: Path  # a diffusers folder
     whisper: Path
     auxiliary: Path  # folder of the face detectors
+    adapter: AdapterChoice | None = None  # changes the U-Net for one person or one language
 
     @classmethod
-    def choose(cls, directory: Path | None = None, unet: Path | None = None) -> WeightPaths:
+    def choose(
+        cls, directory: Path | None = None, unet: Path | None = None, adapter: AdapterChoice | None = None
+    ) -> WeightPaths:
         """The files of a run: those that are named, else the published ones in ``WEIGHTS``, else, if none of
-        these is there, the built-in ones.
+        these is there, the built-in ones; with the ``adapter``, if there is one.
         """
         published = cls.in_directory(directory or WEIGHTS, unet)
         if directory is None and unet is None and not any(path.exists() for path in published.networks().values()):
-            return cls.builtin()
-        return published
+            return replace(cls.builtin(), adapter=adapter)
+        return replace(published, adapter=adapter)
 
     @classmethod
     def builtin(cls) -> WeightPaths:
@@ -82,15 +85,13 @@ class WeightPaths:
         return self.codec / CODEC_WEIGHTS
 
     def networks(self) -> dict[str, Path]:
-        """Name -> weight file of the networks that every run needs."""
-        return {
-            "unet": self.unet,
-            "codec": self.codec_file,
-            "whisper": self.whisper,
-        }
+        """Name -> weight file of the networks that the run needs, with the adapter if there is one."""
+        files = {"unet": self.unet, "codec": self.codec_file, "whisper": self.whisper}
+        return files if self.adapter is None else files | {"adapter": self.adapter.path}
 
     def check(self) -> dict[str, Mapping[str, Any]]:
-        """Name -> path, size, release and checksum of each file, without loading it.
+        """Name -> path, size, release and checksum of each file, without loading it; of an adapter also its strength,
+        and what its card says of videos and consent.
 
         Raises ``WeightsMissingError`` with all files that are missing, and the ``WeightsError`` family for the first
         one that cannot be used.
@@ -117,6 +118,14 @@ class WeightPaths:
                 "release": card.release if card else None,
                 "sha256": card.sha256 if card else None,
             }
+        if self.adapter is not None:
+            card = require_base(self.adapter.path, self.unet)
+            described["adapter"] = {
+                **described["adapter"],
+                "strength": self.adapter.strength,
+                "videos": card.videos,
+                "consent": card.consent,
+            }
         return described
 
 
@@ -127,8 +136,17 @@ def with_checksums(described: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapp
     }
 
 
+def identities(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Name -> what tells the weights of one run from those of another: the SHA-256, and the strength of an adapter."""
+    return {
+        name: facts["sha256"] + (f" at {facts['strength']!r}" if "strength" in facts else "")
+        for name, facts in with_checksums(described).items()
+    }
+
+
 def installed_weights(directory: Path | None = None) -> dict[str, WeightPaths]:
-    """Name for people -> files: the U-Nets in ``directory`` (``WEIGHTS``) and the built-in models."""
+    """Name for people -> files: the U-Nets in ``directory`` (``WEIGHTS``) and the built-in models; then each of them
+    with every adapter in ``directory``/adapters that was trained on it."""
     directory = directory or WEIGHTS
     found: dict[str, WeightPaths] = {}
     for path in sorted([*directory.glob("*.pt"), *directory.glob("*.safetensors")]):
@@ -139,7 +157,20 @@ def installed_weights(directory: Path | None = None) -> dict[str, WeightPaths]:
         if path.name == "latentsync_unet.pt" or (card is not None and card.kind == "unet"):
             release = f"release {card.release}" if card and card.release else path.stem
             found[f"{release} ({path.name})"] = WeightPaths.in_directory(directory, path)
-    return found | {BUILTIN_NAME: WeightPaths.builtin()}
+    found[BUILTIN_NAME] = WeightPaths.builtin()
+    return found | _with_adapters(found, directory / "adapters")
+
+
+def _with_adapters(found: Mapping[str, WeightPaths], folder: Path) -> dict[str, WeightPaths]:
+    adapted: dict[str, WeightPaths] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        for name, weights in found.items():
+            try:
+                require_base(path, weights.unet)
+            except WeightsError:  # of another U-Net, or none at all: nothing to choose
+                continue
+            adapted[f"{path.stem} on {name}"] = replace(weights, adapter=AdapterChoice(path))
+    return adapted
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from latentsync.inference.job.folder import JobFolder, JobState, State, describe
 from latentsync.inference.job.networks import KeptNetworks
 from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.request import DubRequest
-from latentsync.inference.weights import WeightPaths, with_checksums
+from latentsync.inference.weights import WeightPaths, identities
 
 ATTEMPTS = 3  # of a job that fails of what may pass, or during which the process is killed
 PASSING = (OutOfMemoryError, MemoryError)  # what may not happen again
@@ -113,8 +113,7 @@ class JobRunner:
     def _made_of(self, request: DubRequest) -> str:
         weights = request.weights
         if weights not in self._checksums:
-            stated = with_checksums(weights.check())
-            self._checksums[weights] = {name: str(facts["sha256"]) for name, facts in stated.items()}
+            self._checksums[weights] = identities(weights.check())
         try:
             return digest(ingredients(request, self._checksums[weights]))
         except OSError as error:

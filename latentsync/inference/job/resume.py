@@ -28,7 +28,7 @@ from latentsync.inference.faces import FACES_SUFFIXES
 from latentsync.inference.job.preflight import Preflight
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.kept_latents import SUFFIX, KeptLatents
-from latentsync.inference.weights import with_checksums
+from latentsync.inference.weights import identities
 
 JOURNAL = "job.json"
 # What a journal states -> how a difference in it is called.
@@ -151,13 +151,12 @@ def _journal_of(request: DubRequest, checked: Preflight) -> Journal:
     asked = {each.name: getattr(request, each.name) for each in fields(request)} | asdict(checked.options)
     options = {name: value for name, value in asked.items() if name not in _ELSEWHERE | _WITHOUT_EFFECT}
     faces = Path(request.detector)
-    weights = with_checksums(checked.weights)
     journal = {
         "video": [_content(request.video), checked.video.info.fps],
         "audio": blake2b(checked.waveform.tobytes(), digest_size=32).hexdigest(),  # as the network gets it
         "faces": _content(faces) if faces.suffix.lower() in FACES_SUFFIXES else request.detector,
         "options": options | {"network": asdict(checked.settings) | {"notes": ()}},
-        "weights": {name: facts["sha256"] for name, facts in weights.items()},
+        "weights": identities(checked.weights),
         "device": [",".join(sorted({device.type for device in checked.devices})), str(checked.dtype), request.compiled],
         "versions": {name: metadata.version(name) for name in ("torch", "diffusers", "av", "numpy")}
         | {"python": platform.python_version(), "latentsync": VERSION},
