@@ -179,7 +179,7 @@ packages=(requirements.txt requirements-page.txt requirements-metrics.txt requir
 case "$mode" in
   "" | --python | --sourced | --checkpoints) ;;
   --training) packages+=(requirements-train.txt) ;;
-  --tests) packages+=(requirements-train.txt requirements-c2pa.txt requirements-dev.txt) ;;
+  --tests) packages+=(requirements-train.txt requirements-c2pa.txt requirements-otio.txt requirements-dev.txt) ;;
   *) die "There is no option $mode; the first lines of this file say what there is." ;;
 esac
 [ "$purpose" != training ] || packages+=(requirements-train.txt)

@@ -1,0 +1,102 @@
+"""A generation request of sync.so, as its SDK (`syncsdk` 0.3) sends it, with `segments`.
+
+`input` has a video and audios with a `refId`; each segment has `startTime`, `endTime` and the `audioInput` that is
+spoken in it, of which `startTime` and `endTime` may take a part. Nothing is fetched: a `url` is a path, or the name of
+a file that lies beside the request. Who speaks is `options.active_speaker_detection` for all segments together: a point
+in a frame, whoever speaks (`auto_detect`), or, without it, the largest face.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from latentsync.scene.document import Document, Value
+from latentsync.scene.model import PersonChoice, Scene, Segment, SegmentAudio
+
+SPEAKER = "speaker"  # the name of the one person that a request knows
+_AS_FILE = "Save it beside the request, and give its name as url."
+
+
+def read_syncso(document: Document, fps: Fraction | None) -> Scene:
+    """From JSON. ``fps``: of the video, for a speaker who is named in a frame. Raises ``ConfigError`` with the line."""
+    given = document.top.mapping(needed=("input", "segments"))
+    audios: dict[str, Path] = {}
+    video: Path | None = None
+    for value in given["input"].items():
+        item = value.mapping(needed=("type",))
+        kind = item["type"].text()
+        if kind == "video":
+            video = _file(document, value, item)
+        elif kind == "audio":
+            file = _file(document, value, item)
+            if "refId" not in item:
+                raise value.error("this audio has no refId, so no segment can name it", "Give it a refId.")
+            audios[item["refId"].text()] = file
+        elif kind == "text":
+            raise value.error("speech from text is not made here", f"Make the audio with that service. {_AS_FILE}")
+        else:
+            raise item["type"].error(f"there is no input of the type '{kind}'", "The types are video and audio.")
+    segments = tuple(_segment(value, audios) for value in given["segments"].items())
+    face = _face(given["options"], fps) if "options" in given and not given["options"].is_empty else "largest"
+    return Scene((PersonChoice(SPEAKER, face),), segments, video=video)
+
+
+def _file(document: Document, value: Value, item: dict[str, Value]) -> Path:
+    if "url" not in item or item["url"].is_empty:
+        raise value.error("an assetId is known to that service only", _AS_FILE)
+    url = item["url"].text()
+    parts = urlsplit(url)
+    name = unquote(parts.path) if parts.scheme in ("http", "https", "file") else url
+    if parts.scheme in ("http", "https"):
+        path = document.path.parent / Path(name).name
+        if not path.is_file():
+            raise item["url"].error(f"{url} is on the web, and nothing is fetched", _AS_FILE)
+        return path
+    return document.path.parent / Path(name)
+
+
+def _segment(value: Value, audios: dict[str, Path]) -> Segment:
+    given = value.mapping(needed=("startTime", "endTime", "audioInput"))
+    audio = given["audioInput"].mapping(needed=("refId",))
+    name = audio["refId"].text()
+    if name not in audios:
+        raise audio["refId"].error(f"no audio of the input has the refId '{name}'", "Add it to the input.")
+    cropped = [key for key in ("startTime", "endTime") if key in audio and not audio[key].is_empty]
+    if len(cropped) == 1:
+        raise given["audioInput"].error("a part of an audio has a startTime and an endTime", "Give both, or neither.")
+    spoken = SegmentAudio(audios[name])
+    if cropped:
+        spoken = SegmentAudio(audios[name], start=audio["startTime"].seconds(), end=audio["endTime"].seconds())
+    start, end = given["startTime"].seconds(), given["endTime"].seconds()
+    return Segment(start, end, SPEAKER, spoken, place=value.place)
+
+
+def _face(options: Value, fps: Fraction | None) -> str:
+    given = options.mapping()
+    if "active_speaker_detection" not in given or given["active_speaker_detection"].is_empty:
+        return "largest"
+    choice = given["active_speaker_detection"].mapping()
+    if "auto_detect" in choice and not choice["auto_detect"].is_empty and choice["auto_detect"].truth():
+        return "speaking"
+    if "coordinates" in choice and not choice["coordinates"].is_empty:
+        point = [side.number() for side in choice["coordinates"].items()]
+        if len(point) != 2 or min(point) < 0:
+            raise choice["coordinates"].error("a point is two numbers from 0: x, y")
+        return _at(point[0], point[1], choice["frame_number"].whole() if "frame_number" in choice else 0, options, fps)
+    if "bounding_boxes" in choice and not choice["bounding_boxes"].is_empty:
+        for frame, value in enumerate(choice["bounding_boxes"].items()):
+            if value.is_empty:
+                continue
+            box = [side.number() for side in value.items()]
+            if len(box) != 4:
+                raise value.error("a box is four numbers: x1, y1, x2, y2")
+            return _at((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, frame, options, fps)
+    return "largest"
+
+
+def _at(x: Fraction, y: Fraction, frame: int, value: Value, fps: Fraction | None) -> str:
+    if frame and fps is None:
+        raise value.error("the speaker is named in a frame, and nothing says when that is", "Name the video too.")
+    return f"{float(x):g},{float(y):g}@{float(frame / fps if fps and frame else 0):.4f}"
