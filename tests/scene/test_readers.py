@@ -282,7 +282,7 @@ def test_faults_of_an_edit(tmp_path):
     unlinked = json.dumps(without, indent=4)
     line = next(number for number, each in enumerate(unlinked.splitlines(), 1) if '"b2"' in each)
     assert "names no file" in fault(write(tmp_path, "a.otio", unlinked), line)
-    fault(write(tmp_path, "b.otio", text.replace("{", "", 1)), 1)
+    fault(write(tmp_path, "b.otio", text.replace("{", "", 1)), 2)
     with pytest.raises(ConfigError, match="no edit"):
         read_any(write(tmp_path, "c.otio", text.replace("Timeline.1", "Timeline.99")))
 
