@@ -91,6 +91,14 @@ def test_large_images_are_worked_on_few_at_a_time(monkeypatch, pixels):
 
 
 @torch.no_grad()
+def test_a_processor_decodes_as_many_pixels_at_a_time_as_its_caches_hold(pixels):
+    codec, batches = LatentCodec(small_kl()), []
+    codec.autoencoder.decoder.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    codec.decode(torch.zeros(9, 4, 16, 16))
+    assert batches == [4, 4, 1]
+
+
+@torch.no_grad()
 def test_results_come_back_in_the_dtype_of_the_input(pixels):
     codec = LatentCodec(small_tiny().to(torch.bfloat16))
     latents = codec.encode(pixels[:1])
