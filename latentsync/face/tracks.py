@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,11 +38,11 @@ class FaceTracks:
         self.detections = {} if detections is None else detections
         self.note = note
         self._detector = detector
-        self._selector = selector or FaceSelector()
+        self._selectors: tuple[FaceSelector, ...] = (selector or FaceSelector(),)
         self._settings = settings or TrackingSettings()
         self._cache = cache
         self._cached = len(self.detections)
-        self._followed: dict[int, tuple[FaceObservation | None, int, str]] = {}
+        self._followed: dict[int, tuple[tuple[FaceObservation | None, int, str], ...]] = {}
         self._faces: dict[int, tuple[FaceObservation, ...]] = {}
         self._seen: set[int] = set()
         self._shots = 0
@@ -82,8 +82,19 @@ class FaceTracks:
         """With known faces and no detector: other frames have no face."""
         return cls(_NoDetector(), selector, settings, detections=detections)
 
+    def choose(self, selectors: Sequence[FaceSelector]) -> None:
+        """Follow these choices, one or more, in place of the one before; before any frame is followed."""
+        if self._seen or not selectors:
+            raise ValueError("whom to follow is said before the first frame")
+        self._selectors = tuple(selectors)
+
     def follow(self, frames: Iterable[Frame]) -> Generator[TargetFrame, None, None]:
-        """Each frame with its face, in the given order.
+        """Each frame with the face of the first choice, in the given order; as ``follow_each``."""
+        for targets in self.follow_each(frames):
+            yield targets[0]
+
+    def follow_each(self, frames: Iterable[Frame]) -> Generator[tuple[TargetFrame, ...], None, None]:
+        """Each frame with its face for every choice, in the given order.
 
         New frames must come in ascending order. Frames that were seen before may come in any order (backwards, again)
         and get the same face. A frame that is repeated in a row counts as one frame.
@@ -91,7 +102,7 @@ class FaceTracks:
         for known, group in itertools.groupby(frames, key=self._recogniser()):
             if known:
                 for frame in group:
-                    yield TargetFrame(frame, *self._followed[frame.index])
+                    yield tuple(TargetFrame(frame, *followed) for followed in self._followed[frame.index])
             else:
                 yield from self._follow_new(group)
 
@@ -134,7 +145,7 @@ class FaceTracks:
 
         return seen_before
 
-    def _follow_new(self, frames: Iterable[Frame]) -> Iterator[TargetFrame]:
+    def _follow_new(self, frames: Iterable[Frame]) -> Iterator[tuple[TargetFrame, ...]]:
         repetitions: dict[int, list[Frame]] = {}
 
         def distinct() -> Iterator[Frame]:
@@ -154,11 +165,14 @@ class FaceTracks:
             first_track=self._tracks,
             first_shot=self._shots,
         )
-        for target in self._selector.select(self._counted(tracked)):
-            self._followed[target.frame.index] = (target.face, target.shot, target.reason)
-            yield target
-            for frame in repetitions.pop(target.frame.index, ()):
-                yield replace(target, frame=frame)
+        copies = itertools.tee(self._counted(tracked), len(self._selectors))
+        chosen = (selector.select(copy) for selector, copy in zip(self._selectors, copies, strict=True))
+        for targets in zip(*chosen, strict=True):
+            index = targets[0].frame.index
+            self._followed[index] = tuple((target.face, target.shot, target.reason) for target in targets)
+            yield targets
+            for frame in repetitions.pop(index, ()):
+                yield tuple(replace(target, frame=frame) for target in targets)
 
     def _counted(self, tracked: Iterable[TrackedFrame]) -> Iterator[TrackedFrame]:
         for item in tracked:

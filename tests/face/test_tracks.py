@@ -7,7 +7,7 @@ import pytest
 
 from latentsync.errors import ConfigError
 from latentsync.face.detections_file import cache_path, read_cache, read_detections, write_detections
-from latentsync.face.selection import NO_FACE
+from latentsync.face.selection import NO_FACE, FaceSelector
 from latentsync.face.tracks import FaceTracks
 from tests.face.drawn import TruthfulDetector, blank_frames, detection, placed
 
@@ -48,6 +48,23 @@ def test_repeated_frames_are_one_frame_and_keep_their_own_times():
     assert [target.frame for target in targets] == slow
     assert detector.asked == list(range(30))
     assert len({target.shot for target in targets}) == 1
+
+
+def test_several_are_followed_as_each_would_be_alone_and_every_frame_is_looked_at_once():
+    def both(i: int):
+        return [*moving(i), detection(placed((600, 200), 120))]
+
+    frames, choices = list(blank_frames(40, cuts=(20,))), ("index:1", "200,200", "index:0")
+    detector = TruthfulDetector(both)
+    tracks = FaceTracks(detector)
+    tracks.choose([FaceSelector(choice) for choice in choices])
+    order = [*frames, *frames[::-1], frames[0], frames[0]]
+    columns = list(zip(*tracks.follow_each(order), strict=True))
+    assert sorted(detector.asked) == list(range(40))
+    for choice, targets in zip(choices, columns, strict=True):
+        assert answers(targets) == answers(FaceTracks(TruthfulDetector(both), FaceSelector(choice)).follow(order))
+    with pytest.raises(ValueError, match="before the first frame"):
+        tracks.choose([FaceSelector()])
 
 
 def test_frames_beyond_those_known_are_looked_for():
