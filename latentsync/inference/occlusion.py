@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 
 from latentsync.errors import ConfigError
-from latentsync.face.occlusion import REACH, SETTLED, Look, OcclusionFinder
+from latentsync.face.look import Look
+from latentsync.face.occlusion import REACH, SETTLED, OcclusionFinder
 from latentsync.face.resample import warp_frame
 from latentsync.face.segmenter import SUFFIXES, load_segmenter
 from latentsync.face.similarity import transform
