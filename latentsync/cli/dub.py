@@ -336,7 +336,8 @@ def command_for(arguments: argparse.Namespace) -> str:
             words.append(option)
         else:
             named = name in ("detector", "mask", "enhance", "occlusion")
-            if isinstance(value, AdapterChoice) or (named and Path(value).suffix):
+            suffix = Path(value).suffix if named else ""
+            if isinstance(value, AdapterChoice) or (suffix and ":" not in suffix):  # --enhance package.module:function
                 value = value.absolute() if isinstance(value, AdapterChoice) else Path(value)
             words.append(f"{option}={value.absolute() if isinstance(value, Path) else value}")
     return shlex.join(words)

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 
 from latentsync.cli.dub import command_for, main, make_request, parse_arguments
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, StoppedError
 from latentsync.face.detections_file import write_detections
+from latentsync.inference.job.dub import dub
 from latentsync.inference.job.preflight import preflight
+from latentsync.inference.job.progress import RunControl
+from latentsync.inference.job.request import kept_folder
+from latentsync.inference.job.resume import windows_kept
 from latentsync.inference.silence import SKIPPED
+from latentsync.inference.visibility import OCCLUDED
 from latentsync.media.writer import write_video
 from latentsync.types import ArrayFrame
 from tests.inference.tiny_weights import write_checkpoints
@@ -38,11 +43,15 @@ def media(tmp_path_factory):
     return folder
 
 
+def judge_by_level(patch, folder):
+    """A tone is no voice, so the level has to judge."""
+    patch.setitem(sys.modules, "silero_vad", None)
+    patch.setenv("LATENTSYNC_CACHE", str(folder / "cache"))
+
+
 @pytest.fixture(autouse=True)
 def by_level(monkeypatch, tmp_path):
-    """A tone is no voice, so the level has to judge."""
-    monkeypatch.setitem(sys.modules, "silero_vad", None)
-    monkeypatch.setenv("LATENTSYNC_CACHE", str(tmp_path / "cache"))
+    judge_by_level(monkeypatch, tmp_path)
 
 
 def line(media, output, *more):
@@ -58,11 +67,28 @@ def request(media, tmp_path, *more):
     return make_request(parse_arguments(line(media, tmp_path / "out.mp4", *more)))
 
 
-def test_the_report_says_what_was_left_alone_and_who_found_the_pauses(media, tmp_path):
-    report = tmp_path / "report.json"
-    chosen = ("--skip", "0.2-0.4", "2-2.2", "--silence", "close", "--report", str(report))
-    assert main(line(media, tmp_path / "out.mp4", *chosen)) == 0
-    written = json.loads(report.read_text())
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """A pause, two stretches, and a mask: the left half is before the face for the first half of the source."""
+    path, drawn = tmp_path_factory.mktemp("things") / "things.mkv", DrawnVideo(FRAMES, 128, 128, face=60)
+    masks = np.zeros((FRAMES, 128, 128, 3), np.uint8)
+    masks[: FRAMES // 2, :, :64] = 255
+    write_video(path, (ArrayFrame(k, k / drawn.info.fps, mask) for k, mask in enumerate(masks)), drawn.info)
+    return ("--silence", "close", "--skip", "0.2-0.4", "2-2.2", "--occlusion", str(path), "--batch", "1")
+
+
+@pytest.fixture(scope="module")
+def whole(media, chosen, tmp_path_factory):
+    """The bytes of a result, and its report."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        judge_by_level(patch, folder)
+        assert main(line(media, folder / "out.mp4", *chosen, "--report", str(folder / "report.json"))) == 0
+    return (folder / "out.mp4").read_bytes(), json.loads((folder / "report.json").read_text())
+
+
+def test_the_report_says_what_was_left_alone_and_who_found_the_pauses(whole):
+    written = whole[1]
     assert written["speech"] == {
         "mode": "close",
         "judge": "level",
@@ -74,6 +100,17 @@ def test_the_report_says_what_was_left_alone_and_who_found_the_pauses(media, tmp
         (5, 9, SKIPPED),
         (50, 54, SKIPPED),
     ]
+    assert {SKIPPED, OCCLUDED} <= {span["reason"] for span in written["seen"]}
+
+
+def test_a_run_that_is_stopped_and_goes_on_leaves_the_same_alone(media, chosen, whole, tmp_path):
+    halted = tmp_path / "halted.mp4"
+    control = RunControl(lambda stage, done, total: control.stop() if windows_kept(kept_folder(halted)) else None)
+    with pytest.raises(StoppedError):
+        dub(make_request(parse_arguments(line(media, halted, *chosen, "--resume"))), control=control)
+    assert windows_kept(kept_folder(halted)) > 0
+    assert main(line(media, halted, *chosen, "--resume")) == 0
+    assert halted.read_bytes() == whole[0]
 
 
 def test_nobody_looks_for_pauses_unless_asked(media, tmp_path):
