@@ -37,6 +37,7 @@ COMMANDS = {
     "batch": Command("batch", 0, "dub a list of jobs; what is done is skipped, a kill loses nothing", politely=True),
     "people": Command("people", 0, "the people in a video, to choose one for --face"),
     "page": Command("page", 0, "the same in a browser, on this machine", "page", politely=True),
+    "serve": Command("serve", 0, "the same for programs, over HTTP: a queue, keys, webhooks", "serve", politely=True),
     "weights": Command("weights", 1, "fetch the published weights, list what is there, bring in copies"),
     "licenses": Command("licenses", 1, "the licence of each weight file, and whether it allows commercial use"),
     "doctor": Command("doctor", 1, "what is wrong with this installation, each fault with its remedy"),

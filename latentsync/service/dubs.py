@@ -1,0 +1,108 @@
+"""From a job to a dub: which weights its model means, whom it is about, how its length is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from latentsync.checkpoint import read_card
+from latentsync.errors import ConfigError, WeightsError
+from latentsync.inference.job.request import DubRequest
+from latentsync.inference.options import DEFAULT_SEED, SyncOptions, apply_preset
+from latentsync.inference.timeline import LengthMode
+from latentsync.inference.weights import WeightPaths, installed_weights
+from latentsync.media.limits import MediaLimits
+from latentsync.media.video import VideoFile
+from latentsync.service.generation import ActiveSpeaker, GenerateRequest, Options, SyncMode
+from latentsync.service.job import RequestRefusedError, ServiceSettings
+
+LENGTHS = {
+    SyncMode.BOUNCE: LengthMode.PINGPONG,
+    SyncMode.LOOP: LengthMode.LOOP,
+    SyncMode.CUT_OFF: LengthMode.CUT,
+    SyncMode.SILENCE: LengthMode.PAD_SILENCE,
+    SyncMode.REMAP: LengthMode.SPEED,
+}
+FOREIGN = ("lipsync-2", "lipsync-2-pro", "lipsync-1.9.0-beta", "sync-3")  # models of sync.so that dub lips only
+PREFIX = "latentsync-"
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models of this service by name; ``default`` also answers to sync.so's names, for clients made for them."""
+
+    weights: Mapping[str, WeightPaths]
+    default: str
+
+    @classmethod
+    def installed(cls, directory: Path | None = None, default: str = "") -> Models:
+        """Those in a folder of weights. Raises ``ConfigError`` for a ``default`` that is not among them."""
+        chosen = WeightPaths.choose(directory)
+        chosen.check()
+        found = {_name(paths): paths for paths in installed_weights(directory).values()}
+        default = default or next((name for name, paths in found.items() if paths == chosen), next(iter(found)))
+        if default not in found:
+            raise ConfigError(f"There is no model '{default}' here.", remedy=f"Take one of {', '.join(found)}.")
+        return cls(found, default)
+
+    def resolve(self, name: str) -> str:
+        """The model that a request names. Raises ``RequestRefusedError``."""
+        if name in FOREIGN:
+            return self.default
+        if name not in self.weights:
+            raise RequestRefusedError(
+                f"There is no model '{name[:100]}' here.", remedy=f"Take one of {', '.join(self.weights)} (/v2/models)."
+            )
+        return name
+
+
+def _name(paths: WeightPaths) -> str:
+    if paths.are_builtin:
+        return f"{PREFIX}builtin"
+    try:
+        card = read_card(paths.unet)
+    except WeightsError:  # whoever uses it is told
+        card = None
+    return f"{PREFIX}{card.release if card is not None and card.release else paths.unet.stem}"
+
+
+def make_dub(
+    request: GenerateRequest,
+    models: Models,
+    settings: ServiceSettings,
+    video: Path,
+    audio: Path,
+    output: Path,
+    device: str = "auto",
+) -> DubRequest:
+    """The dub that a request asks for, of inputs that are here. Raises as what opens the video, if it must be opened
+    to find the person."""
+    options = request.options or Options()
+    preset = options.preset if options.preset is not None else settings.preset
+    weights, sampler = apply_preset(preset, models.weights[models.resolve(request.model)])
+    chosen = SyncOptions(
+        sampler=sampler,
+        seed=DEFAULT_SEED if options.seed is None else options.seed,
+        length=LENGTHS[options.sync_mode or SyncMode.BOUNCE],
+    )
+    if options.occlusion_detection_enabled is False:
+        chosen = replace(chosen, visibility=replace(chosen.visibility, occlusion="off"))
+    if options.active_speaker_detection is not None and (
+        face := _face(options.active_speaker_detection, video, settings.limits)
+    ):
+        chosen = replace(chosen, face=face)
+    return DubRequest(video, audio, output, chosen, weights=weights, device=device, limits=settings.limits, resume=True)
+
+
+def _face(speaker: ActiveSpeaker, video: Path, limits: MediaLimits) -> str:
+    """Whom to follow, in the syntax of ``face.selection``; '' if nobody is named."""
+    if speaker.coordinates is not None and speaker.frame_number is not None:
+        frame, (x, y) = speaker.frame_number, speaker.coordinates
+    elif speaker.bounding_boxes is not None:
+        frame, box = next((number, box) for number, box in enumerate(speaker.bounding_boxes) if box)
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    else:
+        return ""
+    limits.check_video(video)
+    return f"{x:.1f},{y:.1f}@{float(frame / VideoFile(video, limits=limits).info.fps):.4f}"

@@ -1,0 +1,166 @@
+"""What a client may ask for, in the shape of sync.so's interface (its Python SDK ``syncsdk`` 0.3 writes it).
+
+What this program cannot do is refused with a sentence, never left out silently. Two options are its own: ``preset`` and
+``seed``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from latentsync.inference.options import PRESETS
+from latentsync.service.job import RequestRefusedError
+
+MOST_SEGMENTS, MOST_BOXES = 1000, 200_000
+MOST_TEXT = 2048  # characters of an address
+
+
+class _Strict(BaseModel):
+    """Unknown fields are errors: an option that is left out would give another result than was asked for."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class SyncMode(StrEnum):
+    """How a video of another length than the audio is fitted."""
+
+    BOUNCE = "bounce"
+    LOOP = "loop"
+    CUT_OFF = "cut_off"
+    SILENCE = "silence"
+    REMAP = "remap"
+
+
+class VideoInput(_Strict):
+    """The video: an upload (``assetId``), or an address where the service allows that."""
+
+    type: Literal["video"]
+    url: str | None = Field(default=None, max_length=MOST_TEXT)
+    asset_id: str | None = Field(default=None, alias="assetId", max_length=64)
+    segments_secs: Any = None
+    segments_frames: Any = None
+
+
+class AudioInput(_Strict):
+    """The audio that the mouth is to speak."""
+
+    type: Literal["audio"]
+    url: str | None = Field(default=None, max_length=MOST_TEXT)
+    asset_id: str | None = Field(default=None, alias="assetId", max_length=64)
+    ref_id: str | None = Field(default=None, alias="refId", max_length=200)
+
+
+class TextInput(BaseModel):
+    """Text to be spoken: refused."""
+
+    type: Literal["text"]
+    provider: Any = None
+    ref_id: Any = Field(default=None, alias="refId")
+
+
+class ActiveSpeaker(_Strict):
+    """Whom to dub: who is at a point of a frame, or in the first box. ``[x, y]`` and ``[x1, y1, x2, y2]`` in pixels."""
+
+    auto_detect: bool | None = None
+    frame_number: int | None = Field(default=None, ge=0)
+    coordinates: list[float] | None = Field(default=None, min_length=2, max_length=2)
+    bounding_boxes: list[list[float] | None] | None = Field(default=None, max_length=MOST_BOXES)
+
+
+class Options(_Strict):
+    """How to generate."""
+
+    sync_mode: SyncMode | None = None
+    active_speaker_detection: ActiveSpeaker | None = None
+    occlusion_detection_enabled: bool | None = None
+    temperature: float | None = None
+    model_mode: str | None = None
+    prompt: str | None = None
+    preset: str | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+
+
+class SegmentAudio(_Strict):
+    """Which audio a segment has."""
+
+    ref_id: str = Field(alias="refId", max_length=200)
+    start_time: float | None = Field(default=None, alias="startTime")
+    end_time: float | None = Field(default=None, alias="endTime")
+
+
+class Segment(_Strict):
+    """Seconds of the video with an audio input of their own."""
+
+    start_time: float = Field(alias="startTime")
+    end_time: float = Field(alias="endTime")
+    audio_input: SegmentAudio = Field(alias="audioInput")
+
+
+class GenerateRequest(_Strict):
+    """The body of ``POST /v2/generate``."""
+
+    model: str = Field(max_length=100)
+    input: list[Annotated[VideoInput | AudioInput | TextInput, Field(discriminator="type")]] = Field(max_length=100)
+    options: Options | None = None
+    segments: list[Segment] | None = Field(default=None, max_length=MOST_SEGMENTS)
+    webhook_url: str | None = Field(default=None, alias="webhookUrl", max_length=MOST_TEXT)
+    output_file_name: str | None = Field(default=None, alias="outputFileName", pattern="^[A-Za-z0-9_-]{1,255}$")
+
+    @property
+    def video(self) -> VideoInput:
+        """The only one, after ``refuse_impossible``."""
+        return next(each for each in self.input if isinstance(each, VideoInput))
+
+    @property
+    def audio(self) -> AudioInput:
+        """The only one, after ``refuse_impossible``."""
+        return next(each for each in self.input if isinstance(each, AudioInput))
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON has it, without what was not given."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def refuse_impossible(request: GenerateRequest) -> None:
+    """Raise ``RequestRefusedError`` for what the shape allows and this program cannot do."""
+    kinds = [each.type for each in request.input]
+    options = request.options or Options()
+    speaker = options.active_speaker_detection or ActiveSpeaker()
+    if "text" in kinds:
+        raise _refused("There is no text-to-speech here.", "Send the speech as an audio input.")
+    if request.segments:
+        raise _refused("Segments with audio of their own are not made here yet.", "Send a job for each segment.")
+    if kinds.count("video") != 1 or kinds.count("audio") != 1:
+        raise _refused(
+            f"A job has one video and one audio input; this one has {kinds.count('video')} and {kinds.count('audio')}.",
+            'Give "input": [{"type": "video", ...}, {"type": "audio", ...}].',
+        )
+    video, audio = request.video, request.audio
+    if video.segments_secs or video.segments_frames:
+        raise _refused("segments_secs and segments_frames are not made here.", "Cut the video first.")
+    for each in (video, audio):
+        if (each.url is None) == (each.asset_id is None):
+            raise _refused(f"The {each.type} input needs either url or assetId.", "Upload the file: /v2/uploads.")
+    if speaker.auto_detect:
+        raise _refused(
+            "Who speaks is not found out here yet.",
+            "Say whom to dub by frame_number and coordinates, or leave active_speaker_detection out: the largest face.",
+        )
+    if (speaker.frame_number is None) != (speaker.coordinates is None):
+        raise _refused("frame_number and coordinates belong together.", "Give both or none.")
+    if any(box is not None and len(box) != 4 for box in speaker.bounding_boxes or ()):
+        raise _refused("A bounding box has four numbers.", "Give [x1, y1, x2, y2] or null for each frame.")
+    if speaker.bounding_boxes is not None and not any(speaker.bounding_boxes):
+        raise _refused("No frame has a bounding box.", "Give a box for the frame in which the person is first seen.")
+    for name in ("temperature", "model_mode", "prompt"):
+        if getattr(options, name) is not None:
+            raise _refused(f"There is no option {name} here: lips follow the audio, nothing else.", "Leave it out.")
+    if options.preset is not None and options.preset not in PRESETS:
+        raise _refused(f"There is no preset '{options.preset[:40]}'.", f"Take one of {', '.join(PRESETS)}.")
+
+
+def _refused(message: str, remedy: str) -> RequestRefusedError:
+    return RequestRefusedError(message, remedy=remedy)

@@ -1,0 +1,157 @@
+"""Serving: the folder, the workers, the errands and the listening socket, begun in order and ended in reverse."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from latentsync.atomic import try_hold
+from latentsync.errors import ConfigError, OutputError
+from latentsync.page.listener import bind, listening
+from latentsync.page.origins import TrustedHosts, is_everywhere, is_loopback
+from latentsync.service.dubs import Models
+from latentsync.service.errands import Errands
+from latentsync.service.fetching import fetching
+from latentsync.service.http.access import Service
+from latentsync.service.http.app import build_app
+from latentsync.service.http.generations import as_json
+from latentsync.service.job import ServiceSettings
+from latentsync.service.keys import Keys
+from latentsync.service.outside import Outside
+from latentsync.service.store import JobStore
+from latentsync.service.supervisor import Supervisor
+from latentsync.service.uploads import Uploads
+from latentsync.service.webhooks import webhooks
+
+SWEEP_SECONDS = 60.0
+
+
+def open_store(folder: Path) -> JobStore:
+    """The jobs of a service's folder."""
+    return JobStore(folder / "service.db")
+
+
+@contextmanager
+def serving(
+    settings: ServiceSettings,
+    models: Models,
+    keys: Path | None,
+    worker_commands: Sequence[list[str]],
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    allow_hosts: Sequence[str] = (),
+) -> Iterator[str]:
+    """The service's address while the block runs.
+
+    ``keys``: a file of keys; None: everybody who reaches the service may use it, so it listens on this machine only.
+    Raises ``ConfigError`` for that, ``ServerError`` for a port that cannot be had, ``OutputError`` for a folder that
+    cannot be written, or that another service uses.
+    """
+    if keys is None and not is_loopback(host):
+        raise ConfigError(
+            f"Everybody who reaches {host} could use this service.",
+            remedy="Make keys first: `latentsync serve --new_key NAME --keys FILE`, and start it with --keys FILE.",
+        )
+    with ExitStack() as stack:
+        hosts = TrustedHosts(host, allow_hosts) if keys is None else None
+        sock = stack.enter_context(bind(host, port))
+        stack.enter_context(_alone(settings.folder))
+        store = open_store(settings.folder)
+        stack.callback(store.close)
+        supervisor = Supervisor(worker_commands)
+        service = _assemble(settings, models, Keys(keys), store, supervisor, stack)
+        store.forget_workers()
+        supervisor.start()
+        stack.callback(supervisor.end)
+        stack.enter_context(listening(build_app(service, supervisor.alive, hosts), sock))
+        local = "127.0.0.1" if is_everywhere(host) else host.strip("[]")
+        yield f"http://{f'[{local}]' if ':' in local else local}:{sock.getsockname()[1]}"
+
+
+def _assemble(
+    settings: ServiceSettings,
+    models: Models,
+    keys: Keys,
+    store: JobStore,
+    supervisor: Supervisor,
+    stack: ExitStack,
+) -> Service:
+    """The parts that the routes use, and the errands, which end with ``stack``."""
+    secret = _secret(settings.folder / "secret")
+    uploads = Uploads(settings)
+    outside = Outside(settings.private_addresses)
+    errands: list[Errands] = []
+
+    def wake() -> None:
+        supervisor.wake()
+        for each in errands:
+            each.wake()
+
+    def unready() -> str:
+        if not supervisor.alive():
+            return "no worker runs"
+        if not store.read("SELECT 1 FROM workers WHERE state != 'loading'"):
+            return "the networks are being loaded"
+        if shutil.disk_usage(settings.folder).free < settings.reserve:
+            return "the disk is full"
+        return ""
+
+    service = Service(settings, store, keys, models, uploads, secret, wake, unready)
+    errands += [
+        fetching(store, settings, supervisor.wake),
+        webhooks(store, outside, secret, lambda job: as_json(service, job)),
+        clearing(store, settings, uploads),
+    ]
+    for errand in errands:
+        errand.start()
+        stack.callback(errand.end)
+    return service
+
+
+def clearing(store: JobStore, settings: ServiceSettings, uploads: Uploads) -> Errands[str]:
+    """Removes jobs and uploads that were kept long enough."""
+
+    def due() -> list[str]:
+        before = time.time() - settings.keep_seconds
+        uploads.expire(before)
+        return store.expired(before)
+
+    def run(id: str) -> None:
+        store.drop(id)
+        shutil.rmtree(settings.job_folder(id), ignore_errors=True)
+
+    return Errands("clearing", due, str, run, threads=1, seconds=SWEEP_SECONDS)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two servers would start two sets of workers over one folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = try_hold(folder / "server.lock")
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error}.", remedy="Choose another one with --data.") from error
+    if lock is None:
+        raise OutputError(
+            f"Another service uses {folder}, or its disk knows no locks.", remedy="Choose another folder with --data."
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _secret(path: Path) -> bytes:
+    """Random bytes that this service has made once."""
+    try:
+        with path.open("xb") as stream:
+            path.chmod(0o600)
+            stream.write(secrets.token_bytes(32))
+    except FileExistsError:
+        pass
+    return path.read_bytes()

@@ -1,0 +1,149 @@
+"""Jobs over HTTP: made, worked on, asked for, listed, deleted; what is refused, and how."""
+
+from __future__ import annotations
+
+import pytest
+
+PLAIN = {"type": "video", "assetId": "00000000-0000-4000-8000-000000000001"}
+SPEECH = {"type": "audio", "assetId": "00000000-0000-4000-8000-000000000002"}
+
+
+def test_a_job_from_its_uploads_to_its_result(stage, dubbed):
+    job = stage.send(outputFileName="my_dub", options={"sync_mode": "cut_off", "seed": 7})
+    assert job["status"] == "PENDING" and job["position"] == 0 and stage.woken.is_set()
+    assert stage.worker().work_on_one() and not stage.worker().work_on_one()
+    done = stage.get(job)
+    assert done["status"] == "COMPLETED" and done["outputDuration"] == 0.4 and done["notes"] == ["a note"]
+    assert done["outputUrl"].startswith("http://service.example/v2/results/")
+    assert done["outputUrl"].endswith("/my_dub.mp4") and done["progress"] == 1
+    assert stage.client.get(done["outputUrl"]).content == b"dubbed a video with speech"
+    assert stage.client.get(done["outputUrl"].replace("/my_dub", "x/my_dub")).status_code == 404
+    (request,) = dubbed.requests
+    assert request.options.length == "cut" and request.options.seed == 7 and request.resume
+    assert [each["id"] for each in stage.client.get("/v2/generations").json()] == [job["id"]]
+    assert stage.client.get("/v2/generations?status=PENDING,FAILED").json() == []
+
+
+def test_files_in_a_form(stage):
+    files = {"video": ("../../v.mp4", b"a video"), "audio": ("a.wav", b"speech")}
+    job = stage.client.post("/v2/generate", data={"model": "lipsync-2"}, files=files)
+    assert job.status_code == 201, job.text
+    assert stage.worker().work_on_one()
+    done = stage.get(job.json())
+    assert done["status"] == "COMPLETED" and "lipsync-2 is not here" in done["notes"][0]
+    assert stage.client.get(done["outputUrl"]).content == b"dubbed a video with speech"
+
+
+def test_an_input_that_cannot_be_used_and_a_fault_of_ours(stage, dubbed):
+    faceless, faulty = stage.send(video=b"faceless"), stage.send(video=b"faulty")
+
+    def fail(request, control):
+        if b"faulty" in request.video.read_bytes():
+            raise ZeroDivisionError("a secret thing")
+
+    dubbed.before = fail
+    worker = stage.worker()
+    assert worker.work_on_one() and worker.work_on_one()
+    refused = stage.get(faceless)
+    assert refused["status"] == "REJECTED" and refused["error"] == "video.mp4: no usable face in any frame."
+    assert refused["error_code"] == "NoFaceError" and refused["remedy"] == "Take another."
+    assert stage.get(faulty)["status"] == "FAILED"
+
+
+def test_deleted_while_it_waits_and_while_it_is_worked_on(stage, dubbed):
+    waiting = stage.send()
+    assert stage.client.delete(f"/v2/generate/{waiting['id']}").status_code == 204
+    assert stage.client.get(f"/v2/generate/{waiting['id']}").status_code == 404
+    assert not stage.settings.job_folder(waiting["id"]).exists() and not stage.worker().work_on_one()
+    running = stage.send()
+
+    def delete(request, control):
+        assert stage.client.delete(f"/v2/generate/{running['id']}").status_code == 204
+        assert stage.client.get(f"/v2/generate/{running['id']}").status_code == 404
+        control.enter("writing")
+
+    dubbed.before = delete
+    assert stage.worker().work_on_one()
+    assert not stage.settings.job_folder(running["id"]).exists() and not stage.store.under_work()
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"segments": [{"startTime": 0, "endTime": 1, "audioInput": {"refId": "a"}}]}, "Segments"),
+        ({"input": [PLAIN]}, "one video and one audio"),
+        ({"input": [PLAIN, {"type": "text", "provider": {}}]}, "no text-to-speech"),
+        ({"input": [PLAIN, {"type": "audio", "url": "https://a.example/a.wav"}]}, "does not fetch files"),
+        ({"input": [PLAIN, {"type": "audio"}]}, "needs either url or assetId"),
+        ({"input": [PLAIN, SPEECH]}, "no such upload"),
+        ({"model": "react-1"}, "no model 'react-1'"),
+        ({"options": {"temperature": 1}}, "no option temperature"),
+        ({"options": {"new_option": 1}}, "options.new_option"),
+        ({"options": {"sync_mode": "stretch"}}, "options.sync_mode"),
+        ({"options": {"preset": "best"}}, "no preset 'best'"),
+        ({"options": {"active_speaker_detection": {"auto_detect": True}}}, "Who speaks"),
+        ({"options": {"active_speaker_detection": {"frame_number": 1}}}, "belong together"),
+        ({"options": {"active_speaker_detection": {"bounding_boxes": [None]}}}, "No frame has"),
+        ({"outputFileName": "../../etc/passwd"}, "outputFileName"),
+        ({"webhookUrl": "http://127.0.0.1:1/"}, "private network"),
+        ({"webhookUrl": "file:///etc/passwd"}, "begins with http"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_a_sentence(stage, change, words):
+    answer = stage.client.post("/v2/generate", json={"model": "latentsync-builtin", "input": [PLAIN, SPEECH]} | change)
+    said = answer.json()
+    assert answer.status_code == said["statusCode"] == (404 if "upload" in words and "no such" in words else 400)
+    assert words in said["message"] and said["remedy"] and said["cause"]
+    assert not list((stage.settings.folder / "jobs").glob("*"))
+
+
+def test_whom_to_dub(stage, dubbed, monkeypatch):
+    from fractions import Fraction
+    from types import SimpleNamespace
+
+    from latentsync.service import dubs
+
+    opened = SimpleNamespace(info=SimpleNamespace(fps=Fraction(25)))
+    monkeypatch.setattr(dubs, "VideoFile", lambda path, limits: opened)
+    monkeypatch.setattr("latentsync.media.limits.MediaLimits.check_video", lambda self, path: None)
+    for speaker in (
+        {"frame_number": 50, "coordinates": [120, 80]},
+        {"bounding_boxes": [None] * 50 + [[100, 60, 140, 100]]},
+    ):
+        stage.send(options={"active_speaker_detection": speaker})
+        assert stage.worker().work_on_one()
+        assert dubbed.requests[-1].options.face == "120.0,80.0@2.0000"
+
+
+def test_keys_see_their_own_jobs_only(make_stage, dubbed, keys):
+    stage = make_stage(keys=keys.path)
+    assert stage.client.get("/v2/generations").status_code == 401
+    assert stage.client.get("/v2/generations", headers={"x-api-key": "guess"}).json()["cause"] == "RequestRefusedError"
+    alice, bob = {"x-api-key": keys.alice}, {"Authorization": f"Bearer {keys.bob}"}
+    stage.client.headers.update(alice)
+    job = stage.send()
+    assert stage.get(job)["id"] == job["id"]
+    path = f"/v2/generate/{job['id']}"
+    del stage.client.headers["x-api-key"]
+    assert stage.client.get(path, headers=bob).status_code == 404
+    assert stage.client.delete(path, headers=bob).status_code == 404
+    assert stage.client.get("/v2/generations", headers=bob).json() == []
+    theirs = job["input"][0]["assetId"]
+    assert stage.client.delete(f"/v2/uploads/{theirs}", headers=bob).status_code == 404
+    assert stage.client.get("/v2/webhooks/secret", headers=bob).json() != (
+        stage.client.get("/v2/webhooks/secret", headers=alice).json()
+    )
+    keys.path.write_text("")
+    assert stage.client.get(path, headers=alice).status_code == 401, "the file is read anew"
+
+
+def test_a_full_queue(make_stage, dubbed):
+    stage = make_stage(waiting=2)
+    stage.send()
+    wanted = stage.wanted()
+    assert stage.client.post("/v2/generate", json=wanted).status_code == 201
+    refused = stage.client.post("/v2/generate", json=wanted)
+    assert refused.status_code == 429 and int(refused.headers["retry-after"]) > 0
+    assert "2 jobs are waiting" in refused.json()["message"]
+    assert stage.worker().work_on_one()
+    assert stage.client.post("/v2/generate", json=wanted).status_code == 201
