@@ -28,7 +28,7 @@ from latentsync.evaluation.figures import (
 )
 from latentsync.evaluation.missing import Missing, attempt, first
 from latentsync.evaluation.networks import EvaluationNetworks
-from latentsync.evaluation.recordings import ClipFiles, OpenedClip, open_clip
+from latentsync.evaluation.recordings import ClipFiles, OpenedClip, joins_of, open_clip, report_beside
 from latentsync.evaluation.settings import RESULT, ROWS, SOURCE, TRUTH, EvaluationSettings
 from latentsync.evaluation.sync import Mouth, MouthPair, mouth_of, published_sync_score, stable_sync_fit, thumbnails
 from latentsync.media.contact_sheet import SheetRow, write_sheet
@@ -44,8 +44,9 @@ SAME_WORDS = f"{DOES_NOT_APPLY}: the source says the same words"
 
 @dataclass(frozen=True, slots=True)
 class ClipScores:
-    """``rows``: kind of row -> figure -> number or reason. ``remarks``: what sets the files apart. ``files``: row, or
-    "faces of the" row -> SHA-256. ``features``: set figure -> row -> (n, D) float32 or the reason."""
+    """``rows``: kind of row -> figure -> number or reason. ``remarks``: what sets the files apart. ``files``: row,
+    "faces of the" row, or "report of the result" -> SHA-256. ``features``: set figure -> row -> (n, D) float32 or the
+    reason."""
 
     name: str
     rows: Mapping[str, Mapping[str, Value]]
@@ -82,6 +83,8 @@ def gather_inputs(
     mouths = {row: attempt(mouth_of, each.mouth) for row, each in faces.items()}
     true_mouth, source_mouth = _silent(mouths.get(TRUTH)), _silent(mouths.get(SOURCE))
     video_lags = _video_lags(clip, settings)
+    result = clip.recordings.get(RESULT)
+    joins = None if result is None else attempt(joins_of, result.video.info.path)
     inputs = {}
     for row, recording in clip.recordings.items():
         own = Missing(recording.no_audio) if recording.audio is None else recording.audio
@@ -112,6 +115,7 @@ def gather_inputs(
             crops=crops[row],
             source_crops=_silent(crops.get(clip.dubbed)),
             comparison=attempt(partial(compare, stride=settings.stride), crops[row], comparable),
+            joins=joins,
             is_reference=row == clip.reference,
             unmet=unmet,
         )
@@ -173,13 +177,15 @@ def _features(clip: OpenedClip, inputs: Mapping[str, RowInputs], figure: Figure)
 
 
 def _hashes(files: ClipFiles) -> dict[str, str]:
-    """SHA-256 of the videos, and of the files of faces beside them."""
+    """SHA-256 of the videos, and of the files of faces and the report beside them."""
     hashes = {}
     for row, path in files.rows().items():
         if path is not None:
             hashes[row] = sha256_file(path)
             if (faces := faces_beside(path)) is not None:
                 hashes[f"faces of the {row}"] = sha256_file(faces)
+    if files.result is not None and (report := report_beside(files.result)).is_file():
+        hashes["report of the result"] = sha256_file(report)
     if files.dubbed != SOURCE and TRUTH in hashes:
         hashes[SOURCE] = hashes[TRUTH]
     return hashes

@@ -17,7 +17,7 @@ from latentsync.audio.voice_activity import speaking_frames
 from latentsync.errors import DataError
 from latentsync.evaluation.faces import FacePath, RowFaces
 from latentsync.evaluation.missing import Missing, attempt
-from latentsync.evaluation.recordings import OpenedClip, Recording
+from latentsync.evaluation.recordings import OpenedClip, Recording, WindowJoins
 from latentsync.evaluation.settings import TRUTH, EvaluationSettings
 from latentsync.face.align import align_face
 from latentsync.face.similarity import transform
@@ -182,11 +182,15 @@ def _with_both_landmarks(both: Comparison) -> np.ndarray:
     return frames
 
 
-def joins(crops: FaceCrops, keep_mask: np.ndarray, period: int) -> float:
-    """The strongest ratio of change at joins of windows that lie ``period`` frames apart. Raises ``DataError``."""
+def joins(crops: FaceCrops, keep_mask: np.ndarray, period: int, known: WindowJoins | None) -> float:
+    """The ratio of change at the ``known`` joins of windows; None: the strongest ratio of windows that lie ``period``
+    frames apart. Raises ``DataError``."""
     if not crops.found.all():
         raise DataError("the face is lost on the way", remedy="Measure joins on clips that show it throughout.")
-    return temporal.strongest_join_ratio(temporal.frame_changes(crops.faces, keep_mask < 0.5), period)
+    changes = temporal.frame_changes(crops.faces, keep_mask < 0.5)
+    if known is None:
+        return temporal.strongest_join_ratio(changes, period)
+    return temporal.join_ratio(changes, temporal.join_steps(len(crops.faces), known.starts, known.shared))
 
 
 def csim(network: nn.Module, both: Comparison, stride: int) -> float:

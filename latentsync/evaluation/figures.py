@@ -16,7 +16,7 @@ from latentsync.evaluation.crops import Comparison, FaceCrops
 from latentsync.evaluation.faces import FacePath
 from latentsync.evaluation.missing import Missing, attempt
 from latentsync.evaluation.networks import EvaluationNetworks
-from latentsync.evaluation.recordings import Recording
+from latentsync.evaluation.recordings import Recording, WindowJoins
 from latentsync.evaluation.settings import EvaluationSettings
 from latentsync.evaluation.sync import Mouth, MouthPair
 from latentsync.metrics.drift import Lag
@@ -46,7 +46,8 @@ class RowInputs:
     ``audio`` (n,) float32 is the row's own, ``expected_audio`` what should be spoken. ``audio_lag`` s and ``video_lag``
     frames: against the expected audio and the dubbed video. ``crops`` are compared with those of the reference row in
     ``comparison``, and with those of the dubbed video, ``source_crops``. ``place``: where faces are cut out. ``mouth``
-    is beside the truth's, ``source_mouth`` that of the source. ``unmet``: reasons why some figures do not apply.
+    is beside the truth's, ``source_mouth`` that of the source. ``joins``: of the windows of the result, for every row,
+    if they are known. ``unmet``: reasons why some figures do not apply.
     """
 
     settings: EvaluationSettings
@@ -65,6 +66,7 @@ class RowInputs:
     crops: FaceCrops | Missing
     source_crops: FaceCrops | Missing
     comparison: Comparison | Missing
+    joins: WindowJoins | Missing | None
     is_reference: bool
     unmet: Mapping[Premise, str]
 
@@ -233,7 +235,7 @@ _TABLE = (
            ("comparison", "networks.keep_mask"), crops.smudges, None, 0.0, Premise.SAME_PERSON, of_the_face=True),
     Figure("join_ratio", "joins of windows", "of inside", 1.0,
            "Change from frame to frame where windows meet, over that inside them. The truth's own is the floor.",
-           ("crops", "networks.keep_mask", "settings.join_period"), crops.joins),
+           ("crops", "networks.keep_mask", "settings.join_period", "joins"), crops.joins),
 )
 _SET_TABLE = (
     Figure("fid", "FID", "", "lower",

@@ -5,6 +5,7 @@ That is 25 frames per second, with the audio from the first frame on.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Generator, Mapping, Set
 from contextlib import closing
@@ -179,6 +180,40 @@ def open_clip(files: ClipFiles, setting: Setting, limits: MediaLimits = GENEROUS
         except LatentSyncError as error:
             unopened[row] = f"unreadable: {error.message}"
     return OpenedClip(recordings, unopened, files.dubbed, reference)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowJoins:
+    """Where a result's windows meet, in frames at 25 per second: ``starts`` of those that go on where another one ends,
+    the first ``shared`` frames of which both have."""
+
+    starts: tuple[int, ...]
+    shared: int
+
+
+def report_beside(result: Path) -> Path:
+    """Where the report of the dub is looked for that made a result: `clip.report.json` beside `clip.mp4`."""
+    return result.with_suffix(".report.json")
+
+
+def joins_of(result: Path) -> WindowJoins | None:
+    """What the report beside a result says of its windows; None if there is no report.
+
+    Raises ``DataError`` for a report that does not say it.
+    """
+    path = report_beside(result)
+    if not path.is_file():
+        return None
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        rate, windows = MODEL_FPS / float(report["fps"]), report["windows"]
+        starts = tuple(math.floor((int(start) - 0.5) * rate) + 1 for start in windows["joins"])  # as media.rate chooses
+        return WindowJoins(starts, math.ceil(int(windows["shared"]) * rate))
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise DataError(
+            f"{path} does not say where the windows of {result.name} meet ({error!r}).",
+            remedy="Dub it again with --report, or move the report away: then the strongest place counts.",
+        ) from error
 
 
 def differences(result: Recording, truth: Recording) -> list[str]:

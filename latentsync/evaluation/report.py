@@ -21,7 +21,7 @@ from latentsync.evaluation.missing import Missing
 from latentsync.evaluation.settings import EvaluationSettings
 from latentsync.evaluation.summary import Failure, Summary
 
-PROCESSING = 2  # raise when the same files would give other figures
+PROCESSING = 3  # raise when the same files would give other figures
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python", "av", "lpips")
 
 

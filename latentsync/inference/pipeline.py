@@ -139,7 +139,7 @@ class LipsyncPipeline:
         made = generate_groups(groups, batch, options.batch, clock, in_flight)
         if judge is not None and options.sync_gate is not SyncGate.OFF:
             made = self._gate(judge, options, record, on_step, filled).judged(made)
-        generated = frames_of(made, record.windows_refused, plan)
+        generated = frames_of(record.windows.follow(made, plan), record.windows_refused, plan)
         noted = record.noting(generated, shows=None if context is None else context.shows)
         if overview is not None:
             noted = overview.sources(noted, lambda frame: True if context is None else context.shows(frame))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, Protocol, TypeVar
 
 from latentsync.inference.visibility import SeenSpans
-from latentsync.inference.windows import PassedFrame
+from latentsync.inference.windows import FrameGroup, PassedFrame, WindowPlan, is_cut
 from latentsync.types import Frame
 
 T = TypeVar("T")
@@ -27,7 +27,17 @@ class HasFrame(Protocol):
         ...
 
 
+class HasGroup(Protocol):
+    """A group of frames with what was made of it."""
+
+    @property
+    def group(self) -> FrameGroup:
+        """The group itself."""
+        ...
+
+
 M = TypeVar("M", bound=HasFrame)
+G = TypeVar("G", bound=HasGroup)
 
 
 class StageClock:
@@ -146,6 +156,44 @@ class JudgedStretch:
 
 
 @dataclass(slots=True)
+class WindowPlaces:
+    """Where the groups of windows lie in the result, in its frames: ``length`` frames each, the last ``shared`` of
+    which are the first ones of the next. ``starts``: first frames of all groups; ``joins``: of those that go on where
+    the one before ends, or share frames with it, and do not begin after a cut or a gap."""
+
+    length: int = 0
+    shared: int = 0
+    starts: list[int] = field(default_factory=list)
+    joins: list[int] = field(default_factory=list)
+    _coming: deque[tuple[Fraction, bool]] = field(default_factory=deque)  # times of first frames; whether it is a join
+
+    def follow(self, groups: Iterable[G], plan: WindowPlan) -> Iterator[G]:
+        """Pass the groups on, and expect their first frames."""
+        self.length, self.shared = plan.group_length, plan.shared
+        before: FrameGroup | None = None
+        for each in groups:
+            group = each.group
+            if group.windows:
+                goes_on = before is not None and (group.before > 0 or not is_cut(before.frames[-1], group.frames[0]))
+                self._coming.append((group.frames[0].frame.time, goes_on))
+            before = group if group.windows else None
+            yield each
+
+    def note(self, number: int, time: Fraction) -> None:
+        """Frame ``number`` of the result is that of a ``time``; times ascend."""
+        while self._coming and self._coming[0][0] <= time:
+            start, is_join = self._coming.popleft()
+            if start == time:
+                self.starts.append(number)
+                if is_join:
+                    self.joins.append(number)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"length": self.length, "shared": self.shared, "starts": self.starts, "joins": self.joins}
+
+
+@dataclass(slots=True)
 class RunRecord:
     """What the pipeline notes down while it runs; complete when its last frame is out."""
 
@@ -155,8 +203,8 @@ class RunRecord:
     batch_reductions: list[int] = field(default_factory=list)  # numbers of windows that did not fit into memory
     precision_changes: list[PrecisionChange] = field(default_factory=list)
     windows_refused: dict[int, str] = field(default_factory=dict)  # number -> what the network gave instead of faces
-
     judged: list[JudgedStretch] = field(default_factory=list)  # by a sync network, in order
+    windows: WindowPlaces = field(default_factory=WindowPlaces)
     seen: SeenSpans = field(default_factory=SeenSpans)  # how certain each face was, and what was left alone
 
     def noting(self, members: Iterator[M], shows: Callable[[Frame], bool] | None = None) -> Iterator[M]:
@@ -167,6 +215,7 @@ class RunRecord:
                     self._note_passed(member.reason)
                 source: Any = getattr(member, "source", member)
                 self.seen.add(self.frames, source)
+                self.windows.note(self.frames, member.frame.time)
                 self.frames += 1
             yield member
 
@@ -206,6 +255,7 @@ class RunRecord:
             "windows_redone_in_bf16": self._redone_in("bfloat16"),
             "precision_changes": [asdict(change) for change in self.precision_changes],
             "windows_refused": self.windows_refused,
+            "windows": self.windows.to_dict(),
             "sync": [
                 asdict(stretch) | {"start": float(stretch.start), "stop": float(stretch.stop)}
                 for stretch in self.judged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,8 +70,15 @@ def test_a_copy_of_the_truth_is_perfect(bare, tmp_path, truth) -> None:
 
 
 def test_encoding_costs_fidelity_but_nothing_else(bare, tmp_path, truth) -> None:
+    """Windows meet where the report says: at one place in all rows."""
     coarse = write_talker(tmp_path / "a.mp4", CLIP, quality=35)
-    row = score(bare, tmp_path, coarse, truth).rows[RESULT]
+    report = tmp_path / "a.report.json"
+    report.write_text(json.dumps({"fps": 25, "windows": {"shared": 1, "joins": [15, 30, 45, 60]}}))
+    found = score(bare, tmp_path, coarse, truth)
+    row = found.rows[RESULT]
+    assert row["join_ratio"] == pytest.approx(found.rows[TRUTH]["join_ratio"], abs=0.2)
+    assert row["join_ratio"] < 1.2  # the strongest of all places would be 1 at least
+    assert found.files["report of the result"] == sha256_file(report)
     assert 20 < row["psnr_inside"] < 45
     assert 0.7 < row["ssim_outside"] < 0.999
     assert row["temporal_error"] > 0.1

@@ -9,6 +9,7 @@ import pytest
 from latentsync.errors import DataError
 from latentsync.evaluation import crops
 from latentsync.evaluation.crops import FaceCrops, compare
+from latentsync.evaluation.recordings import WindowJoins
 from latentsync.metrics.fidelity import psnr, ssim
 from tests.metrics.faces import landmarks
 
@@ -72,10 +73,12 @@ def test_joins_of_windows_need_a_face_in_every_frame() -> None:
     levels = np.cumsum(np.where(np.arange(96) % 16 == 0, 4, 2))
     faces = (levels[:, None, None, None] + np.zeros((1, SIDE, SIDE, 3))).astype(np.uint8)
     mine = FaceCrops(faces, np.full((96, 68, 2), np.nan), np.ones(96, bool))
-    assert crops.joins(mine, KEEP, 16) == pytest.approx(2)
-    assert crops.joins(mine, KEEP, 15) < 1.5
+    assert crops.joins(mine, KEEP, 16, None) == pytest.approx(2)
+    assert crops.joins(mine, KEEP, 15, None) < 1.5
+    assert crops.joins(mine, KEEP, 15, WindowJoins((16, 32, 48, 64, 80), 0)) == pytest.approx(2)
+    assert crops.joins(mine, KEEP, 16, WindowJoins((20, 36, 52, 68, 84), 0)) < 1
     with pytest.raises(DataError, match="lost"):
-        crops.joins(FaceCrops(faces, mine.landmarks, np.arange(96) != 5), KEEP, 16)
+        crops.joins(FaceCrops(faces, mine.landmarks, np.arange(96) != 5), KEEP, 16, None)
 
 
 def test_crops_without_a_common_face_do_not_compare() -> None:

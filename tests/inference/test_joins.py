@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from latentsync.inference.batching import GeneratedGroup
 from latentsync.inference.joins import GeneratedFrame, frames_of
+from latentsync.inference.record import RunRecord
 from latentsync.inference.windows import FaceFrame, PassedFrame, WindowPlan, group_frames
 from latentsync.types import AlignedFace, ArrayFrame, FaceObservation
 
@@ -38,6 +39,29 @@ def joined(found, plan, make, shots=None, refused=()):
     groups = group_frames(stream(found, shots or [0] * len(found)), NoAudio(), plan)
     generated = (GeneratedGroup(group, tuple(make(w.number, w.faces) for w in group.windows)) for group in groups)
     return list(frames_of(generated, dict.fromkeys(refused, FAULT), plan))
+
+
+def noted(frames, plan, shows=lambda frame: True):
+    """What a record says of the windows of frames (with a face, number of the shot)."""
+    record = RunRecord()
+    groups = group_frames(stream(*zip(*frames, strict=True)), NoAudio(), plan)
+    generated = (GeneratedGroup(group, tuple(w.faces for w in group.windows)) for group in groups)
+    list(record.noting(frames_of(record.windows.follow(generated, plan), {}, plan), shows))
+    return record.to_dict()["windows"]
+
+
+def test_the_record_says_where_windows_begin_and_which_go_on():
+    """There is no join at a cut, nor beside a group without a face."""
+    frames = [(True, 0)] * 40 + [(True, 1)] * 20 + [(False, 2)] * 16 + [(True, 2)] * 20
+    found = noted(frames, WindowPlan(16))
+    assert found == {"length": 16, "shared": 0, "starts": [0, 16, 32, 40, 56, 76, 92], "joins": [16, 32, 56, 92]}
+    found = noted(frames[:60], WindowPlan(16, overlap=4))
+    assert found == {"length": 16, "shared": 4, "starts": [0, 12, 24, 40, 52], "joins": [12, 24, 52]}
+
+
+def test_the_record_counts_from_the_first_frame_that_is_shown():
+    found = noted([(True, 0)] * 80, WindowPlan(16, overlap=1), shows=lambda frame: 20 <= frame.index < 50)
+    assert (found["starts"], found["joins"]) == ([10, 25], [10, 25])
 
 
 def its_number(number, faces):

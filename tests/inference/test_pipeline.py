@@ -49,6 +49,10 @@ def test_gaps_keep_their_place_in_time():
     check_indices(video, frames, passed={*range(11), *range(75, 80)})  # the two in between are bridged
     assert [(span.first, span.last) for span in record.passed_through] == [(0, 10), (75, 79)]
     assert record.passed_through[0].reason == "no face"
+    windows = record.to_dict()["windows"]
+    assert (windows["length"], windows["shared"]) == (16, 1)
+    assert windows["starts"] == [0, 15, 30, 45, 60]
+    assert windows["joins"] == [15, 30, 45, 60]
 
 
 @pytest.mark.parametrize("fps", [16, Fraction(24000, 1001), 25, Fraction(30000, 1001), 50, Fraction(60000, 1001)])
