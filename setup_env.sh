@@ -175,7 +175,8 @@ if [ "${1:-}" = --checkpoints ]; then
   esac
 fi
 
-packages=(requirements.txt requirements-page.txt requirements-serve.txt requirements-metrics.txt requirements-data.txt)
+packages=(requirements.txt requirements-page.txt requirements-serve.txt)
+packages+=(requirements-metrics.txt requirements-data.txt requirements-cluster.txt)
 case "$mode" in
   "" | --python | --sourced | --checkpoints) ;;
   --training) packages+=(requirements-train.txt) ;;

@@ -128,6 +128,12 @@ class EncoderError(OutputError):
     exit_code = 52
 
 
+class StoreError(OutputError):
+    """Files at an address (S3, Google Cloud Storage ...) cannot be read or written."""
+
+    exit_code = 53
+
+
 class GenerationError(LatentSyncError):
     """The network gave something that is no face: not finite, black, noise, or its own mask."""
 
@@ -144,6 +150,12 @@ class DeviceError(LatentSyncError):
     """The asked-for device or precision is not available."""
 
     exit_code = 62
+
+
+class DeadlineError(LatentSyncError):
+    """The deadline of a job had passed before it began."""
+
+    exit_code = 63
 
 
 class DataError(LatentSyncError):

@@ -91,6 +91,17 @@ def _blocks(
     yield from [part.to_ndarray()[0] for part in resampler.resample(None)]
 
 
+def audio_seconds(path: Path | str, track: int | None = None) -> Fraction:
+    """How long the audio of a file is, as its header says; only where it says nothing is it decoded. Raises as
+    ``read_audio``."""
+    with open_audio(Path(path), track=track) as (container, stream):
+        if stream.duration:
+            return in_seconds(stream.duration, stream.time_base)
+        if container.duration:
+            return Fraction(container.duration, av.time_base)
+    return Fraction(len(read_audio(path, track=track)), AUDIO_RATE)
+
+
 def audio_start(path: Path | str, track: int | None = None) -> Fraction:
     """When the first sample is played: seconds on the clock of the file. Raises as ``read_audio``."""
     with open_audio(Path(path), track=track) as (_, stream):

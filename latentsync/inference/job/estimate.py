@@ -68,7 +68,7 @@ class Estimate:
         more = f" ({self.windows_for_joins} more than with --overlap 0)" if self.windows_for_joins else ""
         return (
             f"{self.frames} frames, {self.windows} windows{more}, {self.denoising_steps} denoising steps: "
-            f"about {_duration(self.seconds)}; memory for frames about {self.memory_bytes / 1e9:.1f} GB, "
+            f"about {duration(self.seconds)}; memory for frames about {self.memory_bytes / 1e9:.1f} GB, "
             f"result about {self.disk_bytes / 1e6:.0f} MB."
         )
 
@@ -133,7 +133,8 @@ def _source_bytes(info: VideoInfo, seconds: Fraction) -> float:
     return (info.bit_rate or 0) / 8 * float(seconds)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A length of time in the unit that suits it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from latentsync.atomic import try_hold, write_text
@@ -30,6 +31,7 @@ from latentsync.inference.job.request import DubRequest
 # Fields of a request that do not change its result, or that are stated in another way.
 _WITHOUT_EFFECT = {
     *("output", "overwrite", "report", "limits", "resume", "segments", "batch", "commercial_only", "weights"),
+    "device",  # one of several does the job
 }
 Stamp = tuple[int, int]  # size in bytes and time of the last change, ns: whether a file is the one that was written
 
@@ -48,7 +50,8 @@ class JobState:
     """The journal of a job. ``made_of``: digest of ``ingredients``. ``run``: name of the run that wrote it.
 
     ``before`` and ``result``: stamps of what lay in the result's place when the last attempt began, and of the result.
-    ``seconds`` of work; ``error``: class, message, remedy and exit code of what ended the last attempt.
+    ``seconds`` of work; ``ended``: when it was done or failed, in seconds of ``time.time``; ``error``: class, message,
+    remedy and exit code of what ended the last attempt.
     """
 
     state: State = State.WAITING
@@ -58,6 +61,7 @@ class JobState:
     before: Stamp | None = None
     result: Stamp | None = None
     seconds: float = 0.0
+    ended: float = 0.0
     error: Mapping[str, Any] | None = None
 
     @classmethod
@@ -102,6 +106,10 @@ class JobFolder:
         """Replace the journal, for good: it is on the disk when this returns."""
         write_text(self.state_file, state.to_json(), durable=True)
 
+    def keep(self, file: Path, text: str) -> None:
+        """Write ``report_file`` or ``traceback_file``; names of files in ``text`` may be any bytes."""
+        write_text(file, text, errors="backslashreplace")
+
 
 def described(error: BaseException) -> dict[str, Any]:
     """An error as the journal states it."""
@@ -120,13 +128,19 @@ def stamp(path: Path) -> Stamp | None:
     return found.st_size, found.st_mtime_ns
 
 
-def ingredients(request: DubRequest, weights: Mapping[str, str]) -> dict[str, Any]:
+def ingredients(
+    request: DubRequest, weights: Mapping[str, str], given: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """What a result depends on: contents of files, options, weights (name -> checksum), this program's version.
 
-    Raises ``OSError`` for a file that cannot be read.
+    ``given``: fields of the request whose content is known by a word, and that need not be read. Raises ``OSError`` for
+    a file that cannot be read.
     """
     asked = {each.name: getattr(request, each.name) for each in fields(request) if each.name not in _WITHOUT_EFFECT}
-    stated = {name: _content(value) if isinstance(value, Path) else repr(value) for name, value in asked.items()}
+    stated = {
+        name: given[name] if name in given else _content(value) if isinstance(value, Path) else repr(value)
+        for name, value in asked.items()
+    }
     faces = Path(request.detector)
     if faces.is_file():
         stated["detector"] = sha256_file(faces)

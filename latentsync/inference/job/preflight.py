@@ -35,6 +35,7 @@ from latentsync.inference.sync_gate import STRETCH
 from latentsync.inference.timeline import expected_frames, frame_spacing, result_seconds
 from latentsync.inference.weights import ModelSettings, model_settings
 from latentsync.inference.windows import WindowPlan
+from latentsync.media.audio import audio_seconds
 from latentsync.media.output_audio import AudioPart, check_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
@@ -173,6 +174,26 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         notes=tuple(notes),
         kept_bytes=kept,
     )
+
+
+def rough_cost(request: DubRequest) -> Estimate:
+    """The cost of a run by the headers of its files: no frame is decoded, no face looked for, pauses count as speech.
+
+    Raises the named errors of what shows that far.
+    """
+    video = _open_video(request)
+    seconds = audio_seconds(request.audio if request.drive is None else request.drive, request.audio_track)
+    request.weights.check()
+    settings, options = model_settings(request.weights.unet, request.unet_config), request.options
+    plan = _window_plan(options, settings, video.info)
+    frames = _frames_to_do(video, seconds, options)
+
+    from latentsync.inference.device import common_precision  # torch takes seconds to import
+
+    devices, _ = _usable_devices(request)
+    dtype = common_precision(request.precision, devices)
+    cost, _ = _cost_of(request, video.info, frames, settings, plan, options, devices, dtype, Fraction(0))
+    return cost
 
 
 def _require_usable_masks(options: SyncOptions, settings: ModelSettings, video: VideoFile) -> None:

@@ -20,7 +20,7 @@ from latentsync.preprocess.engine.account import StepAccount, account_by_step, a
 from latentsync.preprocess.engine.commit import exclusive_run, output_error, recover
 from latentsync.preprocess.engine.flow import Flow
 from latentsync.preprocess.engine.layout import SETTINGS_FILE, Layout, input_files
-from latentsync.preprocess.engine.pools import CPU, GPU, LocalPool, Pools, RayPools, connect
+from latentsync.preprocess.engine.pools import CPU, GPU, LocalPool, Pools, RayPools, resources
 from latentsync.preprocess.engine.progress import RunProgress, input_size
 from latentsync.preprocess.engine.records import FileRecord
 from latentsync.preprocess.engine.worker import ClipTask, FileTask, TaskResult, Worker, WorkerTask
@@ -196,7 +196,7 @@ def _pools(
     if engine.workers == 0:
         on_gpu = settings.device != "cpu" and torch.cuda.is_available()
         return LocalPool(make_worker(GPU if on_gpu else CPU)), {CPU: 1}
-    there = connect(engine.ray_address, engine.workers or os.cpu_count() or 1)
+    there = resources(engine.ray_address, engine.workers or os.cpu_count() or 1)
     if settings.device == "cuda" and not there[GPU]:
         raise DeviceError("There is no GPU for device=cuda.", remedy="Set device=auto or device=cpu.")
     sizes = {CPU: min(engine.workers or there[CPU], there[CPU])}

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from latentsync.cli import batch as command
+from latentsync.cli import batch_jobs
 from latentsync.errors import INTERRUPTED_EXIT_CODE, ConfigError, NoFaceError, OutOfMemoryError
 from latentsync.inference.job.folder import JobFolder, JobState, State
 from latentsync.service import runner
+from tests.service.batch.stand_in import ROOT, run, summary, write_jobs
 
-ROOT = Path(__file__).parents[2]
 # A process that runs the command line with a dub that copies its audio, takes a moment, and notes in a log and in the
 # result which attempt it was. A stand-in for the whole module, whose libraries take seconds to import.
 PROGRAM = """
@@ -40,53 +41,11 @@ def dub(request, control, networks):
     return SimpleNamespace(to_json=lambda: "{}")
 module = sys.modules["latentsync.inference.job.dub"] = ModuleType("dub")
 module.dub = dub
-from latentsync.service import batch
-batch.KeptNetworks = batch.Batch.__init__.__kwdefaults__["make_networks"] = lambda: None
+from latentsync.service.batch import run
+run.Batch.__init__.__kwdefaults__["make_networks"] = lambda: None
 from latentsync.__main__ import run
 run("batch", sys.argv[1:])
 """
-
-
-@pytest.fixture
-def files(tmp_path):
-    for number in range(4):
-        (tmp_path / f"{number}.mp4").write_text(f"video {number}")
-        (tmp_path / f"{number}.wav").write_text(f"audio {number}")
-    rows = [{"video": f"{n}.mp4", "audio": f"{n}.wav", "output": f"{n}.mp4"} for n in range(4)]
-    write_jobs(tmp_path, rows)
-    return tmp_path
-
-
-def write_jobs(folder, rows):
-    (folder / "jobs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-@pytest.fixture
-def dubbed(monkeypatch):
-    """What a stand-in for the dub was asked for, and a hook that may raise."""
-    made = SimpleNamespace(requests=[], before=lambda request: None)
-
-    def dub(request, control, networks):
-        made.requests.append(request)
-        made.before(request)
-        assert request.overwrite or not request.output.exists()
-        request.output.write_text(f"of {request.audio.read_text()}, {time.monotonic_ns()}")
-        return SimpleNamespace(to_json=lambda: '{"frames": 1}')
-
-    monkeypatch.setattr(runner, "dub", dub)
-    made.names = lambda: [request.output.stem for request in made.requests]
-    return made
-
-
-def run(files, *more):
-    return command.main(["--jobs", str(files / "jobs.jsonl"), "--out", str(files / "out"), *more])
-
-
-def summary(files):
-    content = json.loads((files / "out" / "summary.json").read_text())
-    with (files / "out" / "summary.csv").open(newline="") as stream:
-        assert [row["state"] for row in csv.DictReader(stream)] == [row["state"] for row in content["rows"]]
-    return content
 
 
 def test_each_is_done_once_and_known_by_its_content(files, dubbed):
@@ -98,7 +57,7 @@ def test_each_is_done_once_and_known_by_its_content(files, dubbed):
     assert run(files, "--seed", "5") == 0 and len(dubbed.requests) == 9, "and so have the options"
     (files / "out" / "1.mp4").unlink()
     assert run(files, "--seed", "5") == 0 and dubbed.names()[9:] == ["1"]
-    assert not [path for path in (files / "out").iterdir() if path.suffix not in (".mp4", ".csv", ".json", "")]
+    assert not [path for path in (files / "out").iterdir() if path.suffix not in (".mp4", ".csv", ".json", ".html", "")]
 
 
 def test_a_file_of_somebody_else_is_not_replaced(files, dubbed):
@@ -151,7 +110,7 @@ def test_what_lacked_memory_is_tried_again(files, dubbed):
 
 
 def test_a_job_that_kills_its_process_is_given_up(files, dubbed):
-    name = command._name({"output": "0.mp4"})
+    name = batch_jobs._name({"output": "0.mp4"})
     assert run(files) == 0
     folder = JobFolder(files / "out" / ".jobs" / name)
     done = folder.read()
@@ -203,8 +162,8 @@ def test_an_option_that_no_dub_takes_is_refused_before_the_work(files, dubbed, c
 
 
 def test_killed_twice_and_shared_by_two_processes_each_is_done_once(tmp_path):
-    """60 jobs, 5 % of them broken."""
-    count, broken = 60, {7, 21, 40}
+    """40 jobs, 5 % of them broken."""
+    count, broken = 40, {7, 21}
     rows = []
     for number in range(count):
         (tmp_path / f"{number}.mp4").write_text("broken" if number in broken else "video")
@@ -220,7 +179,7 @@ def test_killed_twice_and_shared_by_two_processes_each_is_done_once(tmp_path):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen([sys.executable, "-c", PROGRAM, *words], env=surroundings, text=True, **pipes)
 
-    for done in (5, 25):
+    for done in (5, 20):
         with begin() as process:
             while process.poll() is None and len(log.read_text().splitlines()) < done:
                 time.sleep(0.01)
@@ -238,3 +197,41 @@ def test_killed_twice_and_shared_by_two_processes_each_is_done_once(tmp_path):
     rows = json.loads((tmp_path / "out" / "summary.json").read_text())["rows"]
     failed = {Path(row["output"]).stem for row in rows if row["state"] == "failed"}
     assert failed == {str(number) for number in broken}
+
+
+def test_priorities_come_first_then_deadlines_and_what_is_too_late_is_named(files, dubbed):
+    rows = [{"video": f"{n}.mp4", "audio": f"{n}.wav", "output": f"{n}.mp4"} for n in range(4)]
+    rows[0] |= {"deadline": "2001-01-01T00:00"}
+    rows[2] |= {"deadline": "2999-01-01T00:00+02:00"}
+    rows[3] |= {"priority": 2}
+    wrong = [rows[1] | {"output": "x.mp4", "priority": "soon"}, rows[1] | {"output": "y.mp4", "deadline": "x"}]
+    write_jobs(files, [*rows, *wrong])
+    assert run(files) == 1 and dubbed.names() == ["3", "2", "1"]
+    errors = [row["error"] for row in summary(files)["rows"]]
+    assert "deadline, 2001-01-01 00:00, had passed" in errors[0] and errors[1:4] == ["", "", ""]
+    assert "'soon' is no priority" in errors[4] and "'x' is no date and time" in errors[5]
+
+
+def test_what_was_done_after_its_deadline_is_late(files, dubbed, monkeypatch):
+    clock = [datetime(2027, 1, 31, 6).timestamp()]
+    played = SimpleNamespace(time=lambda: clock[0], monotonic=time.monotonic)
+    monkeypatch.setattr(runner, "time", played)
+    dubbed.before = lambda request: clock.append(clock.pop() + 60)
+    assert run(files, "--deadline", "2027-01-31T06:02:30") == 1
+    content = summary(files)
+    assert [row["state"] for row in content["rows"]] == ["done", "done", "done", "failed"]
+    assert [row["late"] for row in content["rows"]] == [False, False, True, False] and content["late"] == 1
+
+
+def test_the_page_names_what_failed_first_and_shows_names_as_text(files, dubbed):
+    write_jobs(files, [{"video": "0.mp4", "audio": "0.wav", "output": "0.mp4"},
+                       {"video": "<b>.mp4", "audio": "0.wav", "output": "<b>.mp4"}])  # fmt: skip
+    assert run(files) == 1
+    page = (files / "out" / "summary.html").read_text()
+    assert "1 of 2 jobs are done; 0 were there already; 1 are not" in page
+    assert page.index("&lt;b&gt;.mp4 cannot be read") < page.index("0.mp4</td>") and "<b>" not in page
+
+
+def test_the_same_job_on_another_device_is_there_already(files, dubbed):
+    assert run(files, "--device", "cpu") == 0 and run(files, "--device", "cuda:1") == 0
+    assert len(dubbed.requests) == 4

@@ -1,0 +1,109 @@
+"""Workers of a batch on a Ray cluster: an actor for each device, with networks of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentsync.errors import DeviceError, LatentSyncError
+from latentsync.runtime.cluster import Finished, RayActors, connect
+from latentsync.service.batch.jobs import BatchJob
+from latentsync.service.batch.worker import JobWorker
+from latentsync.service.runner import Settled
+
+LOCAL = "local"  # as an address: this machine alone
+_POOL = "devices"
+
+
+@dataclass(frozen=True, slots=True)
+class ActorShares:
+    """How many actors a cluster has room for, and what each of them takes."""
+
+    count: int
+    device: str  # as torch names its kind
+    cpus: int
+    gpus: int
+
+
+class DeviceActors:
+    """Actors on the cluster at ``address`` ('local': on this machine alone), one for each GPU; where there is none, or
+    ``device`` is 'cpu', one for each machine's processors.
+
+    ``make_worker(device=...)`` is called in their processes. ``attempts``: times that a job may take its process down.
+    Raises ``ConfigError`` and ``DeviceError``.
+    """
+
+    def __init__(self, address: str, make_worker: Callable[..., JobWorker], device: str, attempts: int) -> None:
+        connect(None if address == LOCAL else address, os.cpu_count() or 1, otherwise="leave --ray out")
+        import ray
+
+        try:
+            self.shares = shares = shares_of(ray.nodes(), device)
+            actor_class: Any = ray.remote(_Actor)
+            options = {"num_cpus": shares.cpus, "num_gpus": shares.gpus, "scheduling_strategy": "SPREAD"}
+            placed = actor_class.options(**options)
+            # the journal of a job counts the attempts; the last one is for whoever finds that it was tried too often
+            start: Callable[[str], Any] = lambda pool: placed.remote(make_worker, shares.device, Path.cwd())  # noqa: E731
+            self._actors = RayActors(start, {_POOL: shares.count}, attempts + 1)
+        except BaseException:
+            ray.shutdown()
+            raise
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is under way."""
+        return self._actors.busy
+
+    def has_room(self) -> bool:
+        """Whether an actor has nothing to do; waits for one to start where nothing is under way."""
+        return self._actors.has_room(_POOL)
+
+    def submit(self, job: BatchJob) -> None:
+        """Give a job to an actor that has nothing to do."""
+        self._actors.submit(_POOL, job)
+
+    def wait(self) -> Finished | None:
+        """The next job that is settled, as ``RayActors.wait``. Raises what ends the whole batch."""
+        finished = self._actors.wait()
+        if finished is not None and isinstance(finished.result, LatentSyncError):
+            raise finished.result
+        return finished
+
+    def close(self) -> None:
+        """End the actors, with whatever they are doing."""
+        self._actors.close()
+
+
+class _Actor:
+    """A worker in a process of Ray's."""
+
+    def __init__(self, make_worker: Callable[..., JobWorker], device: str, folder: Path) -> None:
+        if folder.is_dir():  # paths of the command line may be relative to it
+            os.chdir(folder)
+        self._worker = make_worker(device=device)
+
+    def work(self, job: BatchJob) -> Settled | LatentSyncError | None:
+        try:
+            return self._worker.settle(job)
+        except LatentSyncError as error:
+            return error
+
+
+def shares_of(nodes: list[dict[str, Any]], device: str) -> ActorShares:
+    """The actors that there is room for on ``nodes``, as ``ray.nodes`` lists them. Each has the same number of
+    processors: what the machine with the fewest has for a device. Raises ``DeviceError`` where nothing can work."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    if device != "cpu":
+        with_gpus = [node for node in alive if node.get("GPU", 0) >= 1]
+        if with_gpus:
+            cpus = min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpus)
+            return ActorShares(sum(int(node["GPU"]) for node in with_gpus), "cuda", cpus, 1)
+        if device != "auto":
+            raise DeviceError(f"The cluster has no GPU for --device {device}.", remedy="Use --device auto or cpu.")
+    counts = [int(node["CPU"]) for node in alive if node.get("CPU", 0) >= 1]
+    if not counts:
+        raise DeviceError("The cluster has neither processors nor GPUs to work with.", remedy="Add a machine to it.")
+    return ActorShares(sum(count // min(counts) for count in counts), "cpu", min(counts), 0)
