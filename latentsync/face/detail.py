@@ -4,9 +4,9 @@ A network that works on a small canvas through a codec gives smooth skin: pores,
 gone, and a large face is sharper beside the pasted area than in it. Where the generated skin shows the same as the
 source at the scale that the network can draw, the fine structure of the source is still true and is kept: the result
 there is the source plus the blurred difference of the two images. Where they differ (the mouth, a jaw that has moved, a
-crease that has gone) the generated face stays as it is. This is a choice between two images, band by band, as in the
-Laplacian pyramid (Burt & Adelson 1983, "A multiresolution spline"), with two bands. The coarse one lives on the grid of
-the outline.
+crease that has gone) the generated face stays as it is, but for what no face does (``coarse_difference``). This is a
+choice between two images, band by band, as in the Laplacian pyramid (Burt & Adelson 1983, "A multiresolution spline"),
+with two bands. The coarse one lives on the grid of the outline.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ BLUR = 3  # cells of the grid that are averaged: what is finer is fine structure
 SAME, OTHER = 4.0, 12.0
 # Distance from the lips at which the source's fine structure begins, and is whole, as shares of the canvas side.
 NEAR_LIPS, FAR_FROM_LIPS = 0.015, 0.06
-# Distance from the lips up to which the face is free to move, and from which on it is not, but for the chin.
-STILL_NEAR, STILL_FAR = 0.08, 0.16
-# Height below the lower lip within which the face becomes free, and the distance to the sides of the mouth up to which
-# it is, and from which on it is not, as shares of the canvas side.
-BELOW, BESIDE = 0.06, (0.03, 0.12)
-SMUDGE = 8.0  # grey levels by which a cheek may change
+# Distance from the lips up to which a face may show anything, and from which on it may not; and by how much lower than
+# they and the jaw are the generated lower lip may be, as shares of the canvas side.
+LIPS_NEAR, LIPS_FAR, LIP_DROP = 0.02, 0.07, 0.06
+# Height below the lower lip within which the chin begins, and the distance to the sides of the mouth up to which it
+# reaches, and from which on there is cheek or jaw, as shares of the canvas side. What lies below the sides of a jaw may
+# be hair, so a jaw that rises brings colors from below into a narrower part.
+BELOW, BESIDE, BESIDE_RISING = 0.06, (0.03, 0.12), (0.0, 0.06)
+SMUDGE = 8.0  # grey levels by which a cheek may change; a chin may leave what the source shows of it by twice as many
 LIPS, LOWER = slice(48, 68), (55, 56, 57, 58, 59, 64, 65, 66, 67)  # landmarks, iBUG order
 
 
@@ -37,38 +39,72 @@ def outside_lips(points: np.ndarray, side: int, jaw: float = 0.0) -> np.ndarray:
     ``points`` (68, 2) landmarks on a canvas of ``side`` pixels; ``jaw``: canvas pixels by which the generated chin is
     lower.
     """
-    lowered = points[list(LOWER)] + [0, max(jaw, 0.0)]
-    distance = -hull_depth(np.concatenate([points[LIPS], lowered]), side) / side
+    distance = _from_lips(points, side, max(jaw, 0.0))
     along = np.clip((distance - NEAR_LIPS) / (FAR_FROM_LIPS - NEAR_LIPS), 0, 1)
     return along * along * (3 - 2 * along)
 
 
-def freedom(points: np.ndarray, side: int) -> np.ndarray:
-    """(GRID, GRID) float32: 1 where speech moves a face (around the lips and on the chin), 0 on cheeks and jaw.
+def lips_area(points: np.ndarray, side: int, jaw: float = 0.0) -> np.ndarray:
+    """(GRID, GRID) float32: 1 where the lips of the generated face may be, 0 well outside; see ``outside_lips``."""
+    distance = _from_lips(points, side, max(jaw, 0.0) + LIP_DROP * side)
+    around = np.clip((LIPS_FAR - distance) / (LIPS_FAR - LIPS_NEAR), 0, 1)
+    return around * around
 
-    ``points`` (68, 2) landmarks on a canvas of ``side`` pixels.
-    """
-    around = 1 + (hull_depth(points[LIPS], side) / side + STILL_NEAR) / (STILL_FAR - STILL_NEAR)
+
+def chin_area(points: np.ndarray, side: int, beside: tuple[float, float] = BESIDE) -> np.ndarray:
+    """(GRID, GRID) float32: 1 on the chin, which moves with the jaw, 0 on cheeks and the sides of the jaw."""
     columns, rows = grid_points(side).reshape(2, GRID, GRID)
     left, right = points[list(MOUTH_CORNERS), 0].astype(np.float32)
     below = (rows - np.float32(points[LOWER_LIP, 1])) / np.float32(BELOW * side)
-    beside = 1 - (np.maximum(left - columns, columns - right) / side - BESIDE[0]) / (BESIDE[1] - BESIDE[0])
-    return np.clip(np.maximum(around, np.minimum(below, beside)), 0, 1)
+    distance = np.maximum(left - columns, columns - right) / side
+    return np.clip(np.minimum(below, (beside[1] - distance) / (beside[1] - beside[0])), 0, 1)
+
+
+def _from_lips(points: np.ndarray, side: int, drop: float) -> np.ndarray:
+    """(GRID, GRID) float32: distance from the lips, and from a lower lip that is ``drop`` canvas pixels lower, as a
+    share of the side; negative on them."""
+    lowered = points[list(LOWER)] + [0, drop]
+    return -hull_depth(np.concatenate([points[LIPS], lowered]), side) / side
 
 
 def coarse_difference(
-    generated: np.ndarray, source: np.ndarray, limit: np.ndarray, free: np.ndarray
+    generated: np.ndarray, source: np.ndarray, points: np.ndarray, side: int, jaw: float, limit: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """What of a generated face goes onto the source where its fine structure is kept, and where that is.
 
-    ``generated`` and ``source`` (3, GRID, GRID) float32 grey levels, averages of the cells of the grid; ``limit``
-    (GRID, GRID) in [0, 1] float32, and ``free`` what ``freedom`` gives. Returns the difference of the two without fine
-    structure (3, GRID, GRID), and the share of the source's fine structure that is kept (GRID, GRID), ``limit`` at the
-    most. Where the face is not free to move, a large difference is an error of the generator: it is cut to ``SMUDGE``
-    levels, and the fine structure is kept all the same.
+    ``generated`` and ``source`` (3, GRID, GRID) float32 grey levels, averages of the cells of the grid; ``points``,
+    ``side`` and ``jaw`` as in ``outside_lips``; ``limit`` (GRID, GRID) float32 in [0, 1]. Returns the difference of the
+    two without fine structure (3, GRID, GRID), and the share of the source's fine structure that is kept (GRID, GRID),
+    ``limit`` at the most.
+
+    Away from the lips only the jaw moves, and it takes the chin along. So a cheek keeps to the colors of the source,
+    and a chin to those that the source has at the place or where the jaw has brought it from. What the generated face
+    shows besides is an error of the generator (hair on a jaw, a dark patch): it is cut off, as colors outside the
+    neighbourhood of a pixel are in temporal antialiasing (Karis 2014), and the fine structure there is the source's.
     """
-    difference = np.stack([cv2.blur(plane, (BLUR, BLUR)) for plane in generated - source])
-    along = np.clip((OTHER - np.abs(difference).max(axis=0)) / (OTHER - SAME), 0, 1)
-    kept = np.maximum(along * along * (3 - 2 * along), 1 - free) * limit
-    most = SMUDGE + 255 * free
-    return np.clip(difference, -most, most), kept
+    source, generated = (cv2.blur(image.transpose(1, 2, 0), (BLUR, BLUR)) for image in (source, generated))
+    difference = generated - source
+    lips, chin = lips_area(points, side, jaw), chin_area(points, side)
+    moving = (chin if jaw > 0 else chin_area(points, side, BESIDE_RISING))[..., None]
+    lowest, highest = (moving * (met - source) for met in _met_by_jaw(source, jaw * GRID / side))
+    most = (SMUDGE * (1 + chin) + 255 * lips)[..., None]
+    cut = np.clip(difference, lowest - most, highest + most)
+    apart, over = (np.abs(levels).max(axis=-1) for levels in (difference, difference - cut))
+    along = np.clip((OTHER - apart) / (OTHER - SAME), 0, 1)
+    fixed = np.maximum(1 - np.maximum(lips, chin), np.minimum(over / (OTHER - SAME), 1))
+    kept = np.maximum(along * along * (3 - 2 * along), fixed) * limit
+    return cut.transpose(2, 0, 1), kept
+
+
+def _met_by_jaw(source: np.ndarray, jaw: float) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest value that a jaw which is ``jaw`` cells lower has moved over each cell of ``source``
+    (GRID, GRID, 3); parts of a cell count as such."""
+    whole = int(abs(jaw))
+    met = []
+    for extreme in (cv2.erode, cv2.dilate):
+        near, far = (
+            extreme(source, np.ones((cells + 1, 1), np.uint8), anchor=(0, cells if jaw > 0 else 0))
+            for cells in (whole, whole + 1)
+        )
+        met.append(near + np.float32(abs(jaw) - whole) * (far - near))
+    return met[0], met[1]

@@ -16,7 +16,7 @@ import numpy as np
 
 from latentsync.face.box import pixels_in_box, transformed_box
 from latentsync.face.color_match import NEUTRAL, ColorFit, fit_color
-from latentsync.face.detail import coarse_difference, freedom, outside_lips
+from latentsync.face.detail import coarse_difference, outside_lips
 from latentsync.face.mask import load_mask
 from latentsync.face.outline import GRID, OutlineMap, canvas_map, grid_points, jaw_movement, on_grid, outline_map
 from latentsync.face.paste_settings import FACE, TRAINED, PasteSettings
@@ -195,8 +195,8 @@ class FacePaster:
         x0, y0, x1, y1 = box
         generated, source = (denormalize_canvas(on_grid(image)) for image in (face, aligned.pixels))
         limit = outside_lips(points, self._side, fit.jaw) * np.float32(self.settings.detail)
-        free = freedom(points, self._side)
-        difference, kept = coarse_difference(fit.color.apply(generated), source, limit, free)
+        colored = fit.color.apply(generated)
+        difference, kept = coarse_difference(colored, source, points, self._side, fit.jaw, limit)
         share = canvas_map(kept, self._side)[y0:y1, x0:x1]
         coarse = np.stack([canvas_map(plane, self._side)[y0:y1, x0:x1] for plane in difference])
         return levels + share * (coarse - levels), share

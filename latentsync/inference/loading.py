@@ -20,17 +20,13 @@ from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline, OnStep
-from latentsync.inference.room import fit_codec
+from latentsync.inference.room import batches_in_flight, fit_codec
 from latentsync.inference.weights import ModelSettings, WeightPaths
 from latentsync.models.pieces import attend_in_pieces
 from latentsync.runtime.compilation import compile_in_place
 from latentsync.runtime.graphs import GraphedDenoiser
 from latentsync.runtime.memory import with_memory_freed
 from latentsync.types import AudioWindows, WindowGenerator
-
-# Batches in the hands of a CUDA device: one that it computes, and one that is checked or prepared beside it. Elsewhere
-# one: a CPU computes with all cores already, and no other device has been tried with two threads.
-IN_FLIGHT = 2
 
 
 def load_pipeline(
@@ -118,7 +114,7 @@ def pipeline_of(
     keep_mask = load_mask(settings.mask, settings.resolution)
     everywhere = [models, *others]
     fallbacks = [PrecisionFallback(each) for each in everywhere]
-    on_each = IN_FLIGHT if models.device.type == "cuda" else 1
+    on_each = batches_in_flight(models.device)
 
     def make_generator(options: SyncOptions, on_step: OnStep, kept: KeptLatents | None) -> WindowGenerator:
         as_published = options.compat is not None

@@ -19,6 +19,7 @@ from latentsync.runtime.memory import GIB, free_bytes
 MIB = 2**20
 MOST_WINDOWS = 16
 CPU_WINDOWS = 1
+IN_FLIGHT = 2  # batches in the hands of a CUDA device: one that it computes, one that is checked or prepared beside it
 CPU_WINDOWS_BUILTIN = 4  # of the small models, at most: one for each core (``batching.SideBySide``)
 
 CONTEXT = int(0.6 * GIB)  # of the CUDA context and the libraries' handles
@@ -83,6 +84,12 @@ def room_on(
     where nobody knows."""
     free = None if device.type == "cpu" else free_bytes(device)
     return None if free is None else gpu_room(free, networks, resolution, branches, dtype)
+
+
+def batches_in_flight(device: torch.device, devices: int = 1) -> int:
+    """Batches that are generated at once on so many ``devices`` like this one. Elsewhere than on a GPU one for each: a
+    CPU computes with all cores already, and no other device has been tried with two threads."""
+    return devices * (IN_FLIGHT if device.type == "cuda" else 1)
 
 
 def auto_batch(device: torch.device, dtype: torch.dtype, resolution: int, branches: int, are_builtin: bool) -> int:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from latentsync.face.align import FaceAligner
+from latentsync.face.detail import coarse_difference
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
 from latentsync.face.paste_settings import PasteSettings
@@ -75,27 +76,45 @@ def spotted(face: AlignedFace, place: np.ndarray) -> np.ndarray:
     return generated
 
 
-def test_what_the_network_has_changed_around_the_mouth_stays_as_it_drew_it(scene):
+def test_what_the_network_has_changed_at_the_mouth_stays_as_it_drew_it(scene):
     _, landmarks, face = scene
     points = transform(face.matrix, landmarks)
-    chin = (points[57] + points[8]) / 2
-    changed = region_on_frame(chin, face.matrix, 10)
+    changed = region_on_frame(points[57], face.matrix, 10)
     with_detail, without = (
-        pasted(scene, spotted(face, chin), detail=share, match_color=False) for share in (1, 0)
+        pasted(scene, spotted(face, points[57]), detail=share, match_color=False) for share in (1, 0)
     )
     assert np.abs(with_detail[changed].astype(int) - without[changed]).max() <= 1
 
 
-def test_a_smudge_on_a_cheek_is_left_out(scene):
+@pytest.mark.parametrize(("place", "most"), [("cheek", 9), ("jaw", 9)])
+def test_a_smudge_is_left_out(scene, place, most):
     frame, landmarks, face = scene
     points = transform(face.matrix, landmarks)
-    cheek = 0.7 * points[2] + 0.3 * points[48]
-    changed = region_on_frame(cheek, face.matrix, 10)
+    spot = 0.7 * points[2] + 0.3 * points[48] if place == "cheek" else 0.8 * points[11] + 0.2 * points[54]
+    changed = region_on_frame(spot, face.matrix, 10)
     with_detail, without = (
-        pasted(scene, spotted(face, cheek), detail=share, match_color=False)[changed].astype(int) for share in (1, 0)
+        pasted(scene, spotted(face, spot), detail=share, match_color=False)[changed].astype(int) for share in (1, 0)
     )
     assert (frame.pixels[changed] - without).mean() > 25
-    assert (frame.pixels[changed] - with_detail).mean() < 9
+    assert (frame.pixels[changed] - with_detail).mean() < most
+
+
+@pytest.mark.parametrize("cells", [2, -2])
+def test_a_chin_takes_its_colors_along(scene, cells):
+    """A dark band below the mouth (a beard) that has gone down, or up, with the jaw; without the jaw it is an error."""
+    _, landmarks, face = scene
+    points = transform(face.matrix, landmarks)
+    row = round(points[8, 1] / 4) + 1
+    source = np.full((3, 64, 64), 150, np.float32)
+    source[:, row - 1 : row + 2] = 60
+    generated, everywhere = np.roll(source, cells, axis=1), np.ones((64, 64), np.float32)
+    (moved, _), (unmoved, kept) = (
+        coarse_difference(generated, source, points, 256, jaw, everywhere) for jaw in (4.0 * cells, 0.0)
+    )
+    band, column = row + cells, round(points[54, 0] / 4)
+    assert moved[0, band, column] == pytest.approx(-60)
+    assert unmoved[0, band, column] == pytest.approx(-16, abs=0.1)
+    assert kept[band, column] == 1
 
 
 def test_the_source_itself_comes_back(scene):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from contextlib import closing
 from fractions import Fraction
@@ -11,11 +12,16 @@ import cv2
 import numpy as np
 import pytest
 
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.align import FaceAligner
+from latentsync.face.occlusion import REACH
 from latentsync.face.paste import UNFITTED, FacePaster
+from latentsync.face.visibility import VisibilitySettings
+from latentsync.inference.job.estimate import NetworkSizes, estimate
 from latentsync.inference.pipeline import AFTER_AUDIO
 from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode, frame_count
+from latentsync.inference.windows import WindowPlan
 from latentsync.types import AlignedFace, ArrayFrame, Compat
 from tests.inference.world import (
     MASK,
@@ -200,6 +206,34 @@ def test_with_compat_one_batch_follows_another():
 
     list(sync(DrawnVideo(80), Fraction(80, 25), Noting(), in_flight=2, compat=Compat.V1_5))
     assert threads == {"prefetch"}
+
+
+@pytest.mark.parametrize(("in_flight", "occlusion"), [(1, "auto"), (2, "off")])
+def test_no_more_frames_wait_than_the_estimate_says(in_flight, occlusion):
+    """The estimate of memory; however slow what takes the frames is."""
+
+    class Counting(DrawnVideo):
+        decoded = 0
+
+        def frames(self, *span, **order):
+            for frame in super().frames(*span, **order):
+                self.decoded += 1
+                yield frame
+
+    video = Counting(300, 160, 160, face=70.0)
+    visibility = VisibilitySettings(occlusion=occlusion)
+    cost = estimate(video.info, 300, WindowPlan(overlap=1), 256, SamplerSettings(), NetworkSizes(1, 1), 1e12,
+                    held=REACH if occlusion == "auto" else 0, in_flight=in_flight)  # fmt: skip
+    frames = sync(video, 12, in_flight=in_flight, visibility=visibility)
+    waiting = 0
+    with closing(frames):
+        for taken, _ in zip(range(40), frames, strict=False):
+            before = -1
+            while taken % 13 == 0 and video.decoded > before:  # until all stages are full, as a rule
+                before = video.decoded
+                time.sleep(0.2)
+            waiting = max(waiting, video.decoded - taken)
+    assert 30 < waiting <= cost.memory_bytes / (3 * 160 * 160 + 24 * 256**2)
 
 
 @pytest.mark.parametrize("in_flight", [1, 2])

@@ -141,7 +141,7 @@ class Identity:
 class IndexPainter(Identity):
     """Writes the token of each frame into the mouth as a 4 x 4 field of black and white blocks."""
 
-    rows, columns = slice(160, 208), slice(96, 160)
+    rows, columns = slice(148, 196), slice(96, 160)
 
     def __call__(self, windows):
         faces = super().__call__(windows)

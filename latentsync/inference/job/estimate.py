@@ -25,7 +25,10 @@ LAUNCH_SECONDS = 5e-6  # of the host, for each of them on an accelerator
 PIXEL_SECONDS = 70e-9  # of one core, to decode, paste and encode a pixel (docs/experiments/benchmarks-2026-11.md)
 START_SECONDS = 2.0  # to load small networks and to generate the first window
 READ_BYTES = 1e9  # per second, of weights from a disk to the device
-FRAMES_IN_FLIGHT, FRAMES_PER_WINDOW = 70, 40  # that all stages and queues hold at most: always, and for each of a batch
+# Frames that all stages and queues hold at most, counted before an encoder that waits: always, for each window of a
+# batch, and for each window of every batch in flight where there are several.
+FRAMES_IN_FLIGHT, FRAMES_PER_WINDOW, FRAMES_IN_BATCH = 70, 38, 15
+FACE_BYTES = 2 * 12  # for each pixel of a canvas: the aligned face of a frame and the generated one, three floats each
 HOST_SHARE = 0.5  # of the host's free memory that frames may take
 BITS_PER_PIXEL = 0.15  # of an encoded result; talking heads at the default quality stay below
 
@@ -51,7 +54,7 @@ class Estimate:
     ``windows_on_host``: as many in a batch as the host's memory has room for. ``windows_for_joins``: those of
     ``windows`` that would not be needed if windows did not overlap.
     ``denoising_steps``: calls of the sampler's loop, counted for each window. ``memory_bytes``: of the frames that wait
-    between the stages, without the networks.
+    between the stages and of their faces, without the networks.
     """
 
     frames: int
@@ -84,14 +87,15 @@ def estimate(
     batch: int = 1,
     on_accelerator: bool = False,
     passing: Fraction = Fraction(0),
-    judged: int = 0,
+    held: int = 0,
+    in_flight: int = 1,
 ) -> Estimate:
     """The cost of a result of ``frames`` frames; ``flops_per_second`` as measured by ``device.measure_speed``.
 
     The frames are taken to be one shot with a face in each.
     ``on_accelerator``: the networks run beside the host's work, and no faster than their operations are launched.
-    ``passing``: share of the frames that are left as they are, so that there are fewer windows. ``judged``: frames that
-    wait for the verdict of a sync network.
+    ``passing``: share of the frames that are left as they are, so that there are fewer windows. ``held``: further
+    frames that wait, such as those for the verdict of a sync network. ``in_flight``: batches generated at once.
     """
     dubbed = max(1, ceil(frames * (1 - passing)))
     windows = plan.windows_in(dubbed)
@@ -109,16 +113,18 @@ def estimate(
         seconds = start + max(generating, launching, around)
     else:
         seconds = start + generating + around
-    frame_bytes = 3 * pixels
-    room = HOST_SHARE * psutil.virtual_memory().available / frame_bytes - FRAMES_IN_FLIGHT
+    frame_bytes = 3 * pixels + FACE_BYTES * resolution**2
+    always = FRAMES_IN_FLIGHT + held
+    per_window = FRAMES_PER_WINDOW + (FRAMES_IN_BATCH * in_flight if in_flight > 1 else 0)
+    room = HOST_SHARE * psutil.virtual_memory().available / frame_bytes - always
     return Estimate(
         frames=frames,
         windows=windows,
         denoising_steps=windows * sampler.steps,
         seconds=seconds,
-        memory_bytes=(FRAMES_IN_FLIGHT + judged + FRAMES_PER_WINDOW * batch) * frame_bytes,
+        memory_bytes=min(frames, always + per_window * max(batch, plan.stride)) * frame_bytes,
         disk_bytes=int(max(pixels * frames * BITS_PER_PIXEL / 8, _source_bytes(info, frames / info.fps))),
-        windows_on_host=max(1, int(room / FRAMES_PER_WINDOW)),
+        windows_on_host=max(1, int(room / per_window)),
         windows_for_joins=windows - replace(plan, overlap=0).windows_in(dubbed),
     )
 

@@ -27,7 +27,7 @@ from latentsync.inference.job.estimate import Estimate, NetworkSizes, estimate
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.job.speech import plan_speech, read_speech, result_stretch
-from latentsync.inference.occlusion import OcclusionStage
+from latentsync.inference.occlusion import OcclusionStage, occlusion_reach
 from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.inference.silence import SpeechPlan
@@ -296,13 +296,16 @@ def _cost_of(
 ) -> tuple[Estimate, GpuRoom | None]:
     """What the run will cost, and what there is room for on the GPU that has the least."""
     from latentsync.inference.device import measure_speed
-    from latentsync.inference.room import room_on
+    from latentsync.inference.room import auto_batch, batches_in_flight, room_on
 
     sizes = NetworkSizes(count_parameters(request.weights.unet), count_parameters(request.weights.codec_file))
     branches = 2 if options.sampler.guided else 1
     weights = dtype.itemsize * sizes.total
     rooms = [room_on(device, dtype, settings.resolution, branches, weights) for device in devices]
     room = min(filter(None, rooms), key=lambda room: room.windows, default=None)
+    small = request.weights.are_builtin
+    windows = auto_batch(devices[0], dtype, settings.resolution, branches, small) if room is None else room.windows
+    judged = 0 if options.sync_gate is SyncGate.OFF else ceil(STRETCH / MODEL_FPS * info.fps) + plan.group_length
     cost = estimate(
         info,
         frames,
@@ -311,10 +314,11 @@ def _cost_of(
         options.sampler,
         sizes,
         sum(measure_speed(device, dtype) for device in devices),
-        request.named_batch() or (1 if room is None else room.windows),
+        request.named_batch() or windows,
         on_accelerator=devices[0].type != "cpu",
         passing=passing,
-        judged=0 if options.sync_gate is SyncGate.OFF else ceil(STRETCH / MODEL_FPS * info.fps) + plan.group_length,
+        held=occlusion_reach(options)[1] + judged,
+        in_flight=1 if options.compat is not None else batches_in_flight(devices[0], len(devices)),
     )
     return cost, room
 

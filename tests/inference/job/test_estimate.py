@@ -18,6 +18,7 @@ from latentsync.types import VideoInfo
 
 BUILTIN = WeightPaths.builtin()
 PUBLISHED = NetworkSizes(1_267_099_844, 83_653_863)
+FRAME = 3 * 1920 * 1080 + 24 * 256**2
 INFO = VideoInfo(Path("in.mp4"), 1920, 1080, Fraction(25), 250, Fraction(10))
 
 
@@ -52,8 +53,13 @@ def test_on_an_accelerator_the_slowest_part_decides(monkeypatch):
 
 
 def test_frames_that_wait_for_a_verdict_take_memory():
-    costs = [estimate(INFO, 250, WindowPlan(), 256, SamplerSettings(), PUBLISHED, 1e12, judged=n) for n in (0, 76)]
-    assert costs[1].memory_bytes - costs[0].memory_bytes == 76 * 3 * 1920 * 1080
+    costs = [estimate(INFO, 250, WindowPlan(), 256, SamplerSettings(), PUBLISHED, 1e12, held=n) for n in (0, 76)]
+    assert costs[1].memory_bytes - costs[0].memory_bytes == 76 * FRAME
+
+
+def test_no_more_frames_wait_than_there_are():
+    cost = estimate(INFO, 40, WindowPlan(), 256, SamplerSettings(), PUBLISHED, 1e12, in_flight=2)
+    assert cost.memory_bytes == 40 * FRAME
 
 
 def test_on_a_processor_all_parts_add_up(monkeypatch):
@@ -68,7 +74,9 @@ def test_larger_batches_hold_more_frames_and_the_host_has_a_limit(monkeypatch):
     assert costs[0].memory_bytes < costs[1].memory_bytes
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: type("M", (), {"available": 8 * 10**9}))
     cost = estimate(INFO, 250, WindowPlan(), 256, SamplerSettings(), PUBLISHED, 1e12)
-    assert cost.windows_on_host == 14  # in 4 GB, 70 frames of 6.2 MB and 40 more for each
+    assert cost.windows_on_host == 11  # in 4 GB, 70 frames of 7.8 MB and 38 more for each
+    cost = estimate(INFO, 250, WindowPlan(), 256, SamplerSettings(), PUBLISHED, 1e12, in_flight=2)
+    assert cost.windows_on_host == 6  # 30 more for each
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: type("M", (), {"available": 10**8}))
     assert estimate(INFO, 250, WindowPlan(), 256, SamplerSettings(), PUBLISHED, 1e12).windows_on_host == 1
 
