@@ -14,6 +14,8 @@ import numpy as np
 from latentsync.errors import ConfigError
 
 SIDE = 256  # pixels of the outlines below
+LARGEST = 4096  # pixels of a side of a stranger's picture
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 # (first row, first column, last column): the span of columns holds until the next entry; the last entry ends the shape.
 JAW = (
@@ -57,6 +59,22 @@ def load_mask(name: str | Path, resolution: int) -> np.ndarray:
     if image.shape != (resolution, resolution):
         image = cv2.resize(image, (resolution, resolution), interpolation=cv2.INTER_LANCZOS4)
     return (image.astype(np.float32) / 255)[None]
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a stranger's picture that is no PNG, or would take much memory; its header says so before it is decoded.
+
+    Raises ``ConfigError``. Whether it is square is for ``load_mask`` to say.
+    """
+    with path.open("rb") as file:
+        head = file.read(24)
+    width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+    if not head.startswith(_PNG) or len(head) < 24:
+        raise ConfigError(f"The mask {path} is not a PNG.", remedy="Give a PNG: white = keep, black = generate.")
+    if not 0 < max(width, height) <= LARGEST:
+        raise ConfigError(
+            f"The mask {path} is {width} x {height} px; up to {LARGEST} are taken.", remedy="Draw it smaller."
+        )
 
 
 def _draw(outline: tuple) -> np.ndarray:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from latentsync.page import wording
 from latentsync.page.blocks import PageBlocks
 from latentsync.page.forms import RefusedError
-from latentsync.page.request import CALLS, LATER_FIELDS
+from latentsync.page.request import CALLS, FILES, LATER_FIELDS
 from latentsync.page.routes import API
 
 DEEPEST = 16  # lists and objects in each other
@@ -134,7 +134,7 @@ def _by_name(api_name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     fields = _fields(api_name)
     if any(name not in fields for name in value):
         raise RefusedError(400, f"/{api_name} has the fields {', '.join(fields)} and no others.")
-    return {"video": None, "audio": None} | dict(value)
+    return dict.fromkeys(FILES) | dict(value)
 
 
 def _fields(api_name: str) -> tuple[str, ...]:

@@ -101,6 +101,7 @@ class Handlers:
 
     def dub(
         self,
+        request: gr.Request,
         video: Any,
         audio: Any,
         checkpoint: Any,
@@ -116,17 +117,18 @@ class Handlers:
         skip: Any,
         sync_gate: Any,
         occlusion: Any,
-        request: gr.Request,
+        mask_file: Any = None,
     ) -> Iterator[tuple[Any, ...]]:
         """Dub a whole video. Gives the result, an account in words (at first: how far it is), and one in figures."""
         values = (
             *(video, audio, checkpoint, preset, steps, guidance_scale, seed, length, quality, face),
-            *(mask, silence, skip, sync_gate, occlusion),
+            *(mask, silence, skip, sync_gate, occlusion, mask_file),
         )
         yield from self._tell(request, dict(zip(DUB_FIELDS, values, strict=True)))
 
     def preview(
         self,
+        request: gr.Request,
         video: Any,
         audio: Any,
         moment: Any,
@@ -143,12 +145,12 @@ class Handlers:
         skip: Any,
         sync_gate: Any,
         occlusion: Any,
-        request: gr.Request,
+        mask_file: Any = None,
     ) -> Iterator[tuple[Any, ...]]:
         """Dub one second around a moment (s) of the result; the rest as for the whole video."""
         values = (
             *(video, audio, moment, checkpoint, preset, steps, guidance_scale, seed, length, quality, face),
-            *(mask, silence, skip, sync_gate, occlusion),
+            *(mask, silence, skip, sync_gate, occlusion, mask_file),
         )
         yield from self._tell(request, dict(zip(PREVIEW_FIELDS, values, strict=True)))
 
@@ -186,7 +188,7 @@ class Handlers:
                     else:
                         yield gr.skip(), wording.line(report), gr.skip()
         except Exception as error:  # a program gets a sentence too
-            raise said(self._faults.sentence(error, job.video, job.audio)) from error
+            raise said(self._faults.sentence(error, *job.files)) from error
 
     def _show(self, request: gr.Request, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         try:
@@ -212,7 +214,7 @@ class Handlers:
                         beat = int(time.monotonic() // BEAT_SECONDS)
                         yield _unfinished(wording.progress(report, name, beat))
         except Exception as error:  # noqa: BLE001  the page lives on, and says so
-            yield self._failed(error, job.video, job.audio)
+            yield self._failed(error, *job.files)
 
     def _failed(self, error: Exception, *files: Path) -> tuple[Any, ...]:
         kind = "idle" if isinstance(error, StoppedError) else "failed"
@@ -263,6 +265,7 @@ def _values(job: JobRequest) -> tuple[Any, ...]:
     """What was chosen for a job, in the order of ``DUB_FIELDS``, as the fields of the page show it."""
     values = {field: getattr(job, field) for field in DUB_FIELDS}
     values |= {"video": _if_there(job.video), "audio": _if_there(job.audio)}
+    values |= {"mask_file": None if job.mask_file is None else _if_there(job.mask_file)}
     values |= {"steps": job.steps or 0, "guidance_scale": job.guidance_scale or 0}
     return tuple(gr.skip() if value is None else value for value in values.values())
 

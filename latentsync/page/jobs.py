@@ -18,6 +18,7 @@ from typing import TypeVar
 from latentsync.atomic import write_text
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import VideoError
+from latentsync.face.mask import check_picture
 from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.visibility import VisibilitySettings
 from latentsync.inference.excerpt import Excerpt
@@ -206,6 +207,8 @@ class JobQueue:
         excerpt = None
         if request.moment is not None:
             excerpt = Excerpt.around(request.moment, PREVIEW_SECONDS, self._audio_seconds(request.audio, control))
+        if request.mask_file is not None:
+            check_picture(request.mask_file)
         name = f"{shown_name(request.video.stem)[:NAME_KEPT]}_{'dubbed' if excerpt is None else 'preview'}"
         return DubRequest(
             video=request.video,
@@ -217,7 +220,7 @@ class JobQueue:
                 length=LengthMode(request.length),
                 face=request.face,
                 excerpt=excerpt,
-                paste=PasteSettings(mask=request.mask),
+                paste=PasteSettings(mask=request.mask if request.mask_file is None else str(request.mask_file)),
                 visibility=VisibilitySettings(occlusion=request.occlusion),
                 silence=SilenceMode(request.silence),
                 skip=stretches(request.skip),
@@ -247,7 +250,7 @@ def _result(request: DubRequest, report: RunReport) -> JobResult:
         weights["file"] = shown_name(weights.pop("path"))
     files = (request.video, request.audio, request.output)
     figures["notes"] = [text for text in (note(text, *files) for text in figures["notes"]) if text]
-    figures = all_without_folders(figures, *files)
+    figures = all_without_folders(figures, *files, request.options.paste.mask)
     file = request.output.with_suffix(".json")
     write_text(file, json.dumps(figures, indent=2, ensure_ascii=False))
     excerpt = request.options.excerpt

@@ -42,12 +42,14 @@ LABELS: Mapping[str, str] = {
     "skip": "Leave these seconds alone",
     "sync_gate": "Mouth and sound",
     "occlusion": "Things before the face",
+    "mask_file": "A mask of your own",
 }
 PREVIEW_FIELDS = tuple(LABELS)
 DUB_FIELDS = tuple(name for name in LABELS if name != "moment")
-LATER_FIELDS = ("mask", "silence", "skip", "sync_gate", "occlusion")  # older programs do not give them
+LATER_FIELDS = ("mask", "silence", "skip", "sync_gate", "occlusion", "mask_file")  # older programs do not give them
 CALLS: Mapping[str, tuple[str, ...]] = {"dub": DUB_FIELDS, "preview": PREVIEW_FIELDS}  # of the API, with their fields
-FILES = ("video", "audio")  # fields that take a file
+NEEDED = ("video", "audio")
+FILES = (*NEEDED, "mask_file")  # fields that take a file
 
 _LONGEST_TEXT = 200  # characters of a choice
 _STRETCH = re.compile(r"\d{1,6}(?:\.\d{1,6})?-\d{1,6}(?:\.\d{1,6})?")  # seconds; no exponents, which can be huge
@@ -67,7 +69,7 @@ class FieldError(ConfigError):
 @dataclass(frozen=True, slots=True)
 class JobRequest:
     """What a visitor asks for. ``None`` for what the preset decides, ``RANDOM_SEED`` for one that is drawn; ``moment``
-    (s) for a preview around it."""
+    (s) for a preview around it. ``mask_file``: a picture that is painted by in place of ``mask``."""
 
     video: Path
     audio: Path
@@ -84,6 +86,7 @@ class JobRequest:
     skip: str = ""
     sync_gate: str = SyncGate.OFF.value
     occlusion: str = AUTO
+    mask_file: Path | None = None
     moment: float | None = None
 
     @classmethod
@@ -93,7 +96,7 @@ class JobRequest:
         A field that is empty (null or "") has its default, the first of ``checkpoints`` for the models. Files are as
         Gradio has them, or paths. Raises ``FieldError`` for the first value that cannot be.
         """
-        if any(_is_empty(values.get(name)) for name in FILES):
+        if any(_is_empty(values.get(name)) for name in NEEDED):
             raise ConfigError("A video and a sound are needed.", remedy="Upload both, or take the example.")
         return cls(
             video=uploaded_file("video", values["video"]),
@@ -111,8 +114,14 @@ class JobRequest:
             skip=", ".join(map(str, stretches(values.get("skip")))),
             sync_gate=chosen("sync_gate", values.get("sync_gate"), GATES) or SyncGate.OFF.value,
             occlusion=chosen("occlusion", values.get("occlusion"), OCCLUSIONS) or AUTO,
+            mask_file=None if _is_empty(mask := values.get("mask_file")) else uploaded_file("mask_file", mask),
             moment=float(_number("moment", values, 0, _LONGEST_MOMENT)) if "moment" in values else None,
         )
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that were uploaded for it."""
+        return tuple(filter(None, (self.video, self.audio, self.mask_file)))
 
     @property
     def kind(self) -> str:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from latentsync.errors import ConfigError
-from latentsync.face.mask import OUTLINES, load_mask
+from latentsync.face.mask import LARGEST, OUTLINES, check_picture, load_mask
 from tests.golden import golden_arrays, shared_file
 
 GENERATED_SHARE = {"mask": 0.4070, "mask2": 0.3375, "mask3": 0.1930, "mask4": 0.5845}
@@ -48,3 +48,18 @@ def test_missing_foreign_and_oblong_pictures_are_named(tmp_path):
     for path in (tmp_path / "missing.png", foreign, oblong):
         with pytest.raises(ConfigError, match=path.name):
             load_mask(path, 256)
+
+
+def test_a_strangers_picture_is_looked_at_before_it_is_decoded(tmp_path):
+    """A header of 24 bytes is enough to say that it would take gigabytes."""
+    path = tmp_path / "mask.png"
+    good = cv2.imencode(".png", np.zeros((16, 16), np.uint8))[1].tobytes()
+    path.write_bytes(good)
+    check_picture(path)
+    huge = good[:16] + (LARGEST + 1).to_bytes(4) * 2 + good[24:]
+    jpeg = cv2.imencode(".jpg", np.zeros((16, 16), np.uint8))[1].tobytes()
+    for content, words in ((huge, "4097 x 4097 px"), (jpeg, "not a PNG"), (good[:20], "not a PNG"), (b"", "not a PNG")):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=words) as refused:
+            check_picture(path)
+        assert refused.value.remedy

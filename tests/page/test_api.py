@@ -6,7 +6,9 @@ import json
 import re
 from pathlib import Path
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -48,6 +50,22 @@ def test_a_preview_by_name(client, example):
     assert "Preview from 0.7 s" in words
 
 
+def test_a_mask_of_ones_own_by_name(client, example, tmp_path, page_folder):
+    """Black is painted: here what is left of the middle of the canvas."""
+    mask = np.zeros((64, 64), np.uint8)
+    assert green_people(Path(call(client, example, "/preview", mask_file=saved(tmp_path, "none.png", mask))[0]))
+    result, _, figures = call(client, example, "/preview", mask_file=saved(tmp_path, "all.png", mask + 255))
+    assert not green_people(Path(result))
+    assert figures["options"]["paste"]["mask"] == "all.png" and str(page_folder) not in json.dumps(figures)
+    with pytest.raises(AppError, match=r"The mask wide\.png is 64 x 32 px, not square"):
+        call(client, example, "/preview", mask_file=saved(tmp_path, "wide.png", mask[:32]))
+
+
+def saved(folder, name, picture):
+    cv2.imwrite(str(folder / name), picture)
+    return handle_file(str(folder / name))
+
+
 def test_the_api_is_what_the_readme_says(client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(named) == {"/dub", "/preview"}
@@ -68,6 +86,7 @@ def test_the_api_is_what_the_readme_says(client):
         "skip",
         "sync_gate",
         "occlusion",
+        "mask_file",
     ]
     assert [value["label"] for value in named["/dub"]["returns"]] == ["Result", "Report", "Figures"]
     assert all(endpoint["description"] for endpoint in named.values())

@@ -32,7 +32,7 @@ CHECKPOINTS = ("built-in models", "release 1.6 (latentsync_unet.pt)")
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uploads")
-    for name in ("in.mp4", "in.wav"):
+    for name in ("in.mp4", "in.wav", "mask.png"):
         (folder / name).write_bytes(b"x")
     return folder / "in.mp4", folder / "in.wav"
 
@@ -55,7 +55,7 @@ def test_an_empty_field_has_its_default(request_of, files, empty):
     assert request_of(moment=empty).moment == 0 and request_of(moment=empty).kind == "preview"
 
 
-def test_values_that_can_be(request_of):
+def test_values_that_can_be(request_of, files):
     request = request_of(
         checkpoint=CHECKPOINTS[1],
         preset="fast",
@@ -70,12 +70,14 @@ def test_values_that_can_be(request_of):
         skip="12.0 - 14.5; 20-21,3-4",
         sync_gate="report",
         occlusion="off",
+        mask_file=str(files[0].with_name("mask.png")),
         moment=1e6,
     )
     assert (request.steps, request.guidance_scale, request.seed, request.moment) == (12, 2.0, -1, 1e6)
     assert (request.checkpoint, request.preset, request.length) == (CHECKPOINTS[1], "fast", "loop")
     assert (request.mask, request.silence, request.sync_gate) == ("trained", "close", "report")
     assert request.occlusion == "off"
+    assert request.files == (*(path.resolve() for path in files), files[0].with_name("mask.png").resolve())
     assert request.skip == "12-14.5, 20-21, 3-4"
     assert [str(stretch) for stretch in stretches(request.skip)] == ["12-14.5", "20-21", "3-4"]
     assert (request.quality, request.face, request.kind) == ("draft", "240,100@0.5", "preview")
@@ -116,6 +118,7 @@ REFUSED = [
     ("video", "/etc/passwd\0", "Video: there is no such file here. Upload it (again)"),
     ("audio", {"path": ["x"]}, "Sound: an object is no file. Upload one and give what the upload answers."),
     ("audio", 7, "Sound: 7 is no file."),
+    ("mask_file", "trained", "A mask of your own: there is no such file here. Upload it (again)"),
 ]
 
 

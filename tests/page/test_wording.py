@@ -189,7 +189,7 @@ def test_there_are_words_for_every_choice_of_what_is_shown():
         "occlusion": OCCLUSIONS,
         "sync_gate": GATES,
     }
-    assert {*CHOICES, "skip"} == set(HELP)
+    assert {*CHOICES, "skip", "mask_file"} == set(HELP)
 
 
 def test_a_preset_says_what_it_costs(monkeypatch):
