@@ -97,7 +97,7 @@ class PlainPath:
     def _pasted(self, frames: Iterator[JoinedFrame]) -> Iterator[Frame]:
         compositor = Compositor(self._keep_mask, self._options.paste, None, self.clock)
         for fitted in with_steady_fits(frames, compositor.measure):
-            yield compositor.paste_one(fitted)
+            yield compositor.paste_all((fitted,))
 
     def _align(self, target: TargetFrame, aligner: FaceAligner) -> AlignedFrame:
         if target.face is None:

@@ -100,6 +100,40 @@ def parallel_map(
                 future.cancel()
 
 
+def deal(
+    items: Iterable[T], count: int, takers: Callable[[T], Iterable[int]] | None = None
+) -> list[Iterator[T]]:
+    """``count`` iterators over ``items``, each of which may be consumed in a thread of its own.
+
+    ``takers``: which of them get an item, by their numbers; None: all do. An item is produced when one of those that it
+    is for asks for it, in the thread that asks, and waits for the others; so they must be consumed at about the same
+    pace. An exception of the producer is raised in all of them.
+    """
+    source, lock = iter(items), threading.Lock()
+    waiting: list[deque[T]] = [deque() for _ in range(count)]
+    ended: list[BaseException] = []
+
+    def branch(number: int) -> Iterator[T]:
+        while True:
+            with lock:
+                while not waiting[number] and not ended:
+                    try:
+                        item = next(source)
+                    except BaseException as error:  # noqa: BLE001  raised below, in every branch
+                        ended.append(error)
+                        break
+                    for taker in range(count) if takers is None else takers(item):
+                        waiting[taker].append(item)
+                if not waiting[number]:
+                    if isinstance(ended[0], StopIteration):
+                        return
+                    raise ended[0]
+                item = waiting[number].popleft()
+            yield item
+
+    return [branch(number) for number in range(count)]
+
+
 def exit_process(code: int) -> NoReturn:
     """End the process with ``code``; for the end of a program that streams.
 

@@ -295,7 +295,8 @@ class Window:
 
     ``faces`` (F, 3, R, R) float32 in [-1, 1]; ``audio`` (F, S, D) float32; ``number`` counts the windows of a run.
     ``reference`` (3, R, R) float32 in [-1, 1] is the reference image of all frames; None = each frame's own face.
-    ``face_keys`` (one for each frame) and ``reference_key`` are their ``face.align.image_key``, or empty.
+    ``face_keys`` (one for each frame) and ``reference_key`` are their ``face.align.image_key``, or empty. ``variant``:
+    which of the settings of a run it is generated with (``inference.scene.Cast.variants``).
     """
 
     number: int
@@ -304,6 +305,7 @@ class Window:
     reference: np.ndarray | None = None
     face_keys: tuple[bytes, ...] = ()
     reference_key: bytes = b""
+    variant: int = 0
 
     @property
     def references(self) -> np.ndarray:

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from latentsync.stream import parallel_map, prefetch
+from latentsync.stream import deal, parallel_map, prefetch
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 300  # seconds until something that must happen is given up
@@ -128,3 +129,28 @@ exit_process(7)
     assert (ended.returncode, ended.stderr) == (7, "")
     assert ended.stdout.startswith("last words")
     assert given_up or "cleared up" in ended.stdout
+
+
+def test_dealt_items_reach_each_taker_once_and_an_error_reaches_all():
+    asked: list[int] = []
+
+    def numbers():
+        for number in range(6):
+            asked.append(number)
+            yield number
+        raise ValueError("over")
+
+    first, second = deal(numbers(), 2)
+    assert next(first) == 0 and asked == [0]  # nothing is produced before somebody asks
+    assert [next(second), next(second), next(first)] == [0, 1, 1] and asked == [0, 1]
+    for branch in (first, second):
+        with pytest.raises(ValueError, match="over"):
+            list(branch)
+    odd, even = deal(range(6), 2, lambda number: (int(number % 2 == 0),))
+    assert (list(even), list(odd)) == ([0, 2, 4], [1, 3, 5])
+
+
+def test_branches_may_be_consumed_in_threads_of_their_own():
+    branches = deal(iter(range(2000)), 3)
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(list, branches)) == [list(range(2000))] * 3

@@ -112,6 +112,10 @@ class FaceTracks:
             faces = {face.track_id: face for face in self._faces[target.frame.index]}
             yield PeopleFrame(target.frame, faces, target.shot)
 
+    def faces_in(self, index: int) -> tuple[FaceObservation, ...]:
+        """All faces of a frame that was followed, by its number."""
+        return self._faces[index]
+
     def detect(self, frames: Iterable[Frame]) -> None:
         """Find the faces of frames that may come in any order, without following them."""
         unknown = (frame for frame in frames if frame.index not in self.detections)

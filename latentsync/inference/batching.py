@@ -99,6 +99,30 @@ class AdaptiveBatch(Portions):
         return faces
 
 
+class ByVariant:
+    """A ``GenerateBatch`` for windows of several settings: those of each (``Window.variant``) go to its own generator,
+    together."""
+
+    def __init__(self, generators: Sequence[AdaptiveBatch]) -> None:
+        self._generators = generators
+
+    @property
+    def reductions(self) -> list[int]:
+        """As ``AdaptiveBatch.reductions``, of all."""
+        return [number for generator in self._generators for number in generator.reductions]
+
+    def __call__(self, windows: list[Window]) -> list[np.ndarray]:
+        """One (F, 3, R, R) per window, in order."""
+        if len(self._generators) == 1:
+            return self._generators[0](windows)
+        faces: dict[int, np.ndarray] = {}  # by place
+        for variant in sorted({window.variant for window in windows}):
+            places = [place for place, window in enumerate(windows) if window.variant == variant]
+            made = self._generators[variant]([windows[place] for place in places])
+            faces |= dict(zip(places, made, strict=True))
+        return [faces[place] for place in range(len(windows))]
+
+
 def _same_length(windows: list[Window]) -> list[Window]:
     """The leading windows that have as many frames as the first; the last window of a run may have fewer."""
     length = len(windows[0].faces)

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 
+from latentsync.face.box import longer_side
 from latentsync.face.color_match import mean_fit
 from latentsync.face.compat import paste_compat
 from latentsync.face.paste import FaceFit, FacePaster
@@ -21,11 +23,12 @@ from latentsync.inference.enhance import enhanced, load_enhancer
 from latentsync.inference.joins import GeneratedFrame, JoinedFrame
 from latentsync.inference.record import StageClock
 from latentsync.inference.windows import PassedFrame, is_cut
-from latentsync.stream import parallel_map
+from latentsync.stream import deal, parallel_map
 from latentsync.types import Compat, Frame
 
 PASTE_WORKERS = 2
 FIT_REACH = 6  # frames before and after that the fit of a face is smoothed with
+Row = tuple[JoinedFrame, ...]  # one frame as it is for each role of the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,17 @@ def _smoothed(around: deque[FittedFrame], position: int) -> FittedFrame:
     return FittedFrame(member, FaceFit(color, float(jaws[np.abs(jaws).argmax()])))
 
 
+def _nearness(fitted: FittedFrame) -> float:
+    """The nearer a face is to the camera, the larger it is: the size of its box in pixels."""
+    member = fitted.member
+    return 0.0 if isinstance(member, PassedFrame) else float(longer_side(member.source.observation.box))
+
+
+def lead_of(row: Row) -> JoinedFrame:
+    """The member of a row that stands for the frame in reports: the first one that is dubbed, if one is."""
+    return next((member for member in row if isinstance(member, GeneratedFrame)), row[0])
+
+
 def _line_weights(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """What values at ``distances`` (n,) count for in the value at 0 of the straight line through them.
 
@@ -107,12 +121,18 @@ class Compositor:
         self._enhancer = None if compat is not None else load_enhancer(settings)
         self._clock = clock
 
-    def paste(self, frames: Iterator[JoinedFrame]) -> Iterator[Frame]:
-        """Frames in order; those that pass through are the decoded ones, untouched."""
-        if self._compat is None:
-            return parallel_map(self.paste_one, with_steady_fits(self._enhanced(frames), self.measure), PASTE_WORKERS)
-        compat = self._compat
-        return parallel_map(lambda frame: self._paste_compat(frame, compat), frames, PASTE_WORKERS)
+    def paste(self, rows: Iterator[Row], roles: int = 1) -> Iterator[Frame]:
+        """Frames in order, each with the faces of all ``roles``; what passes through for all of them is the decoded
+        frame, untouched."""
+        if self._compat is not None:
+            compat = self._compat
+            return parallel_map(lambda row: self._paste_compat(row[0], compat), rows, PASTE_WORKERS)
+        branches = deal(rows, roles) if roles > 1 else [rows]
+        fitted = [
+            with_steady_fits(self._enhanced(map(itemgetter(role), branch)), self.measure)
+            for role, branch in enumerate(branches)
+        ]
+        return parallel_map(self.paste_all, zip(*fitted, strict=True), PASTE_WORKERS)
 
     def _enhanced(
         self, frames: Iterator[GeneratedFrame | PassedFrame]
@@ -131,15 +151,21 @@ class Compositor:
         with self._clock.measure("paste"):
             return self._paster.fit(generated.face, source.face, source.frame.shape, source.observation.landmarks)
 
-    def paste_one(self, fitted: FittedFrame) -> Frame:
-        """The frame with its face; may run in any thread."""
+    def paste_all(self, fitted: tuple[FittedFrame, ...]) -> Frame:
+        """The frame with its faces, the nearest last; may run in any thread."""
+        frame = fitted[0].member.frame
+        for each in sorted(fitted, key=_nearness):
+            frame = self._paste_one(each, frame)
+        return frame
+
+    def _paste_one(self, fitted: FittedFrame, frame: Frame) -> Frame:
         member, fit = fitted.member, fitted.fit
         if isinstance(member, PassedFrame) or fit is None:
-            return member.frame
+            return frame
         source = member.source
         with self._clock.measure("paste"):
             return self._paster.paste(
-                source.frame,
+                frame,
                 member.face,
                 source.face,
                 fit,

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from itertools import groupby, tee
+from operator import itemgetter
 from types import MappingProxyType
 
 import numpy as np
 
-from latentsync.constants import AUDIO_RATE, WINDOW_FRAMES
+from latentsync.constants import WINDOW_FRAMES
 from latentsync.face.align import FaceAligner
 from latentsync.face.tracks import FaceTracks, TargetFrame
-from latentsync.inference.batching import AdaptiveBatch, generate_groups
-from latentsync.inference.compositing import Compositor
+from latentsync.inference.batching import AdaptiveBatch, ByVariant, GeneratedGroup, generate_groups
+from latentsync.inference.compositing import Compositor, Row, lead_of
 from latentsync.inference.excerpt_context import ExcerptContext
 from latentsync.inference.faces import DETECTION_BATCH
 from latentsync.inference.joins import frames_of
@@ -24,27 +26,28 @@ from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.output_guard import GuardedGenerator, OutputGuard
 from latentsync.inference.overview import Overview
 from latentsync.inference.record import RunRecord, StageClock
+from latentsync.inference.scene import OUTSIDE, Cast, Part, Role, RoleAudio, behind_others, merged, tagged
 from latentsync.inference.silence import SpeechPlan
 from latentsync.inference.sync_gate import StretchGate, SyncJudge, second_try
-from latentsync.inference.timeline import LengthMode, frame_spacing, playing_order
+from latentsync.inference.timeline import frame_spacing, playing_order
 from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.windows import (
     AlignedFrame,
     FaceFrame,
+    FrameGroup,
     PassedFrame,
     WindowPlan,
     group_frames,
     ramp_at_gaps,
 )
-from latentsync.stream import parallel_map, prefetch
+from latentsync.stream import deal, parallel_map, prefetch
 from latentsync.types import AudioWindows, Frame, VideoSource, WindowGenerator
 
 ALIGN_WORKERS = 2
-AFTER_AUDIO = "the audio is over"
-SECOND_OF_SILENCE = np.zeros(AUDIO_RATE, np.float32)
 OnStep = Callable[[int], None]  # called with the number of windows after each denoising step
 MakeGenerator = Callable[[SyncOptions, OnStep, KeptLatents | None], WindowGenerator]
 EmbedAudio = Callable[[np.ndarray, SyncOptions], AudioWindows]
+Judges = Mapping[int, Mapping[int, SyncJudge]]
 
 
 class LipsyncPipeline:
@@ -97,25 +100,54 @@ class LipsyncPipeline:
         judge: SyncJudge | None = None,
         overview: Overview | None = None,
     ) -> Iterator[Frame]:
-        """The frames of the result in order, each with its time in the result.
+        """The frames of a dub with one audio: ``play`` for a cast of one role.
 
         There are as many as the audio is long, or those of ``options.excerpt``. ``waveform`` (n,) float32 in [-1, 1] at
-        16 kHz. ``tracks`` knows or finds the faces of ``video``. ``record`` is filled while the frames come out.
-        ``on_step(n)`` is called in a thread of the generator after each denoising step of n windows; what it raises
-        ends the run. ``context``: that of ``options.excerpt``, if it is known already. ``kept``: where finished windows
-        are looked up and put. ``speech``: where the audio pauses and what is left alone, if it is known already;
-        otherwise ``original`` takes the source to rest in every pause. ``judge``: needed for ``options.sync_gate``.
-        ``overview`` collects what its picture shows. Memory does not depend on the length. Raises ``VideoError``,
-        ``AudioError``, ``GenerationError`` and ``OutOfMemoryError``; closing the iterator stops all stages.
+        16 kHz. ``speech``: where the audio pauses and what is left alone, if it is known already; otherwise
+        ``original`` takes the source to rest in every pause. ``judge``: needed for ``options.sync_gate``.
+        """
+        speech = speech or SpeechPlan.of_run(waveform, options, 1 / frame_spacing(video.info))
+        record = record if record is not None else RunRecord()
+        with record.clock.measure("audio"):
+            audio = self._embed_audio(waveform, options)
+        cast = Cast.of_one(waveform, options, speech, audio)
+        judges = {} if judge is None else {0: {0: judge}}
+        yield from self.play(video, cast, options, tracks, record, on_step, context, kept, judges, overview)
+
+    def play(
+        self,
+        video: VideoSource,
+        cast: Cast,
+        options: SyncOptions,
+        tracks: FaceTracks,
+        record: RunRecord | None = None,
+        on_step: OnStep = lambda windows: None,
+        context: ExcerptContext | None = None,
+        kept: KeptLatents | None = None,
+        judges: Judges = MappingProxyType({}),
+        overview: Overview | None = None,
+    ) -> Iterator[Frame]:
+        """The frames of the result in order, each with its time in the result.
+
+        ``cast``: who speaks when; ``options``: what concerns the run as a whole. ``tracks`` follows the faces of the
+        roles in ``video``, in their order. ``record`` is filled while the frames come out. ``on_step(n)`` is called in
+        a thread of the generator after each denoising step of n windows; what it raises ends the run. ``context``: that
+        of ``options.excerpt``, if it is known already; only a cast of one role has excerpts. ``kept``: where finished
+        windows are looked up and put. ``judges``: number of a role -> number of a part -> what judges it, if
+        ``options.sync_gate`` asks for that. ``overview`` collects what its picture shows. Memory does not depend on the
+        length. Raises ``VideoError``, ``AudioError``, ``GenerationError`` and ``OutOfMemoryError``; closing the
+        iterator stops all stages.
         """
         record = record if record is not None else RunRecord()
-        clock = record.clock
-        with clock.measure("audio"):
-            speech = speech or SpeechPlan.of_run(waveform, options, 1 / frame_spacing(video.info))
-            embedded = self._embed_audio(waveform, options)
-            audio = TimedAudio(speech.eased(embedded, lambda: self._embed_audio(SECOND_OF_SILENCE, options)), clock)
+        clock, roles = record.clock, len(cast.roles)
+        audios = [TimedAudio(RoleAudio(role, cast.duration, self._embed_audio), clock) for role in cast.roles]
         filled = self._filled_batches and options.compat is None
-        batch = AdaptiveBatch(self._generator(options, record, on_step, kept), options.batch, filled)
+        batch = ByVariant(
+            [
+                AdaptiveBatch(self._generator(variant, record, on_step, kept), options.batch, filled)
+                for variant in cast.variants
+            ]
+        )
         compositor = Compositor(self.keep_mask, options.paste, options.compat, clock)
 
         # The frames that wait between the stages are what takes memory, so only as many wait as keep every stage busy.
@@ -124,27 +156,30 @@ class LipsyncPipeline:
         waiting = max(2, options.batch * self._num_frames * 3 // 4)
         plan = self._window_plan(options, video)
         if options.excerpt is None:
-            shown = playing_order(video, audio.duration, options.length)
+            shown = playing_order(video, cast.duration, options.length)
         else:
-            context = context or ExcerptContext(video, audio.duration, options, plan, speech=speech)
+            speech = cast.roles[0].parts[0].speech
+            context = context or ExcerptContext(video, cast.duration, options, plan, speech=speech)
             shown = context.frames(tracks)
         frames = prefetch(clock.each("decode", shown), depth=DETECTION_BATCH - 1)
-        targets = _without_tail(tracks.follow(frames), audio.duration, options.length)
-        waiting_frames = prefetch(self._faces(targets, video, options, speech, clock), depth=waiting)
-        if context is None:
-            groups = group_frames(waiting_frames, audio, plan)
-        else:
-            groups = context.touched(group_frames(waiting_frames, audio, plan, context.begins_run))
+        branches = deal(tracks.follow_each(frames), roles) if roles > 1 else []
+        followed: list[Iterator[TargetFrame]] = [map(itemgetter(k), branch) for k, branch in enumerate(branches)]
+        followed = followed or [tracks.follow(frames)]
+        groups: list[Iterator[FrameGroup]] = []
+        for number, targets in enumerate(followed):
+            aligned = self._faces(targets, cast.roles[number], video, options, tracks, clock)
+            ahead = prefetch(aligned, depth=max(2, waiting // roles))
+            groups.append(self._groups(ahead, cast, number, audios[number], plan, context))
         in_flight = 1 if options.compat is not None else self._in_flight
-        made = generate_groups(groups, batch, options.batch, clock, in_flight)
-        if judge is not None and options.sync_gate is not SyncGate.OFF:
-            made = self._gate(judge, options, record, on_step, filled).judged(made)
-        generated = frames_of(record.windows.follow(made, plan), record.windows_refused, plan)
-        noted = record.noting(generated, shows=None if context is None else context.shows)
-        if overview is not None:
-            noted = overview.sources(noted, lambda frame: True if context is None else context.shows(frame))
+        made = generate_groups(merged(groups), batch, options.batch, clock, in_flight)
+        joined = []
+        for number, its in enumerate(deal(made, roles, lambda each: (each.group.role,)) if roles > 1 else [made]):
+            judged = self._judged(its, cast.roles[number], judges.get(number, {}), options, record, on_step)
+            placed = judged if number else record.windows.follow(judged, plan)  # the report says where the first's are
+            joined.append(frames_of(placed, record.windows_refused, plan))
+        rows = _noted(zip(*joined, strict=True), record, None if context is None else context.shows, overview)
         try:
-            for frame in prefetch(compositor.paste(prefetch(noted, depth=waiting)), depth=1):
+            for frame in prefetch(compositor.paste(prefetch(rows, depth=waiting), roles), depth=1):
                 if context is None or context.shows(frame):
                     if overview is not None:
                         overview.result(frame)
@@ -156,21 +191,60 @@ class LipsyncPipeline:
     def _faces(
         self,
         targets: Iterator[TargetFrame],
+        role: Role,
         video: VideoSource,
         options: SyncOptions,
-        speech: SpeechPlan,
+        tracks: FaceTracks,
         clock: StageClock,
     ) -> Iterator[AlignedFrame]:
         """The frames with the aligned faces that are to be dubbed, what of them may be painted, and how strongly."""
         limits = VisibilityLimits(options, video.info)
         aligner = FaceAligner(self.resolution, options.compat, video.info.sample_aspect_ratio)
-        aligned = _aligned(prefetch(speech.applied(limits.apply(targets)), depth=1), aligner, clock)
-        return ramp_at_gaps(OcclusionStage(options, video, clock).apply(aligned), options.ramp, limits.ramps)
+        seen = role.spoken(limits.apply(role.inside(targets)))
+        aligned = OcclusionStage(options, video, clock).apply(_aligned(prefetch(seen, depth=1), aligner, clock))
+        if options.compat is None:
+            aligned = behind_others(aligned, tracks.faces_in)
+        ramps = {**limits.ramps, OUTSIDE: max(options.ramp, role.longest_fade)}
+        return ramp_at_gaps(role.with_fades(aligned, options.ramp), options.ramp, ramps)
 
-    def _gate(
-        self, judge: SyncJudge, options: SyncOptions, record: RunRecord, on_step: OnStep, filled: bool
-    ) -> StretchGate:
+    def _groups(
+        self,
+        frames: Iterator[AlignedFrame],
+        cast: Cast,
+        number: int,
+        audio: AudioWindows,
+        plan: WindowPlan,
+        context: ExcerptContext | None,
+    ) -> Iterator[FrameGroup]:
+        """The windows of a role, which begin anew with each of its parts."""
+        if context is None:
+            return tagged(group_frames(frames, audio, plan, cast.roles[number].begins), cast, number)
+        return context.touched(group_frames(frames, audio, plan, context.begins_run))
+
+    def _judged(
+        self,
+        groups: Iterator[GeneratedGroup],
+        role: Role,
+        judges: Mapping[int, SyncJudge],
+        options: SyncOptions,
+        record: RunRecord,
+        on_step: OnStep,
+    ) -> Iterator[GeneratedGroup]:
+        """The groups of a role; what is out of sync is told of, or made again, part by part."""
+        if not judges or options.sync_gate is SyncGate.OFF:
+            yield from groups
+            return
+        for place, its in groupby(groups, key=lambda each: role.place(each.group.frames[0].frame.time)):
+            if place is None or place not in judges:
+                yield from its
+                continue
+            part = role.parts[place]
+            own = replace(options, sampler=part.options.sampler, seed=part.options.seed)
+            yield from self._gate(_on_part(judges[place], part), own, record, on_step).judged(its)
+
+    def _gate(self, judge: SyncJudge, options: SyncOptions, record: RunRecord, on_step: OnStep) -> StretchGate:
         again = None
+        filled = self._filled_batches and options.compat is None
         if options.sync_gate is SyncGate.REDO and options.excerpt is None:
             generator = self._make_generator(second_try(options), on_step, None)
             again = record.clock.measure_once("generate again")(AdaptiveBatch(generator, options.batch, filled))
@@ -192,12 +266,21 @@ class LipsyncPipeline:
         return GuardedGenerator(generator, OutputGuard(self.keep_mask), record.note_refused, retries, on_retry)
 
 
-def _without_tail(targets: Iterator[TargetFrame], duration: Fraction, mode: LengthMode) -> Iterator[TargetFrame]:
-    """The targets; after the audio, where the video goes on without it, there is no face to change."""
-    for target in targets:
-        if mode is LengthMode.PAD_SILENCE and target.frame.time >= duration:
-            target = replace(target, face=None, reason=AFTER_AUDIO)
-        yield target
+def _on_part(judge: SyncJudge, part: Part) -> SyncJudge:
+    """A judge on the clock of the result, of one that is on the clock of a part."""
+    return lambda faces, start: judge(faces, start - part.start)
+
+
+def _noted(
+    rows: Iterator[Row], record: RunRecord, shows: Callable[[Frame], bool] | None, overview: Overview | None
+) -> Iterator[Row]:
+    """The rows; what stands for each of them is noted down, and may become a part of the overview."""
+    given, counted = tee(rows)
+    noted = record.noting(map(lead_of, counted), shows=shows)
+    if overview is not None:
+        noted = overview.sources(noted, shows or (lambda frame: True))
+    for row, _ in zip(given, noted, strict=True):
+        yield row
 
 
 def _aligned(targets: Iterator[TargetFrame], aligner: FaceAligner, clock: StageClock) -> Iterator[AlignedFrame]:

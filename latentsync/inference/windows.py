@@ -57,11 +57,16 @@ class FaceFrame:
 
 @dataclass(frozen=True, slots=True)
 class PassedFrame:
-    """A frame in playing order that passes through unchanged, and the ``reason``."""
+    """A frame in playing order that passes through unchanged, and the ``reason``.
+
+    ``fades``: over how many frames the generated mouth fades out towards it, and in after it; None: as is usual for the
+    reason (``ramp_at_gaps``).
+    """
 
     frame: Frame
     shot: int
     reason: str
+    fades: tuple[int | None, int | None] = (None, None)
 
 
 AlignedFrame = FaceFrame | PassedFrame
@@ -85,7 +90,8 @@ class FrameGroup:
 
     ``slots`` says for each ``FaceFrame`` in order where its generated face will be: (index into ``windows``, frame of
     that window), or None where only the group before has one. The first ``before`` frames are the last ones of the
-    group before, the last ``after`` frames the first ones of the group after.
+    group before, the last ``after`` frames the first ones of the group after. ``role``: number of the person whose face
+    it is about (``inference.scene``).
     """
 
     frames: tuple[AlignedFrame, ...]
@@ -93,6 +99,7 @@ class FrameGroup:
     slots: tuple[tuple[int, int] | None, ...]
     before: int = 0
     after: int = 0
+    role: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,19 +279,24 @@ def ramp_at_gaps(
     """Fade the generated mouth out towards a gap and in after it, over ``length`` frames on each side.
 
     So nothing jumps where the face is lost in the middle of a shot. There is no ramp at cuts and at the ends of the
-    video. ``longer``: reason of a ``PassedFrame`` -> length of the ramps beside it. Looks as many frames ahead as the
-    longest ramp; lengths of 0 change nothing.
+    video. ``longer``: reason of a ``PassedFrame`` -> length of the ramps beside it, or the longest one where the frame
+    itself says it (``PassedFrame.fades``). Looks as many frames ahead as the longest ramp; lengths of 0 change nothing.
     """
     furthest = max([length, *longer.values()])
     waiting: deque[AlignedFrame] = deque()
     behind: deque[AlignedFrame] = deque(maxlen=furthest)
 
+    def ramp_beside(gap: PassedFrame, side: int) -> int:
+        own = gap.fades[side]
+        return longer.get(gap.reason, length) if own is None else own
+
     def emit() -> AlignedFrame:
         member = waiting.popleft()
         if isinstance(member, FaceFrame):
             before = _gaps_beside(member, reversed(behind), lambda near, far: is_cut(far, near))
-            gaps = [*before, *_gaps_beside(member, waiting, is_cut)]
-            levels = [distance / (longer.get(gap.reason, length) + 1) for distance, gap in gaps]
+            after = _gaps_beside(member, waiting, is_cut)
+            gaps = [*((*gap, 1) for gap in before), *((*gap, 0) for gap in after)]
+            levels = [distance / (ramp_beside(gap, side) + 1) for distance, gap, side in gaps]
             strength = min([member.strength, *levels])
             behind.append(member)
             return replace(member, strength=strength) if strength < member.strength else member

@@ -18,8 +18,8 @@ from latentsync.face.occlusion import REACH
 from latentsync.face.paste import UNFITTED, FacePaster
 from latentsync.face.visibility import VisibilitySettings
 from latentsync.inference.job.estimate import NetworkSizes, estimate
-from latentsync.inference.pipeline import AFTER_AUDIO
 from latentsync.inference.record import RunRecord
+from latentsync.inference.scene import AFTER_AUDIO
 from latentsync.inference.timeline import LengthMode, frame_count
 from latentsync.inference.windows import WindowPlan
 from latentsync.types import AlignedFace, ArrayFrame, Compat
