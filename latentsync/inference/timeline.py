@@ -43,6 +43,16 @@ class LengthMode(StrEnum):
     SPEED = "speed"
 
 
+# The names that sync.so's interface has for them, which its clients send.
+SYNC_MODES = {
+    "bounce": LengthMode.PINGPONG,
+    "loop": LengthMode.LOOP,
+    "cut_off": LengthMode.CUT,
+    "silence": LengthMode.PAD_SILENCE,
+    "remap": LengthMode.SPEED,
+}
+
+
 def frame_count(duration: Fraction, fps: Fraction) -> int:
     """Number of frames of a constant-rate video that lasts ``duration`` seconds, at least one."""
     return max(1, int(duration * fps + Fraction(1, 2)))

@@ -10,20 +10,13 @@ from latentsync.checkpoint import read_card
 from latentsync.errors import ConfigError, WeightsError
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import DEFAULT_SEED, SyncOptions, apply_preset
-from latentsync.inference.timeline import LengthMode
+from latentsync.inference.timeline import SYNC_MODES
 from latentsync.inference.weights import WeightPaths, installed_weights
 from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.service.generation import ActiveSpeaker, GenerateRequest, Options, SyncMode
 from latentsync.service.job import RequestRefusedError, ServiceSettings
 
-LENGTHS = {
-    SyncMode.BOUNCE: LengthMode.PINGPONG,
-    SyncMode.LOOP: LengthMode.LOOP,
-    SyncMode.CUT_OFF: LengthMode.CUT,
-    SyncMode.SILENCE: LengthMode.PAD_SILENCE,
-    SyncMode.REMAP: LengthMode.SPEED,
-}
 FOREIGN = ("lipsync-2", "lipsync-2-pro", "lipsync-1.9.0-beta", "sync-3")  # models of sync.so that dub lips only
 PREFIX = "latentsync-"
 
@@ -84,7 +77,7 @@ def make_dub(
     chosen = SyncOptions(
         sampler=sampler,
         seed=DEFAULT_SEED if options.seed is None else options.seed,
-        length=LENGTHS[options.sync_mode or SyncMode.BOUNCE],
+        length=SYNC_MODES[options.sync_mode or SyncMode.BOUNCE],
     )
     if options.occlusion_detection_enabled is False:
         chosen = replace(chosen, visibility=replace(chosen.visibility, occlusion="off"))

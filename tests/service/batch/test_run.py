@@ -162,8 +162,9 @@ def test_an_option_that_no_dub_takes_is_refused_before_the_work(files, dubbed, c
 
 
 def test_killed_twice_and_shared_by_two_processes_each_is_done_once(tmp_path):
-    """40 jobs, 5 % of them broken."""
-    count, broken = 40, {7, 21}
+    """5 % of the jobs are broken; BATCH_JOBS says how many there are (40)."""
+    count = int(os.environ.get("BATCH_JOBS", 40))
+    broken = set(range(7, count, 20))
     rows = []
     for number in range(count):
         (tmp_path / f"{number}.mp4").write_text("broken" if number in broken else "video")
@@ -179,7 +180,7 @@ def test_killed_twice_and_shared_by_two_processes_each_is_done_once(tmp_path):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen([sys.executable, "-c", PROGRAM, *words], env=surroundings, text=True, **pipes)
 
-    for done in (5, 20):
+    for done in (count // 8, count // 2):
         with begin() as process:
             while process.poll() is None and len(log.read_text().splitlines()) < done:
                 time.sleep(0.01)
