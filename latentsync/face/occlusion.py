@@ -39,6 +39,7 @@ VIVID = 26.0  # chroma levels off the line from skin to grey
 LEAST_PART = 0.024  # of the lower face that a thing covers beside the lips
 REST = 0.08  # of cheeks, jaw and chin that may be new beside a thing that comes in from below
 SHARP = 12.0  # times as far outside the range as the cells around them are those of a thing that comes in from below
+GAP = 0.7  # widths of the mouth: narrower gaps in a thing belong to it
 NOSE_UNLIKE = 0.66  # correlation
 _ROWS = {"is_thing": 3, "enters": 5, "is_hand": 5}  # frames in a row that must show the sign
 REACH = 14  # frames before and after such a row that are searched for the rest of the thing
@@ -203,13 +204,18 @@ def _touching(labels: np.ndarray, count: int, places: np.ndarray) -> np.ndarray:
     return touching
 
 
-def _from_below(look: Look, new: np.ndarray) -> np.ndarray:
-    """(SIDE, SIDE) bool: the areas of new cells that lie partly below the jaw."""
-    count, labels = _areas(new)
+def _below_jaw(look: Look) -> np.ndarray:
+    """(SIDE, SIDE) bool: outside the face, below the jaw and not beside it."""
     below = look.face == 0
     below[: int(look.points[[5, 11], 1].mean())] = False
     below[:, : int(look.points[4, 0])] = below[:, int(look.points[12, 0]) :] = False
-    return _touching(labels, count, below)[labels]
+    return below
+
+
+def _from_below(look: Look, new: np.ndarray) -> np.ndarray:
+    """(SIDE, SIDE) bool: the areas of new cells that lie partly below the jaw."""
+    count, labels = _areas(new)
+    return _touching(labels, count, _below_jaw(look))[labels]
 
 
 def _reaching_lips(look: Look, new: np.ndarray) -> np.ndarray | None:
@@ -242,12 +248,13 @@ def _entering_cover(look: Look, signs: Signs) -> np.ndarray:
 
 
 def _without_gaps(look: Look, signs: Signs, cover: np.ndarray) -> np.ndarray:
-    """With the gaps in it that are narrower than the mouth: what is as red as lips or as dark as a beard is not new."""
+    """With the gaps that are narrower than ``GAP`` mouths: what is as red as lips or as dark as a beard is not new."""
     face = cv2.dilate(look.face, _DILATE)
-    beyond = ((signs.new >= LIKELY) & (face == 0)).astype(np.float32)  # of the same thing: a gap may be open to there
-    width = max(int(np.ptp(look.points[48:60, 0])), 1)
+    beyond = (signs.new >= LIKELY) & (face == 0) & _below_jaw(look)  # of the same thing: a gap may be open to there
+    width = max(int(GAP * np.ptp(look.points[48:60, 0])), 1)
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-    return np.maximum(cover, cv2.morphologyEx(np.maximum(cover, beyond), cv2.MORPH_CLOSE, disk) * face)
+    whole = np.maximum(cover, beyond.astype(np.float32))
+    return np.maximum(cover, cv2.morphologyEx(whole, cv2.MORPH_CLOSE, disk) * face)
 
 
 def _softened(cells: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ HELP: Mapping[str, str] = {
     "silence": "Breath and noise move the mouth a little. As in the video: only if that has sound.",
     "occlusion": "A hand, a microphone, a glass.",
     "sync_gate": "Takes longer. One second is too short for it.",
-    "mask_file": "a square PNG of the face: black is painted, white stays",
+    "mask_file": "A square PNG of the face: black is painted, white stays.",
     "skip": "Seconds of the result, as 12.0-14.5, 20-21.",
 }
 
@@ -55,13 +55,11 @@ def what_is_shown() -> dict[str, Component]:
             fields["mask"] = _choice("mask")
         with gr.Row():
             fields["sync_gate"] = _choice("sync_gate")
-            fields["mask_file"] = gr.File(
-                label=f"{LABELS['mask_file']} ({HELP['mask_file']})",
-                file_types=[".png"],
-                height=100,
-                min_width=200,
-                elem_id="mask-file",
-            )
+            with gr.Column(min_width=200):
+                fields["mask_file"] = gr.File(
+                    label=LABELS["mask_file"], file_types=[".png"], height=140, elem_id="mask-file"
+                )
+                gr.Markdown(HELP["mask_file"], elem_classes="help")
     return fields
 
 
