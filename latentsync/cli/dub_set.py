@@ -4,9 +4,9 @@
 
 Every video gets audio: with --pairing shuffled (cross-sync) that of another one, drawn by --seed; with --pairing name
 (reconstruction) that of its own name. Audio may be taken from videos. Writes OUT/results/VIDEO__AUDIO.mp4 or
-OUT/results/VIDEO.mp4, and under the same names links to the video in OUT/source and, where the audio is a video's, to
-that in OUT/truth. OUT/made says what each result was made of: one that is there already, of the same files, options and
-weights, is left as it is. A video that fails is named, and the rest goes on.
+OUT/results/VIDEO.mp4 with a report beside it, and under the same names links to the video in OUT/source and, where the
+audio is a video's, to that in OUT/truth. OUT/made says what each result was made of: one that is there already, of the
+same files, options and weights, is left as it is. A video that fails is named, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -129,13 +129,15 @@ def run(options: argparse.Namespace) -> int:
 
 def make_request(options: argparse.Namespace, pair: Pair, weights: WeightPaths, sampler: SamplerSettings) -> DubRequest:
     """The dub of one pair."""
+    from latentsync.evaluation.recordings import report_beside
     from latentsync.inference.job.request import DubRequest
     from latentsync.inference.options import SyncOptions
 
+    output = options.output / "results" / f"{pair.name}.mp4"
     return DubRequest(
-        pair.video, pair.audio, options.output / "results" / f"{pair.name}.mp4",
-        SyncOptions(sampler, seed=options.inference_seed), weights=weights, unet_config=options.unet_config_path,
-        detector=options.detector, device=options.device, compiled=options.compile, overwrite=True,
+        pair.video, pair.audio, output, SyncOptions(sampler, seed=options.inference_seed), weights=weights,
+        unet_config=options.unet_config_path, detector=options.detector, device=options.device,
+        compiled=options.compile, overwrite=True, report=report_beside(output),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from latentsync.cli import dub_set
 from latentsync.errors import NoFaceError
+from latentsync.evaluation.recordings import report_beside
 from latentsync.inference.job import dub as dub_module
 
 
@@ -29,6 +30,7 @@ def dubbed(monkeypatch):
     def dub(request, *, networks):
         made.networks.append(networks)
         made.before(request.output.stem)
+        assert request.report == report_beside(request.output)
         made.names.append(request.output.stem)
         request.output.write_bytes(b"result")
         return SimpleNamespace(wall_seconds=1.0)
