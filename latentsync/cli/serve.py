@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from latentsync.service.job import ServiceSettings
 
 PORT = 8000
+COMMAND = [sys.executable, "-m", "latentsync", "serve"]  # of a worker
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -94,8 +95,7 @@ def serve(parsed: argparse.Namespace, words: list[str]) -> None:
     settings, models = make_settings(parsed), Models.installed(parsed.checkpoint_dir, parsed.model)
     devices = [name.strip() for name in parsed.device.split(",")]
     commands = [
-        [sys.executable, "-m", "latentsync", "serve", *words, "--worker", f"worker-{number}", "--device", device]
-        for number, device in enumerate(devices)
+        [*COMMAND, *words, "--worker", f"worker-{number}", "--device", device] for number, device in enumerate(devices)
     ]
     with serving(
         settings,

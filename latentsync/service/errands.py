@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+AFTER_FAULT = 30.0  # s
 
 
 class Errands(Generic[T]):
@@ -52,11 +53,13 @@ class Errands(Generic[T]):
     def _look(self) -> None:
         while not self._ending.is_set():
             self._woken.clear()
+            seconds = self._seconds
             try:
                 self._begin()
             except Exception:
-                logger.exception("What is due cannot be found out; it is tried again.")
-            self._woken.wait(self._seconds)
+                logger.exception("What is due cannot be found out; it is tried again in %.0f s.", AFTER_FAULT)
+                seconds = AFTER_FAULT
+            self._woken.wait(seconds)
 
     def _begin(self) -> None:
         for piece in self._due():

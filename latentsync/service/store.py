@@ -256,8 +256,10 @@ class JobStore:
 
     def due_webhooks(self, now: float) -> list[DueWebhook]:
         """Messages whose time has come, the oldest first."""
-        query = f"SELECT {_COLUMNS}, attempts FROM jobs JOIN webhooks ON job = id WHERE due <= ? ORDER BY due LIMIT 20"
-        return [DueWebhook(_job(row), row["attempts"]) for row in self.read(query, now)]
+        query = (
+            "SELECT jobs.*, attempts AS tried FROM jobs JOIN webhooks ON job = id WHERE due <= ? ORDER BY due LIMIT 20"
+        )
+        return [DueWebhook(_job(row), row["tried"]) for row in self.read(query, now)]
 
     def webhook_sent(self, id: str, *, error: str = "", due: float | None = None) -> None:
         """What came of an attempt: delivered, or ``error``, and then when it is ``due`` again (None: given up)."""

@@ -94,16 +94,23 @@ class Supervisor:
 def run_worker(worker: Worker) -> None:
     """Work in this process, as the server asks for it by standard input, until that ends or Ctrl-C comes."""
 
+    ended = threading.Event()
+
     def listen() -> None:
-        for _ in sys.stdin.buffer:
+        while os.read(sys.stdin.fileno(), 4096):
             worker.wake()
         worker.end()
 
+    def work() -> None:
+        try:
+            worker.work()
+        finally:
+            ended.set()
+
     threading.Thread(target=listen, daemon=True).start()
-    thread = threading.Thread(target=worker.work)
-    thread.start()
+    threading.Thread(target=work).start()
     try:
-        thread.join()
+        ended.wait()
     except KeyboardInterrupt:
         worker.end()
-        thread.join()
+        ended.wait()  # of an event: a thread whose ``join`` was interrupted counts as ended

@@ -121,3 +121,57 @@ def keys(tmp_path):
     """A file with the keys of alice and bob, and what they send."""
     path = tmp_path / "keys.toml"
     return SimpleNamespace(path=path, alice=add_key(path, "alice"), bob=add_key(path, "bob"))
+
+
+@pytest.fixture
+def served(dubbed, tmp_path):
+    """A service at an address of this machine, with one worker in a thread."""
+    from contextlib import ExitStack
+
+    from latentsync.page.listener import bind, listening
+
+    with ExitStack() as stack:
+        stage = Stage(tmp_path, private_addresses=True, url_inputs=True)
+        worker = stage.worker()
+        thread = threading.Thread(target=worker.work)
+        service = replace(stage.service, wake=worker.wake)
+        sock = stack.enter_context(bind("127.0.0.1", None))
+        stage.address = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        stack.enter_context(listening(build_app(service), sock))
+        thread.start()
+        stack.callback(stage.store.close)
+        stack.callback(thread.join)
+        stack.callback(worker.end)
+        yield stage
+
+
+@pytest.fixture
+def other_side():
+    """A server of somebody else: answers to GET and POST by ``answers``, and keeps what it got."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.server.got.append((self.path, dict(self.headers), body))
+            status, headers, content = self.server.answers(self.path)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *words):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.got, server.answers = [], lambda path: (200, {}, b"")
+    server.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -134,6 +134,8 @@ async def _of_validation(request: Request, error: Exception) -> JSONResponse:
 
 async def _of_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, LatentSyncError):  # FastAPI met it while it read the body
+        return await _of_error(request, error.__cause__)
     phrase = HTTPStatus(error.status_code).phrase
     return fault(error.status_code, f"{error.detail}.", phrase, "See /docs for what there is.")
 
