@@ -1,5 +1,6 @@
 """A client of the service (docs/serving.md), typed, blocking and for asyncio.
 
+It needs ``httpx``, and no network of this program.
 
     from latentsync.client import Client
 

@@ -1,0 +1,92 @@
+"""What a service says of itself: its interface as OpenAPI has it, models, costs, health, figures."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from openapi_spec_validator import validate
+
+from latentsync.errors import NoFaceError
+from latentsync.inference.job import preflight
+
+
+def test_the_document_of_the_interface_and_its_examples(stage):
+    document = stage.client.get("/openapi.json").json()
+    validate(document)
+    body = document["paths"]["/v2/generate"]["post"]["requestBody"]["content"]["application/json"]
+    (example,) = [each["value"] for each in body["examples"].values()]
+    for each, content in zip(example["input"], (b"a video", b"speech"), strict=True):
+        each["assetId"] = stage.upload(content)
+    answer = stage.client.post("/v2/generate", json=example)
+    assert answer.status_code == 201, answer.text
+    assert stage.worker().work_on_one()
+    done = stage.get(answer.json())
+    stated = document["components"]["schemas"]["Generation"]["properties"]
+    assert done.keys() <= stated.keys() and done["status"] == "COMPLETED" and "error_code" in stated
+    secured = [route for path, route in document["paths"].items() if path.startswith("/v2/")]
+    assert all(operation["security"] for route in secured for operation in route.values())
+    assert stage.client.get("/docs").status_code == 200
+
+
+def test_what_a_job_will_take(stage, monkeypatch):
+    asked = []
+
+    def check(request):
+        asked.append(request)
+        if b"faceless" in request.video.read_bytes():
+            raise NoFaceError(f"{request.video}: no usable face.")
+        cost = SimpleNamespace(frames=25, seconds=3.21, denoising_steps=40, disk_bytes=1000)
+        return SimpleNamespace(cost=cost, notes=(f"{request.video} is short",))
+
+    monkeypatch.setattr(preflight, "preflight", check)
+    for path in ("/v2/generate/estimate-cost", "/v2/analyze/cost"):
+        (cost,) = stage.client.post(path, json=stage.wanted()).json()
+        assert cost["estimatedFrameCount"] == 25 and cost["estimatedGenerationCost"] == 0
+        assert cost["notes"] == ["video.mp4 is short"]
+    assert stage.client.post("/v2/analyze/cost", json=stage.wanted(video=b"faceless")).status_code == 400
+    assert not list((stage.settings.folder / "estimates").iterdir()) and not asked[0].video.exists()
+    assert stage.client.get("/v2/generations").json() == []
+
+
+def test_health_and_figures(stage, dubbed):
+    assert stage.client.get("/healthz").json()["status"] == "ok"
+    assert stage.client.get("/readyz").json()["status"] == "ready"
+    stage.send()
+    stage.send(video=b"faceless")
+    stage.send()
+    worker = stage.worker()
+    assert worker.work_on_one() and worker.work_on_one()
+    text = stage.client.get("/metrics").text
+    for line in (
+        'latentsync_jobs_total{status="COMPLETED"} 1.0',
+        'latentsync_failures_total{error="NoFaceError"} 1.0',
+        'latentsync_stage_seconds_total{stage="detect"} 0.1',
+        'latentsync_queue{status="pending"} 1.0',
+        'latentsync_memory_bytes{process="server"}',
+    ):
+        assert line in text
+
+
+def test_what_is_not_ready(make_stage):
+    from dataclasses import replace
+
+    from starlette.testclient import TestClient
+
+    from latentsync.service.http.app import build_app
+
+    app = build_app(replace(make_stage().service, unready=lambda: "no worker runs"))
+    answer = TestClient(app).get("/readyz")
+    assert answer.status_code == 503 and answer.json()["reason"] == "no worker runs"
+
+
+def test_pages_of_other_sites(make_stage):
+    """Where there are no keys, a page of another site must not send jobs from a browser on this machine."""
+    from starlette.testclient import TestClient
+
+    from latentsync.page.origins import TrustedHosts
+    from latentsync.service.http.app import build_app
+
+    client = TestClient(build_app(make_stage().service, hosts=TrustedHosts("127.0.0.1")), base_url="http://127.0.0.1")
+    assert client.get("/v2/models").status_code == 200
+    assert client.get("/v2/models", headers={"Host": "evil.example"}).status_code == 403
+    assert client.post("/v2/generate", headers={"Origin": "http://evil.example"}).status_code == 403
