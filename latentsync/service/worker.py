@@ -58,13 +58,15 @@ class Worker:
         self._woken = threading.Event()
 
     def warm_up(self) -> None:
-        """Load the networks of the default model, as a job will ask for them. Raises as ``loading.load_pipeline``."""
+        """Load the networks of the default model, and a face detector, as a job will ask for them. Raises as
+        ``loading.load_pipeline`` and ``face.backends.load_detector``."""
         from latentsync.inference.device import common_precision  # here: it imports torch, which takes seconds
 
         self._say("loading")
         weights, _ = apply_preset(self._settings.preset, self._models.weights[self._models.default])
         devices = choose_devices(self._device)
         choice = NetworkChoice(weights, model_settings(weights.unet, None), devices, common_precision("auto", devices))
+        self._runner.networks.detector("auto", weights.auxiliary, str(devices[0]))
         self._runner.networks.pipeline(choice)
 
     def wake(self) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 from openapi_spec_validator import validate
+from starlette.testclient import TestClient
 
 from latentsync.errors import NoFaceError
 from latentsync.inference.job import preflight
+from latentsync.page.origins import TrustedHosts
+from latentsync.service.http.app import build_app
 
 
 def test_the_document_of_the_interface_and_its_examples(stage):
@@ -68,12 +72,6 @@ def test_health_and_figures(stage, dubbed):
 
 
 def test_what_is_not_ready(make_stage):
-    from dataclasses import replace
-
-    from starlette.testclient import TestClient
-
-    from latentsync.service.http.app import build_app
-
     app = build_app(replace(make_stage().service, unready=lambda: "no worker runs"))
     answer = TestClient(app).get("/readyz")
     assert answer.status_code == 503 and answer.json()["reason"] == "no worker runs"
@@ -81,11 +79,6 @@ def test_what_is_not_ready(make_stage):
 
 def test_pages_of_other_sites(make_stage):
     """Where there are no keys, a page of another site must not send jobs from a browser on this machine."""
-    from starlette.testclient import TestClient
-
-    from latentsync.page.origins import TrustedHosts
-    from latentsync.service.http.app import build_app
-
     client = TestClient(build_app(make_stage().service, hosts=TrustedHosts("127.0.0.1")), base_url="http://127.0.0.1")
     assert client.get("/v2/models").status_code == 200
     assert client.get("/v2/models", headers={"Host": "evil.example"}).status_code == 403

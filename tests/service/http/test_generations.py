@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from types import SimpleNamespace
+
 import pytest
+
+from latentsync.service import dubs
 
 PLAIN = {"type": "video", "assetId": "00000000-0000-4000-8000-000000000001"}
 SPEECH = {"type": "audio", "assetId": "00000000-0000-4000-8000-000000000002"}
@@ -48,6 +53,19 @@ def test_an_input_that_cannot_be_used_and_a_fault_of_ours(stage, dubbed):
     assert refused["status"] == "REJECTED" and refused["error"] == "video.mp4: no usable face in any frame."
     assert refused["error_code"] == "NoFaceError" and refused["remedy"] == "Take another."
     assert stage.get(faulty)["status"] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<html><body>Sign in</body></html>", b"GIF89a" + b"\xff" * 100, b"\0" * 1000, b"#EXTM3U\nfile:///etc/passwd"],
+)
+def test_what_is_no_video_is_refused_by_the_dub_itself(make_stage, content):
+    stage = make_stage()
+    job = stage.send(video=content)
+    assert stage.worker().work_on_one()
+    said = stage.get(job)
+    assert said["status"] == "REJECTED" and said["error_code"] == "VideoError" and said["remedy"]
+    assert said["error"].startswith("video.mp4 ") and str(stage.settings.folder) not in str(said)
 
 
 def test_deleted_while_it_waits_and_while_it_is_worked_on(stage, dubbed):
@@ -98,11 +116,6 @@ def test_what_cannot_be_done_is_refused_with_a_sentence(stage, change, words):
 
 
 def test_whom_to_dub(stage, dubbed, monkeypatch):
-    from fractions import Fraction
-    from types import SimpleNamespace
-
-    from latentsync.service import dubs
-
     opened = SimpleNamespace(info=SimpleNamespace(fps=Fraction(25)))
     monkeypatch.setattr(dubs, "VideoFile", lambda path, limits: opened)
     monkeypatch.setattr("latentsync.media.limits.MediaLimits.check_video", lambda self, path: None)
