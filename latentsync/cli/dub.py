@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from latentsync.checkpoint import AdapterChoice
+from latentsync.cli.scene import PEOPLE_HELP, person, read_scene_file
 from latentsync.errors import INTERRUPTED_EXIT_CODE, ConfigError, LatentSyncError
 from latentsync.inference.options import (
     BUILTIN_PRESET,
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from latentsync.inference.job.request import DubRequest
+    from latentsync.scene.model import Scene
 
 
 Settings = TypeVar("Settings", bound="DataclassInstance")
 OFFSET_HELP = "by how much later the audio begins, mouth and all; negative: its beginning is left out (0)"
+SCENE_HELP = "who speaks when, with which audio: several people, turns, gaps (docs/scenes.md)"
 ADAPTER_HELP = "what `latentsync adapt` made for this person, 0 to 2 times as strong (1)"
 
 
@@ -89,7 +92,8 @@ def _rate(text: str) -> Fraction:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line, of this process if it is not given."""
     words = sys.argv[1:] if arguments is None else arguments
-    return make_parser().parse_args(_with_sample(words) if "--sample" in words else words)
+    is_scene = any(word.partition("=")[0] == "--scene" for word in words)
+    return make_parser(is_scene).parse_args(_with_sample(words) if "--sample" in words else words)
 
 
 def _with_sample(words: list[str]) -> list[str]:
@@ -100,16 +104,21 @@ def _with_sample(words: list[str]) -> list[str]:
     return [*map(str, files), *([] if named else ["--video_out_path", "sample.mp4"]), *given]
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """What the command line understands. Defaults of None mean: what the preset, the weights or the source say."""
+def make_parser(is_scene: bool = False) -> argparse.ArgumentParser:
+    """What the command line understands. Defaults of None mean: what the preset, the weights or the source say.
+
+    ``is_scene``: there is a scene file, which may name video and audio.
+    """
     parser = command_parser(
         "dub",
         "Changes the mouth in a video so that it speaks the given audio.",
         "Weights: `latentsync weights`. Exit codes: docs/dubbing.md.",
     )
     files = parser.add_argument_group("files")
-    files.add_argument("--video_path", type=Path, required=True, help="video, picture or folder of pictures")
-    files.add_argument("--audio_path", type=Path, required=True, help="audio that the mouth is to speak")
+    files.add_argument("--video_path", type=Path, required=not is_scene, help="video, picture or folder of pictures")
+    files.add_argument("--audio_path", type=Path, required=not is_scene, help="audio that the mouth is to speak")
+    files.add_argument("--scene", type=Path, metavar="FILE", help=SCENE_HELP)
+    files.add_argument("--people", nargs="+", action="extend", type=person, metavar="NAME=FACE", help=PEOPLE_HELP)
     files.add_argument("--sample", action="store_true", help="both from the sample that is here, into sample.mp4")
     files.add_argument("--drive", type=Path, metavar="FILE", help="audio that the mouth follows instead; not heard")
     files.add_argument("--audio_track", type=int, metavar="N", help="which audio track of --audio_path, from 0")
@@ -271,10 +280,11 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         guidance_scale=arguments.guidance_scale,
         cache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else None,
     )
+    video, audio, scene = _inputs(arguments)
     limits = GENEROUS.raised(arguments.max_hours, arguments.max_megapixels, by="--max_hours, --max_megapixels")
     return DubRequest(
-        video=arguments.video_path,
-        audio=arguments.audio_path,
+        video=video,
+        audio=audio,
         output=arguments.video_out_path,
         options=SyncOptions(
             sampler=sampler,
@@ -313,7 +323,24 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         fps=arguments.fps,
         deinterlace=arguments.deinterlace,
         resume=arguments.resume,
+        scene=scene,
     )
+
+
+def _inputs(arguments: argparse.Namespace) -> tuple[Path, Path, Scene | None]:
+    """The video, the audio (of a scene, its first file), and the scene. Raises ``ConfigError``."""
+    video, audio, people = arguments.video_path, arguments.audio_path, arguments.people or []
+    if arguments.scene is None:
+        if people:
+            raise ConfigError("--people names the people of a scene, and there is none.", remedy="Give --scene too.")
+        return video, audio, None
+    scene = read_scene_file(arguments.scene, video, audio, people)
+    if scene.video is None:
+        raise ConfigError(f"{arguments.scene} does not say which video it is of.", remedy="Give --video_path.")
+    first = next(scene.files(), None)
+    if first is None:
+        raise ConfigError(f"{arguments.scene} names no audio.", remedy="Give --audio_path.")
+    return scene.video, first, scene
 
 
 def _settings(kind: type[Settings], arguments: argparse.Namespace) -> Settings:
@@ -331,7 +358,7 @@ def command_for(arguments: argparse.Namespace) -> str:
             continue
         option = {"dry_run": "--dry-run", "no_output_check": "--no-output-check"}.get(name, f"--{name}")
         if isinstance(value, list):
-            words += [option, *(str(each.absolute() if isinstance(each, Path) else each) for each in value)]
+            words += [option, *map(_as_said, value)]
         elif value is True:
             words.append(option)
         else:
@@ -341,6 +368,13 @@ def command_for(arguments: argparse.Namespace) -> str:
                 value = value.absolute() if isinstance(value, AdapterChoice) else Path(value)
             words.append(f"{option}={value.absolute() if isinstance(value, Path) else value}")
     return shlex.join(words)
+
+
+def _as_said(value: object) -> str:
+    """One of the values of a flag: a path as it is found from anywhere, a person of a scene as NAME=FACE."""
+    if isinstance(value, tuple):
+        return "=".join(value)
+    return str(value.absolute() if isinstance(value, Path) else value)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -147,6 +147,11 @@ class Cast:
         return tuple(part for role in self.roles for part in role.parts)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the pauses, each once."""
+        return tuple(dict.fromkeys(note for part in self.parts for note in part.speech.notes))
+
+    @property
     def variants(self) -> tuple[SyncOptions, ...]:
         """The options of the parts, one of each kind of sampler and seed: their windows are generated together."""
         kinds = {(part.options.sampler, part.options.seed): part.options for part in reversed(self.parts)}

@@ -17,7 +17,7 @@ from latentsync.constants import AUDIO_RATE
 from latentsync.errors import AudioError, NoAudioStreamError
 from latentsync.media.container import clock_may_jump, in_seconds, open_input
 from latentsync.media.limits import GENEROUS, MediaLimits, refuse_rate
-from latentsync.media.speech_channel import AudioFindings, speech_frames
+from latentsync.media.speech_channel import AudioFindings, named_channel, speech_frames
 from latentsync.media.timeline import LONGEST_PAUSE
 
 _LONGEST_JUMP = Fraction(1, 20)  # seconds that may be missing before silence is put in their place
@@ -37,6 +37,7 @@ def read_audio(
     limits: MediaLimits = GENEROUS,
     *,
     track: int | None = None,
+    channel: int | None = None,
     as_published: bool = False,
     findings: AudioFindings | None = None,
 ) -> np.ndarray:
@@ -45,13 +46,14 @@ def read_audio(
     Goes through 16-bit samples, as the published code does (int16 / 32768), so a 16-bit mono file of that rate comes
     back bit for bit. Where mixing would lose the speech, one channel is taken (``media.speech_channel``), unless
     ``as_published``. Stretches without audio, by the time stamps, are silence. ``track`` counts the audio tracks of the
-    file from 0; None: the one that players take. ``findings`` is filled.
+    file from 0; None: the one that players take. ``channel``: of the track, from 0; None: all of them. ``findings`` is
+    filled.
 
     Raises ``NoAudioStreamError`` for a file without a sample of audio, ``AudioError`` for one that cannot be read, is
     damaged in the middle, holds values that are no audio, or more than ``limits`` let be held in memory.
     """
     waveform = bytearray()  # grows in place
-    for block in _blocks(Path(path), rate, limits, True, track, as_published, findings):
+    for block in _blocks(Path(path), rate, limits, True, track, channel, as_published, findings):
         waveform += np.divide(block, 32768, dtype=np.float32).data
     return np.frombuffer(waveform, np.float32)
 
@@ -64,7 +66,7 @@ def audio_blocks(
 ) -> Iterator[np.ndarray]:
     """The audio as ``read_audio`` gives it, piece by piece: (n,) int16. Raises as ``read_audio``, at the sample that
     is one too many."""
-    yield from _blocks(Path(path), rate, limits, False, None, False, findings)
+    yield from _blocks(Path(path), rate, limits, False, None, None, False, findings)
 
 
 def _blocks(
@@ -73,13 +75,16 @@ def _blocks(
     limits: MediaLimits,
     held: bool,
     track: int | None,
+    channel: int | None,
     as_published: bool,
     findings: AudioFindings | None,
 ) -> Iterator[np.ndarray]:
     resampler, findings = av.AudioResampler(format="s16", layout="mono", rate=rate), findings or AudioFindings()
     with open_audio(path, limits, track) as (container, stream):
         frames = decode_audio(container.demux(stream), stream, path, limits, held, findings)
-        for frame in frames if as_published else speech_frames(frames, findings):
+        if channel is not None:
+            frames = named_channel(frames, channel, path)
+        for frame in frames if as_published or channel is not None else speech_frames(frames, findings):
             try:
                 parts = resampler.resample(frame)
             except ValueError as cause:  # the resampler's set-up is that of the first frame

@@ -16,6 +16,8 @@ from typing import Any
 import av
 import numpy as np
 
+from latentsync.errors import AudioError
+
 _JUDGED_SECONDS = 10
 _JUDGED_BYTES = 2**26  # held until it is judged, at most
 _AUDIBLE = 1e-3  # root mean square, full scale 1
@@ -73,6 +75,17 @@ def speech_frames(frames: Iterable[av.AudioFrame], findings: AudioFindings) -> I
         yield frame if channel is None else _one_channel(frame, channel)
     for frame in source:
         yield frame if channel is None else _one_channel(frame, channel)
+
+
+def named_channel(frames: Iterable[av.AudioFrame], channel: int, path: Path) -> Iterator[av.AudioFrame]:
+    """One channel of the frames, counted from 0. Raises ``AudioError`` if the file at ``path`` has not so many."""
+    for frame in frames:
+        count = frame.layout.nb_channels
+        if channel >= count:
+            raise AudioError(
+                f"{path} has no channel {channel}.", remedy=f"They are counted from 0: give one up to {count - 1}."
+            )
+        yield frame if count == 1 else _one_channel(frame, channel)
 
 
 def _chosen(held: list[av.AudioFrame]) -> tuple[int | None, str]:

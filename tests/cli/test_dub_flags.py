@@ -20,7 +20,7 @@ from latentsync.provenance.signature import Signer
 from latentsync.types import Compat
 
 BASE = ("--video_path", "/in.mp4", "--audio_path", "/speech.wav", "--video_out_path", "/out.mp4")
-NO_PART_OF_A_REQUEST = {"--help", "-h", "--sample", "--dry-run", "--quiet"}
+NO_PART_OF_A_REQUEST = {"--help", "-h", "--sample", "--dry-run", "--quiet", "--scene", "--people"}  # test_scene.py
 STRETCHES = tuple(Stretch.parse(text) for text in ("1-2", "3.5-4", "6-7"))
 # What is said -> where it goes, and as what.
 FLAGS = {

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from latentsync.diffusion.settings import SamplerSettings
-from latentsync.face.detector import Detection
 from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracks import FaceTracks
@@ -22,50 +21,13 @@ from latentsync.inference.scene import OUTSIDE, Cast, Part, Role, merged
 from latentsync.inference.timeline import LengthMode
 from latentsync.inference.windows import FrameGroup, PassedFrame
 from latentsync.types import ArrayFrame
-from tests.inference.world import MASK, DrawnVideo, Identity, face_landmarks, read_number, write_number
+from tests.inference.world import MASK, Crowd, Identity, KnownCrowd
 
 RATE = 25
 PASTE = PasteSettings(match_color=False, detail=0)
 SEEN = VisibilitySettings(occlusion="off")
 OPTIONS = SyncOptions(length=LengthMode.CUT, check_output=False, batch=3, paste=PASTE, visibility=SEEN)
 LEFT, RIGHT = "index:0", "index:1"
-
-
-class Crowd(DrawnVideo):
-    """Faces beside each other, from left to right; ``centres`` and ``sizes`` in pixels, ``depths`` in drawing order."""
-
-    def __init__(self, n, centres=((130, 170), (390, 170)), sizes=(110.0, 130.0)):
-        super().__init__(n, width=540, height=330)
-        self.centres, self.sizes = centres, sizes
-
-    def faces(self, index):
-        sway = np.array([6 * np.sin(index / 9), 2 * np.cos(index / 7)])
-        places = zip(self.centres, self.sizes, strict=True)
-        return [face_landmarks(np.array(centre) + sway, size) for centre, size in places]
-
-    def draw(self, index):
-        pixels = self._background.copy()
-        for points in sorted(self.faces(index), key=lambda face: np.ptp(face[:, 1])):
-            top = points[17:27] - [0, 15]
-            hull = cv2.convexHull(np.concatenate([points, top]).astype(np.float32))
-            cv2.fillConvexPoly(pixels, (hull * 16).astype(np.int32), (200, 160, 130), cv2.LINE_AA, 4)
-            for part in (points[36:42], points[42:48], points[48:60]):
-                cv2.fillPoly(pixels, [(part * 16).astype(np.int32)], (120, 60, 60), cv2.LINE_AA, 4)
-        write_number(pixels, index)
-        return pixels
-
-
-class KnownCrowd:
-    name = "known crowd"
-
-    def __init__(self, video):
-        self.video = video
-
-    def detect(self, frames):
-        return [[self._face(points) for points in self.video.faces(read_number(f.pixels))] for f in frames]
-
-    def _face(self, points):
-        return Detection(np.concatenate([points.min(0), points.max(0)]).astype(np.float32), points, 0.99)
 
 
 class LoudnessAudio:

@@ -118,6 +118,45 @@ class KnownFaces:
         return [Detection(box=box, landmarks=points, score=0.99)]
 
 
+class Crowd(DrawnVideo):
+    """Faces from left to right, of which larger ones are nearer; ``centres`` and ``sizes`` in pixels."""
+
+    def __init__(self, n, centres=((130, 170), (390, 170)), sizes=(110.0, 130.0), width=540, height=330):
+        super().__init__(n, width=width, height=height)
+        self.centres, self.sizes = centres, sizes
+
+    def faces(self, index):
+        sway = np.array([6 * np.sin(index / 9), 2 * np.cos(index / 7)])
+        places = zip(self.centres, self.sizes, strict=True)
+        return [face_landmarks(np.array(centre) + sway, size) for centre, size in places]
+
+    def draw(self, index):
+        pixels = self._background.copy()
+        for points in sorted(self.faces(index), key=lambda face: np.ptp(face[:, 1])):
+            top = points[17:27] - [0, 15]
+            hull = cv2.convexHull(np.concatenate([points, top]).astype(np.float32))
+            cv2.fillConvexPoly(pixels, (hull * 16).astype(np.int32), (200, 160, 130), cv2.LINE_AA, 4)
+            for part in (points[36:42], points[42:48], points[48:60]):
+                cv2.fillPoly(pixels, [(part * 16).astype(np.int32)], (120, 60, 60), cv2.LINE_AA, 4)
+        write_number(pixels, index)
+        return pixels
+
+
+class KnownCrowd:
+    """As ``KnownFaces``, for a ``Crowd``."""
+
+    name = "known crowd"
+
+    def __init__(self, video):
+        self.video = video
+
+    def detect(self, frames):
+        return [[self._face(points) for points in self.video.faces(read_number(f.pixels))] for f in frames]
+
+    def _face(self, points):
+        return Detection(np.concatenate([points.min(0), points.max(0)]).astype(np.float32), points, 0.99)
+
+
 class ClockAudio:
     """The token of a frame is the number of its encoder position, floor(50 t)."""
 

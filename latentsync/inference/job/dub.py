@@ -26,10 +26,12 @@ from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.job.resume import kept_work
+from latentsync.inference.job.scene import heard_audio
 from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.overview import Overview
 from latentsync.inference.record import RunRecord
+from latentsync.inference.scene import Role
 from latentsync.inference.sync_gate import SyncJudge
 from latentsync.inference.timeline import LengthMode, result_seconds
 from latentsync.inference.visibility import VisibilityLimits
@@ -68,9 +70,11 @@ def dub(
     if options.excerpt is not None:
         control.enter("looking for a face")
         context = _require_face_in_excerpt(checked, control)
-    elif not checked.face_seen or options.face != LARGEST:
-        control.enter("looking for a face")
-        _require_face_in_video(checked, control)
+    else:
+        for role in checked.cast.roles:
+            if not checked.face_seen or role.face != LARGEST:
+                control.enter("looking for a face")
+                _require_face_in_video(checked, control, role)
     overview = None if request.contact_sheet is None else Overview()
     control.enter("loading")
     with kept_work(request, checked, on_note) as kept:
@@ -80,22 +84,22 @@ def dub(
             )
         control.enter("dubbing")
         options = replace(options, batch=request.named_batch() or _auto_batch(request, checked))
-        frames = pipeline.sync(
+        frames = pipeline.play(
             checked.video,
-            checked.waveform,
+            checked.cast,
             options,
             checked.tracks,
             record,
             control.step_done,
             context,
             kept,
-            checked.speech,
-            _judge(request, checked),
+            _judges(request, checked),
             overview,
         )
         frames = _counted(record.clock.each("wait", frames), options.excerpt, control)
         write_start = time.perf_counter()
-        written = _write(request, checked, _require_a_dubbed_frame(frames, record, checked))
+        with heard_audio(checked.heard, checked.mix, request) as heard:
+            written = _write(request, checked, _require_a_dubbed_frame(frames, record, checked), heard)
         encode_seconds = time.perf_counter() - write_start - record.clock.seconds().get("wait", 0.0)
     met = [note for note in (*written.notes, *checked.video.notes) if note not in checked.notes]  # on the way
     notes = [*checked.notes, *met, *(change.describe() for change in record.precision_changes)]
@@ -111,7 +115,7 @@ def dub(
     return report
 
 
-def _write(request: DubRequest, checked: Preflight, frames: Iterator[Frame]) -> WrittenVideo:
+def _write(request: DubRequest, checked: Preflight, frames: Iterator[Frame], heard: AudioPart) -> WrittenVideo:
     length = _result_length(checked)
     label = ai_label(checked.weights)
     return write_video(
@@ -119,22 +123,26 @@ def _write(request: DubRequest, checked: Preflight, frames: Iterator[Frame]) -> 
         frames,
         checked.video.info,
         request.encoding,
-        audio=_audio_part(checked, length),
+        audio=_audio_part(checked, heard, length),
         overwrite=request.overwrite,
         tags=label if request.label else {},
         finish=_signature(request, label),
         length=length,
-        beside=_beside(checked, length),
+        beside=_beside(checked, heard, length),
     )
 
 
-def _judge(request: DubRequest, checked: Preflight) -> SyncJudge | None:
-    """What judges the result, if that was asked for."""
+def _judges(request: DubRequest, checked: Preflight) -> Mapping[int, Mapping[int, SyncJudge]]:
+    """What judges the parts of each role, if that was asked for."""
     if checked.options.sync_gate is SyncGate.OFF:
-        return None
+        return {}
     from latentsync.inference.job.sync_judge import load_judge  # here: it imports torch, which takes seconds
 
-    return load_judge(request.weights, checked.waveform, checked.devices[0])
+    judge = load_judge(request.weights, checked.cast.parts[0].waveform, checked.devices[0])
+    return {
+        number: {place: judge.of(part.waveform) for place, part in enumerate(role.parts)}
+        for number, role in enumerate(checked.cast.roles)
+    }
 
 
 def _auto_batch(request: DubRequest, checked: Preflight) -> int:
@@ -165,7 +173,7 @@ def _report(
 ) -> RunReport:
     return RunReport(
         video=str(request.video),
-        audio=str(request.audio),
+        audio=", ".join(map(str, request.heard)),
         output=str(request.output),
         output_seconds=written.seconds,
         fps=float(checked.video.info.fps),
@@ -190,7 +198,8 @@ def _signature(request: DubRequest, label: Mapping[str, str]) -> Callable[[Path]
     signer = request.signer
     if signer is None:
         return None
-    ingredients = {request.audio: "componentOf"} | {request.video: "parentOf"}  # one file may be both: then the latter
+    heard = dict.fromkeys(request.heard, "componentOf")
+    ingredients = heard | {request.video: "parentOf"}  # one file may be both: then the latter
     return lambda path: signer.sign(path, request.output.name, label[COMMENT], ingredients)
 
 
@@ -214,10 +223,10 @@ def _require_a_dubbed_frame(frames: Iterator[Frame], record: RunRecord, checked:
         raise _no_face(checked, "in any frame", reasons)
 
 
-def _require_face_in_video(checked: Preflight, control: RunControl) -> None:
-    """Raise ``NoFaceError`` if no frame has a usable face; detections are kept for the run."""
+def _require_face_in_video(checked: Preflight, control: RunControl, role: Role) -> None:
+    """Raise ``NoFaceError`` if no frame has a usable face of a role; detections are kept for the run."""
     options = checked.options
-    selector, settings = FaceSelector(options.face), tracking_settings(options)
+    selector, settings = FaceSelector(role.face), tracking_settings(options)
     if checked.finder.detector is None:
         tracks = FaceTracks.given(checked.tracks.detections, selector, settings)
     else:
@@ -229,7 +238,7 @@ def _require_face_in_video(checked: Preflight, control: RunControl) -> None:
             if target.face is not None:
                 return
             reasons[target.reason] += 1
-    raise _no_face(checked, "in any frame", reasons)
+    raise _no_face(checked, f"of '{role.name}' in any frame" if role.name else "in any frame", reasons)
 
 
 def _require_face_in_excerpt(checked: Preflight, control: RunControl) -> ExcerptContext:
@@ -257,9 +266,9 @@ def _result_length(checked: Preflight) -> Fraction:
     return whole if excerpt is None else min(excerpt.stop, whole) - excerpt.start
 
 
-def _audio_part(checked: Preflight, length: Fraction) -> AudioPart:
+def _audio_part(checked: Preflight, heard: AudioPart, length: Fraction) -> AudioPart:
     """The audio of the result: cut for an excerpt, and where the result ends with the video."""
-    heard, options = checked.heard, checked.options
+    options = checked.options
     if options.excerpt is not None:
         info = checked.video.info
         limit = length if info.variable_frame_rate else checked.cost.frames / info.fps
@@ -267,7 +276,7 @@ def _audio_part(checked: Preflight, length: Fraction) -> AudioPart:
     return replace(heard, limit=length) if options.length is LengthMode.CUT else heard
 
 
-def _beside(checked: Preflight, length: Fraction) -> Beside | None:
+def _beside(checked: Preflight, heard: AudioPart, length: Fraction) -> Beside | None:
     """What of the video file goes into the result besides its images; None for images, which hold nothing else."""
     video, options = checked.video, checked.options
     if video.is_images:
@@ -278,8 +287,8 @@ def _beside(checked: Preflight, length: Fraction) -> Beside | None:
     elif options.length is LengthMode.SPEED:
         otherwise = "the result is played at another speed"
     seconds = Fraction(0) if otherwise else min(video.info.duration, length)
-    same = checked.heard.path.samefile(video.info.path)
-    replaced = checked.heard.track if same else None
+    same = heard.path.samefile(video.info.path)
+    replaced = heard.track if same else None
     return Beside(video.info.path, video.start, seconds, otherwise, replaced, video.limits)
 
 

@@ -10,15 +10,13 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from latentsync.checkpoint import count_parameters
-from latentsync.constants import AUDIO_RATE, MODEL_FPS
+from latentsync.constants import MODEL_FPS
 from latentsync.errors import ConfigError, DiskFullError, OutputError
 from latentsync.face.backends import DETECTOR_NAMES, detector_files
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
-from latentsync.face.selection import FaceChoice, is_usable
+from latentsync.face.selection import FaceChoice, FaceSelector, is_usable
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.enhance import load_enhancer
 from latentsync.inference.excerpt import excerpt_frames
@@ -26,13 +24,16 @@ from latentsync.inference.faces import FaceFinder
 from latentsync.inference.job.estimate import Estimate, NetworkSizes, estimate
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.request import DubRequest
-from latentsync.inference.job.speech import plan_speech, read_speech, result_stretch
+from latentsync.inference.job.scene import Mix, read_scene_speech
+from latentsync.inference.job.speech import read_speech, result_stretch
 from latentsync.inference.occlusion import OcclusionStage, occlusion_reach
 from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.record import StageClock
+from latentsync.inference.scene import Cast
 from latentsync.inference.silence import SpeechPlan
+from latentsync.inference.stretches import Stretch
 from latentsync.inference.sync_gate import STRETCH
-from latentsync.inference.timeline import expected_frames, frame_spacing, result_seconds
+from latentsync.inference.timeline import LengthMode, expected_frames, frame_spacing, result_seconds
 from latentsync.inference.weights import ModelSettings, model_settings
 from latentsync.inference.windows import WindowPlan
 from latentsync.media.audio import audio_seconds
@@ -57,9 +58,9 @@ class Preflight:
     """What the checks found, so that the run need not find it again."""
 
     video: VideoFile
-    waveform: np.ndarray  # (n,) float32 at 16 kHz: what the mouth follows, as long as the result
-    heard: AudioPart
-    speech: SpeechPlan
+    cast: Cast  # who speaks when, and what
+    heard: AudioPart | None  # None: the mix
+    mix: Mix | None
     options: SyncOptions  # those of the request; an excerpt is moved to begin with a frame, as its audio does
     settings: ModelSettings
     plan: WindowPlan
@@ -77,7 +78,12 @@ class Preflight:
     @property
     def duration(self) -> Fraction:
         """Length of the result, s, where it does not end with the video."""
-        return Fraction(len(self.waveform), AUDIO_RATE)
+        return self.cast.duration
+
+    @property
+    def speech(self) -> SpeechPlan:
+        """Where the audio of a dub with one audio pauses; of a scene, that of the first part."""
+        return self.cast.roles[0].parts[0].speech
 
     @property
     def device_names(self) -> str:
@@ -110,18 +116,22 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     """
     _check_files(request)
     video = _open_video(request)
-    speech = read_speech(request)
+    speech = read_speech(request) if request.scene is None else read_scene_speech(request, request.scene, video)
     notes = [*speech.notes]
     weights = request.weights.check()
     settings = model_settings(request.weights.unet, request.unet_config)
     request.named_batch()  # raises for what is no number
     plan = _window_plan(request.options, settings, video.info)
     written = check_encoder(request.encoding, video.info, request.output.suffix)
-    notes += check_audio(replace(speech.heard, for_browsers=request.encoding.for_browsers), written.container)
-    options = request.options
-    duration = Fraction(len(speech.waveform), AUDIO_RATE)
+    if speech.heard is not None:
+        notes += check_audio(replace(speech.heard, for_browsers=request.encoding.for_browsers), written.container)
+    options, duration = request.options, speech.duration
+    if request.scene is not None:
+        options = replace(options, length=LengthMode.CUT)  # each frame is shown once
     _require_usable_masks(options, settings, video)
-    _require_point_in_video(options.face, video.info, duration)
+    faces = [options.face] if request.scene is None else [person.face for person in request.scene.speakers()]
+    for face in faces:
+        _require_point_in_video(face, video.info, duration)
     if options.excerpt is not None:
         options = replace(options, excerpt=options.excerpt.on_frames(video, duration, options.length))
 
@@ -147,19 +157,21 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         video.info.sample_aspect_ratio if options.compat is None else Fraction(1),
     )
     tracks = finder.tracks(video.info, options)
-    pauses = plan_speech(request, video, speech.waveform, options)
+    cast = speech.cast(request, video, options)
+    if request.scene is not None:
+        tracks.choose([FaceSelector(face) for face in faces])
     frames = _frames_to_do(video, duration, options)
     made = result_stretch(options, result_seconds(video.info, duration, options.length))
-    passing = pauses.share_passing(made)
+    passing = _share_passing(cast, made)
     cost, room = _cost_of(request, video.info, frames, settings, plan, options, devices, dtype, passing)
     kept = cost.windows * bytes_per_window(settings.num_frames, settings.resolution, dtype) if request.resume else 0
     _require_room(request.output, cost.disk_bytes + kept - _size_of(request.kept_folder))
-    notes += [*pauses.notes, *video.notes, *settings.notes, *written.notes, *filter(None, [tracks.note])]
+    notes += [*cast.notes, *video.notes, *settings.notes, *written.notes, *filter(None, [tracks.note])]
     return Preflight(
         video=video,
-        waveform=speech.waveform,
+        cast=cast,
         heard=speech.heard,
-        speech=pauses,
+        mix=speech.mix,
         options=options,
         settings=settings,
         plan=plan,
@@ -174,6 +186,18 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         notes=tuple(notes),
         kept_bytes=kept,
     )
+
+
+def _share_passing(cast: Cast, made: Stretch) -> Fraction:
+    """Which share of the frames of a ``made`` stretch passes through, each counted for every role that dubs it: below 0
+    where several people speak at once."""
+    if cast.parts[0].stop is None:
+        return cast.parts[0].speech.share_passing(made)
+    dubbed = Fraction(0)
+    for part in cast.parts:
+        own = Stretch(Fraction(0), part.seconds)
+        dubbed += own.seconds * (1 - part.speech.share_passing(own))
+    return 1 - dubbed / made.seconds
 
 
 def rough_cost(request: DubRequest) -> Estimate:

@@ -14,6 +14,7 @@ from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.writer import EncodingOptions
 from latentsync.provenance.signature import Signer
+from latentsync.scene.model import Scene
 
 LONGEST_NAME = 200  # bytes of a result's name that a longer name can be made of; disks allow 255
 
@@ -30,7 +31,8 @@ class DubRequest:
     ``media.output_audio.AudioPart.copied``. ``fps``: of images, which have no rate of their own (25).
     ``deinterlace``: make frames of fields. ``resume``: go on where a run that was interrupted stopped (``job.resume``).
     ``contact_sheet``: where an overview picture goes (``inference.overview``). ``device``: several with commas share
-    the windows. ``segments``: where finished windows are kept; None: beside the result.
+    the windows. ``segments``: where finished windows are kept; None: beside the result. ``scene``: who speaks when,
+    with which audio; ``audio`` then is only its first file.
     """
 
     video: Path
@@ -60,11 +62,17 @@ class DubRequest:
     resume: bool = False
     segments: Path | None = None
     contact_sheet: Path | None = None
+    scene: Scene | None = None
 
     @property
     def inputs(self) -> tuple[Path, ...]:
         """The media files that are read."""
-        return (self.video, self.audio) if self.drive is None else (self.video, self.audio, self.drive)
+        return (self.video, *self.heard, *([] if self.drive is None else [self.drive]))
+
+    @property
+    def heard(self) -> tuple[Path, ...]:
+        """The files whose audio the result has."""
+        return (self.audio,) if self.scene is None else tuple(self.scene.files())
 
     @property
     def kept_folder(self) -> Path:

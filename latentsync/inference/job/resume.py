@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from hashlib import blake2b
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from latentsync.atomic import sweep, try_hold, write_text
 from latentsync.checkpoint.files import sha256_file
@@ -153,7 +155,7 @@ def _journal_of(request: DubRequest, checked: Preflight) -> Journal:
     faces = Path(request.detector)
     journal = {
         "video": [_content(request.video), checked.video.info.fps],
-        "audio": blake2b(checked.waveform.tobytes(), digest_size=32).hexdigest(),  # as the network gets it
+        "audio": _digest(part.waveform for part in checked.cast.parts),  # as the network gets it
         "faces": _content(faces) if faces.suffix.lower() in FACES_SUFFIXES else request.detector,
         "options": options | {"network": asdict(checked.settings) | {"notes": ()}},
         "weights": identities(checked.weights),
@@ -162,6 +164,13 @@ def _journal_of(request: DubRequest, checked: Preflight) -> Journal:
         | {"python": platform.python_version(), "latentsync": VERSION},
     }
     return json.loads(json.dumps(journal, default=str))
+
+
+def _digest(waveforms: Iterable[np.ndarray]) -> str:
+    digest = blake2b(digest_size=32)
+    for waveform in waveforms:
+        digest.update(waveform.tobytes())
+    return digest.hexdigest()
 
 
 def _content(path: Path) -> str | list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from latentsync.errors import AudioError, ConfigError, NoAudioStreamError
 from latentsync.inference.excerpt import order_of
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.scene import Cast
 from latentsync.inference.silence import SpeechPlan
 from latentsync.inference.stretches import SilenceMode, Stretch
 from latentsync.inference.timeline import frame_spacing, result_seconds
@@ -36,6 +37,16 @@ class Speech:
     waveform: np.ndarray
     heard: AudioPart
     notes: Sequence[str] = ()
+    mix: None = None  # what a scene may have instead (``job.scene``)
+
+    @property
+    def duration(self) -> Fraction:
+        """Length of the result, s, where it does not end with the video."""
+        return Fraction(len(self.waveform), AUDIO_RATE)
+
+    def cast(self, request: DubRequest, video: VideoFile, options: SyncOptions) -> Cast:
+        """The one who speaks it; raises as ``plan_speech``."""
+        return Cast.of_one(self.waveform, options, plan_speech(request, video, self.waveform, options))
 
 
 def read_speech(request: DubRequest) -> Speech:
@@ -91,13 +102,8 @@ def plan_speech(request: DubRequest, video: VideoFile, waveform: np.ndarray, opt
     Raises ``ConfigError`` where ``--silence original`` cannot know whether the source speaks, and where nothing of the
     result is left to be dubbed.
     """
-    plan = SpeechPlan.of_run(waveform, options, 1 / frame_spacing(video.info))
+    plan = pauses_of(request, video, waveform, options)
     duration = Fraction(len(waveform), AUDIO_RATE)
-    if options.silence is SilenceMode.ORIGINAL and plan.quiet.all:
-        source = None if video.is_images and video.info.n_frames == 1 else _speech_of_source(request, video)
-        times = video.times()
-        shown = ((frame.time, times[frame.index]) for frame in order_of(video, duration, options.length))
-        plan = plan.where_source_rests(shown, source)
     whole = result_seconds(video.info, duration, options.length)
     late = next((stretch for stretch in options.skip if stretch.start >= whole), None)
     if late is not None:
@@ -109,6 +115,23 @@ def plan_speech(request: DubRequest, video: VideoFile, waveform: np.ndarray, opt
             f"All of {'the result' if options.excerpt is None else 'this excerpt'} would show the source as it is.",
             remedy="Change --skip, or leave out --silence original.",
         )
+    return plan
+
+
+def pauses_of(
+    request: DubRequest, video: VideoFile, waveform: np.ndarray, options: SyncOptions, start: Fraction = Fraction(0)
+) -> SpeechPlan:
+    """Where audio (n,) float32 at 16 kHz that begins at ``start`` seconds of the result pauses, on its own clock.
+
+    Raises ``ConfigError`` where ``--silence original`` cannot know whether the source speaks.
+    """
+    plan = SpeechPlan.of_run(waveform, options, 1 / frame_spacing(video.info))
+    if options.silence is SilenceMode.ORIGINAL and plan.quiet.all:
+        source = None if video.is_images and video.info.n_frames == 1 else _speech_of_source(request, video)
+        times, end = video.times(), start + Fraction(len(waveform), AUDIO_RATE)
+        order = order_of(video, end, options.length)
+        shown = ((frame.time - start, times[frame.index]) for frame in order if frame.time >= start)
+        plan = plan.where_source_rests(shown, source)
     return plan
 
 
@@ -140,10 +163,13 @@ def read_waveform(
     track: int | None = None,
     as_published: bool = False,
     findings: AudioFindings | None = None,
+    channel: int | None = None,
 ) -> np.ndarray:
     """The audio of a file, (n,) float32 at 16 kHz. Raises as ``media.audio.read_audio``, and ``NoAudioStreamError`` for
     less than a frame of it."""
-    waveform = read_audio(path, limits=limits, track=track, as_published=as_published, findings=findings)
+    waveform = read_audio(
+        path, limits=limits, track=track, channel=channel, as_published=as_published, findings=findings
+    )
     if len(waveform) < AUDIO_RATE // 25:
         raise NoAudioStreamError(
             f"{path}: its audio lasts {len(waveform) / AUDIO_RATE:.3f} s, less than a frame.",

@@ -41,6 +41,10 @@ class StableSyncJudge:
         self._sync, self._waveform = sync, waveform
         self._speaks = speaking_frames(waveform, -(-len(waveform) // SAMPLES_PER_FRAME))
 
+    def of(self, waveform: np.ndarray) -> StableSyncJudge:
+        """The same network for other audio."""
+        return StableSyncJudge(self._sync, waveform)
+
     def __call__(self, faces: np.ndarray, start: Fraction) -> SyncVerdict | None:
         """See ``SyncJudge``."""
         sync, per_frame = self._sync, SAMPLES_PER_FRAME
