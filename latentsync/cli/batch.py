@@ -23,12 +23,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync.cli.batch_jobs import Places, is_url, make_jobs, read_deadline, rows_of_file, rows_of_folders
+from latentsync.cli import dub
 from latentsync.errors import INTERRUPTED_EXIT_CODE, ConfigError, LatentSyncError
 from latentsync.places import PACKAGE
 from latentsync.terminal import command_parser, for_terminal, report
 
 if TYPE_CHECKING:
+    from latentsync.service.batch.listing import Places
     from latentsync.service.batch.results import Results
     from latentsync.service.batch.run import Batch
 
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, common: list[str], words: list[str]) -> int:
     from latentsync.runtime.malloc import keep_freed_memory
+    from latentsync.service.batch.listing import DubCommand, make_jobs, read_deadline, rows_of_file, rows_of_folders
     from latentsync.service.batch.run import Batch
 
     keep_freed_memory()
@@ -75,7 +77,7 @@ def _run(options: argparse.Namespace, common: list[str], words: list[str]) -> in
     places, results = _places(options)
     rows = rows_of_file(options.jobs) if options.jobs is not None else rows_of_folders(options.videos, options.audios)
     deadline = None if options.deadline is None else read_deadline(options.deadline)
-    jobs = make_jobs(rows, places, common, devices[0], deadline)
+    jobs = make_jobs(rows, places, DubCommand(dub.make_parser(), dub.make_request), common, devices[0], deadline)
     batch = Batch(jobs, results, run=options.worker_of or "", attempts=options.attempts, say=_say)
     if options.worker_of:
         batch.work()
@@ -103,6 +105,7 @@ def _say(text: str) -> None:
 
 
 def _places(options: argparse.Namespace) -> tuple[Places, Results]:
+    from latentsync.service.batch.listing import Places, is_url
     from latentsync.service.batch.results import ObjectStore, SharedFolder
 
     base = options.jobs.absolute().parent if options.jobs is not None else Path.cwd()

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
-from latentsync.atomic import write_text
+from latentsync.atomic import link_or_copy
 from latentsync.constants import AUDIO_RATE
 from latentsync.errors import VideoError
 from latentsync.face.mask import check_picture
@@ -23,6 +23,7 @@ from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.visibility import VisibilitySettings
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.job.dub import dub
+from latentsync.inference.job.folder import JobFolder, JobState, State, stamp
 from latentsync.inference.job.networks import KeptNetworks, Networks
 from latentsync.inference.job.people import Person, find_people
 from latentsync.inference.job.progress import ProgressMeter, RunControl
@@ -138,12 +139,12 @@ class JobQueue:
 
         def work() -> JobResult:
             control.check()
-            folder = folders.new_job(visitor.session)
+            place = JobFolder(folders.new_job(visitor.session))
             try:
-                dub_request = self._dub_request(request, folder, control)
-                return _result(dub_request, dub(dub_request, control=control, networks=self._networks))
+                with place.hold():
+                    return self._perform(request, place, control)
             except BaseException:
-                folders.discard(folder)
+                folders.discard(place.path)
                 raise
 
         return Job(request, self._dubs, self._dubs.enter(visitor, kind, control, work), meter, folders)
@@ -197,7 +198,18 @@ class JobQueue:
         """Those of the page, for work that ends with ``control`` wherever it reads a file."""
         return replace(self.limits, on_packet=control.check)
 
-    def _dub_request(self, request: JobRequest, folder: Path, control: RunControl) -> DubRequest:
+    def _perform(self, request: JobRequest, place: JobFolder, control: RunControl) -> JobResult:
+        """Do a job in its folder, whose layout is that of every job (``job.folder``)."""
+        dub_request = self._dub_request(request, place, control)
+        place.write(begun := JobState(State.RUNNING, attempts=1))
+        start = time.monotonic()
+        report = dub(dub_request, control=control, networks=self._networks)
+        result = _result(dub_request, report, place)
+        seconds, made = time.monotonic() - start, stamp(result.video)
+        place.write(replace(begun, state=State.DONE, result=made, seconds=seconds, ended=time.time()))
+        return result
+
+    def _dub_request(self, request: JobRequest, place: JobFolder, control: RunControl) -> DubRequest:
         weights, sampler = apply_preset(
             request.preset,
             self.weights[request.checkpoint],
@@ -213,7 +225,7 @@ class JobQueue:
         return DubRequest(
             video=request.video,
             audio=request.audio,
-            output=folder / f"{name}.mp4",
+            output=place.path / f"{name}.mp4",
             options=SyncOptions(
                 sampler=sampler,
                 seed=secrets.randbelow(2**32) if request.seed == RANDOM_SEED else request.seed,
@@ -230,7 +242,8 @@ class JobQueue:
             weights=weights,
             detector=self._detector(request.video),
             limits=self._limits(control),
-            contact_sheet=folder / f"{name}{OVERVIEW}",
+            segments=place.segments,
+            contact_sheet=place.path / f"{name}{OVERVIEW}",
             deinterlace=True,  # browsers show fields as combs
         )
 
@@ -241,7 +254,7 @@ class JobQueue:
         return "auto"
 
 
-def _result(request: DubRequest, report: RunReport) -> JobResult:
+def _result(request: DubRequest, report: RunReport, place: JobFolder) -> JobResult:
     figures = json.loads(report.to_json())
     # Where the server keeps its files is its own business; and to Gradio a "path" is a file to be fetched.
     figures |= {key: shown_name(figures[key]) for key in ("video", "audio", "output")}
@@ -251,8 +264,9 @@ def _result(request: DubRequest, report: RunReport) -> JobResult:
     files = (request.video, request.audio, request.output)
     figures["notes"] = [text for text in (note(text, *files) for text in figures["notes"]) if text]
     figures = all_without_folders(figures, *files, request.options.paste.mask)
-    file = request.output.with_suffix(".json")
-    write_text(file, json.dumps(figures, indent=2, ensure_ascii=False))
+    file = request.output.with_suffix(".json")  # the name of a download
+    place.keep(place.report_file, json.dumps(figures, indent=2, ensure_ascii=False))
+    link_or_copy(place.report_file, file)
     excerpt = request.options.excerpt
     start = 0.0 if excerpt is None else float(excerpt.start)
     overview = request.output.with_name(request.output.stem + OVERVIEW)

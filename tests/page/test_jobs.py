@@ -10,6 +10,7 @@ from threading import Event, Thread
 import pytest
 
 from latentsync.errors import AudioError, StoppedError, VideoError
+from latentsync.inference.job.folder import JobFolder, State, stamp
 from latentsync.page.fair_queue import RepeatedError, Visitor, Waiting
 from latentsync.page.jobs import JobRequest, JobResult
 from latentsync.page.storage import Storage, StorageLimits
@@ -132,6 +133,9 @@ def test_a_job_that_fails_leaves_no_folder(jobs, example, folders, tmp_path):
 def test_no_path_of_the_server_is_in_the_figures(jobs, request_, folders, tmp_path, example):
     result = list(jobs.perform(request_, folders, ANN))[-1]
     text = result.figures_file.read_text(encoding="utf-8")
+    place = JobFolder(result.video.parent)  # the layout of every job
+    assert place.report_file.read_text(encoding="utf-8") == text
+    assert place.read().state is State.DONE and place.read().result == stamp(result.video)
     assert json.loads(text) == result.figures
     assert result.figures["video"] == "two.mp4" and result.figures["weights"]["unet"]["file"]
     assert str(tmp_path) not in text and str(example.video.parent) not in text

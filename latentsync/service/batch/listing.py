@@ -1,21 +1,20 @@
-"""The jobs of `latentsync batch`, from a file or two folders: each stands for the command line of a dub."""
+"""The jobs of a batch from a file or two folders: each stands for the command line of a dub."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from latentsync.cli import dub
 from latentsync.errors import ConfigError, LatentSyncError
-
-if TYPE_CHECKING:
-    from latentsync.service.batch.jobs import BatchJob
+from latentsync.inference.job.request import DubRequest
+from latentsync.service.batch.jobs import BatchJob
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus"}
@@ -23,6 +22,24 @@ SHORT = {"video": "video_path", "audio": "audio_path", "output": "video_out_path
 NOT_HERE = {"help", "dry_run", "quiet", "sample"}  # options of a single dub
 FETCHED = {"video_path": "video", "audio_path": "audio", "drive": "drive"}  # may be addresses -> fields of a request
 PLAN = {"priority", "deadline"}  # columns that say when a job is done, not how
+
+
+@dataclass(frozen=True, slots=True)
+class DubCommand:
+    """The command line of a dub: its parser, and the request that its arguments mean."""
+
+    parser: argparse.ArgumentParser
+    make_request: Callable[[argparse.Namespace], DubRequest]
+
+    def request(self, words: list[str]) -> DubRequest:
+        """Raises ``ConfigError`` for what a dub does not take."""
+        return self.make_request(self.parser.parse_args(words))
+
+    def __post_init__(self) -> None:
+        def refuse(message: str) -> NoReturn:
+            raise ConfigError(f"A job cannot be understood: {message}.", remedy="See `latentsync dub --help`.")
+
+        self.parser.error = refuse  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +58,18 @@ def is_url(text: str) -> bool:
 
 
 def make_jobs(
-    rows: list[dict[str, Any]], places: Places, common: list[str], device: str, deadline: float | None
+    rows: list[dict[str, Any]],
+    places: Places,
+    command: DubCommand,
+    common: list[str],
+    device: str,
+    deadline: float | None,
 ) -> list[BatchJob]:
     """The job of each row; one that makes no sense has its reason. ``deadline``: of jobs that name none.
 
     Raises ``ConfigError`` for ``common`` options that no dub takes.
     """
-    from latentsync.service.batch.jobs import BatchJob
-
-    parser = _strict_parser()
+    parser = command.parser
     trial = _words(parser, {"video": "v", "audio": "a", "output": "o.mp4"}, Places(Path(), Path()))
     parser.parse_args([*trial, *common])
     jobs: list[BatchJob] = []
@@ -61,7 +81,7 @@ def make_jobs(
         names.add(name)
         try:
             words = _words(parser, {key: value for key, value in row.items() if key not in PLAN}, places)
-            request = dub.make_request(parser.parse_args([*common, "--device", device, *words]))
+            request = command.request([*common, "--device", device, *words])
             if request.output.absolute() in seen:
                 raise ConfigError(f"Another job writes {request.output}.", remedy="Give each an output of its own.")
             seen.add(request.output.absolute())
@@ -78,17 +98,6 @@ def make_jobs(
         except LatentSyncError as error:
             jobs.append(BatchJob(name, None, error))
     return jobs
-
-
-def _strict_parser() -> argparse.ArgumentParser:
-    """That of a dub, which raises ``ConfigError`` for what it does not take."""
-    parser = dub.make_parser()
-
-    def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"A job cannot be understood: {message}.", remedy="See `latentsync dub --help`.")
-
-    parser.error = refuse  # type: ignore[method-assign]
-    return parser
 
 
 def _words(parser: argparse.ArgumentParser, row: dict[str, Any], places: Places) -> list[str]:
