@@ -1,7 +1,5 @@
 """A model for Cog (cog.yaml in the root): networks loaded once, files in, a file out."""
 
-from __future__ import annotations
-
 import secrets
 import tempfile
 from dataclasses import replace
