@@ -82,29 +82,29 @@ def coarse_difference(
     shows besides is an error of the generator (hair on a jaw, a dark patch): it is cut off, as colors outside the
     neighbourhood of a pixel are in temporal antialiasing (Karis 2014), and the fine structure there is the source's.
     """
-    source, generated = (cv2.blur(image.transpose(1, 2, 0), (BLUR, BLUR)) for image in (source, generated))
+    source, generated = (np.stack([cv2.blur(plane, (BLUR, BLUR)) for plane in image]) for image in (source, generated))
     difference = generated - source
     lips, chin = lips_area(points, side, jaw), chin_area(points, side)
-    moving = (chin if jaw > 0 else chin_area(points, side, BESIDE_RISING))[..., None]
+    moving = (chin if jaw > 0 else chin_area(points, side, BESIDE_RISING))
     lowest, highest = (moving * (met - source) for met in _met_by_jaw(source, jaw * GRID / side))
-    most = (SMUDGE * (1 + chin) + 255 * lips)[..., None]
+    most = SMUDGE * (1 + chin) + 255 * lips
     cut = np.clip(difference, lowest - most, highest + most)
-    apart, over = (np.abs(levels).max(axis=-1) for levels in (difference, difference - cut))
+    apart, over = (np.abs(levels).max(axis=0) for levels in (difference, difference - cut))
     along = np.clip((OTHER - apart) / (OTHER - SAME), 0, 1)
     fixed = np.maximum(1 - np.maximum(lips, chin), np.minimum(over / (OTHER - SAME), 1))
     kept = np.maximum(along * along * (3 - 2 * along), fixed) * limit
-    return cut.transpose(2, 0, 1), kept
+    return cut, kept
 
 
 def _met_by_jaw(source: np.ndarray, jaw: float) -> tuple[np.ndarray, np.ndarray]:
     """The least and the greatest value that a jaw which is ``jaw`` cells lower has moved over each cell of ``source``
-    (GRID, GRID, 3); parts of a cell count as such."""
+    (3, GRID, GRID); parts of a cell count as such."""
     whole = int(abs(jaw))
     met = []
     for extreme in (cv2.erode, cv2.dilate):
         near, far = (
-            extreme(source, np.ones((cells + 1, 1), np.uint8), anchor=(0, cells if jaw > 0 else 0))
-            for cells in (whole, whole + 1)
+            np.stack([extreme(plane, kernel, anchor=(0, len(kernel) - 1 if jaw > 0 else 0)) for plane in source])
+            for kernel in (np.ones((whole + 1, 1), np.uint8), np.ones((whole + 2, 1), np.uint8))
         )
         met.append(near + np.float32(abs(jaw) - whole) * (far - near))
     return met[0], met[1]

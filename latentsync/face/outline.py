@@ -57,6 +57,12 @@ def grid_points(side: int) -> np.ndarray:
     return np.stack(np.meshgrid(along, along)).reshape(2, -1)
 
 
+def grid_to_canvas(side: int) -> np.ndarray:
+    """(2, 3) float64: places on the grid to pixels of a canvas of ``side`` pixels; see ``grid_points``."""
+    cell = side / GRID
+    return np.array([[cell, 0, (cell - 1) / 2], [0, cell, (cell - 1) / 2]])
+
+
 def outline_map(points: np.ndarray, side: int, feather: float, expand: float = 0.0, jaw: float = 0.0) -> OutlineMap:
     """The outline of a face whose landmarks lie at ``points`` (68, 2) on a canvas of ``side`` pixels.
 

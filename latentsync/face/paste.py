@@ -18,7 +18,16 @@ from latentsync.face.box import pixels_in_box, transformed_box
 from latentsync.face.color_match import NEUTRAL, ColorFit, fit_color
 from latentsync.face.detail import coarse_difference, outside_lips
 from latentsync.face.mask import load_mask
-from latentsync.face.outline import GRID, OutlineMap, canvas_map, grid_points, jaw_movement, on_grid, outline_map
+from latentsync.face.outline import (
+    GRID,
+    OutlineMap,
+    canvas_map,
+    grid_points,
+    grid_to_canvas,
+    jaw_movement,
+    on_grid,
+    outline_map,
+)
 from latentsync.face.paste_settings import FACE, TRAINED, PasteSettings
 from latentsync.face.resample import Warp, warp
 from latentsync.face.similarity import compose, invert, transform
@@ -46,10 +55,12 @@ BAYER = _bayer(8)
 @dataclass(frozen=True, slots=True)
 class FaceFit:
     """What brings a generated face into its frame: the correction of its colors, and how many canvas pixels its chin is
-    lower than that of the source."""
+    lower than that of the source. ``coarse``: generated face and source (3, GRID, GRID) in grey levels, averages of the
+    cells of the grid, if they are known already."""
 
     color: ColorFit = NEUTRAL
     jaw: float = 0.0
+    coarse: tuple[np.ndarray, np.ndarray] | None = None
 
 
 UNFITTED = FaceFit()
@@ -104,10 +115,8 @@ class FacePaster:
         inside = (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1)
         cell = self._side / GRID
         ring = inside.reshape(GRID, GRID) & (depth > cell / 2) & (depth < cell / 2 + RING * self._side)
-        generated, original = (
-            denormalize_canvas(on_grid(canvas)[:, ring].T) for canvas in (face, aligned.pixels)
-        )
-        return FaceFit(fit_color(generated, original), jaw)
+        coarse = _coarse(face), _coarse(aligned.pixels)
+        return FaceFit(fit_color(*(image[:, ring].T for image in coarse)), jaw, coarse)
 
     def area(self, aligned: AlignedFace, landmarks: np.ndarray | None, fit: FaceFit = UNFITTED) -> PaintedArea | None:
         """Where a face is painted on its canvas; None if nowhere. For the arguments see ``fit``."""
@@ -156,50 +165,58 @@ class FacePaster:
         weights = painted.weights * np.float32(strength)
         if visible is not None:
             weights *= visible[top:bottom, left:right]
-        from_area = compose(to_box, np.array([[1, 0, left], [0, 1, top]], dtype=np.float64))
-        alpha = cv2.warpAffine(weights, from_area, size, flags=cv2.INTER_LINEAR)
+        alpha = cv2.warpAffine(weights, compose(to_box, _moved(left, top)), size, flags=cv2.INTER_LINEAR)
         alpha = self._faded_at_edges(alpha, box, aligned.matrix, frame.shape)
         part = frame.region(box).astype(np.float32)
         points = None if landmarks is None else _on_canvas(landmarks, aligned)
-        shown = self._warped(face, aligned, fit, points, Warp(to_box, size, (self._side, self._side)), part)
+        if points is None or self.settings.detail == 0 or self.settings.debug_mask:
+            shown = self._levels(face, fit, to_box, size)
+        else:
+            shown = self._with_detail(face, aligned, fit, points, to_box, part)
         # Where alpha is 0 this gives the frame's own value to 0.003 grey levels, and rounding gives it exactly.
-        blended = cv2.add(cv2.blendLinear(shown, part, alpha, 1 - alpha), _dither(box))
-        return frame.patched(box, cv2.convertScaleAbs(np.maximum(blended, 0, out=blended)))  # rounds, stops at 255
+        blended = cv2.blendLinear(shown, part, alpha, 1 - alpha)
+        return frame.patched(box, cv2.add(blended, _dither(box), dtype=cv2.CV_8U))  # rounds, stops at 0 and 255
 
-    def _warped(
+    def _levels(self, face: np.ndarray, fit: FaceFit, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """(h, w, 3) float32 grey levels: the face as a part of the frame of ``size`` (w, h) shows it."""
+        to_part = Warp(matrix, size, (self._side, self._side))
+        x0, y0, x1, y1 = to_part.box
+        canvas = np.clip(fit.color.apply(denormalize_canvas(face[:, y0:y1, x0:x1])), 0, 255)
+        if self.settings.debug_mask:
+            canvas = canvas + TINT_SHARE * (np.array(TINT, np.float32)[:, None, None] - canvas)
+        return to_part.apply(cv2.merge(list(canvas)), 127.5)
+
+    def _with_detail(
         self,
         face: np.ndarray,
         aligned: AlignedFace,
         fit: FaceFit,
-        points: np.ndarray | None,
-        to_part: Warp,
+        points: np.ndarray,
+        to_part: np.ndarray,
         part: np.ndarray,
     ) -> np.ndarray:
-        """The face as it is seen in a ``part`` of the frame (h, w, 3) float32, in grey levels like it."""
-        x0, y0, x1, y1 = to_part.box
-        canvas = np.clip(fit.color.apply(denormalize_canvas(face[:, y0:y1, x0:x1])), 0, 255)
-        if self.settings.debug_mask:
-            tint = np.array(TINT, np.float32)[:, None, None]
-            return to_part.apply(cv2.merge(list(canvas + TINT_SHARE * (tint - canvas))), 127.5)
-        if points is None or self.settings.detail == 0:
-            return to_part.apply(cv2.merge(list(canvas)), 127.5)
-        own, share = self._without_detail(canvas, face, aligned, fit, points, to_part.box)
-        carried = cv2.multiply(part, cv2.merge([to_part.apply(share[..., None], 0)] * 3))
-        return cv2.add(to_part.apply(cv2.merge(list(own)), 127.5), carried, dst=carried)
+        """(h, w, 3) float32 grey levels: the face in a ``part`` of the frame, whose fine structure stays where it can.
 
-    def _without_detail(
-        self, levels: np.ndarray, face: np.ndarray, aligned: AlignedFace, fit: FaceFit, points: np.ndarray, box: Box
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Split the ``levels`` (3, h, w) in ``box`` into a part of its own (3, h, w) and a share (h, w) of the source:
-        levels = own + share * source, up to the fine structure that is kept. The source may be put in at any size."""
-        x0, y0, x1, y1 = box
-        generated, source = (denormalize_canvas(on_grid(image)) for image in (face, aligned.pixels))
+        The face itself is warped only where it is not; what is smooth is warped from the grid.
+        """
+        generated, source = fit.coarse or (_coarse(face), _coarse(aligned.pixels))
         limit = outside_lips(points, self._side, fit.jaw) * np.float32(self.settings.detail)
         colored = fit.color.apply(generated)
         difference, kept = coarse_difference(colored, source, points, self._side, fit.jaw, limit)
-        share = canvas_map(kept, self._side)[y0:y1, x0:x1]
-        coarse = np.stack([canvas_map(plane, self._side)[y0:y1, x0:x1] for plane in difference])
-        return levels + share * (coarse - levels), share
+        from_grid = compose(to_part, grid_to_canvas(self._side))
+        height, width, _ = part.shape
+        shown = _smooth_warp(cv2.merge(list(difference)), from_grid, (width, height))
+        cv2.add(part, shown, dst=shown)
+        cells = _box_of(kept < 1, margin=1)
+        own = None if cells is None else pixels_in_box(transformed_box(from_grid, _corners(cells)), part.shape)
+        if own is None:
+            return shown
+        x0, y0, x1, y1 = own
+        place, size, back = (slice(y0, y1), slice(x0, x1)), (x1 - x0, y1 - y0), _moved(-x0, -y0)
+        share = _smooth_warp(kept.astype(np.float32), compose(back, from_grid), size)
+        levels = self._levels(face, fit, compose(back, to_part), size)
+        shown[place] = cv2.blendLinear(levels, shown[place], 1 - share, share)
+        return shown
 
     def _faded_at_edges(self, alpha: np.ndarray, box: Box, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """``alpha`` of ``box``, less and less towards the edges of the frame that the canvas reaches over.
@@ -239,6 +256,21 @@ def _dither(box: Box) -> np.ndarray:
 def _dither_tile(height: int, width: int) -> np.ndarray:
     repeats = height // len(BAYER), width // len(BAYER)
     return np.repeat(np.tile(BAYER, repeats)[..., None], 3, axis=-1)
+
+
+def _coarse(canvas: np.ndarray) -> np.ndarray:
+    """(3, R, R) in [-1, 1] -> (3, GRID, GRID) in grey levels."""
+    return denormalize_canvas(on_grid(canvas))
+
+
+def _smooth_warp(grid: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w[, C]) float32: smooth values on a grid, warped to ``size`` (w, h)."""
+    return cv2.warpAffine(grid, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _moved(x: float, y: float) -> np.ndarray:
+    """(2, 3) float64: by so many pixels."""
+    return np.array([[1, 0, x], [0, 1, y]], dtype=np.float64)
 
 
 def _on_canvas(landmarks: np.ndarray, aligned: AlignedFace) -> np.ndarray:

@@ -80,7 +80,8 @@ def _smoothed(around: deque[FittedFrame], position: int) -> FittedFrame:
     weights = 1 - np.abs(distances) / (FIT_REACH + 1)
     color = mean_fit([fit.color for fit in fits], _line_weights(distances, weights))
     jaws = weights * [fit.jaw for fit in fits]
-    return FittedFrame(member, FaceFit(color, float(jaws[np.abs(jaws).argmax()])))
+    own = around[position].fit
+    return FittedFrame(member, FaceFit(color, float(jaws[np.abs(jaws).argmax()]), own and own.coarse))
 
 
 def _nearness(fitted: FittedFrame) -> float:

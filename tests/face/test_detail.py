@@ -61,7 +61,7 @@ def test_cheeks_keep_their_grain_and_lips_are_generated(scene):
     with_detail, without = pasted(scene, soft(face)), pasted(scene, soft(face), detail=0)
     assert sharpness(without, cheek) < 0.3 * sharpness(frame.pixels, cheek)
     assert sharpness(with_detail, cheek) > 0.95 * sharpness(frame.pixels, cheek)
-    assert np.array_equal(with_detail[lips], without[lips])
+    assert np.abs(with_detail[lips].astype(int) - without[lips]).max() <= 1
     black, white = ArrayFrame.of(np.zeros_like(frame.pixels)), np.ones_like(face.pixels)
     painted = FacePaster(load_mask("mask", 256)).paste(black, white, face, landmarks=landmarks).pixels.any(axis=-1)
     beside = ~cv2.dilate(painted.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
