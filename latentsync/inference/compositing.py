@@ -70,8 +70,8 @@ def with_steady_fits(
 
 def _smoothed(around: deque[FittedFrame], position: int) -> FittedFrame:
     """The frame at ``position`` with the fit of those around it."""
-    member = around[position].member
-    if isinstance(member, PassedFrame):
+    member, own = around[position].member, around[position].fit
+    if own is None:
         return around[position]
     near = range(max(0, position - FIT_REACH), min(len(around), position + FIT_REACH + 1))
     known = [(k - position, fit) for k in near if (fit := around[k].fit) is not None]
@@ -80,8 +80,7 @@ def _smoothed(around: deque[FittedFrame], position: int) -> FittedFrame:
     weights = 1 - np.abs(distances) / (FIT_REACH + 1)
     color = mean_fit([fit.color for fit in fits], _line_weights(distances, weights))
     jaws = weights * [fit.jaw for fit in fits]
-    own = around[position].fit
-    return FittedFrame(member, FaceFit(color, float(jaws[np.abs(jaws).argmax()]), own and own.coarse))
+    return FittedFrame(member, replace(own, color=color, jaw=float(jaws[np.abs(jaws).argmax()])))
 
 
 def _nearness(fitted: FittedFrame) -> float:
