@@ -47,6 +47,7 @@ COMMANDS = {
     "preprocess": Command("preprocess", 2, "make clips for training of a folder of videos", "data"),
     "data": Command("data", 2, "look at such clips, or make a manifest of them", "data"),
     "train": Command("train", 2, "train the U-Net or the sync network", "train"),
+    "adapt": Command("adapt", 2, "make a model of one person out of minutes of video", "train"),
     "evaluate": Command("evaluate", 2, "score results against the truth: a page, JSON and CSV", "eval"),
     "sync-confidence": Command("sync_confidence", 2, "sync confidence of a video or a folder", "eval"),
     "fvd": Command("fvd", 2, "Frechet video distance between two folders", "eval"),

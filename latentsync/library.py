@@ -72,9 +72,9 @@ def load(
     paths.check()
     config = _path(unet_config)
     devices = choose_devices(device)
-    choice = NetworkChoice(
-        paths, model_settings(paths.unet, config), devices, common_precision(precision, devices), compiled
-    )
+    settings = model_settings(paths.unet, config)
+    dtype = common_precision(precision, devices, paths.unet, settings.resolution)
+    choice = NetworkChoice(paths, settings, devices, dtype, compiled)
     pipeline = Pipeline(choice, sampler, config, device, precision, detector)
     pipeline.networks.pipeline(choice)
     return pipeline

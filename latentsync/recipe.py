@@ -162,6 +162,26 @@ class UNetRecipe:
 
 
 @dataclass
+class AdapterSection:
+    """What is changed of the U-Net, and when the training ends. ``base``, ``consent`` and ``videos`` go on the card."""
+
+    rank: int = 32
+    alpha: int = 32  # the changes are multiplied by alpha / rank
+    patience: int = 5  # validations in a row that are no better, after which the training ends
+    max_minutes: float | None = None  # of training, after which it ends in any case
+    base: str = ""  # fingerprint of the U-Net
+    consent: str = ""  # who allowed to imitate the person, when and for what
+    videos: str = ""  # whence the videos are
+
+
+@dataclass
+class AdapterRecipe(UNetRecipe):
+    """The training of an adapter on the U-Net ``ckpt.resume_ckpt_path`` (configs/adapter.yaml)."""
+
+    adapter: AdapterSection = field(default_factory=AdapterSection)
+
+
+@dataclass
 class SyncNetNegatives:
     """Which audio does not fit a window of frames; see ``data.negatives.NegativeRule``. Published: 1, 1, 0, 0, 1."""
 

@@ -140,7 +140,7 @@ def make_parser(is_scene: bool = False) -> argparse.ArgumentParser:
     model.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
     model.add_argument("--adapter", type=adapter_choice, metavar="FILE[:STRENGTH]", help=ADAPTER_HELP)
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, xpu; or several: cuda:0,cuda:1 (auto)")
-    model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds accurate)")
+    model.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 (auto: what a probe finds good)")
     model.add_argument("--compile", action="store_true", help="torch.compile: minutes at first, then faster on a GPU")
 
     add_result_options(parser.add_argument_group("result"))
@@ -412,7 +412,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _say_how_to_go_on(parsed: argparse.Namespace) -> None:
     from latentsync.inference.job.request import kept_folder
-    from latentsync.inference.job.resume import windows_kept
+    from latentsync.inference.kept_latents import windows_kept
 
     count = windows_kept(kept_folder(parsed.video_out_path))
     if count:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch.nn.attention import SDPBackend
@@ -17,8 +18,11 @@ WIDEST_HEAD = 160  # channels of an attention head of the published U-Net, at mo
 LONG_PRODUCT = 0.3  # s; matrix products that would take longer are not tried
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """'auto' is the first of fp16, bf16, fp32 that passes a numeric probe on ``device``; on a CPU always fp32.
+def choose_precision(
+    name: str, device: torch.device, unet: Path | None = None, resolution: int | None = None
+) -> torch.dtype:
+    """'auto' is the first of fp16, bf16, fp32 that passes a numeric probe on ``device``; on a CPU fp32, or bf16 where
+    that is quicker for the U-Net file ``unet`` at ``resolution`` pixels (``cpu_precision``).
 
     fp16 comes first because the published code runs in it. Raises ``DeviceError`` for an unknown name, and
     ``OutOfMemoryError``: a device without room is not one without half precision.
@@ -31,12 +35,18 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         for dtype in (torch.float16, torch.bfloat16):
             if works_on(device, dtype):
                 return dtype
+    elif unet is not None and resolution is not None and works_on(device, torch.bfloat16):
+        from latentsync.inference.cpu_precision import cpu_precision  # here: it imports the networks
+
+        return cpu_precision(unet, resolution)
     return torch.float32
 
 
-def common_precision(name: str, devices: Sequence[torch.device]) -> torch.dtype:
+def common_precision(
+    name: str, devices: Sequence[torch.device], unet: Path | None = None, resolution: int | None = None
+) -> torch.dtype:
     """What ``choose_precision`` chooses for all ``devices``; fp32 where it would choose differently."""
-    first, *others = {choose_precision(name, device) for device in dict.fromkeys(devices)}
+    first, *others = {choose_precision(name, device, unet, resolution) for device in dict.fromkeys(devices)}
     return torch.float32 if others else first
 
 

@@ -10,12 +10,13 @@ C latent channels · F frames · h = w = R/8
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable
 from hashlib import blake2b
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from latentsync.atomic import atomic_file
 from latentsync.constants import LATENT_CHANNELS, LATENT_DOWNSCALE
@@ -25,9 +26,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIX = ".latents"
+JOURNAL = "job.json"
+Journal = dict[str, Any]  # what the windows are of (``job.resume``)
 _DIGEST = 32  # bytes
 _HEADER = 200  # bytes, about
 _NAME = "latents"
+
+
+def windows_kept(folder: Path) -> int:
+    """How many finished windows lie in a ``DubRequest.kept_folder``."""
+    return len({path.name.partition(".")[0] for path in folder.glob(f"*{SUFFIX}")})
+
+
+def read_journal(folder: Path) -> Journal | None:
+    """The journal; None if there is none, and empty if it cannot be used."""
+    try:
+        found = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {} if windows_kept(folder) else None
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class KeptLatents:

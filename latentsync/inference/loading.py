@@ -52,7 +52,8 @@ def load_pipeline(
 def _load(
     weights: WeightPaths, settings: ModelSettings, devices: list[torch.device], dtype: torch.dtype, compiled: bool
 ) -> LipsyncPipeline:
-    encoder = AudioEncoder.from_file(weights.whisper, devices[0], dtype)
+    # On a processor its few operations are not worth the rounding.
+    encoder = AudioEncoder.from_file(weights.whisper, devices[0], torch.float32 if devices[0].type == "cpu" else dtype)
     models, *others = (_load_models(weights, settings, device, dtype, encoder, compiled) for device in devices)
     return pipeline_of(models, encoder, settings, others)
 

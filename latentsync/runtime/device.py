@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +93,15 @@ def choose_device(name: str = "auto", required_gpu: bool = False) -> torch.devic
     if (device.index or 0) >= count:
         raise DeviceError(f"There is no '{name}': {count} such device(s) found.", remedy="Count from 0.")
     return device
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies in bfloat16 (AVX512-BF16 or AMX): elsewhere float32 is quicker."""
+    import torch
+
+    ask = getattr(torch.cpu, "get_capabilities", dict)  # older releases of torch do not say
+    capabilities: Mapping[str, object] = ask()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def choose_devices(names: str = "auto") -> tuple[torch.device, ...]:

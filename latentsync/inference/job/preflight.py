@@ -136,7 +136,6 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         options = replace(options, excerpt=options.excerpt.on_frames(video, duration, options.length))
 
     # torch takes seconds to import: all that can be refused without it has been.
-    from latentsync.inference.device import common_precision
     from latentsync.inference.kept_latents import bytes_per_window
 
     if options.sync_gate is not SyncGate.OFF:
@@ -147,7 +146,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     device, notes = devices[0], notes + device_notes
     if request.commercial_only:
         require_commercial([*request.weights.networks().values(), *_detector_files(request, device)])
-    dtype = common_precision(request.precision, devices)
+    dtype, precision_notes = _precision(request, options, devices, settings)
+    notes += precision_notes
     finder = FaceFinder(
         request.detector,
         request.weights.auxiliary,
@@ -238,6 +238,28 @@ def _usable_devices(request: DubRequest) -> tuple[tuple[torch.device, ...], list
         slow = "the CPU computes instead, which takes many times as long"
         return devices, [f"{fault.message}; {slow}; {fault.remedy}"]
     return devices, []
+
+
+def _precision(
+    request: DubRequest, options: SyncOptions, devices: Sequence[torch.device], settings: ModelSettings
+) -> tuple[torch.dtype, list[str]]:
+    """What the networks compute in, and a note where 'auto' is no float32 on a processor. A run that is resumed goes on
+    as it began; a release that is reproduced is computed in float32."""
+    import torch
+
+    from latentsync.inference.device import common_precision
+    from latentsync.inference.kept_latents import read_journal
+
+    dtype, choosing = None, request.precision == "auto" and devices[0].type == "cpu"
+    if choosing and request.resume:
+        began = (read_journal(request.kept_folder) or {}).get("device", [])
+        dtype = next((each for each in (torch.float32, torch.bfloat16) if str(each) in began), None)
+    if dtype is None or options.compat is not None:
+        unet = request.weights.unet if options.compat is None else None
+        dtype = common_precision(request.precision, devices, unet, settings.resolution)
+    if choosing and dtype is torch.bfloat16:
+        return dtype, ["bfloat16, which this processor computes quicker; --precision fp32 is exact"]
+    return dtype, []
 
 
 def _check_files(request: DubRequest) -> None:

@@ -18,7 +18,6 @@ from dataclasses import asdict, fields
 from hashlib import blake2b
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,10 +28,9 @@ from latentsync.errors import StoppedError
 from latentsync.inference.faces import FACES_SUFFIXES
 from latentsync.inference.job.preflight import Preflight
 from latentsync.inference.job.request import DubRequest
-from latentsync.inference.kept_latents import SUFFIX, KeptLatents
+from latentsync.inference.kept_latents import JOURNAL, SUFFIX, Journal, KeptLatents, read_journal, windows_kept
 from latentsync.inference.weights import identities
 
-JOURNAL = "job.json"
 # What a journal states -> how a difference in it is called.
 PARTS = {
     "video": "another video",
@@ -53,18 +51,12 @@ _WITHOUT_EFFECT = {
     *("output", "encoding", "copy_audio", "overwrite", "report", "limits", "label", "signer", "commercial_only"),
     *("resume", "segments", "contact_sheet", "batch", "ramp", "check_output", "sync_gate", "paste"),
 }
-Journal = dict[str, Any]
 OnNote = Callable[[str], None]
-
-
-def windows_kept(folder: Path) -> int:
-    """How many finished windows lie in a ``DubRequest.kept_folder``."""
-    return len({path.name.partition(".")[0] for path in folder.glob(f"*{SUFFIX}")})
 
 
 def describe_kept(request: DubRequest, checked: Preflight) -> str:
     """A line for the terminal: what an earlier run left, and what becomes of it; empty if that does not matter."""
-    found = _read_journal(request.kept_folder)
+    found = read_journal(request.kept_folder)
     return "" if found is None and not request.resume else _describe(request, found, _journal_of(request, checked))
 
 
@@ -77,18 +69,18 @@ def kept_work(request: DubRequest, checked: Preflight, on_note: OnNote) -> Itera
     ``on_note`` is told what ``describe_kept`` says.
     """
     folder = request.kept_folder
-    if not request.resume and _read_journal(folder) is None:
+    if not request.resume and read_journal(folder) is None:
         yield None
         return
     journal = _journal_of(request, checked)
     lock_path = folder.with_name(folder.name + ".lock")
-    lock = try_hold(lock_path) if request.resume or _read_journal(folder) == journal else None
+    lock = try_hold(lock_path) if request.resume or read_journal(folder) == journal else None
     if lock is None:
         why = f"another run works on {request.output}, or its disk has no locks"
         yield KeptLatents(folder, "", why) if request.resume else None
         return
     try:
-        on_note(_describe(request, _read_journal(folder), journal))
+        on_note(_describe(request, read_journal(folder), journal))
         yield _opened(folder, journal) if request.resume else None
         _remove(folder)
         lock_path.unlink(missing_ok=True)
@@ -120,7 +112,7 @@ def _opened(folder: Path, journal: Journal) -> KeptLatents:
     """The folder with this job's journal, and without the work of another one."""
     text, failure = json.dumps(journal, indent=2), ""
     try:
-        if _read_journal(folder) != journal:
+        if read_journal(folder) != journal:
             _remove(folder)
             write_text(folder / JOURNAL, text, durable=True)
     except OSError as error:
@@ -135,17 +127,6 @@ def _remove(folder: Path) -> None:
         for path in [folder / JOURNAL, *folder.glob(f"*{SUFFIX}")]:
             path.unlink(missing_ok=True)
         folder.rmdir()
-
-
-def _read_journal(folder: Path) -> Journal | None:
-    """The journal; None if there is none, and empty if it cannot be used."""
-    try:
-        found = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {} if windows_kept(folder) else None
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _journal_of(request: DubRequest, checked: Preflight) -> Journal:

@@ -85,9 +85,13 @@ def sync_weights(weights: WeightPaths) -> Path:
 
 def load_judge(weights: WeightPaths, waveform: np.ndarray, device: torch.device) -> StableSyncJudge:
     """The judge of a run; ``waveform`` as in ``StableSyncJudge``. Raises the ``WeightsError`` family."""
+    return StableSyncJudge(load_sync(weights, device), waveform)
+
+
+def load_sync(weights: WeightPaths, device: torch.device) -> StableSync:
+    """The sync network that belongs to ``weights``. Raises the ``WeightsError`` family."""
     path = sync_weights(weights)
     if read_config(path) is not None:
-        return StableSyncJudge(load_stable_sync(path, device=device), waveform)
+        return load_stable_sync(path, device=device)
     recipe = load_config(PUBLISHED_CONFIG, SyncNetRecipe)
-    config = SyncNetConfig.from_dict(recipe.model)
-    return StableSyncJudge(load_stable_sync(path, config, recipe.data.view, device=device), waveform)
+    return load_stable_sync(path, SyncNetConfig.from_dict(recipe.model), recipe.data.view, device=device)

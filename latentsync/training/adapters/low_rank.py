@@ -69,7 +69,5 @@ def merged(state: Mapping[str, Tensor], shape: LowRank) -> dict[str, Tensor]:
     factors = factors_of(state)
     layers = {name.removesuffix(FACTOR_A) for name in factors if name.endswith(FACTOR_A)}
     pairs = {layer: (factors[layer + FACTOR_A], factors[layer + FACTOR_B]) for layer in layers}
-    frozen = {
-        name.replace(_FROZEN, "."): tensor for name, tensor in state.items() if not name.endswith((*_FACTORS,))
-    }
+    frozen = {name.replace(_FROZEN, "."): tensor for name, tensor in state.items() if not name.endswith((*_FACTORS,))}
     return Adapter(Path(), shape, pairs).merge(frozen, 1.0)

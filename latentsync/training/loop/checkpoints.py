@@ -30,6 +30,7 @@ class TrainingState:
 
     step: int = 0
     best_score: float = float("-inf")  # of a validation, higher is better
+    worse_validations: int = 0  # in a row, since the best one
     skipped_steps: int = 0
     roll_backs: int = 0
     seconds: float = 0.0  # of work, over all starts of the run

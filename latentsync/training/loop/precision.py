@@ -7,10 +7,11 @@ float16 would round the gradients that pass through it to zero.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Protocol
 
 import torch
+
+from latentsync.runtime.device import cpu_has_bf16
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +36,6 @@ def precision_on(device_type: str, asked: str) -> str:
     if device_type not in WITHOUT_HALF:
         return asked
     return asked if asked == "bf16" and cpu_has_bf16() else "no"
-
-
-def cpu_has_bf16() -> bool:
-    """Whether this processor multiplies in bfloat16 (AVX512-BF16 or AMX): elsewhere float32 is quicker."""
-    ask = getattr(torch.cpu, "get_capabilities", dict)  # older releases of torch do not say
-    capabilities: Mapping[str, object] = ask()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def set_tf32(device: torch.device, asked: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,8 @@ class LoopSettings:
     validation_steps: int = 1000
     save_steps: int = 1000
     keep_checkpoints: int = 3
+    patience: int = 0  # validations in a row without a better score, after which the run is complete; 0 = it goes on
+    max_seconds: float = math.inf  # of work, over all starts of the run, after which it is complete
 
     def __post_init__(self) -> None:
         require_optimizer(self.optimizer)

@@ -29,6 +29,7 @@ from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset
 
 from latentsync.data.batches import ClipFault
+from latentsync.data.clip_dataset import SampleKey
 from latentsync.errors import OutOfMemoryError, TrainingError
 from latentsync.runtime.memory import release_memory
 from latentsync.runtime.shared_memory import workers_that_fit
@@ -137,10 +138,11 @@ class Trainer(Generic[BatchT]):
         self._log: RunLog | None = None
 
     def run(self) -> TrainingResult:
-        """Train to ``max_steps``. Raises ``TrainingError`` if the loss is not finite for long, ``DataError``."""
+        """Train to ``max_steps``, or until ``patience`` or ``max_seconds`` are used up. Raises ``TrainingError`` if the
+        loss is not finite for long, ``DataError``."""
         settings = self._settings
         self._state = self._store.load(self._accelerator) or TrainingState()
-        if self._state.step >= settings.max_steps:
+        if self._state.step >= settings.max_steps or self._patience_used_up() or self._time_used_up():
             leave_group_at_exit()
             return TrainingResult.FINISHED
         if self._accelerator.is_main_process:
@@ -160,34 +162,53 @@ class Trainer(Generic[BatchT]):
         settings, state = self._settings, self._state
         started = time.perf_counter() - state.seconds
         for batches in self._steps():
-            stop = self._one_step(batches, stop_here=signals.received is not None)
+            stop, late = self._one_step(batches, stop_here=signals.received is not None)
             state.seconds = time.perf_counter() - started
-            done = state.step >= settings.max_steps
+            done = late or state.step >= settings.max_steps
             if self._log is not None and (done or state.step % settings.log_steps == 0):
                 self._log.write_row(state.step, state.skipped_steps)
             if done or state.step % settings.validation_steps == 0:
                 self._validate()
+                done = done or self._patience_used_up()
             due = state.step % settings.save_steps == 0 and not self._bad_in_a_row
             if done or stop or due:
                 self._save()
-            if stop and not done:
+            if done:
+                break
+            if stop:
                 return TrainingResult.STOPPED
         return TrainingResult.FINISHED
 
+    def _patience_used_up(self) -> bool:
+        return 0 < self._settings.patience <= self._state.worse_validations
+
+    def _time_used_up(self) -> bool:
+        return self._state.seconds >= self._settings.max_seconds
+
+    def try_step(self) -> None:
+        """Compute the gradients of one batch and drop them: what a step takes can be seen from outside."""
+        task, count = self._task, len(self._task.dataset)
+        samples = [task.dataset[SampleKey(0, index % count)] for index in range(self._settings.batch_size)]
+        loss, _ = task.loss(self._network, task.collate(samples).to(self._accelerator.device))
+        self._accelerator.backward(loss)
+        self._optimizer.zero_grad(set_to_none=True)
+
     # -- one step -----------------------------------------------------------------------------------------------------
 
-    def _one_step(self, batches: list[BatchT], stop_here: bool) -> bool:
-        """Train on the batches of one step; whether any process was asked to stop."""
+    def _one_step(self, batches: list[BatchT], stop_here: bool) -> tuple[bool, bool]:
+        """Train on the batches of one step; whether any process was asked to stop, and whether any has no time left."""
         rate = self._settings.learning_rate(self._state.step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         own = self._gradients(batches)
         norm = self._accelerator.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
-        own |= {"grad_norm": gathered(norm), "stop": torch.full((), float(stop_here), device=self._accelerator.device)}
+        asked = {"stop": stop_here, "late": self._time_used_up()}
+        own |= {"grad_norm": gathered(norm)}
+        own |= {name: torch.full((), float(on), device=self._accelerator.device) for name, on in asked.items()}
         packed = torch.stack([value.detach().float() for value in own.values()])
         # The only time in a step that the host waits for the device: it decides whether the step is taken.
         figures = dict(zip(own, self._accelerator.reduce(packed, "mean").tolist(), strict=True))
-        stop = figures.pop("stop") > 0
+        stop, late = figures.pop("stop") > 0, figures.pop("late") > 0
         self._state.step += 1
         if self._log is not None:
             self._log.count()
@@ -201,7 +222,7 @@ class Trainer(Generic[BatchT]):
         else:
             self._skip(batches, figures)
         self._optimizer.zero_grad(set_to_none=True)
-        return stop
+        return stop, late
 
     def _gradients(self, batches: list[BatchT]) -> dict[str, Tensor]:
         """Accumulate the mean gradient of the batches; the mean figures of this process, the loss first."""
@@ -267,8 +288,9 @@ class Trainer(Generic[BatchT]):
                 self._log.take_notes()
             return
         score = figures.pop("score")
+        self._state.worse_validations += 1
         if score > self._state.best_score:
-            self._state.best_score = score
+            self._state.best_score, self._state.worse_validations = score, 0
             self._export("best.safetensors")
         if self._log is not None:
             self._log.validated(step, figures, pause=time.perf_counter() - began)

@@ -19,7 +19,7 @@ import torch
 from latentsync.cli.dub import main, make_request, parse_arguments
 from latentsync.errors import INTERRUPTED_EXIT_CODE, DiskFullError, StoppedError
 from latentsync.face.detections_file import write_detections
-from latentsync.inference import latent_generator
+from latentsync.inference import cpu_precision, latent_generator
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.request import kept_folder
@@ -338,3 +338,21 @@ def test_a_run_that_was_killed_anywhere_goes_on(media, tmp_path, undisturbed, at
     draw = random.Random(attempt)
     place = sorted(PLACES)[attempt % len(PLACES)]
     kill_and_resume(media, tmp_path, undisturbed, place, draw.randint(1, PLACES[place]))
+
+
+def test_a_run_that_is_resumed_computes_as_it_began(media, tmp_path, network, monkeypatch):
+    def decide(dtype):
+        monkeypatch.setattr(cpu_precision, "cpu_precision", lambda unet, resolution: dtype)
+
+    output, whole = tmp_path / "out.mp4", tmp_path / "whole.mp4"
+    assert main(line(media, whole, "--quiet", "--precision", "bf16")) == 0
+    decide(torch.bfloat16)
+    stop_after(media, output, 3)
+    decide(torch.float32)  # another decision than that of the run that began
+    network.windows = 0
+    report = dub(make_request(parse_arguments(line(media, output, "--resume"))))
+    assert report.precision == "bfloat16" and any("--precision fp32" in note for note in report.notes)
+    assert network.windows == WINDOWS - 3
+    assert output.read_bytes() == whole.read_bytes()
+    exact = dub(make_request(parse_arguments(line(media, tmp_path / "exact.mp4", "--compat", "1.5"))))
+    assert exact.precision == "float32"

@@ -86,6 +86,43 @@ def test_a_finished_run_is_left_alone(tmp_path):
     assert not again.seen
 
 
+def test_a_run_ends_when_its_patience_or_its_time_is_used_up(tmp_path):
+    class Worse(ToyTask):
+        def validate(self, accelerator, step):
+            return {"score": float(-step), "loss": float(step)}
+
+    task = Worse()
+    assert train(task, tmp_path / "a", validation_steps=2, patience=3) is TrainingResult.FINISHED
+    assert task.count == 6
+    assert task.exported == [("best.safetensors", 0), ("last.safetensors", 5), ("last.safetensors", 6)]
+    again = Worse()
+    assert train(again, tmp_path / "a", validation_steps=2, patience=3) is TrainingResult.FINISHED
+    assert again.count == 0  # it stays ended
+    assert train(again, tmp_path / "a", validation_steps=2, patience=4) is TrainingResult.FINISHED
+    assert again.count == 2  # with more patience it goes on
+
+    hasty = ToyTask()
+    assert train(hasty, tmp_path / "b", max_seconds=0.0) is TrainingResult.FINISHED
+    assert hasty.count == 0
+    assert train(hasty, tmp_path / "c", max_seconds=1e-9) is TrainingResult.FINISHED
+    assert hasty.count == 2  # the time is looked at before a step, and the first one takes none beforehand
+    assert column(tmp_path / "c", "validation", "step") == [0, 2]
+
+
+def test_a_step_that_is_only_tried_changes_nothing(tmp_path):
+    def run(folder, tries):
+        torch.manual_seed(1)
+        task = ToyTask()
+        trainer = Trainer(task, settings(max_steps=2), folder, Accelerator(cpu=True))
+        before = weights(task)
+        for _ in range(tries):
+            trainer.try_step()
+        assert torch.equal(weights(task), before) and task.count == tries
+        assert all(parameter.grad is None for parameter in task.network.parameters())
+
+    run(tmp_path, 2)
+
+
 def test_accumulated_batches_make_the_step_of_the_large_batch(tmp_path):
     large, small = ToyTask(), ToyTask()
     for task in (large, small):

@@ -1,0 +1,96 @@
+"""The training of an adapter: that of a U-Net (``training.unet.task``), of which only the changes are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from latentsync.checkpoint import WeightsCard
+from latentsync.checkpoint.adapter import LowRank, save_adapter
+from latentsync.inference.latent_generator import LatentModels
+from latentsync.models.codec import LatentCodec
+from latentsync.models.unet import UNet3D
+from latentsync.recipe import AdapterRecipe
+from latentsync.training.adapters.low_rank import factors_of, merged
+from latentsync.training.loop.ema import EMA
+from latentsync.training.loop.metrics_log import Notes
+from latentsync.training.unet.background_rendering import BackgroundRendering
+from latentsync.training.unet.data import UNetWindows
+from latentsync.training.unet.networks import audio_encoder_path
+from latentsync.training.unet.objective import UNetObjective
+from latentsync.training.unet.task import UNetTask
+
+CHANGES = "changes.safetensors"  # in a checkpoint, in place of the whole network
+
+
+class AdapterTask(UNetTask):
+    """``network`` has changes of the shape ``low_rank`` attached (``low_rank.attach``)."""
+
+    def __init__(
+        self,
+        recipe: AdapterRecipe,
+        network: UNet3D,
+        codec: LatentCodec,
+        objective: UNetObjective,
+        windows: UNetWindows,
+        ema: EMA | None,
+        rendering: BackgroundRendering | None = None,
+        rendering_bytes: int = 0,
+        notes: Notes | None = None,
+    ) -> None:
+        super().__init__(recipe, network, codec, objective, windows, ema, rendering, rendering_bytes, notes)
+        self._low_rank = LowRank(recipe.adapter.rank, recipe.adapter.alpha)
+        self._stated = recipe.adapter
+        self._base = Path(recipe.ckpt.resume_ckpt_path or "")
+
+    def _copy(self, weights: Mapping[str, Tensor]) -> LatentModels:
+        return super()._copy(merged(weights, self._low_rank))
+
+    def export(self, path: Path, step: int) -> None:
+        """Write the adapter with its card."""
+        data = self._recipe.data
+        card = WeightsCard(
+            "adapter",
+            resolution=data.resolution,
+            num_frames=data.num_frames,
+            mask=data.mask_image_path,
+            audio_encoder=audio_encoder_path(self._recipe).name,
+            global_step=step,
+            base=self._stated.base,
+            base_name=self._base.name,
+            videos=self._stated.videos or None,
+            consent=self._stated.consent or None,
+        )
+        with self._with_ema():
+            save_adapter(path, factors_of(self.network.state_dict()), self._low_rank, card)
+
+
+def keep_changes_only(accelerator: Accelerator, network: nn.Module) -> None:
+    """Have the checkpoints of a run hold of ``network`` what is trained: the rest is in the file that it began with."""
+
+    def save(_models: list[nn.Module], weights: list[Any], folder: str) -> None:
+        weights.clear()
+        if accelerator.is_main_process:
+            trained = {name: p.detach().cpu() for name, p in network.named_parameters() if p.requires_grad}
+            save_file(trained, Path(folder) / CHANGES)
+
+    def load(models: list[nn.Module], folder: str) -> None:
+        models.clear()
+        _restore(network, load_file(Path(folder) / CHANGES))
+
+    accelerator.register_save_state_pre_hook(save)
+    accelerator.register_load_state_pre_hook(load)
+
+
+def _restore(network: nn.Module, trained: Mapping[str, Tensor]) -> None:
+    """Raises ``ValueError`` for changes of another network, as a checkpoint that cannot be read does."""
+    own = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    if own.keys() != trained.keys() or any(own[name].shape != trained[name].shape for name in own):
+        raise ValueError("the changes are of another network")
+    for name, parameter in own.items():
+        parameter.data.copy_(trained[name])
