@@ -109,8 +109,8 @@ def _score(fit: np.ndarray, opening: np.ndarray, speaks: np.ndarray) -> float:
 
 @torch.no_grad()
 def _fit_by_frame(track: FaceTrack, waveform: np.ndarray, sync: StableSync) -> np.ndarray:
-    """(N,): by how much the lips around a frame fit the audio where it is better than at the median over all shifts; NaN
-    where no window of the sync network is."""
+    """(N,): by how much the lips around a frame fit the audio where it is better than at the median over all shifts;
+    NaN where no window of the sync network is."""
     length, count = sync.view.num_frames, len(track.faces)
     found = np.full(count, np.nan)
     mel = syncnet_mel(np.pad(waveform, (0, max(0, (count + MAX_SHIFT) * 640 - len(waveform)))))

@@ -23,6 +23,7 @@ from latentsync.scene.model import (
     check_scene,
 )
 
+ROOT = Path(__file__).parents[2]
 INTERVIEW = """\
 video: interview.mp4
 audio: both.wav
@@ -118,6 +119,16 @@ def test_files_beside_a_scene_are_written_relative_to_it(tmp_path):
     text = (tmp_path / "copy.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in text and "takes/ben.wav" in text
     assert read_scene(tmp_path / "copy.json") == scene
+
+
+def test_the_example_of_the_page_is_a_scene(tmp_path):
+    page = (ROOT / "docs" / "scenes.md").read_text(encoding="utf-8")
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    scene = read_scene(write(tmp_path, example))
+    assert [person.name for person in scene.speakers()] == ["anna", "ben"] and len(scene.segments) == 4
+    for audio in scene.files():
+        audio.touch()
+    check_scene(scene, Fraction(26))
 
 
 FAULTS = {
