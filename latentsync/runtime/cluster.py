@@ -66,6 +66,11 @@ class RayActors:
         """Whether a task is under way, or waits to be tried again."""
         return bool(self._running) or any(self._again.values())
 
+    @property
+    def under_way(self) -> list[Any]:
+        """The tasks that actors have."""
+        return [task for _, _, task, _ in self._running.values()]
+
     def has_room(self, pool: str) -> bool:
         """Whether an actor of ``pool`` has nothing to do. Waits for one to start where nothing else is under way."""
         while not self._idle[pool]:

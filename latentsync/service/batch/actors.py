@@ -57,6 +57,11 @@ class DeviceActors:
         """Whether a job is under way."""
         return self._actors.busy
 
+    @property
+    def under_way(self) -> list[BatchJob]:
+        """The jobs that actors have."""
+        return self._actors.under_way
+
     def has_room(self) -> bool:
         """Whether an actor has nothing to do; waits for one to start where nothing is under way."""
         return self._actors.has_room(_POOL)

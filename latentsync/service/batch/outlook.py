@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from latentsync.errors import LatentSyncError
 from latentsync.inference.job.estimate import Estimate, duration
-from latentsync.inference.job.folder import State
+from latentsync.inference.job.folder import JobState, State
 from latentsync.inference.job.preflight import rough_cost
 from latentsync.inference.job.request import DubRequest
 from latentsync.service.batch.jobs import BatchJob, in_order
@@ -60,7 +60,8 @@ def look_ahead(
 ) -> Outlook:
     """Look into ``sample`` of the jobs that are to be done (None: all), as far as their files are on this machine; no
     video is decoded. Jobs of which nothing is known are taken to cost what the others do on average."""
-    left = [job for job in in_order(jobs) if not _is_there(job, results)]
+    states = results.states(jobs)
+    left = [job for job in in_order(jobs) if not _is_there(job, states[job.name], results)]
     step = 1 if sample is None else max(1, -(-len(left) // sample))
     costs: dict[str, Estimate] = {}
     faults: dict[str, LatentSyncError] = {}
@@ -93,9 +94,8 @@ def look_ahead(
     )
 
 
-def _is_there(job: BatchJob, results: Results) -> bool:
+def _is_there(job: BatchJob, found: JobState, results: Results) -> bool:
     """Whether the job's result lies where it was put; what it was made of is not looked at, which takes long."""
-    found = results.folder(job).read()
     return job.request is not None and found.state is State.DONE and found.result == results.stamp(job)
 
 

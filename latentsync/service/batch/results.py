@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,10 @@ class Results(Protocol):
 
     def folder(self, job: BatchJob) -> JobFolder:
         """The folder of a job."""
+        ...
+
+    def states(self, jobs: Sequence[BatchJob]) -> dict[str, JobState]:
+        """The journals of all jobs, by their names."""
         ...
 
     def stamp(self, job: BatchJob) -> Stamp | None:
@@ -67,6 +71,9 @@ class SharedFolder:
     def folder(self, job: BatchJob) -> JobFolder:
         return JobFolder(self._folder / JOBS / job.name)
 
+    def states(self, jobs: Sequence[BatchJob]) -> dict[str, JobState]:
+        return {job.name: self.folder(job).read() for job in jobs}
+
     def stamp(self, job: BatchJob) -> Stamp | None:
         assert job.request is not None
         return stamp(job.request.output)
@@ -96,6 +103,13 @@ class ObjectStore:
     def folder(self, job: BatchJob) -> JobFolder:
         return _RemoteFolder(f"{self._url}/{JOBS}/{job.name}")
 
+    def states(self, jobs: Sequence[BatchJob]) -> dict[str, JobState]:
+        """All at once: one after the other they would take minutes."""
+        with _opened(self._url) as (files, root):
+            paths = {job.name: f"{root}/{JOBS}/{job.name}/{self.folder(job).state_file.name}" for job in jobs}
+            found = files.cat(list(paths.values()), on_error="omit") if paths else {}
+        return {name: _state(found.get(path, b"")) for name, path in paths.items()}
+
     def stamp(self, job: BatchJob) -> Stamp | None:
         return stamp_url(job.output_url)
 
@@ -116,8 +130,8 @@ class _RemoteFolder(JobFolder):
 
     def read(self) -> JobState:
         try:
-            return JobState.from_json(read_url(f"{self._url}/{self.state_file.name}").decode())
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return _state(read_url(f"{self._url}/{self.state_file.name}"))
+        except FileNotFoundError:
             return JobState()
 
     def write(self, state: JobState) -> None:
@@ -125,6 +139,14 @@ class _RemoteFolder(JobFolder):
 
     def keep(self, file: Path, text: str) -> None:
         write_url(f"{self._url}/{file.name}", text.encode(errors="backslashreplace"))
+
+
+def _state(content: bytes) -> JobState:
+    """A journal; that of a job that waits if it cannot be read."""
+    try:
+        return JobState.from_json(content.decode())
+    except (ValueError, TypeError, KeyError):
+        return JobState()
 
 
 class StoredFiles(JobFiles):

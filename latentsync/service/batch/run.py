@@ -63,6 +63,17 @@ class Batch:
     def work_on(self, actors: DeviceActors) -> None:
         """As ``work``, by the ``actors`` of a cluster: each gets a job when it has done the last one."""
         self.results.require_usable()
+        try:
+            self._give_out(actors)
+        except KeyboardInterrupt:
+            stopped = actors.under_way
+            actors.close()
+            worker = self.make_worker()
+            for job in stopped:
+                worker.lay_down(job)
+            raise
+
+    def _give_out(self, actors: DeviceActors) -> None:
         left, held = deque(in_order(self.jobs)), deque[BatchJob]()
         while left or held or actors.busy:
             if not left and not actors.busy:
@@ -87,8 +98,9 @@ class Batch:
     def outcomes(self) -> list[Outcome]:
         """What became of each job, by any process."""
         rows = []
+        states = self.results.states(self.jobs)
         for job in self.jobs:
-            found = self.results.folder(job).read()
+            found = states[job.name]
             error = found.error or {}
             rows.append(
                 Outcome(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from latentsync.errors import LatentSyncError, StoppedError
-from latentsync.inference.job.folder import JobFolder
+from latentsync.inference.job.folder import JobFolder, State
 from latentsync.inference.job.networks import KeptNetworks
 from latentsync.service.batch.jobs import BatchJob
 from latentsync.service.batch.results import Results, StoredFiles
@@ -50,6 +50,13 @@ class JobWorker:
         """Write down that a job cannot be done, for a reason outside of it."""
         place = self._results.folder(job)
         return self._runner.fail(place, place.read(), error)
+
+    def lay_down(self, job: BatchJob) -> None:
+        """Write down that a job was stopped on purpose, which counts as no attempt."""
+        place = self._results.folder(job)
+        found = place.read()
+        if found.state is State.RUNNING:
+            place.write(replace(found, state=State.WAITING))
 
     def _do(self, job: BatchJob, place: JobFolder) -> Settled:
         """Raises what is wrong with the job itself."""

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from latentsync.errors import DeviceError
-from latentsync.inference.job.folder import JobState
+from latentsync.inference.job.folder import JobState, State
 from latentsync.runtime.cluster import Finished
 from latentsync.service.batch import run as run_module
 from latentsync.service.batch.actors import ActorShares, shares_of
@@ -57,13 +57,19 @@ class PlayedActors:
     def has_room(self):
         return len(self.under_way) < 2
 
+    def close(self):
+        self.closed = True
+
     def submit(self, job):
         self.given.append(job.name)
         self.under_way.append(job)
         self.most = max(self.most, len(self.under_way))
 
     def wait(self):
-        return self.end(self.under_way.popleft()) if self.under_way else None
+        return self.end(self.take()) if self.under_way else None
+
+    def take(self):
+        return self.under_way.popleft()
 
 
 def test_jobs_are_given_out_one_at_a_time_and_those_of_others_waited_for(tmp_path, monkeypatch):
@@ -85,3 +91,18 @@ def test_jobs_are_given_out_one_at_a_time_and_those_of_others_waited_for(tmp_pat
     assert actors.given == ["job 0", "job 1", "job 2", "job 3", "job 4", "job 1", "job 1"] and actors.most == 2
     assert len(said) == 5 and said[-1].startswith("5/5 job 1: 1.0 s")
     assert "Its worker died 4 times: The node died." in batch.outcomes()[3].error
+
+
+def test_ctrl_c_counts_as_no_attempt_of_the_jobs_under_way(tmp_path):
+    def end(job):
+        raise KeyboardInterrupt
+
+    actors, results = PlayedActors(end), SharedFolder(tmp_path)
+    batch = Batch(make_jobs(3), results, make_networks=lambda: SimpleNamespace())
+    running = batch.jobs[1]
+    with results.folder(running).hold():
+        results.folder(running).write(JobState(State.RUNNING, "of this", 2, batch.run))
+    with pytest.raises(KeyboardInterrupt):
+        batch.work_on(actors)
+    found = results.folder(running).read()
+    assert (found.state, found.made_of) == (State.WAITING, "of this") and actors.closed
