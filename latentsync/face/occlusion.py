@@ -39,6 +39,7 @@ VIVID = 26.0  # chroma levels off the line from skin to grey
 LEAST_PART = 0.024  # of the lower face that a thing covers beside the lips
 REST = 0.08  # of cheeks, jaw and chin that may be new beside a thing that comes in from below
 SHARP = 12.0  # times as far outside the range as the cells around them are those of a thing that comes in from below
+DISTINCT = 4.0  # the same of any area that belongs to a thing: shading and light that move are less
 GAP = 0.7  # widths of the mouth: narrower gaps in a thing belong to it
 NOSE_UNLIKE = 0.66  # correlation
 _ROWS = {"is_thing": 3, "enters": 5, "is_hand": 5}  # frames in a row that must show the sign
@@ -181,10 +182,24 @@ def _thing_cover(look: Look, signs: Signs) -> np.ndarray:
     """(SIDE, SIDE) float32 in [0, 1]: the cells before which there is a thing, if there is one at all."""
     likely = cv2.bitwise_and((signs.new >= LIKELY).astype(np.uint8), cv2.dilate(look.face, _DILATE))
     likely = cv2.morphologyEx(likely, cv2.MORPH_CLOSE, _DILATE)
-    count, labels = cv2.connectedComponents(likely)
+    _, labels = cv2.connectedComponents(likely)
     sure = np.unique(labels[(signs.new >= CERTAIN) & (look.ground > 0)])
-    kept = np.isin(labels, sure[sure > 0]).astype(np.uint8) if count > 1 else likely
+    kept = np.zeros((SIDE, SIDE), np.uint8)
+    for label in sure[sure > 0]:
+        area = (labels == label).astype(np.uint8)
+        if _sharpness(look, signs.new, area) >= DISTINCT:
+            kept |= area
     return _softened(kept)
+
+
+def _sharpness(look: Look, new: np.ndarray, area: np.ndarray) -> float:
+    """How many times as new the inside of an ``area`` (SIDE, SIDE) uint8 is as the cells around it, on the skin."""
+    skin = (look.face > 0) & (filled(hull(look.points[48:60])) == 0)  # an open mouth is new as well
+    edge = (cv2.dilate(area, _DILATE) > area) & skin
+    core = (cv2.erode(area, np.ones((3, 3), np.uint8)) > 0) & skin
+    if not edge.any() or core.sum() < _LEAST_CELLS:
+        return 0.0
+    return float(np.median(new[core]) / max(float(np.median(new[edge])), 1.0))
 
 
 def _areas(new: np.ndarray) -> tuple[int, np.ndarray]:
@@ -212,15 +227,15 @@ def _below_jaw(look: Look) -> np.ndarray:
     return below
 
 
-def _from_below(look: Look, new: np.ndarray) -> np.ndarray:
-    """(SIDE, SIDE) bool: the areas of new cells that lie partly below the jaw."""
+def _from_below(look: Look, new: np.ndarray) -> list[np.ndarray]:
+    """(SIDE, SIDE) uint8 each: the areas of new cells that lie partly below the jaw."""
     count, labels = _areas(new)
-    return _touching(labels, count, _below_jaw(look))[labels]
+    return [(labels == label).astype(np.uint8) for label in np.flatnonzero(_touching(labels, count, _below_jaw(look)))]
 
 
 def _reaching_lips(look: Look, new: np.ndarray) -> np.ndarray | None:
-    """(SIDE, SIDE) bool: what has a sharp edge, comes in from outside and lies on the lips; None without it, or if the
-    rest of the face has changed as well."""
+    """(SIDE, SIDE) uint8: what has a sharp edge, comes in from outside and lies on the lips; None without it, or if
+    the rest of the face has changed as well."""
     count, labels = _areas(new)
     lips = filled(hull(look.points[48:60]))
     outside = look.face == 0
@@ -233,18 +248,17 @@ def _reaching_lips(look: Look, new: np.ndarray) -> np.ndarray | None:
     rest = (look.ground > 0) & (around == 0)
     if (new[rest] >= ENTERING).sum() > REST * max(int(rest.sum()), 1):
         return None
-    skin = (look.face > 0) & (lips == 0)  # an open mouth is new as well
-    edge, core = (around > area) & skin, (cv2.erode(area, np.ones((3, 3), np.uint8)) > 0) & skin
-    if not edge.any() or core.sum() < _LEAST_CELLS:
-        return None
-    return area > 0 if np.median(new[core]) >= SHARP * max(float(np.median(new[edge])), 1.0) else None
+    return area if _sharpness(look, new, area) >= SHARP else None
 
 
 def _entering_cover(look: Look, signs: Signs) -> np.ndarray:
     """(SIDE, SIDE) float32 in [0, 1]: the cells of what comes in from outside, whether or not it is at the lips."""
-    cells, at_lips = _from_below(look, signs.new), _reaching_lips(look, signs.new)
-    cells = cells if at_lips is None else cells | at_lips
-    return _softened(cv2.bitwise_and(cells.astype(np.uint8), cv2.dilate(look.face, _DILATE)))
+    at_lips = _reaching_lips(look, signs.new)
+    cells = np.zeros((SIDE, SIDE), np.uint8) if at_lips is None else at_lips
+    for area in _from_below(look, signs.new):
+        if _sharpness(look, signs.new, area) >= DISTINCT:
+            cells |= area
+    return _softened(cv2.bitwise_and(cells, cv2.dilate(look.face, _DILATE)))
 
 
 def _without_gaps(look: Look, signs: Signs, cover: np.ndarray) -> np.ndarray:
@@ -270,8 +284,8 @@ def _hand_cover(look: Look, signs: Signs, earlier: Sequence[Look]) -> np.ndarray
     inner = look.face & (1 - filled(hull(look.points[48:60])))
     inner[:, : int(look.points[5, 0])] = inner[:, int(look.points[11, 0]) :] = 0  # not what stands beside the face
     near, rows = look.comparable(earlier), np.flatnonzero(inner.any(axis=1))
-    enters = _from_below(look, signs.new) & (inner > 0)
-    if len(near) < LEAST_LOOKS or enters.sum() < _LEAST_CELLS:
+    entered = sum(int((area & inner).sum()) for area in _from_below(look, signs.new))
+    if len(near) < LEAST_LOOKS or entered < _LEAST_CELLS:
         return cover
     found = ((_newness(look, near, _LIGHT) >= FAINT) & (inner > 0)).sum(axis=1) >= 3
     top, bottom = None, rows[-1]
