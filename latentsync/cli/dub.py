@@ -146,7 +146,15 @@ def make_parser(is_scene: bool = False) -> argparse.ArgumentParser:
     add_result_options(parser.add_argument_group("result"))
 
     face = parser.add_argument_group("face")
-    face.add_argument("--face", default="largest", help="whom to dub: largest, index:N, or X,Y@SECONDS (largest)")
+    face.add_argument(
+        "--face", default="largest", help="whom to dub: largest, index:N, X,Y@SECONDS, or a photograph (largest)"
+    )
+    face.add_argument(
+        "--face_network",
+        type=Path,
+        metavar="FILE",
+        help="know people again by this network, TorchScript or ONNX (their shape and colors)",
+    )
     face.add_argument("--detector", default="auto", help="auto, face-alignment, yunet, or a file of faces (auto)")
 
     add_visibility_options(face)
@@ -291,6 +299,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
             seed=arguments.seed,
             length=LengthMode(arguments.length),
             face=arguments.face,
+            face_network=str(arguments.face_network or ""),
             compat=None if arguments.compat is None else Compat(arguments.compat),
             overlap=arguments.overlap,
             check_output=not arguments.no_output_check,
@@ -363,9 +372,11 @@ def command_for(arguments: argparse.Namespace) -> str:
             words.append(option)
         else:
             named = name in ("detector", "mask", "enhance", "occlusion")
+            photo = FaceChoice.parse(value).photo if name == "face" else None
             suffix = Path(value).suffix if named else ""
             if isinstance(value, AdapterChoice) or (suffix and ":" not in suffix):  # --enhance package.module:function
                 value = value.absolute() if isinstance(value, AdapterChoice) else Path(value)
+            value = photo or value
             words.append(f"{option}={value.absolute() if isinstance(value, Path) else value}")
     return shlex.join(words)
 

@@ -6,16 +6,15 @@ something is before the face; of any size, with leading dimensions of 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 
-from latentsync.errors import ConfigError, WeightsCorruptError
+from latentsync.errors import ConfigError
+from latentsync.face.user_network import SUFFIXES, read_network
 
-SUFFIXES = (".onnx", ".pt", ".pth", ".ts")
+__all__ = ["SUFFIXES", "Segmenter", "load_segmenter"]
 
 
 class Segmenter(Protocol):
@@ -31,39 +30,8 @@ def load_segmenter(path: Path) -> Segmenter:
 
     Raises ``ConfigError`` if there is no such file, ``WeightsCorruptError`` if it cannot be read.
     """
-    if not path.is_file():
-        raise ConfigError(f"There is no network {path}.", remedy="Check the path, or use --occlusion auto or off.")
-    read = _onnx if path.suffix.lower() == ".onnx" else _torchscript
-    try:
-        network = read(path)
-    except (cv2.error, RuntimeError, ValueError, OSError) as error:
-        raise WeightsCorruptError(
-            f"{path} ({path.stat().st_size} bytes) cannot be read as a network: {str(error).splitlines()[0]}",
-            remedy="Export it as ONNX, or by torch.jit.save; or use --occlusion auto or off.",
-        ) from error
+    network = read_network(path, "use --occlusion auto or off")
     return lambda pixels: _as_map(network(pixels[None]), path)
-
-
-def _onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    network = cv2.dnn.readNetFromONNX(str(path))
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        network.setInput(batch)
-        return np.asarray(network.forward())
-
-    return run
-
-
-def _torchscript(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    import torch  # late: what finds things without a network does without
-
-    network = torch.jit.load(str(path), map_location="cpu").eval()
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return network(torch.from_numpy(np.ascontiguousarray(batch))).float().numpy()
-
-    return run
 
 
 def _as_map(output: np.ndarray, path: Path) -> np.ndarray:

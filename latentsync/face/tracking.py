@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from latentsync.face.appearance import FaceEmbedder
 from latentsync.face.association import Associator
 from latentsync.face.detections_file import Detections
 from latentsync.face.detector import Detection, FaceDetector
@@ -70,17 +71,18 @@ def track_faces(
     known: Detections | None = None,
     first_track: int = 0,
     first_shot: int = 0,
+    embedder: FaceEmbedder | None = None,
 ) -> Iterator[TrackedFrame]:
     """The same frames in the same order, each with its faces and their smoothed landmarks.
 
-    Detections in ``known`` (by frame number) are used instead of the detector, and new ones are added to it. Numbers of
-    tracks and shots count from ``first_track`` and ``first_shot``. Holds at most ``smoothing + max_gap + batch + 3``
+    Detections in ``known`` (by frame number) are used instead of the detector, and new ones are added to it. Where a
+    face could go on with several tracks, the looks that ``embedder`` sees decide as well. Numbers of tracks and shots count from ``first_track`` and ``first_shot``. Holds at most ``smoothing + max_gap + batch + 3``
     frames. Errors of the detector are not caught.
     """
     settings = settings or TrackingSettings()
     marked = ((frame, False) for frame in frames) if settings.one_shot else mark_cuts(frames)
     detected = _detected(marked, detector, settings.batch, {} if known is None else known)
-    joined = _joined(detected, Associator(first_track), settings.max_gap, first_shot)
+    joined = _joined(detected, Associator(first_track, embedder), settings.max_gap, first_shot)
     for _, shot in itertools.groupby(joined, key=lambda pair: pair[0].shot):
         yield from _smoothed(shot, settings)
 
@@ -114,7 +116,7 @@ def _joined(
             recent.clear()
         item = _Item(shot, frame.index, float(frame.time))
         recent.append(item)
-        for number, detection in zip(associator.update(position, detections), detections, strict=True):
+        for number, detection in zip(associator.update(position, detections, frame), detections, strict=True):
             item.faces[number] = detection
             _fill_gap(recent, number)
         yield item, frame

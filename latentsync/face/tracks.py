@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 from latentsync.errors import ConfigError
+from latentsync.face.appearance import FaceEmbedder, ShapeAndColors
 from latentsync.face.detections_file import Detections, cache_path, read_cache, read_detections, write_detections
 from latentsync.face.detector import Detection, FaceDetector
-from latentsync.face.identity import PeopleFrame
-from latentsync.face.selection import FaceSelector, TargetFrame
+from latentsync.face.identity import People, PeopleFrame
+from latentsync.face.photo import most_alike
+from latentsync.face.selection import FaceChoice, FaceSelector, PersonFollower, TargetFrame
 from latentsync.face.tracking import TrackedFrame, TrackingSettings, track_faces
-from latentsync.types import FaceObservation, Frame
+from latentsync.types import FaceObservation, Frame, VideoSource
 
 __all__ = ["FaceTracks", "PeopleFrame", "TargetFrame"]
 
 
-class FaceTracks:
-    """The chosen face in every frame of one video.
+INTRODUCED = 20  # frames that somebody is got to know by before the video is followed
+_BEFORE = -1_000_000  # number of the first shot of such frames
 
-    ``detections``, by frame number, are used where there are any; new ones are added. ``note`` is for the user (a
+
+class FaceTracks:
+    """The people of one video, and the chosen one, in every frame.
+
+    ``detections``, by frame number, are used where there are any; new ones are added. ``embedder``: what people are
+    known by (``identity``); None: only tracks are known, which end with the shot. ``note`` is for the user (a
     damaged cache). Memory grows by about 3 kB a frame, for frames that are shown again.
     """
 
@@ -34,6 +43,7 @@ class FaceTracks:
         detections: Detections | None = None,
         cache: Path | None = None,
         note: str = "",
+        embedder: FaceEmbedder | None = ShapeAndColors(),
     ) -> None:
         self.detections = {} if detections is None else detections
         self.note = note
@@ -42,8 +52,13 @@ class FaceTracks:
         self._settings = settings or TrackingSettings()
         self._cache = cache
         self._cached = len(self.detections)
+        self._embedder = embedder
+        self._people = None if embedder is None else People(embedder)
+        self._followers = [PersonFollower(selector.choice) for selector in self._selectors]
+        self._prepared = embedder is None
         self._followed: dict[int, tuple[tuple[FaceObservation | None, int, str], ...]] = {}
-        self._faces: dict[int, tuple[FaceObservation, ...]] = {}
+        self._all_faces: dict[int, tuple[FaceObservation, ...]] = {}
+        self._faces: dict[int, Mapping[int, FaceObservation]] = {}  # by person, where people are known
         self._seen: set[int] = set()
         self._shots = 0
         self._tracks = 0
@@ -56,14 +71,17 @@ class FaceTracks:
         selector: FaceSelector | None = None,
         settings: TrackingSettings | None = None,
         folder: Path | None = None,
+        *,
+        embedder: FaceEmbedder | None = ShapeAndColors(),
     ) -> FaceTracks:
         """With the detections of earlier runs on the same video content; ``save`` adds those of this run."""
         try:
             path = cache_path(video, detector.name, folder)
         except ConfigError as error:
-            return cls(detector, selector, settings, note=f"Faces are not kept for the next run. {error}")
+            note = f"Faces are not kept for the next run. {error}"
+            return cls(detector, selector, settings, note=note, embedder=embedder)
         detections, note = read_cache(path)
-        return cls(detector, selector, settings, detections=detections, cache=path, note=note)
+        return cls(detector, selector, settings, detections=detections, cache=path, note=note, embedder=embedder)
 
     @classmethod
     def from_file(
@@ -77,16 +95,63 @@ class FaceTracks:
 
     @classmethod
     def given(
-        cls, detections: Detections, selector: FaceSelector | None = None, settings: TrackingSettings | None = None
+        cls,
+        detections: Detections,
+        selector: FaceSelector | None = None,
+        settings: TrackingSettings | None = None,
+        *,
+        embedder: FaceEmbedder | None = ShapeAndColors(),
     ) -> FaceTracks:
         """With known faces and no detector: other frames have no face."""
-        return cls(_NoDetector(), selector, settings, detections=detections)
+        return cls(_NoDetector(), selector, settings, detections=detections, embedder=embedder)
+
+    @property
+    def knows_people(self) -> bool:
+        """Whether people are known again, as opposed to tracks that end with the shot."""
+        return self._people is not None
+
+    def prepare(self, video: VideoSource) -> None:
+        """Find out whom the choice means, where the first frames of ``video`` do not say it: a point in time, a photo.
+
+        What is seen then is not followed. A second call does nothing. Raises ``ConfigError`` for a photo that cannot
+        be read, and ``NoFaceError`` if nobody looks like it.
+        """
+        if self._prepared or self._embedder is None:
+            return
+        self._prepared = True
+        for number, selector in enumerate(self._selectors):
+            choice, index = selector.choice, 0
+            if choice.photo is not None:
+                point, index = most_alike(choice.photo, video, self._detector, self._embedder, self.detections)
+                choice = FaceChoice(point=point)
+            elif choice.time > 0:
+                times = video.times()
+                index = max(0, min(bisect_left(times, choice.time), len(times) - 1))
+                choice = replace(choice, time=Fraction(0))
+            else:
+                continue
+            self._followers[number] = PersonFollower(choice)
+            self._introduce(video.frames(index, index + INTRODUCED), [number])
+
+    def introduce(self, frames: Iterable[Frame]) -> None:
+        """Get to know the people of consecutive ``frames``, and who of them is chosen, without following them."""
+        self._introduce(frames, range(len(self._selectors)))
+
+    def _introduce(self, frames: Iterable[Frame], numbers: Sequence[int]) -> None:
+        if self._people is None:
+            raise ValueError("only tracks are known")
+        seen = list(self._people.name(self._tracked(frames, _BEFORE)))
+        for number in numbers:
+            for _ in self._selectors[number].follow(seen, self._followers[number]):
+                pass
 
     def choose(self, selectors: Sequence[FaceSelector]) -> None:
         """Follow these choices, one or more, in place of the one before; before any frame is followed."""
         if self._seen or not selectors:
             raise ValueError("whom to follow is said before the first frame")
         self._selectors = tuple(selectors)
+        self._followers = [PersonFollower(selector.choice) for selector in selectors]
+        self._prepared = self._embedder is None
 
     def follow(self, frames: Iterable[Frame]) -> Generator[TargetFrame, None, None]:
         """Each frame with the face of the first choice, in the given order; as ``follow_each``."""
@@ -109,12 +174,11 @@ class FaceTracks:
     def people(self, frames: Iterable[Frame]) -> Generator[PeopleFrame, None, None]:
         """Each frame with all its people, in the given order; frames come as they do to ``follow``."""
         for target in self.follow(frames):
-            faces = {face.track_id: face for face in self._faces[target.frame.index]}
-            yield PeopleFrame(target.frame, faces, target.shot)
+            yield PeopleFrame(target.frame, self._faces[target.frame.index], target.shot)
 
     def faces_in(self, index: int) -> tuple[FaceObservation, ...]:
         """All faces of a frame that was followed, by its number."""
-        return self._faces[index]
+        return self._all_faces[index]
 
     def detect(self, frames: Iterable[Frame]) -> None:
         """Find the faces of frames that may come in any order, without following them."""
@@ -161,28 +225,50 @@ class FaceTracks:
                     last = frame.index
                     yield frame
 
-        tracked = track_faces(
-            distinct(),
-            self._detector,
-            self._settings,
-            known=self.detections,
-            first_track=self._tracks,
-            first_shot=self._shots,
-        )
-        copies = itertools.tee(self._counted(tracked), len(self._selectors))
-        chosen = (selector.select(copy) for selector, copy in zip(self._selectors, copies, strict=True))
-        for targets in zip(*chosen, strict=True):
+        tracked = self._shots_counted(self._tracked(distinct(), self._shots))
+        for targets in self._selected(tracked):
             index = targets[0].frame.index
             self._followed[index] = tuple((target.face, target.shot, target.reason) for target in targets)
             yield targets
             for frame in repetitions.pop(index, ()):
                 yield tuple(replace(target, frame=frame) for target in targets)
 
-    def _counted(self, tracked: Iterable[TrackedFrame]) -> Iterator[TrackedFrame]:
-        for item in tracked:
-            self._faces[item.frame.index] = item.faces
-            self._shots = item.shot + 1
+    def _selected(self, tracked: Iterable[TrackedFrame]) -> Iterator[tuple[TargetFrame, ...]]:
+        """Each frame with its face for every choice."""
+        chosen: list[Iterator[TargetFrame]]
+        if self._people is None:
+            copies = itertools.tee(tracked, len(self._selectors))
+            chosen = [selector.select(copy) for selector, copy in zip(self._selectors, copies, strict=True)]
+        else:
+            named = itertools.tee(self._noted(self._people.name(tracked)), len(self._selectors))
+            both = zip(self._selectors, named, self._followers, strict=True)
+            chosen = [selector.follow(copy, follower) for selector, copy, follower in both]
+        yield from zip(*chosen, strict=True)
+
+    def _tracked(self, frames: Iterable[Frame], first_shot: int) -> Iterator[TrackedFrame]:
+        looks = None if self._embedder is None else ShapeAndColors()
+        for item in track_faces(
+            frames,
+            self._detector,
+            self._settings,
+            known=self.detections,
+            first_track=self._tracks,
+            first_shot=first_shot,
+            embedder=looks,
+        ):
             self._tracks = max([self._tracks, *(face.track_id + 1 for face in item.faces)])
+            yield item
+
+    def _shots_counted(self, tracked: Iterable[TrackedFrame]) -> Iterator[TrackedFrame]:
+        for item in tracked:
+            self._shots = item.shot + 1
+            self._all_faces[item.frame.index] = item.faces
+            self._faces[item.frame.index] = {face.track_id: face for face in item.faces}
+            yield item
+
+    def _noted(self, people: Iterable[PeopleFrame]) -> Iterator[PeopleFrame]:
+        for item in people:
+            self._faces[item.frame.index] = item.faces
             yield item
 
 

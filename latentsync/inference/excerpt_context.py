@@ -1,8 +1,11 @@
 """An excerpt as a part of the whole result: the frames around it that decide what its own frames look like.
 
-Whom a run follows is decided at the start of a shot, and the windows are counted from there. An excerpt that knew only
-its own frames could show another person, and its windows would begin elsewhere. So the face is followed from the start
-of the shot (or from where nobody else can be followed any more), and the network works on those windows of the whole
+Whom a run follows is decided at the start of the video or at a moment of the user's, and the windows are counted from
+the start of a shot. An excerpt that knew only its own frames could show another person, and its windows would begin
+elsewhere. So the chosen person is got to know where the whole run does, and followed from the start of the shot (or from
+where one face has been alone for long). What the whole run learns of people between these two places, other light and
+other sides of them, an excerpt does not know: where it matters, it may leave somebody alone whom the whole dubs. The
+network works on those windows of the whole
 that hold a frame of the excerpt, or one that its faces are fitted with (``compositing``), or whose joins reach so far
 (``joins``); their other frames are thrown away. What an excerpt does not have, with ``compat``, are the posterior draws
 and the smoothed alignment of the frames before its first window.
@@ -18,10 +21,11 @@ from math import ceil
 
 from latentsync.face.association import Associator
 from latentsync.face.detector import Detection
+from latentsync.face.identity import NAMING_AHEAD
 from latentsync.face.selection import LOOK_AHEAD, PATIENCE, FaceChoice
 from latentsync.face.shots import NEIGHBOURS, mark_cuts
 from latentsync.face.tracking import TrackingSettings
-from latentsync.face.tracks import FaceTracks, TargetFrame
+from latentsync.face.tracks import INTRODUCED, FaceTracks, TargetFrame
 from latentsync.inference.compositing import FIT_REACH
 from latentsync.inference.excerpt import excerpt_frames, order_of, with_pixels
 from latentsync.inference.occlusion import occlusion_reach
@@ -33,9 +37,10 @@ from latentsync.stream import prefetch
 from latentsync.types import Frame, VideoSource
 
 CUT_SEARCH = 250  # frames that are decoded together in search of the start of a shot
+START_STEP = 12  # frames between those that are searched for the first face of the video
 SETTLED = PATIENCE + 1 + LOOK_AHEAD  # frames: a face that is alone for so long is followed, whoever was before
 # The track, the landmarks and the choice of a frame depend on no frame further behind it.
-RUN_OUT = TrackingSettings().smoothing + TrackingSettings().max_gap + 1 + LOOK_AHEAD + NEIGHBOURS
+RUN_OUT = TrackingSettings().smoothing + TrackingSettings().max_gap + 1 + NAMING_AHEAD + LOOK_AHEAD + NEIGHBOURS
 
 
 def _is_one_track(faces: Iterable[Detection]) -> bool:
@@ -109,6 +114,9 @@ class ExcerptContext:
         """
         places = [self._place[frame.index] for frame in self._order[self._reference_from : self._stop]]
         first = self._follow_from(min(places), tracks)
+        tracks.prepare(self._video)
+        if tracks.knows_people and self._asks_for_the_start(first, max(places) + 1, tracks):
+            tracks.introduce(with_pixels(self._video, self._first_faces(first, tracks)))
         wanted = {frame.index for frame in self._shown}
         seen = with_pixels(self._video, self._source[first : max(places) + 1 + RUN_OUT])
         with closing(tracks.follow(prefetch(seen))) as targets:
@@ -118,21 +126,43 @@ class ExcerptContext:
                     yield target
         self._is_followed = True
 
+    def _asks_for_the_start(self, first: int, stop: int, tracks: FaceTracks) -> bool:
+        """Whether whom the whole run chose in its first frames matters for places ``first`` to ``stop - 1``."""
+        if first == 0 or self._choice.photo is not None or self._choice.time > 0:
+            return False
+        if self._choice.names:
+            return True
+        self._detect(first, stop, tracks)
+        return any(len(tracks.detections.get(frame.index, ())) > 1 for frame in self._source[first:stop])
+
+    def _first_faces(self, stop: int, tracks: FaceTracks) -> list[Frame]:
+        """Frames from the first one that shows a face, as far as that is found in steps; all before place ``stop``."""
+        for place in range(0, stop, START_STEP):
+            self._detect(place, place + 1, tracks)
+            if tracks.detections.get(self._source[place].index):
+                start = max(0, place - START_STEP + 1)
+                return self._source[start : min(place + INTRODUCED, stop)]
+        return []
+
+    def _detect(self, first: int, stop: int, tracks: FaceTracks) -> None:
+        self._check()
+        tracks.detect(with_pixels(self._video, self._source[first:stop]))
+
     def _follow_from(self, place: int, tracks: FaceTracks) -> int:
         """The start of the shot of ``place``, or a later place after which it is settled whom the whole follows.
 
-        That is where one face has been alone for so long that any other would have been given up for it. For a choice
-        by index there is no such place: it may have fallen on a face that is not there now.
+        That is where one face has been alone for so long that it has its name, or, where only tracks are known, that
+        any other would have been given up for it. For a choice by index there is no such place among tracks: it may
+        have fallen on a face that is not there now.
         """
         alone: deque[Detection] = deque()
         while place > 0 and not self._is_cut(place) and len(alone) < SETTLED:
             place -= 1
-            if self._choice.index is not None:
+            if self._choice.index is not None and not tracks.knows_people:
                 continue
             index = self._source[place].index
             if index not in tracks.detections:
-                self._check()
-                tracks.detect(with_pixels(self._video, self._source[max(0, place - SETTLED) : place + 1]))
+                self._detect(max(0, place - SETTLED), place + 1, tracks)
             faces = tracks.detections.get(index, [])
             alone.extendleft(faces)
             if len(faces) != 1 or not _is_one_track(alone):

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from latentsync.face.appearance import FaceEmbedder, ShapeAndColors
 from latentsync.face.backends import load_detector
 from latentsync.face.detections_file import Detections, read_detections
 from latentsync.face.detector import Detection, FaceDetector
+from latentsync.face.face_network import FaceNetwork
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks
@@ -58,18 +60,25 @@ class FaceFinder:
 
     def tracks(self, info: VideoInfo, options: SyncOptions) -> FaceTracks:
         """The tracks of one video. The detections of a video file are kept for the next run on the same content."""
-        selector, settings = FaceSelector(options.face), tracking_settings(options)
+        selector, settings, embedder = FaceSelector(options.face), tracking_settings(options), face_embedder(options)
         if self.detector is None:
-            return FaceTracks.given(dict(self._given), selector, settings)
+            return FaceTracks.given(dict(self._given), selector, settings, embedder=embedder)
         if info.path.is_file():
-            return FaceTracks.cached(info.path, self.detector, selector, settings)
-        return FaceTracks(self.detector, selector, settings)
+            return FaceTracks.cached(info.path, self.detector, selector, settings, embedder=embedder)
+        return FaceTracks(self.detector, selector, settings, embedder=embedder)
 
 
 def tracking_settings(options: SyncOptions) -> TrackingSettings:
     """With ``compat`` the alignment smooths the landmarks as that release does, so the tracks do not."""
     settings = TrackingSettings(batch=DETECTION_BATCH)
     return settings if options.compat is None else replace(settings, smoothing=0)
+
+
+def face_embedder(options: SyncOptions) -> FaceEmbedder | None:
+    """What people are known again by; with ``compat`` they are not."""
+    if options.compat is not None:
+        return None
+    return FaceNetwork(Path(options.face_network)) if options.face_network else ShapeAndColors()
 
 
 class TimedDetector:

@@ -75,7 +75,8 @@ class SyncGate(StrEnum):
 class SyncOptions:
     """Settings of one run of the pipeline. Raises ``ConfigError`` for values that make no sense.
 
-    ``face``: whom to follow, in the syntax of ``face.selection``. ``compat``: the release whose alignment, windows and
+    ``face``: whom to follow, in the syntax of ``face.selection``. ``face_network``: the path of a network that people
+    are known by (``face.face_network``); empty: their shape and colors (``face.appearance``). ``compat``: the release whose alignment, windows and
     paste are reproduced; None = ours. ``batch``: windows generated together. ``ramp``: frames over which the generated
     mouth fades in and out beside a gap. ``overlap``: frames that windows have in common with the next one
     (``inference.joins``); None = ``windows.default_overlap``. ``paste``: how faces are put back into their frames, and
@@ -89,6 +90,7 @@ class SyncOptions:
     seed: int = DEFAULT_SEED
     length: LengthMode = LengthMode.PINGPONG
     face: str = "largest"
+    face_network: str = ""
     compat: Compat | None = None
     batch: int = 1
     ramp: int = 3
@@ -114,5 +116,7 @@ class SyncOptions:
                 "No release leaves stretches alone, treats silence in its own way or judges its result.",
                 remedy="Leave out --compat, or --silence, --skip and --sync_gate.",
             )
+        if self.compat is not None and self.face_network:
+            raise ConfigError("No release knows people again.", remedy="Leave out --face_network or --compat.")
         if self.compat is not None and self.overlap:
             raise ConfigError("No release has windows that overlap.", remedy="Leave out --overlap or --compat.")

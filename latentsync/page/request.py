@@ -22,6 +22,7 @@ QUALITIES: Mapping[str, int | None] = {"as the source": None, "smaller file": 26
 LENGTHS = tuple(mode.value for mode in LengthMode)
 MASKS, SILENCES = (FACE, TRAINED), tuple(mode.value for mode in SilenceMode)
 GATES, OCCLUSIONS = tuple(gate.value for gate in SyncGate), (AUTO, OFF)
+_FACE_REMEDY = "Use 'largest', 'index:0' or 'X,Y@SECONDS'."
 MOST_STEPS = 200
 MOST_GUIDANCE = 10.0
 # Names of the API, in its order, with what the page calls them.
@@ -198,11 +199,13 @@ def _face(values: Mapping[str, Any]) -> str:
     if _is_empty(value):
         return LARGEST
     if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
-        raise FieldError("face", f"{_said(value)} names nobody.", remedy="Use 'largest', 'index:0' or 'X,Y@SECONDS'.")
+        raise FieldError("face", f"{_said(value)} names nobody.", remedy=_FACE_REMEDY)
     try:
-        FaceChoice.parse(value)
+        choice = FaceChoice.parse(value)
     except ConfigError as error:
-        raise FieldError("face", f"{_said(value)} names nobody.", remedy=error.remedy) from error
+        raise FieldError("face", f"{_said(value)} names nobody.", remedy=_FACE_REMEDY) from error
+    if choice.photo is not None or choice.speaking:  # a photo would be a file of the server
+        raise FieldError("face", f"{_said(value)} names nobody.", remedy=_FACE_REMEDY)
     return value
 
 

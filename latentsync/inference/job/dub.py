@@ -19,7 +19,7 @@ from latentsync.face.selection import LARGEST, FaceSelector
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.excerpt_context import ExcerptContext
-from latentsync.inference.faces import tracking_settings
+from latentsync.inference.faces import face_embedder, tracking_settings
 from latentsync.inference.job.networks import NetworkChoice, Networks
 from latentsync.inference.job.preflight import Preflight, preflight
 from latentsync.inference.job.progress import RunControl
@@ -226,11 +226,13 @@ def _require_a_dubbed_frame(frames: Iterator[Frame], record: RunRecord, checked:
 def _require_face_in_video(checked: Preflight, control: RunControl, role: Role) -> None:
     """Raise ``NoFaceError`` if no frame has a usable face of a role; detections are kept for the run."""
     options = checked.options
-    selector, settings = FaceSelector(role.face), tracking_settings(options)
+    selector, settings, embedder = FaceSelector(role.face), tracking_settings(options), face_embedder(options)
+    known = checked.tracks.detections
     if checked.finder.detector is None:
-        tracks = FaceTracks.given(checked.tracks.detections, selector, settings)
+        tracks = FaceTracks.given(known, selector, settings, embedder=embedder)
     else:
-        tracks = FaceTracks(checked.finder.detector, selector, settings, detections=checked.tracks.detections)
+        tracks = FaceTracks(checked.finder.detector, selector, settings, detections=known, embedder=embedder)
+    tracks.prepare(checked.video)
     reasons: Counter[str] = Counter()
     with closing(tracks.follow(prefetch(checked.video.frames(stop=checked.cost.frames)))) as targets:
         for target in VisibilityLimits(options, checked.video.info).apply(targets):

@@ -160,6 +160,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     cast = speech.cast(request, video, options)
     if request.scene is not None:
         tracks.choose([FaceSelector(face) for face in faces])
+    tracks.prepare(video)
     frames = _frames_to_do(video, duration, options)
     made = result_stretch(options, result_seconds(video.info, duration, options.length))
     passing = _share_passing(cast, made)

@@ -25,6 +25,7 @@ from latentsync.atomic import sweep, try_hold, write_text
 from latentsync.checkpoint.files import sha256_file
 from latentsync.constants import VERSION
 from latentsync.errors import StoppedError
+from latentsync.face.selection import FaceChoice
 from latentsync.inference.faces import FACES_SUFFIXES
 from latentsync.inference.job.preflight import Preflight
 from latentsync.inference.job.request import DubRequest
@@ -133,11 +134,13 @@ def _journal_of(request: DubRequest, checked: Preflight) -> Journal:
     """What the latents of a run depend on, as JSON gives it back."""
     asked = {each.name: getattr(request, each.name) for each in fields(request)} | asdict(checked.options)
     options = {name: value for name, value in asked.items() if name not in _ELSEWHERE | _WITHOUT_EFFECT}
-    faces = Path(request.detector)
+    faces, network = Path(request.detector), checked.options.face_network
+    photos = [FaceChoice.parse(role.face).photo for role in checked.cast.roles]
+    known_by = [_content(Path(file)) for file in (*photos, network) if file]
     journal = {
         "video": [_content(request.video), checked.video.info.fps],
         "audio": _digest(part.waveform for part in checked.cast.parts),  # as the network gets it
-        "faces": _content(faces) if faces.suffix.lower() in FACES_SUFFIXES else request.detector,
+        "faces": [_content(faces) if faces.suffix.lower() in FACES_SUFFIXES else request.detector, *known_by],
         "options": options | {"network": asdict(checked.settings) | {"notes": ()}},
         "weights": identities(checked.weights),
         "device": [",".join(sorted({device.type for device in checked.devices})), str(checked.dtype), request.compiled],
