@@ -101,14 +101,14 @@ class SceneShot:
 
 
 class Scene:
-    """The scene of that seed: 2 to 4 people, four shots."""
+    """The scene of that seed: 2 to 4 people, four or five shots, or the first ``shots`` of them."""
 
-    def __init__(self, seed: int, people: int | None = None) -> None:
+    def __init__(self, seed: int, people: int | None = None, shots: int | None = None) -> None:
         self._rng = rng = np.random.default_rng([FIRST_SEED, seed])
         self.people = people or int(rng.integers(2, 5))
         self._cast = [make_identity(FIRST_SEED + 10 * seed + k) for k in range(self.people)]
         kinds = [str(kind) for kind in rng.permutation(KINDS)]
-        self.kinds = ["talk", *kinds] if kinds[0] != "talk" else kinds
+        self.kinds = (["talk", *kinds] if kinds[0] != "talk" else kinds)[:shots]
         self.shots = [self._shot(kind) for kind in self.kinds]
         self.starts = np.cumsum([0, *(shot.length for shot in self.shots)])
 
@@ -161,9 +161,7 @@ class Scene:
         room = paint_room(np.random.default_rng(int(rng.integers(1 << 30))), WIDTH, HEIGHT, light)
         return SceneShot(room, tuple(cast), length)
 
-    def _sprites(
-        self, identity: Identity, light: Light, scale: float, rng: np.random.Generator
-    ) -> tuple[Sprite, ...]:
+    def _sprites(self, identity: Identity, light: Light, scale: float, rng: np.random.Generator) -> tuple[Sprite, ...]:
         head, body = Head(identity, light, scale * 1.12), paint_body(identity, light, scale * 1.12)
         left, top, right, bottom = (round(scale * side) for side in _CANVAS)
         made = []

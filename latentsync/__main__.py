@@ -36,7 +36,7 @@ COMMANDS = {
     "dub-set": Command("dub_set", 0, "dub a folder of videos with the models loaded once"),
     "batch": Command("batch", 0, "dub a list of jobs; what is done is skipped, a kill loses nothing", politely=True),
     "scene": Command("scene", 0, "check a scene (who speaks when), and bring in those of other programs"),
-    "people": Command("people", 0, "the people in a video, to choose one for --face"),
+    "people": Command("people", 0, "everybody in a video: when they are seen, and how to name one for --face"),
     "page": Command("page", 0, "the same in a browser, on this machine", "page", politely=True),
     "serve": Command("serve", 0, "the same for programs, over HTTP: a queue, keys, webhooks", "serve", politely=True),
     "weights": Command("weights", 1, "fetch the published weights, list what is there, bring in copies"),

@@ -360,6 +360,8 @@ def _settings(kind: type[Settings], arguments: argparse.Namespace) -> Settings:
 
 def command_for(arguments: argparse.Namespace) -> str:
     """The command line that asks for the same from any folder, and with the seed that was drawn."""
+    from latentsync.face.selection import FaceChoice
+
     parser = make_parser()
     words = ["latentsync", "dub"]
     for name, value in vars(arguments).items():

@@ -1,8 +1,8 @@
-"""The people in a video, so that one of them can be chosen for a dub.
+"""Everybody in a video: when each person is seen, and how to name them for a dub.
 
-    latentsync people in.mp4                       a line each, with what to give to --face
-    latentsync people in.mp4 --sheet people.png    an image of each besides
-    latentsync people in.mp4 --json                for programs
+latentsync people in.mp4                                 a line each, with what to give to --face
+latentsync people in.mp4 --contact_sheet people.png      images of each besides
+latentsync people in.mp4 --json people.json              for programs; without a file it is printed
 """
 
 from __future__ import annotations
@@ -16,15 +16,21 @@ from latentsync.errors import LatentSyncError, NoFaceError, OutputError
 from latentsync.terminal import command_parser, for_terminal, report
 
 if TYPE_CHECKING:
-    from latentsync.inference.job.people import Person
+    from latentsync.inference.job.cast import Cast
+
+_PRINTED = Path("-")
+_MOST_STRETCHES = 5  # that a line tells
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = command_parser("people", __doc__)
     parser.add_argument("video", type=Path, help="video, picture or folder of pictures")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a PNG with an image of each")
-    parser.add_argument("--json", action="store_true", help="print a list of face, first_seconds and share_of_frames")
+    parser.add_argument("--contact_sheet", "--sheet", type=Path, metavar="FILE", help="write a PNG with images of each")
+    parser.add_argument(
+        "--json", type=Path, nargs="?", const=_PRINTED, metavar="FILE", help="write a list for programs, or print it"
+    )
+    parser.add_argument("--face_network", type=Path, metavar="FILE", help="know people again by it (shape and colors)")
     parser.add_argument("--detector", default="auto", help="auto, face-alignment, yunet, or a file of faces (auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, xpu (auto)")
     parser.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
@@ -35,42 +41,61 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code 0, or that of the error; to find nobody is one."""
     options = parse_arguments(arguments)
     try:
-        people = _find(options)
-        if options.sheet is not None:
-            _write_sheet(people, options.sheet)
+        cast = _find(options)
+        if options.contact_sheet is not None:
+            _write_sheet(cast, options.contact_sheet)
+        if options.json not in (None, _PRINTED):
+            _write_json(cast, options.json)
     except LatentSyncError as error:
         return report(error, "Error: ")
-    print(_as_json(people) if options.json else for_terminal(_as_lines(people)))
+    print(_as_json(cast) if options.json == _PRINTED else for_terminal(_as_lines(cast)))
     return 0
 
 
-def _find(options: argparse.Namespace) -> list[Person]:
-    from latentsync.inference.job.people import find_people
+def _find(options: argparse.Namespace) -> Cast:
+    from latentsync.inference.job.cast import find_cast
+    from latentsync.inference.options import SyncOptions
     from latentsync.inference.weights import WeightPaths
 
-    people = find_people(options.video, WeightPaths.choose(options.checkpoint_dir), options.detector, options.device)
-    if not people:
-        raise NoFaceError(f"{options.video} shows no face in a few frames spread over it.", remedy="Try --detector.")
-    return people
+    weights = WeightPaths.choose(options.checkpoint_dir)
+    known_by = SyncOptions(face_network=str(options.face_network or ""))
+    cast = find_cast(options.video, weights, options.detector, options.device, known_by)
+    if not cast.members:
+        raise NoFaceError(f"{options.video} shows no face that could be dubbed.", remedy="Try --detector.")
+    return cast
 
 
-def _as_json(people: list[Person]) -> str:
-    rows = [{"face": each.choice, "first_seconds": each.time, "share_of_frames": each.share} for each in people]
-    return json.dumps(rows, indent=1)
+def _as_json(cast: Cast) -> str:
+    return json.dumps([each.to_dict(number, cast.frames) for number, each in enumerate(cast.members, 1)], indent=1)
 
 
-def _as_lines(people: list[Person]) -> str:
-    """From left to right, as they are found."""
-    return "\n".join(
-        f"person {number}: from {each.time:.1f} s, in {each.share:.0%} of the frames looked at; --face {each.choice}"
-        for number, each in enumerate(people, start=1)
-    )
+def _as_lines(cast: Cast) -> str:
+    """In the order in which they appear."""
+    lines = []
+    for number, each in enumerate(cast.members, 1):
+        spans = [f"{float(start):.1f}-{float(stop):.1f}" for start, stop in each.stretches]
+        shown = ", ".join(spans[:_MOST_STRETCHES]) + (" ..." if len(spans) > _MOST_STRETCHES else "")
+        sizes = f"face {each.smallest:.0f} to {each.largest:.0f} px"
+        lines.append(f"person {number}: {float(each.seconds):.1f} s ({shown}), {sizes}; --face {each.choice}")
+    return "\n".join(lines)
 
 
-def _write_sheet(people: list[Person], path: Path) -> None:
+def _write_json(cast: Cast, path: Path) -> None:
+    from latentsync.atomic import write_text
+
+    try:
+        write_text(path, _as_json(cast) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}.", remedy="Choose another place.") from error
+
+
+def _write_sheet(cast: Cast, path: Path) -> None:
     from latentsync.media.contact_sheet import SheetRow, write_sheet
 
-    rows = [SheetRow(f"person {number}: {each.choice}", [each.thumbnail]) for number, each in enumerate(people, 1)]
+    rows = [
+        SheetRow(f"person {number}\n{each.choice}\n{float(each.seconds):.1f} s", [view.image for view in each.views])
+        for number, each in enumerate(cast.members, 1)
+    ]
     try:
         write_sheet(path, rows)
     except OSError as error:

@@ -23,8 +23,11 @@ class FaceEmbedder(Protocol):
 
     name: str  # of what is measured and of its weights: looks of one name can be compared
 
-    def embed(self, frame: Frame, faces: Sequence[np.ndarray]) -> np.ndarray:
-        """(n, D) float32: the looks of faces with landmarks (68, 2) in pixels of the frame."""
+    def embed(self, frame: Frame, faces: Sequence[np.ndarray], beside: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """(n, D) float32: the looks of faces with landmarks (68, 2) in pixels of the frame.
+
+        ``beside``: all faces of the frame, each of which may stand before the others.
+        """
         ...
 
     def differences(self, looks: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -50,14 +53,16 @@ _AREAS = {
     "clothes right": ((0.50, 2.60, 1.20, 3.30), 1.05),
 }
 _SKIN = [list(_AREAS).index(name) for name in ("left cheek", "right cheek", "nose")]
+_CLOTHES = [number for number, name in enumerate(_AREAS) if name.startswith("clothes")]
+_BODY, _ABOVE = 2.2, -1.6  # of another person: half the width of the shoulders, and the top of the head, in their unit
 _GRID = 6  # points along each side of an area
 _WEIGHTS = np.array([weight for _, weight in _AREAS.values()])
 _SKIN_KEPT = np.array([0.3, 0.6, 0.6])  # of the skin's L*a*b* in all colors: the light changes from shot to shot
 _COLOR_WEIGHTS = np.array([0.9, 1.0, 1.0])  # of L*, a* and b*
-_MOST_COLOR = 22.0  # of a difference between two colors (CIE 1976): what is before or behind a person counts no more
-_COLOR_UNIT = 8.4  # difference of all colors at which two people are told apart
+_MOST_COLOR = 16.0  # of a difference between two colors (CIE 1976): what is before or behind a person counts no more
+_COLOR_UNIT = 7.5  # difference of all colors at which two people are told apart
 _SHAPE_WEIGHT = 0.35  # of a ratio of lengths, against a color that counts fully
-_SHAPE_UNIT = 0.095  # difference of all ratios at which two people are told apart
+_SHAPE_UNIT = 0.085  # difference of all ratios at which two people are told apart
 _EYES, _MOUTH = (slice(36, 42), slice(42, 48)), slice(48, 60)
 
 
@@ -77,9 +82,12 @@ class ShapeAndColors:
 
     name = "shape and colors 1"
 
-    def embed(self, frame: Frame, faces: Sequence[np.ndarray]) -> np.ndarray:
+    def embed(self, frame: Frame, faces: Sequence[np.ndarray], beside: Sequence[np.ndarray] = ()) -> np.ndarray:
         """See ``FaceEmbedder``."""
-        looks = [np.concatenate([_colors(frame, face).ravel(), _shape(face)]) for face in faces]
+        looks = [
+            np.concatenate([_colors(frame, face, [o for o in beside if o is not face]).ravel(), _shape(face)])
+            for face in faces
+        ]
         return np.array(looks, np.float32).reshape(len(faces), -1)
 
     def differences(self, looks: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -95,14 +103,13 @@ class ShapeAndColors:
         return np.sqrt(squared / (known * weights).sum(axis=-1))
 
 
-def _colors(frame: Frame, landmarks: np.ndarray) -> np.ndarray:
-    """(areas, 3) CIE L*a*b*, median of each area, less a part of the skin's; NaN outside the frame."""
-    points = landmarks.astype(np.float64)
-    left, right = (points[eye].mean(axis=0) for eye in _EYES)
-    across, middle = right - left, (left + right) / 2
-    down = points[_MOUTH].mean(axis=0) - middle
-    unit = max(float(np.hypot(*across)), 0.85 * float(np.hypot(*down)), 1e-3)  # a turned head brings the eyes together
-    x = across / max(float(np.hypot(*across)), 1e-6)
+BY_LOOKS = ShapeAndColors()  # by which people are known where nobody brings a network
+
+
+def _colors(frame: Frame, landmarks: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
+    """(areas, 3) CIE L*a*b*, median of each area, less a part of the skin's; NaN outside the frame, and for clothes
+    where ``others`` may stand before them."""
+    middle, unit, x = _place(landmarks)
     y = np.array([-x[1], x[0]])
     places = np.rint(middle + unit * (_POINTS[..., :1] * x + _POINTS[..., 1:] * y)).astype(int)
     found = np.full((len(_AREAS), 3), np.nan)
@@ -111,6 +118,10 @@ def _colors(frame: Frame, landmarks: np.ndarray) -> np.ndarray:
         return found
     height, width, _ = frame.shape
     inside = ((places >= 0) & (places < (width, height))).all(axis=-1)
+    for other in others:
+        their_middle, their_unit, _ = _place(other)
+        apart = (places[_CLOTHES] - their_middle) / their_unit
+        inside[_CLOTHES] &= (np.abs(apart[..., 0]) > _BODY) | (apart[..., 1] < _ABOVE)
     seen = inside.mean(axis=1) >= 0.5
     pixels = frame.region(box)
     lab = _lab(pixels[np.clip(places[..., 1] - box[1], 0, pixels.shape[0] - 1),
@@ -122,6 +133,16 @@ def _colors(frame: Frame, landmarks: np.ndarray) -> np.ndarray:
     return found
 
 
+def _place(landmarks: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """Middle of the eyes (2,), the unit of length in px, and the direction (2,) from the left eye to the right one."""
+    points = landmarks.astype(np.float64)
+    left, right = (points[eye].mean(axis=0) for eye in _EYES)
+    across, middle = right - left, (left + right) / 2
+    down = points[_MOUTH].mean(axis=0) - middle
+    unit = max(float(np.hypot(*across)), 0.85 * float(np.hypot(*down)), 1e-3)  # a turned head brings the eyes together
+    return middle, unit, across / max(float(np.hypot(*across)), 1e-6)
+
+
 def _lab(pixels: np.ndarray) -> np.ndarray:
     """(a, p, 3) CIE L*a*b* of uint8 sRGB (a, p, 3)."""
     return cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
@@ -131,9 +152,7 @@ def _shape(landmarks: np.ndarray) -> np.ndarray:
     """(5,) logarithms of ratios of lengths that neither speech nor, as far as can be, the pose changes."""
     points = landmarks.astype(np.float64)
     pose = head_pose(points)
-    left, right = (points[eye].mean(axis=0) for eye in _EYES)
-    across, middle = right - left, (left + right) / 2
-    x = across / max(float(np.hypot(*across)), 1e-6)
+    middle, _, x = _place(landmarks)
     turned = (points - middle) @ np.array([[x[0], -x[1]], [x[1], x[0]]])
     turned[:, 0] /= max(np.cos(np.radians(pose.yaw)), 0.5)
     eyes = turned[_EYES[1], 0].mean() - turned[_EYES[0], 0].mean()

@@ -1,5 +1,5 @@
-"""Which detection continues which track, by the predicted place of the face, its size and its shape, and by what the face
-looks like where that can be asked (``appearance``) and there is a choice."""
+"""Which detection continues which track, by the predicted place of the face, its size and its shape; where there is a
+choice, also by what it looks like (``appearance``)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ class Associator:
         alone = len(detections) == len(self._tracks) == 1 and self._tracks[0].position == position - 1
         if alone and position % LOOK_AGAIN:
             return nobody
-        return list(self._embedder.embed(frame, [found.landmarks for found in detections]))
+        faces = [found.landmarks for found in detections]
+        return list(self._embedder.embed(frame, faces, faces))
 
     def _differences(self, position: int, looks: list[np.ndarray | None]) -> np.ndarray:
         """(tracks, detections): what the looks add to the costs."""

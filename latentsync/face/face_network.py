@@ -37,7 +37,7 @@ class FaceNetwork:
         self._network = read_network(path, "leave out --face_network")
         self.name = f"network {sha256_file(path)}"
 
-    def embed(self, frame: Frame, faces: Sequence[np.ndarray]) -> np.ndarray:
+    def embed(self, frame: Frame, faces: Sequence[np.ndarray], beside: Sequence[np.ndarray] = ()) -> np.ndarray:
         """See ``FaceEmbedder``. Raises ``ConfigError`` if the network gives no vector of finite numbers."""
         vectors = [self._vector(_upright_face(frame, landmarks)) for landmarks in faces]
         return np.array(vectors, np.float32).reshape(len(faces), -1)
@@ -72,7 +72,7 @@ def _upright_face(frame: Frame, landmarks: np.ndarray) -> np.ndarray:
 
 
 def _similarity(points: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(2, 3) float64: the turned, scaled and moved ``points`` (n, 2) that come nearest to ``places`` (least squares)."""
+    """(2, 3) float64: the turned, scaled and moved ``points`` (n, 2) nearest to ``places`` (least squares)."""
     z, w = (each[:, 0] + 1j * each[:, 1] for each in (points, places))
     factor = ((w - w.mean()) * np.conj(z - z.mean())).sum() / max(float((abs(z - z.mean()) ** 2).sum()), 1e-12)
     shift = w.mean() - factor * z.mean()

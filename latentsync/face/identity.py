@@ -36,7 +36,7 @@ DOUBT = 1.6  # difference from the own looks, twice in a row, at which a name is
 STRONG_DOUBT = 2.2  # and at which it is given up in any case
 PLACE_WEIGHT = 0.3  # of where somebody was last seen in this shot, against looks
 PLACE_WEIGHT_BEFORE = 0.05  # the same, of the shot before
-SAME_PLACE = 0.12  # face sizes: nobody else is so exactly where somebody was a frame ago, even if a flash looks like a cut
+SAME_PLACE = 0.12  # face sizes between two frames: nobody else is so near, even where a flash looks like a cut
 SAME_PLACE_DIFFERENCE = 1.4  # of looks that is allowed there
 _REFUSED = 1e6
 
@@ -80,7 +80,7 @@ class Person:
 
 @dataclass(slots=True)
 class _Piece:
-    """A part of a track; see the module. ``looks``: (position, look) pairs; ``doubts``: looks in a row that do not fit."""
+    """A part of a track; see the module. ``looks``: (position, look); ``doubts``: looks in a row that do not fit."""
 
     free: bool
     started: int
@@ -140,7 +140,8 @@ class People:
             if piece.free and _is_due(piece, position):
                 due.append((face, piece))
         if due:
-            looks = self._embedder.embed(item.frame, [face.landmarks for face, _ in due])
+            beside = [face.landmarks for face in item.faces]
+            looks = self._embedder.embed(item.frame, [face.landmarks for face, _ in due], beside)
             for (_, piece), look in zip(due, looks, strict=True):
                 piece.looks.append((position, look))
         return waiting
@@ -219,9 +220,7 @@ class People:
             if piece.person is None:
                 piece.person = self._new_person(looks[track], faces[track], oldest)
 
-    def _cost(
-        self, person: Person, face: FaceObservation, looks: np.ndarray, oldest: _Waiting, piece: _Piece
-    ) -> float:
+    def _cost(self, person: Person, face: FaceObservation, looks: np.ndarray, oldest: _Waiting, piece: _Piece) -> float:
         difference = self.difference(person, looks)
         distance = _distance(person.box, face.box)
         allowed = 1.0

@@ -76,8 +76,9 @@ def track_faces(
     """The same frames in the same order, each with its faces and their smoothed landmarks.
 
     Detections in ``known`` (by frame number) are used instead of the detector, and new ones are added to it. Where a
-    face could go on with several tracks, the looks that ``embedder`` sees decide as well. Numbers of tracks and shots count from ``first_track`` and ``first_shot``. Holds at most ``smoothing + max_gap + batch + 3``
-    frames. Errors of the detector are not caught.
+    face could go on with several tracks, the looks that ``embedder`` sees decide as well. Numbers of tracks and shots
+    count from ``first_track`` and ``first_shot``. Holds at most ``smoothing + max_gap + batch + 3`` frames. Errors of
+    the detector are not caught.
     """
     settings = settings or TrackingSettings()
     marked = ((frame, False) for frame in frames) if settings.one_shot else mark_cuts(frames)

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from latentsync.errors import ConfigError
-from latentsync.face.appearance import FaceEmbedder, ShapeAndColors
+from latentsync.face.appearance import BY_LOOKS, FaceEmbedder
 from latentsync.face.detections_file import Detections, cache_path, read_cache, read_detections, write_detections
 from latentsync.face.detector import Detection, FaceDetector
 from latentsync.face.identity import People, PeopleFrame
@@ -22,7 +22,7 @@ from latentsync.types import FaceObservation, Frame, VideoSource
 __all__ = ["FaceTracks", "PeopleFrame", "TargetFrame"]
 
 
-INTRODUCED = 20  # frames that somebody is got to know by before the video is followed
+INTRODUCED = 12  # frames that somebody is got to know by before the video is followed
 _BEFORE = -1_000_000  # number of the first shot of such frames
 
 
@@ -43,7 +43,7 @@ class FaceTracks:
         detections: Detections | None = None,
         cache: Path | None = None,
         note: str = "",
-        embedder: FaceEmbedder | None = ShapeAndColors(),
+        embedder: FaceEmbedder | None = BY_LOOKS,
     ) -> None:
         self.detections = {} if detections is None else detections
         self.note = note
@@ -72,7 +72,7 @@ class FaceTracks:
         settings: TrackingSettings | None = None,
         folder: Path | None = None,
         *,
-        embedder: FaceEmbedder | None = ShapeAndColors(),
+        embedder: FaceEmbedder | None = BY_LOOKS,
     ) -> FaceTracks:
         """With the detections of earlier runs on the same video content; ``save`` adds those of this run."""
         try:
@@ -100,7 +100,7 @@ class FaceTracks:
         selector: FaceSelector | None = None,
         settings: TrackingSettings | None = None,
         *,
-        embedder: FaceEmbedder | None = ShapeAndColors(),
+        embedder: FaceEmbedder | None = BY_LOOKS,
     ) -> FaceTracks:
         """With known faces and no detector: other frames have no face."""
         return cls(_NoDetector(), selector, settings, detections=detections, embedder=embedder)
@@ -109,6 +109,21 @@ class FaceTracks:
     def knows_people(self) -> bool:
         """Whether people are known again, as opposed to tracks that end with the shot."""
         return self._people is not None
+
+    @property
+    def is_introduced(self) -> bool:
+        """Whether somebody was chosen before the video is followed (``introduce``)."""
+        return self._follower.person is not None
+
+    def shows_chosen(self, frame: Frame) -> bool:
+        """Whether a face in ``frame`` looks like the chosen person."""
+        person = self._follower.person
+        if self._people is None or self._embedder is None or person is None:
+            return False
+        self.detect([frame])
+        faces = [face.landmarks for face in self.detections[frame.index]]
+        looks = self._embedder.embed(frame, faces)
+        return any(self._people.difference(self._people.known[person], look[None]) <= 1 for look in looks)
 
     def prepare(self, video: VideoSource) -> None:
         """Find out whom the choice means, where the first frames of ``video`` do not say it: a point in time, a photo.
@@ -246,7 +261,7 @@ class FaceTracks:
         yield from zip(*chosen, strict=True)
 
     def _tracked(self, frames: Iterable[Frame], first_shot: int) -> Iterator[TrackedFrame]:
-        looks = None if self._embedder is None else ShapeAndColors()
+        looks = None if self._embedder is None else BY_LOOKS
         for item in track_faces(
             frames,
             self._detector,

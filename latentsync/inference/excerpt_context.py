@@ -2,13 +2,12 @@
 
 Whom a run follows is decided at the start of the video or at a moment of the user's, and the windows are counted from
 the start of a shot. An excerpt that knew only its own frames could show another person, and its windows would begin
-elsewhere. So the chosen person is got to know where the whole run does, and followed from the start of the shot (or from
-where one face has been alone for long). What the whole run learns of people between these two places, other light and
-other sides of them, an excerpt does not know: where it matters, it may leave somebody alone whom the whole dubs. The
-network works on those windows of the whole
-that hold a frame of the excerpt, or one that its faces are fitted with (``compositing``), or whose joins reach so far
-(``joins``); their other frames are thrown away. What an excerpt does not have, with ``compat``, are the posterior draws
-and the smoothed alignment of the frames before its first window.
+elsewhere. So the chosen person is first seen where the whole run chooses them, and followed from the start of the shot
+(or from where one face has been alone for long). What the whole run learns of people between these two places, in other
+light and from other sides, an excerpt does not know, so it may leave somebody alone whom the whole dubs. The network
+works on those windows of the whole that hold a frame of the excerpt, or one that its faces are fitted with
+(``compositing``), or whose joins reach so far (``joins``); their other frames are thrown away. What an excerpt does not
+have, with ``compat``, are the posterior draws and the smoothed alignment of the frames before its first window.
 """
 
 from __future__ import annotations
@@ -115,8 +114,10 @@ class ExcerptContext:
         places = [self._place[frame.index] for frame in self._order[self._reference_from : self._stop]]
         first = self._follow_from(min(places), tracks)
         tracks.prepare(self._video)
-        if tracks.knows_people and self._asks_for_the_start(first, max(places) + 1, tracks):
+        if tracks.knows_people and first > 0 and not tracks.is_introduced:
             tracks.introduce(with_pixels(self._video, self._first_faces(first, tracks)))
+            if not self._choice.names and not self._shows_chosen(first, tracks):
+                first = self._back_to_cut(first)  # whether the shot has shown them matters
         wanted = {frame.index for frame in self._shown}
         seen = with_pixels(self._video, self._source[first : max(places) + 1 + RUN_OUT])
         with closing(tracks.follow(prefetch(seen))) as targets:
@@ -126,14 +127,14 @@ class ExcerptContext:
                     yield target
         self._is_followed = True
 
-    def _asks_for_the_start(self, first: int, stop: int, tracks: FaceTracks) -> bool:
-        """Whether whom the whole run chose in its first frames matters for places ``first`` to ``stop - 1``."""
-        if first == 0 or self._choice.photo is not None or self._choice.time > 0:
-            return False
-        if self._choice.names:
-            return True
-        self._detect(first, stop, tracks)
-        return any(len(tracks.detections.get(frame.index, ())) > 1 for frame in self._source[first:stop])
+    def _shows_chosen(self, place: int, tracks: FaceTracks) -> bool:
+        frame = next(with_pixels(self._video, self._source[place : place + 1]), None)
+        return self._is_cut(place) or (frame is not None and tracks.shows_chosen(frame))
+
+    def _back_to_cut(self, place: int) -> int:
+        while place > 0 and not self._is_cut(place):
+            place -= 1
+        return place
 
     def _first_faces(self, stop: int, tracks: FaceTracks) -> list[Frame]:
         """Frames from the first one that shows a face, as far as that is found in steps; all before place ``stop``."""

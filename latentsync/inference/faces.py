@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from latentsync.face.appearance import FaceEmbedder, ShapeAndColors
+from latentsync.face.appearance import BY_LOOKS, FaceEmbedder
 from latentsync.face.backends import load_detector
 from latentsync.face.detections_file import Detections, read_detections
 from latentsync.face.detector import Detection, FaceDetector
@@ -78,7 +78,7 @@ def face_embedder(options: SyncOptions) -> FaceEmbedder | None:
     """What people are known again by; with ``compat`` they are not."""
     if options.compat is not None:
         return None
-    return FaceNetwork(Path(options.face_network)) if options.face_network else ShapeAndColors()
+    return FaceNetwork(Path(options.face_network)) if options.face_network else BY_LOOKS
 
 
 class TimedDetector:

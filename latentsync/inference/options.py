@@ -76,14 +76,15 @@ class SyncOptions:
     """Settings of one run of the pipeline. Raises ``ConfigError`` for values that make no sense.
 
     ``face``: whom to follow, in the syntax of ``face.selection``. ``face_network``: the path of a network that people
-    are known by (``face.face_network``); empty: their shape and colors (``face.appearance``). ``compat``: the release whose alignment, windows and
-    paste are reproduced; None = ours. ``batch``: windows generated together. ``ramp``: frames over which the generated
-    mouth fades in and out beside a gap. ``overlap``: frames that windows have in common with the next one
-    (``inference.joins``); None = ``windows.default_overlap``. ``paste``: how faces are put back into their frames, and
-    ``visibility``: which are left alone and what stays in front of them; neither counts with ``compat``.
-    ``check_output``: do not show output that is no face. ``excerpt``: only a stretch of the result, with the audio that
-    belongs to it. ``silence``: what is shown where nobody speaks; ``skip``: stretches of the result that show the
-    source as it is. ``sync_gate``: what becomes of stretches that are out of sync. None of these goes with ``compat``.
+    are known by (``face.face_network``); empty: their shape and colors (``face.appearance``). ``compat``: the release
+    whose alignment, windows and paste are reproduced; None = ours. ``batch``: windows generated together. ``ramp``:
+    frames over which the generated mouth fades in and out beside a gap. ``overlap``: frames that windows have in common
+    with the next one (``inference.joins``); None = ``windows.default_overlap``. ``paste``: how faces are put back into
+    their frames, and ``visibility``: which are left alone and what stays in front of them; neither counts with
+    ``compat``. ``check_output``: do not show output that is no face. ``excerpt``: only a stretch of the result, with
+    the audio that belongs to it. ``silence``: what is shown where nobody speaks; ``skip``: stretches of the result that
+    show the source as it is. ``sync_gate``: what becomes of stretches that are out of sync. None of these goes with
+    ``compat``.
     """
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)

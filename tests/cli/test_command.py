@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from latentsync import __main__ as command
 from latentsync.cli import people as people_command
 from latentsync.constants import VERSION
 from latentsync.errors import NoFaceError, PackageMissingError
-from latentsync.inference.job.people import Person
+from latentsync.inference.job.cast import Cast, CastMember, View
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,16 +87,23 @@ def test_a_script_is_the_command():
 
 
 def test_people_are_listed_for_a_choice(monkeypatch, capsys, tmp_path):
-    import numpy as np
-
-    found = [Person("120,80@0.000", np.zeros((160, 160, 3), np.uint8), 0.0, 0.5)]
-    monkeypatch.setattr("latentsync.inference.job.people.find_people", lambda *arguments: found)
-    assert people_command.main(["in.mp4", "--sheet", str(tmp_path / "people.png")]) == 0
-    assert capsys.readouterr().out == "person 1: from 0.0 s, in 50% of the frames looked at; --face 120,80@0.000\n"
+    view = View(Fraction(0), np.array([100.0, 60, 140, 100]), np.zeros((160, 160, 3), np.uint8))
+    somebody = CastMember([(Fraction(0), Fraction(3, 2)), (Fraction(3), Fraction(4))], 60, 40, 80, [view], view)
+    monkeypatch.setattr("latentsync.inference.job.cast.find_cast", lambda *arguments: Cast(members, 120))
+    members = (somebody,)
+    assert people_command.main(["in.mp4", "--contact_sheet", str(tmp_path / "people.png")]) == 0
+    told = "person 1: 2.5 s (0.0-1.5, 3.0-4.0), face 40 to 80 px; --face 120,80@0.000\n"
+    assert capsys.readouterr().out == told
     assert (tmp_path / "people.png").read_bytes()[1:4] == b"PNG"
+    assert people_command.main(["in.mp4", "--json", str(tmp_path / "people.json")]) == 0
+    assert capsys.readouterr().out == told
     assert people_command.main(["in.mp4", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == [
-        {"face": "120,80@0.000", "first_seconds": 0.0, "share_of_frames": 0.5}
-    ]
-    found.clear()
+    listed = json.loads(capsys.readouterr().out)
+    assert listed == json.loads((tmp_path / "people.json").read_text())
+    assert listed[0] == {
+        **{"person": 1, "face": "120,80@0.000", "first_seconds": 0.0, "share_of_frames": 0.5},
+        **{"stretches": [[0.0, 1.5], [3.0, 4.0]], "face_pixels": {"smallest": 40, "largest": 80}},
+        "faces": [{"seconds": 0.0, "box": [100.0, 60.0, 140.0, 100.0]}],
+    }
+    members = ()
     assert people_command.main(["in.mp4"]) == NoFaceError.exit_code

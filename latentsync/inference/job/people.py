@@ -81,9 +81,7 @@ def find_people(
     if not limits.own_files:
         limits.check_video(path)
     video = VideoFile(path, limits=limits)
-    place = choose_device(device) if isinstance(device, str) else device
-    load, aspect = (networks or Networks()).detector, video.info.sample_aspect_ratio
-    finder = FaceFinder(detector, weights.auxiliary, place, StageClock(), load, aspect)
+    finder = face_finder(video, weights, detector, device, networks)
     tracks = finder.tracks(video.info, SyncOptions())
     known = tracks.detections
     seen: list[_Candidate] = []
@@ -99,16 +97,25 @@ def find_people(
     return [each.person(frames) for each in sorted(seen, key=lambda each: box_centre(each.first.box)[0])]
 
 
+def face_finder(
+    video: VideoFile, weights: WeightPaths, detector: str, device: torch.device | str, networks: Networks | None = None
+) -> FaceFinder:
+    """What finds the faces of a video. Raises ``ConfigError``, ``DeviceError`` and the ``WeightsError`` family."""
+    place = choose_device(device) if isinstance(device, str) else device
+    load, aspect = (networks or Networks()).detector, video.info.sample_aspect_ratio
+    return FaceFinder(detector, weights.auxiliary, place, StageClock(), load, aspect)
+
+
 def _add(seen: list[_Candidate], frame: Frame, face: Detection) -> None:
     same = [person for person in seen if _is_same(person.last, face)]
     known = min(same, key=lambda person: _distance(person.last, face), default=None)
     quality = longer_side(face.box) * face.score
     if known is None:
-        seen.append(_Candidate(face, float(frame.time), face, 1, _thumbnail(frame.pixels, face), quality))
+        seen.append(_Candidate(face, float(frame.time), face, 1, thumbnail(frame.pixels, face.box), quality))
         return
     known.count, known.last = known.count + 1, face
     if quality > known.quality:
-        known.quality, known.thumbnail = quality, _thumbnail(frame.pixels, face)
+        known.quality, known.thumbnail = quality, thumbnail(frame.pixels, face.box)
 
 
 def _is_same(before: Detection, now: Detection) -> bool:
@@ -120,10 +127,10 @@ def _distance(before: Detection, now: Detection) -> float:
     return math.dist(box_centre(before.box), box_centre(now.box))
 
 
-def _thumbnail(pixels: np.ndarray, face: Detection) -> np.ndarray:
-    """(160, 160, 3) uint8: the face with a margin; outside the frame its edge is repeated."""
-    scale = THUMBNAIL_SIDE / (MARGIN * longer_side(face.box))
-    x, y = box_centre(face.box).astype(float)
+def thumbnail(pixels: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(160, 160, 3) uint8: the face in a box (4,) with a margin; outside the frame its edge is repeated."""
+    scale = THUMBNAIL_SIDE / (MARGIN * longer_side(box))
+    x, y = box_centre(box).astype(float)
     half = THUMBNAIL_SIDE / 2
     matrix = np.array([[scale, 0, half - scale * x], [0, scale, half - scale * y]])
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
