@@ -113,11 +113,11 @@ class FaceTracks:
     @property
     def is_introduced(self) -> bool:
         """Whether somebody was chosen before the video is followed (``introduce``)."""
-        return self._follower.person is not None
+        return all(follower.person is not None for follower in self._followers)
 
     def shows_chosen(self, frame: Frame) -> bool:
-        """Whether a face in ``frame`` looks like the chosen person."""
-        person = self._follower.person
+        """Whether a face in ``frame`` looks like the person of the first choice."""
+        person = self._followers[0].person
         if self._people is None or self._embedder is None or person is None:
             return False
         self.detect([frame])
