@@ -114,10 +114,8 @@ class People:
         """
         window: deque[_Waiting] = deque()
         pieces: dict[int, _Piece] = {}
-        shot: int | None = None
         for item in tracked:
-            window.append(self._enter(item, pieces, item.shot != shot))
-            shot = item.shot
+            window.append(self._enter(item, pieces))
             if len(window) > NAMING_AHEAD:
                 yield self._leave(window)
         while window:
@@ -127,10 +125,10 @@ class People:
         """Median over ``looks`` (n, D) of that from the view of the person that comes nearest."""
         return float(np.median(self._embedder.differences(looks, person.views).min(axis=1)))
 
-    def _enter(self, item: TrackedFrame, pieces: dict[int, _Piece], begins_shot: bool) -> _Waiting:
+    def _enter(self, item: TrackedFrame, pieces: dict[int, _Piece]) -> _Waiting:
         """Look at the faces of a frame that comes into the window; ``pieces``: the last ones of all tracks.
 
-        Faces that touch when a shot begins are looked at as they are: nobody can have come out from behind another.
+        Faces that touch in the first frame of all are looked at as they are: nobody is known whom they could be.
         """
         position = self._position
         self._position += 1
@@ -139,7 +137,7 @@ class People:
         waiting = _Waiting(item, position, {})
         due = []
         for face in item.faces:
-            free = begins_shot or not any(_touch(face, other) for other in item.faces if other is not face)
+            free = position == 0 or not any(_touch(face, other) for other in item.faces if other is not face)
             piece = _continued(pieces.get(face.track_id), free, position)
             pieces[face.track_id] = waiting.pieces[face.track_id] = piece
             if piece.free and _is_due(piece, position):
