@@ -7,8 +7,8 @@
 
 A job is a line of JSON, {"video": "a.mp4", "audio": "a.wav", "output": "a.mp4", "face": "index:1"}, or a row of CSV
 with such columns. Names are relative to the file of the jobs, outputs to --out. Every further option of a dub may stand
-in a job, and on the command line for all of them; so may "priority" and "deadline". With --videos and --audios files of
-one name belong together. The same command goes on with a batch that was stopped. summary.html, summary.csv and
+in a job, and on the command line for all of them; in a job also "priority" and "deadline". With --videos and --audios
+files of one name belong together. The same command goes on with a batch that was stopped. summary.html, summary.csv and
 summary.json in --out name every job.
 """
 

@@ -51,6 +51,7 @@ class Estimate:
     """The cost of a run.
 
     ``seconds`` is right within a factor of two or three; the progress bar knows better after the first window.
+    ``start_seconds`` of them are for what a program does once: loading, and the first window.
     ``windows_on_host``: as many in a batch as the host's memory has room for. ``windows_for_joins``: those of
     ``windows`` that would not be needed if windows did not overlap.
     ``denoising_steps``: calls of the sampler's loop, counted for each window. ``memory_bytes``: of the frames that wait
@@ -65,6 +66,7 @@ class Estimate:
     disk_bytes: int
     windows_on_host: int
     windows_for_joins: int = 0
+    start_seconds: float = 0.0
 
     def describe(self) -> str:
         """One sentence for the terminal."""
@@ -126,6 +128,7 @@ def estimate(
         disk_bytes=int(max(pixels * frames * BITS_PER_PIXEL / 8, _source_bytes(info, frames / info.fps))),
         windows_on_host=max(1, int(room / per_window)),
         windows_for_joins=windows - replace(plan, overlap=0).windows_in(dubbed),
+        start_seconds=start,
     )
 
 

@@ -80,17 +80,19 @@ def look_ahead(
     if not costs:
         return Outlook(len(jobs), len(jobs) - len(left), looked_into, None, 0, faults, ())
     failing = len(faults) / looked_into
-    seconds = sum(cost.seconds for cost in costs.values()) / len(costs) * (1 - failing)
+    start = max(cost.start_seconds for cost in costs.values())
+    work = {name: cost.seconds - cost.start_seconds for name, cost in costs.items()}
+    average = sum(work.values()) / len(work) * (1 - failing)
     n_bytes = sum(cost.disk_bytes for cost in costs.values()) / len(costs) * (1 - failing)
-    each = [0.0 if job.name in faults else costs[job.name].seconds if job.name in costs else seconds for job in left]
+    each = [0.0 if job.name in faults else work.get(job.name, average) for job in left]
     return Outlook(
         jobs=len(jobs),
         there=len(jobs) - len(left),
         looked_into=looked_into,
-        seconds=sum(each),
+        seconds=start * devices + sum(each),
         disk_bytes=int(n_bytes * len(left)),
         faults=faults,
-        late=_late(left, each, devices),
+        late=_late(left, each, [time.time() + start] * devices),
     )
 
 
@@ -99,9 +101,10 @@ def _is_there(job: BatchJob, found: JobState, results: Results) -> bool:
     return job.request is not None and found.state is State.DONE and found.result == results.stamp(job)
 
 
-def _late(jobs: Sequence[BatchJob], seconds: Sequence[float], devices: int) -> tuple[str, ...]:
-    """Names of the jobs, which are begun in this order, that will not be done at their deadlines."""
-    free, late = [time.time()] * devices, []
+def _late(jobs: Sequence[BatchJob], seconds: Sequence[float], free: list[float]) -> tuple[str, ...]:
+    """Names of the jobs, which are begun in this order, that will not be done at their deadlines; ``free``: when each
+    device can begin."""
+    late = []
     for job, needed in zip(jobs, seconds, strict=True):
         first = free.index(min(free))
         free[first] += needed

@@ -23,7 +23,7 @@ from latentsync.service.batch.results import SharedFolder
 def cost_of(request):
     if request.video.stem == "broken":
         raise VideoError("It cannot be decoded.")
-    return SimpleNamespace(seconds=60.0, disk_bytes=10**6)
+    return SimpleNamespace(seconds=65.0, start_seconds=5.0, disk_bytes=10**6)  # 5 s of them once
 
 
 def make_jobs(count, *, broken=()):
@@ -34,12 +34,12 @@ def make_jobs(count, *, broken=()):
 def test_costs_of_all_and_of_a_sample(tmp_path):
     results = SharedFolder(tmp_path)
     all_of_them = look_ahead(make_jobs(20, broken={4}), results, 2, None, cost_of)
-    assert (all_of_them.seconds, list(all_of_them.faults)) == (19 * 60, ["job 4"])
+    assert (all_of_them.seconds, list(all_of_them.faults)) == (2 * 5 + 19 * 60, ["job 4"])
     assert "20 jobs; 20 to do: about 10 min on 2 devices, results about 19 MB." in all_of_them.describe(2)
     assert "1 of 20 cannot be dubbed, such as job 4." in all_of_them.describe(2)
     asked = []
     sampled = look_ahead(make_jobs(1000), results, 1, 50, lambda request: asked.append(request) or cost_of(request))
-    assert len(asked) == 50 and sampled.seconds == 60_000 and "estimated from 50 of them" in sampled.describe(1)
+    assert len(asked) == 50 and sampled.seconds == 60_005 and "estimated from 50 of them" in sampled.describe(1)
     known = BatchJob("far", make_jobs(1)[0].request, urls={"video": "s3://b/a.mp4"})
     assert "cannot be told" in look_ahead([known], results, 1, None, cost_of).describe(1)
     wrong = BatchJob("x", None, ConfigError("It makes no sense."))
@@ -53,7 +53,7 @@ def test_what_is_there_costs_nothing(tmp_path):
     with results.folder(jobs[1]).hold():
         results.folder(jobs[1]).write(JobState(State.DONE, result=results.stamp(jobs[1])))
     found = look_ahead(jobs, results, 1, None, cost_of)
-    assert found.there == 1 and found.seconds == 120 and found.describe(1).startswith("3 jobs, 1 are there already; 2")
+    assert found.there == 1 and found.seconds == 125 and found.describe(1).startswith("3 jobs, 1 are there already; 2")
 
 
 def test_deadlines_that_will_be_missed_are_named(tmp_path):
