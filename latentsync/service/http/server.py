@@ -66,6 +66,7 @@ def serving(
         supervisor = Supervisor(worker_commands)
         service = _assemble(settings, models, Keys(keys), store, supervisor, stack)
         store.forget_workers()
+        shutil.rmtree(settings.folder / "estimates", ignore_errors=True)  # of a server that was killed
         supervisor.start()
         stack.callback(supervisor.end)
         stack.enter_context(listening(build_app(service, supervisor.alive, hosts), sock))
@@ -114,12 +115,13 @@ def _assemble(
 
 
 def clearing(store: JobStore, settings: ServiceSettings, uploads: Uploads) -> Errands[str]:
-    """Removes jobs and uploads that were kept long enough."""
+    """Removes jobs and uploads that were kept long enough, and folders of jobs that a killed server had not added."""
 
     def due() -> list[str]:
         before = time.time() - settings.keep_seconds
         uploads.expire(before)
-        return store.expired(before)
+        old = [folder for folder in (settings.folder / "jobs").glob("*") if folder.stat().st_mtime < before]
+        return store.expired(before) + [folder.name for folder in old if store.get(folder.name) is None]
 
     def run(id: str) -> None:
         store.drop(id)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from latentsync.service import dubs
+from latentsync.service.http.server import clearing
 
 PLAIN = {"type": "video", "assetId": "00000000-0000-4000-8000-000000000001"}
 SPEECH = {"type": "audio", "assetId": "00000000-0000-4000-8000-000000000002"}
@@ -160,3 +161,19 @@ def test_a_full_queue(make_stage, dubbed):
     assert "2 jobs are waiting" in refused.json()["message"]
     assert stage.worker().work_on_one()
     assert stage.client.post("/v2/generate", json=wanted).status_code == 201
+
+
+def test_what_was_kept_long_enough_goes(make_stage, dubbed):
+    stage = make_stage(keep_seconds=-60.0)  # everything is older
+    waiting, done = stage.send(), stage.send()
+    stage.client.delete(f"/v2/generate/{waiting['id']}")
+    assert stage.worker().work_on_one()
+    left = stage.send()
+    orphan = stage.settings.job_folder("of a server that was killed")
+    orphan.mkdir()
+    errand = clearing(stage.store, stage.settings, stage.service.uploads)
+    for id in errand._due():
+        errand._run(id)
+    assert stage.client.get(f"/v2/generate/{done['id']}").status_code == 404
+    assert [folder.name for folder in (stage.settings.folder / "jobs").iterdir()] == [left["id"]]
+    assert not stage.service.uploads.all(stage.service.keys.owner(None)) and stage.worker().work_on_one()
