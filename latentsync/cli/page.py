@@ -18,6 +18,7 @@ from latentsync.places import SAMPLE_AUDIO, SAMPLE_FACES, SAMPLE_VIDEO
 from latentsync.terminal import command_parser, for_terminal, report
 
 if TYPE_CHECKING:
+    from latentsync.page.jobs import JobQueue
     from latentsync.page.server import ServerSettings
 
 GB = 10**9
@@ -100,6 +101,24 @@ def serve(arguments: argparse.Namespace) -> None:
             print(f"It runs the built-in models. The published ones: {fetch}", flush=True)
         jobs.warm_up()
         threading.Event().wait()
+
+
+def job_queue(checkpoint_dir: Path | None, grace_minutes: float = GRACE_SECONDS / 60) -> JobQueue:
+    """The jobs of a page, with the installed weights. Raises the ``WeightsError`` family."""
+    from latentsync.inference.weights import WeightPaths, installed_weights
+    from latentsync.media.limits import MediaLimits
+    from latentsync.page.jobs import Example, JobQueue
+
+    chosen = WeightPaths.choose(checkpoint_dir)
+    chosen.check()
+    weights = dict(sorted(installed_weights(checkpoint_dir).items(), key=lambda item: item[1] != chosen))
+    sample = Example(
+        "A drawn speaker and a sentence, 10 s",
+        SAMPLE_VIDEO,
+        SAMPLE_AUDIO,
+        SAMPLE_FACES,
+    )
+    return JobQueue(weights, MediaLimits(), [sample], grace_seconds=grace_minutes * 60)
 
 
 def server_settings(arguments: argparse.Namespace) -> ServerSettings:

@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.extras import package_missing
 from latentsync.inference.options import PRESETS
 from latentsync.terminal import command_parser, report
 
 if TYPE_CHECKING:
+    from latentsync.service.http.server import Page
     from latentsync.service.job import ServiceSettings
 
 PORT = 8000
@@ -44,6 +46,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     who = parser.add_argument_group("who may use it")
     who.add_argument("--keys", type=Path, metavar="FILE", help="keys and their quotas; without: this machine only")
     who.add_argument("--new_key", metavar="NAME", help="add a key to --keys, print it, and end")
+
+    beside = parser.add_argument_group("the page")
+    beside.add_argument("--page", action="store_true", help="also for people, at the same address; it has networks too")
+    beside.add_argument("--auth", type=Path, metavar="FILE", help="names and passwords for it: lines NAME:PASSWORD")
 
     work = parser.add_argument_group("work")
     work.add_argument("--device", default="auto", help="auto, cpu, ...; with commas: a worker for each (auto)")
@@ -105,9 +111,31 @@ def serve(parsed: argparse.Namespace, words: list[str]) -> None:
         host=parsed.host,
         port=parsed.port,
         allow_hosts=parsed.allow_host,
+        page=make_page(parsed) if parsed.page else None,
     ) as address:
         print(f"The service is at {address}, its pages for programmers at {address}/docs (Ctrl-C ends it).", flush=True)
         threading.Event().wait()
+
+
+def make_page(parsed: argparse.Namespace) -> Page:
+    """What serves the page beside the service. Raises ``ConfigError`` where everybody could use it."""
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise package_missing("--page", "page", error) from error
+    from latentsync.cli.page import job_queue
+    from latentsync.page.login import Accounts
+    from latentsync.page.server import ServerSettings, page_app
+
+    if parsed.keys is not None and parsed.auth is None:
+        raise ConfigError(
+            "Everybody who reaches this service could use its page, without a key.",
+            remedy="Give names and passwords for it with --auth FILE, or leave out --page.",
+        )
+    accounts = None if parsed.auth is None else Accounts.read(parsed.auth)
+    settings = ServerSettings(host=parsed.host, allow_hosts=tuple(parsed.allow_host), accounts=accounts)
+    jobs = job_queue(parsed.checkpoint_dir)
+    return lambda hosts: page_app(jobs, settings, hosts, parsed.preset)
 
 
 def work(parsed: argparse.Namespace) -> None:

@@ -65,6 +65,25 @@ def serving(jobs: JobQueue, settings: ServerSettings | None = None, preset: str 
         hosts = TrustedHosts(settings.host, settings.allow_hosts)
         root_path = checked_root_path(settings.root_path)
         sock = stack.enter_context(bind(settings.host, settings.port))
+        app, blocks = stack.enter_context(page_app(jobs, settings, hosts, preset))
+        stack.enter_context(listening(app, sock))
+        stack.callback(blocks.close, verbose=False)
+        local = "127.0.0.1" if is_everywhere(settings.host) else settings.host.strip("[]")
+        port = sock.getsockname()[1]
+        if settings.share:
+            yield stack.enter_context(_shared(blocks, hosts, local, port))
+        else:
+            yield f"http://{f'[{local}]' if ':' in local else local}:{port}{root_path}/"
+
+
+@contextmanager
+def page_app(
+    jobs: JobQueue, settings: ServerSettings, hosts: TrustedHosts, preset: str | None = None
+) -> Iterator[tuple[ASGIApp, PageBlocks]]:
+    """The page as an application, guarded, with its folder and its threads while the block runs; and its components,
+    which are to be closed before who listens. It wants to be told of the server's beginning and end (lifespan)."""
+    root_path = checked_root_path(settings.root_path)
+    with ExitStack() as stack:
         folder = stack.enter_context(page_folder())
         stack.enter_context(_gradio_folder(folder))  # before its modules are imported and components made
         from latentsync.page.upload_guard import no_conversions, no_downloads
@@ -83,15 +102,7 @@ def serving(jobs: JobQueue, settings: ServerSettings | None = None, preset: str 
         memory.keep_looking()
         blocks, app = mount(jobs, folders, preset, settings.accounts is not None, root_path)
         app = guard(app, blocks, storage, hosts, settings.accounts, settings.uploads, jobs.limits.bytes)
-        guarded = BelowPath(app, root_path)
-        stack.enter_context(listening(guarded, sock))
-        stack.callback(blocks.close, verbose=False)
-        local = "127.0.0.1" if is_everywhere(settings.host) else settings.host.strip("[]")
-        port = sock.getsockname()[1]
-        if settings.share:
-            yield stack.enter_context(_shared(blocks, hosts, local, port))
-        else:
-            yield f"http://{f'[{local}]' if ':' in local else local}:{port}{root_path}/"
+        yield BelowPath(app, root_path), blocks
 
 
 def who_can_reach(settings: ServerSettings, address: str) -> str:

@@ -52,7 +52,6 @@ class Errands(Generic[T]):
 
     def _look(self) -> None:
         while not self._ending.is_set():
-            self._woken.clear()
             seconds = self._seconds
             try:
                 self._begin()
@@ -60,6 +59,7 @@ class Errands(Generic[T]):
                 logger.exception("What is due cannot be found out; it is tried again in %.0f s.", AFTER_FAULT)
                 seconds = AFTER_FAULT
             self._woken.wait(seconds)
+            self._woken.clear()  # after it, so that no call that came meanwhile is lost
 
     def _begin(self) -> None:
         for piece in self._due():

@@ -225,7 +225,7 @@ class JobStore:
             _count(db, "jobs", status)
             if error:
                 _count(db, "failures", str(error["class"]))
-            _count(db, "seconds", "waiting", (found["begun"] or now) - found["created"])
+            _count(db, "seconds", "queue", (found["begun"] or now) - found["created"])
             for stage, taken in (stages or {}).items():
                 _count(db, "seconds", stage, taken)
         return True

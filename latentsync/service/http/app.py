@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from latentsync.constants import VERSION
 from latentsync.page.origins import OwnOrigin, TrustedHosts
@@ -15,6 +15,7 @@ from latentsync.service.http.access import Service, add_fault_handlers
 from latentsync.service.http.body import BodyLimits
 from latentsync.service.metrics import StoreMetrics
 
+OWN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}  # and /v2/...
 TEXT = """Lip sync: a video and an audio track in, the video with the mouth following the audio out.
 
 The shape is that of sync.so's interface, so its clients work here. Every error is one sentence with its cause and what
@@ -43,3 +44,14 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         made["components"]["schemas"] = generations.SCHEMAS | made["components"]["schemas"]
         app.openapi_schema = made
     return app.openapi_schema
+
+
+class Beside:
+    """``page`` beside ``service``: the paths of the latter are its own, all others are the page's."""
+
+    def __init__(self, service: ASGIApp, page: ASGIApp) -> None:
+        self._service, self._page = service, page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        own = scope["type"] == "http" and (scope["path"].startswith("/v2/") or scope["path"] in OWN)
+        await (self._service if own else self._page)(scope, receive, send)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp
 
 from latentsync.atomic import try_hold
 from latentsync.errors import ConfigError, OutputError
@@ -17,7 +20,7 @@ from latentsync.service.dubs import Models
 from latentsync.service.errands import Errands
 from latentsync.service.fetching import fetching
 from latentsync.service.http.access import Service
-from latentsync.service.http.app import build_app
+from latentsync.service.http.app import Beside, build_app
 from latentsync.service.http.generations import as_json
 from latentsync.service.job import ServiceSettings
 from latentsync.service.keys import Keys
@@ -28,6 +31,7 @@ from latentsync.service.uploads import Uploads
 from latentsync.service.webhooks import webhooks
 
 SWEEP_SECONDS = 60.0
+Page = Callable[[TrustedHosts], AbstractContextManager[tuple[ASGIApp, Any]]]  # ``page.server.page_app``
 
 
 def open_store(folder: Path) -> JobStore:
@@ -45,8 +49,9 @@ def serving(
     host: str = "127.0.0.1",
     port: int | None = None,
     allow_hosts: Sequence[str] = (),
+    page: Page | None = None,
 ) -> Iterator[str]:
-    """The service's address while the block runs.
+    """The service's address while the block runs. ``page``: what is served beside it.
 
     ``keys``: a file of keys; None: everybody who reaches the service may use it, so it listens on this machine only.
     Raises ``ConfigError`` for that, ``ServerError`` for a port that cannot be had, ``OutputError`` for a folder that
@@ -69,7 +74,14 @@ def serving(
         shutil.rmtree(settings.folder / "estimates", ignore_errors=True)  # of a server that was killed
         supervisor.start()
         stack.callback(supervisor.end)
-        stack.enter_context(listening(build_app(service, supervisor.alive, hosts), sock))
+        app = build_app(service, supervisor.alive, hosts)
+        blocks = None
+        if page is not None:
+            beside, blocks = stack.enter_context(page(TrustedHosts(host, allow_hosts)))
+            app = Beside(app, beside)
+        stack.enter_context(listening(app, sock))
+        if blocks is not None:
+            stack.callback(blocks.close, verbose=False)
         local = "127.0.0.1" if is_everywhere(host) else host.strip("[]")
         yield f"http://{f'[{local}]' if ':' in local else local}:{sock.getsockname()[1]}"
 

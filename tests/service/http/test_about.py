@@ -6,12 +6,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from openapi_spec_validator import validate
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from latentsync.errors import NoFaceError
 from latentsync.inference.job import preflight
 from latentsync.page.origins import TrustedHosts
-from latentsync.service.http.app import build_app
+from latentsync.service.http.app import Beside, build_app
 
 
 def test_the_document_of_the_interface_and_its_examples(stage):
@@ -83,3 +84,15 @@ def test_pages_of_other_sites(make_stage):
     assert client.get("/v2/models").status_code == 200
     assert client.get("/v2/models", headers={"Host": "evil.example"}).status_code == 403
     assert client.post("/v2/generate", headers={"Origin": "http://evil.example"}).status_code == 403
+
+
+def test_a_page_beside_it(stage):
+    """Its routes are the service's own; everything else is the page's."""
+
+    async def page(scope, receive, send):
+        await PlainTextResponse("the page")(scope, receive, send)
+
+    client = TestClient(Beside(stage.app, page))
+    assert client.get("/").text == client.get("/config").text == client.get("/v2x").text == "the page"
+    assert client.get("/healthz").json()["status"] == "ok" and client.get("/v2/models").json()
+    assert client.get("/v2/nothing").json()["statusCode"] == 404
