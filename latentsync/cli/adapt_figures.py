@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from latentsync.atomic import write_text
+from latentsync.atomic import link_or_copy, write_text
 from latentsync.checkpoint import AdapterChoice
-from latentsync.cli.dub_set import link, make
+from latentsync.cli.dub_set import make
 from latentsync.data.manifest import Clip
 from latentsync.errors import DataError
 from latentsync.evaluation.run import evaluate
-from latentsync.evaluation.settings import RESULT, SOURCE, EvaluationSettings, EvaluationWeights, Setting
+from latentsync.evaluation.settings import RESULT, EvaluationSettings, EvaluationWeights, Setting
 from latentsync.inference.job.networks import KeptNetworks
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import SyncOptions, apply_preset
@@ -29,7 +29,7 @@ from latentsync.media.contact_sheet import SheetRow, write_sheet
 from latentsync.media.video import VideoFile
 from latentsync.training.adapters.adapt import AdaptRequest
 
-FIGURES = ("opening_correlation", "opening_lag", "opening_leak", "sharpness", "temporal_error", "sync_cosine")
+FIGURES = ("opening_correlation", "opening_lag", "leak", "sharpness", "flicker", "lip_color", "smudge")
 SHOWN, TILES = 3, 8  # clips of the strip, and images of each
 
 
@@ -45,8 +45,12 @@ def measure(request: AdaptRequest, clips: Sequence[Clip], count: int) -> str:
     pairs = {f"{a.path.stem}__{b.path.stem}": (a, b) for a, b in zip(chosen, [*chosen[1:], chosen[0]], strict=True)}
     folder = request.work / "figures"
     for name, (source, truth) in pairs.items():
-        link(folder / "source", name, source.path)
-        link(folder / "truth", name, truth.path)
+        for kind, clip in (("source", source), ("truth", truth)):
+            # Not a symbolic link: what lies beside the clip (its measured mouth) would be taken for its faces.
+            place = folder / kind / f"{name}{clip.path.suffix}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.exists():
+                link_or_copy(clip.path, place)
     plain = request.weights
     adapted = replace(plain, adapter=AdapterChoice(request.output))
     means = {
@@ -78,16 +82,14 @@ def _score(
 
 
 def _means(report: Mapping[str, Any]) -> dict[str, float]:
-    """Of the results; ``source_opening_correlation`` is that of the videos as they were."""
+    """Of the results that have the figure."""
     found: dict[str, float] = {}
     for name in FIGURES:
         values = [clip["rows"][RESULT].get(name) for clip in report["clips"]]
         known = [value for value in values if isinstance(value, float | int)]
         if known:
             found[name] = round(statistics.fmean(known), 4)
-    own = [clip["rows"].get(SOURCE, {}).get("opening_correlation") for clip in report["clips"]]
-    known = [value for value in own if isinstance(value, float | int)]
-    return found | ({"source_opening_correlation": round(statistics.fmean(known), 4)} if known else {})
+    return found
 
 
 def _write_strip(path: Path, names: Sequence[str], folder: Path) -> None:
@@ -103,7 +105,7 @@ def _images(video: Path) -> list[np.ndarray]:
 
 
 def _table(means: Mapping[str, Mapping[str, float]]) -> str:
-    names = [name for name in (*FIGURES, "source_opening_correlation") if name in means["after"]]
+    names = [name for name in FIGURES if name in means["after"]]
     lines = [f"{'held-out clips':28}{'before':>9}{'after':>9}"]
     lines += [f"{name:28}{means['before'].get(name, float('nan')):9.3f}{means['after'][name]:9.3f}" for name in names]
     return "\n".join(lines)

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latentsync.constants import AUDIO_RATE
 from latentsync.data.person_crops import LONGEST, Crop, CropSettings, make_person_crops, pieces
 from latentsync.errors import DataError
-from latentsync.face.detections_file import read_detections
+from latentsync.face.detector import Detection
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
-from latentsync.places import SAMPLE_FACES, SAMPLE_VIDEO
+from latentsync.media.writer import EncodingOptions, write_video
+from tests.inference.world import DrawnVideo
+from tests.media.synthetic import tone, write_wav
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
@@ -38,33 +41,38 @@ def test_pieces() -> None:
 
 
 class Known:
-    """The faces of the sample, which need no detector."""
+    """A detector that knows the face of every frame but those that are ``hidden``."""
 
     name = "known"
 
-    def __init__(self, hidden: range) -> None:
-        self.faces, self.hidden = read_detections(SAMPLE_FACES), hidden
+    def __init__(self, drawn: DrawnVideo, hidden: range) -> None:
+        self.drawn, self.hidden = drawn, hidden
 
     def detect(self, frames):
-        return [[] if frame.index in self.hidden else list(self.faces.get(frame.index, [])) for frame in frames]
+        return [[] if frame.index in self.hidden else [self._face(frame.index)] for frame in frames]
+
+    def _face(self, index: int) -> Detection:
+        points = self.drawn.landmarks(index)
+        return Detection(np.concatenate([points.min(0), points.max(0)]).astype(np.float32), points, 0.99)
 
 
-def test_clips_of_the_sample(tmp_path: Path) -> None:
-    settings = CropSettings(32, 48)
-    detector = Known(range(100, 120))
-    (clips,) = make_person_crops([SAMPLE_VIDEO], detector, settings, tmp_path).values()
-    assert clips and all(48 <= clip.frames <= LONGEST and clip.width == 32 for clip in clips)
-    first, info = clips[0], VideoFile(clips[0].path).info
-    assert (info.width, info.fps, info.n_frames) == (32, 25, first.frames)
-    waveform = read_audio(first.path)
-    expected = read_audio(SAMPLE_VIDEO)[: len(waveform)]
-    assert len(waveform) == first.frames * 640
-    assert np.abs(waveform - expected).max() < 1e-3
-    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert list(make_person_crops([SAMPLE_VIDEO], detector, settings, tmp_path).values()) == [clips]
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
-
-
-def test_a_video_without_a_face(tmp_path: Path) -> None:
+def test_clips_of_a_video(tmp_path: Path) -> None:
+    drawn, settings = DrawnVideo(140, 128, 128, face=60), CropSettings(32, 48)
+    samples = tone(5.6, AUDIO_RATE, 1)
+    samples[:] = (samples * np.linspace(0.2, 1, len(samples))[:, None]).astype(np.int16)
+    write_wav(tmp_path / "audio.wav", samples, AUDIO_RATE)
+    video = tmp_path / "video.mkv"
+    write_video(video, drawn.frames(), drawn.info, EncodingOptions(preset="ultrafast"), tmp_path / "audio.wav")
+    detector, folder = Known(drawn, range(60, 70)), tmp_path / "clips"
+    (clips,) = make_person_crops([video], detector, settings, folder).values()
+    assert [clip.frames for clip in clips] == [60, 70]
+    second, info = clips[1], VideoFile(clips[1].path).info
+    assert (info.width, info.fps, info.n_frames, second.source) == (32, 25, 70, "video")
+    waveform, expected = read_audio(second.path), samples[70 * 640 : 140 * 640, 0] / 2**15
+    assert len(waveform) == len(expected)
+    assert np.abs(waveform - expected).max() < 1e-3  # the audio of these very frames
+    written = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert list(make_person_crops([video], detector, settings, folder).values()) == [clips]
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == written
     with pytest.raises(DataError, match="No stretch of"):
-        make_person_crops([SAMPLE_VIDEO], Known(range(10_000)), CropSettings(32, 48), tmp_path)
+        make_person_crops([video], Known(drawn, range(45, 140)), settings, tmp_path / "none")

@@ -14,6 +14,8 @@ from latentsync.checkpoint.files import fingerprint
 from latentsync.data.manifest import Clip
 from latentsync.errors import ConfigError, DataError
 from latentsync.inference.weights import WeightPaths
+from latentsync.metrics.stable_sync import SyncFit, SyncOffset
+from latentsync.training.adapters import clips
 from latentsync.training.adapters.adapt import AdaptRequest, adapt
 from latentsync.training.adapters.clips import hold_out
 from latentsync.training.adapters.task import CHANGES
@@ -77,6 +79,21 @@ def test_what_makes_no_sense(world: AdaptRequest) -> None:
         adapt(replace(world, clips=None))
     with pytest.raises(ConfigError, match="adapter.breadth"):
         adapt(replace(world, overrides=("adapter.breadth=3",)))
+
+
+def fit(frames: int, confidence: float) -> SyncFit:
+    return SyncFit(0.5, SyncOffset(frames, confidence, 0.8), 4)
+
+
+def test_audio_out_of_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"a0": fit(0, 0.6), "a1": fit(5, 0.6), "a2": fit(9, 0.1), "a3": None, "a4": fit(-1, 0.5), "a5": fit(1, 0.5)}
+    monkeypatch.setattr(clips, "_judge", lambda clip, sync: found[clip.content])
+    video, some = tmp_path / "a.mp4", clips_of("a", 6)
+    kept = clips.in_sync({video: some}, None)
+    assert [clip.content for clip in kept[video]] == ["a0", "a2", "a3", "a4", "a5"]  # of a2 and a3 nothing is known
+    found |= {f"a{k}": fit(5, 0.6) for k in range(5)}
+    with pytest.raises(DataError, match="200 ms too late"):
+        clips.in_sync({video: some}, None)
 
 
 def clips_of(name: str, count: int) -> list[Clip]:
