@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from latentsync.audio.mel import syncnet_mel
-from latentsync.audio.voice_activity import speaking_frames
+from latentsync.audio.voice_activity import SAMPLES_PER_FRAME, speaking_frames
 from latentsync.metrics.mouth import fill_gaps
 from latentsync.metrics.stable_sync import MAX_SHIFT, StableSync
 
 STEP = 5  # frames from one verdict to the next, 0.2 s
-REACH = 20  # frames before and after a moment that its verdict looks at, 0.8 s
+REACH = 14  # frames before and after a moment that its verdict looks at: more is late at a turn, less is unsure
 LEAST_SPEECH = 8  # frames around a moment in which somebody has to speak
 MOVEMENT = 4.0  # what a movement of the mouth (standard deviation of its opening) counts beside a cosine
 MOST_MOVEMENT = 0.1  # of it: a mouth that moves more speaks no more
@@ -113,7 +113,8 @@ def _fit_by_frame(track: FaceTrack, waveform: np.ndarray, sync: StableSync) -> n
     NaN where no window of the sync network is."""
     length, count = sync.view.num_frames, len(track.faces)
     found = np.full(count, np.nan)
-    mel = syncnet_mel(np.pad(waveform, (0, max(0, (count + MAX_SHIFT) * 640 - len(waveform)))))
+    samples = (count + MAX_SHIFT) * SAMPLES_PER_FRAME
+    mel = syncnet_mel(np.pad(waveform, (0, max(0, samples - len(waveform)))))
     n_windows = sync.count_windows(mel, count + MAX_SHIFT)
     starts = [k for k in range(0, count - length + 1, STRIDE) if track.present[k : k + length].all() and k < n_windows]
     if not starts:
