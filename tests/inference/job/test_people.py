@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracks import FaceTracks
+from latentsync.inference.job.cast import find_cast
 from latentsync.inference.job.people import find_people
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
@@ -63,6 +66,19 @@ def test_each_person_once_with_a_picture_and_a_name_that_the_selection_understan
     tracks = FaceTracks.from_file(clip / "faces.npz", FaceSelector(right.choice))
     followed = {t.frame.index: t.face for t in tracks.follow(VideoFile(clip / "two.mp4").frames())}
     assert all(followed[number].box[0] > 160 for number in range(round(right.time * 25), N))
+
+
+def test_everybody_with_the_time_in_which_they_are_seen(clip, tmp_path):
+    cast = find_cast(clip / "two.mp4", WeightPaths.in_directory(tmp_path), str(clip / "faces.npz"))
+    left, right = cast.members
+    assert cast.frames == left.frames == N and left.stretches == [(0, Fraction(N, 25))]
+    assert right.stretches == [(1, Fraction(N, 25))] and right.frames == N - 25
+    assert 55 < left.smallest <= left.largest < 90 and len(left.views) == 3
+    video = VideoFile(clip / "two.mp4")
+    tracks = FaceTracks.from_file(clip / "faces.npz", FaceSelector(right.choice))
+    tracks.prepare(video)
+    followed = [target.face for target in tracks.follow(video.frames())]
+    assert [face is not None and face.box[0] > 160 for face in followed] == [k >= 25 for k in range(N)]
 
 
 def test_what_cannot_be_looked_at_is_named(clip, tmp_path):
