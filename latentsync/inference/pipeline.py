@@ -155,7 +155,8 @@ class LipsyncPipeline:
         # of a window is in the hands of the threads that align and paste.
         waiting = max(2, options.batch * self._num_frames * 3 // 4)
         plan = self._window_plan(options, video)
-        tracks.prepare(video)
+        if options.compat is None:  # no release knows people
+            tracks.prepare(video)
         if options.excerpt is None:
             shown = playing_order(video, cast.duration, options.length)
         else:
