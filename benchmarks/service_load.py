@@ -58,7 +58,10 @@ async def client(address: str, number: int, sent: asyncio.Barrier, latencies: li
         id = answer.json()["id"]
         while True:
             start = time.perf_counter()
-            job = (await http.get(f"/v2/generate/{id}")).json()
+            try:
+                job = (await http.get(f"/v2/generate/{id}")).json()
+            except httpx.TransportError:  # the server closes a connection on which no request comes for a while
+                continue
             latencies.append(time.perf_counter() - start)
             if job["status"] not in ("PENDING", "PROCESSING"):
                 break
