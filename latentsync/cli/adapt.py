@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("accelerate").setLevel(logging.WARNING)
     try:
-        from latentsync.cli.adapt_figures import measure
+        from latentsync.cli._adapt_figures import measure
         from latentsync.training.adapters.adapt import adapt, held_out_clips
         from latentsync.training.loop.trainer import TrainingResult
 

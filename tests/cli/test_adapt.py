@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.cli import adapt_figures
+from latentsync.cli import _adapt_figures
 from latentsync.cli.adapt import main, make_request, parse_arguments
-from latentsync.cli.adapt_figures import measure
+from latentsync.cli._adapt_figures import measure
 from latentsync.data.manifest import Clip
 from latentsync.errors import ConfigError, DataError
 from latentsync.evaluation.settings import RESULT
