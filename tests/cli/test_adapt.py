@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from latentsync.cli import _adapt_figures
-from latentsync.cli.adapt import main, make_request, parse_arguments
 from latentsync.cli._adapt_figures import measure
+from latentsync.cli.adapt import main, make_request, parse_arguments
 from latentsync.data.manifest import Clip
 from latentsync.errors import ConfigError, DataError
 from latentsync.evaluation.settings import RESULT
@@ -48,10 +48,10 @@ def test_figures_of_held_out_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         output.mkdir(parents=True)
         (output / "evaluation.json").write_text(json.dumps({"clips": [{"name": name, "rows": rows} for name in names]}))
 
-    monkeypatch.setattr(adapt_figures, "make", make)
-    monkeypatch.setattr(adapt_figures, "evaluate", evaluate)
+    monkeypatch.setattr(_adapt_figures, "make", make)
+    monkeypatch.setattr(_adapt_figures, "evaluate", evaluate)
     monkeypatch.setattr(WeightPaths, "check", lambda self: {"adapter": self.adapter})
-    monkeypatch.setattr(adapt_figures, "identities", str)
+    monkeypatch.setattr(_adapt_figures, "identities", str)
     paths = write_talking_clips(tmp_path / "clips", 3, n_frames=12)
     clips = [Clip(path, path.stem, 12, Fraction(25), 32, 32, 0.48) for path in paths]
     request = AdaptRequest(tmp_path / "anna.safetensors", tmp_path / "work", WeightPaths.builtin())
