@@ -212,7 +212,7 @@ def joins_of(result: Path) -> WindowJoins | None:
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise DataError(
             f"{path} does not say where the windows of {result.name} meet ({error!r}).",
-            remedy="Dub it again with --report, or move the report away: then the strongest place counts.",
+            remedy="Make it again with `latentsync dub --report`, or move it away: then the strongest place counts.",
         ) from error
 
 
