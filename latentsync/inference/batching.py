@@ -113,8 +113,6 @@ class ByVariant:
 
     def __call__(self, windows: list[Window]) -> list[np.ndarray]:
         """One (F, 3, R, R) per window, in order."""
-        if len(self._generators) == 1:
-            return self._generators[0](windows)
         faces: dict[int, np.ndarray] = {}  # by place
         for variant in sorted({window.variant for window in windows}):
             places = [place for place, window in enumerate(windows) if window.variant == variant]

@@ -142,12 +142,11 @@ class LipsyncPipeline:
         clock, roles = record.clock, len(cast.roles)
         audios = [TimedAudio(RoleAudio(role, cast.duration, self._embed_audio), clock) for role in cast.roles]
         filled = self._filled_batches and options.compat is None
-        batch = ByVariant(
-            [
-                AdaptiveBatch(self._generator(variant, record, on_step, kept), options.batch, filled)
-                for variant in cast.variants
-            ]
-        )
+        batches = [
+            AdaptiveBatch(self._generator(variant, record, on_step, kept), options.batch, filled)
+            for variant in cast.variants
+        ]
+        batch = batches[0] if len(batches) == 1 else ByVariant(batches)
         compositor = Compositor(self.keep_mask, options.paste, options.compat, clock)
 
         # The frames that wait between the stages are what takes memory, so only as many wait as keep every stage busy.
@@ -176,7 +175,9 @@ class LipsyncPipeline:
         made = generate_groups(merged(groups), batch, options.batch, clock, in_flight)
         joined = []
         for number, its in enumerate(deal(made, roles, lambda each: (each.group.role,)) if roles > 1 else [made]):
-            judged = self._judged(its, cast.roles[number], judges.get(number, {}), options, record, on_step)
+            judged = its
+            if judges.get(number) and options.sync_gate is not SyncGate.OFF:
+                judged = self._judged(its, cast.roles[number], judges[number], options, record, on_step)
             placed = judged if number else record.windows.follow(judged, plan)  # the report says where the first's are
             joined.append(frames_of(placed, record.windows_refused, plan))
         rows = _noted(zip(*joined, strict=True), record, None if context is None else context.shows, overview)
@@ -233,9 +234,6 @@ class LipsyncPipeline:
         on_step: OnStep,
     ) -> Iterator[GeneratedGroup]:
         """The groups of a role; what is out of sync is told of, or made again, part by part."""
-        if not judges or options.sync_gate is SyncGate.OFF:
-            yield from groups
-            return
         for place, its in groupby(groups, key=lambda each: role.place(each.group.frames[0].frame.time)):
             if place is None or place not in judges:
                 yield from its
