@@ -178,7 +178,9 @@ def sweep(folder: Path) -> None:
         for path in [Path(entry.path) for entry in entries if _UNFINISHED.fullmatch(entry.name)]:
             lock = FileLock(path, thread_local=False)
             with suppress(Timeout, OSError, NotImplementedError):
-                if _acquire(lock, path, 0):
+                while path.exists():  # to lock one that its writer has just removed makes it anew
+                    if not _acquire(lock, path, 0):
+                        continue
                     with suppress(FileNotFoundError):
                         path.with_suffix("").unlink()
                         logger.info("%s is removed: the process that wrote it was killed.", path.with_suffix(""))

@@ -135,4 +135,5 @@ def test_it_dubs_the_sample_in_another_folder(site, tmp_path):
     done = run(site, tmp_path, "-m", "latentsync", "dub", *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sample.mp4").stat().st_size > 1000
-    assert not list(site.rglob("*.npz.tmp")) and {path.name for path in tmp_path.iterdir()} == {"sample.mp4"}
+    assert not list(site.rglob("*.npz.tmp"))
+    assert {path.name for path in tmp_path.iterdir()} <= {"sample.mp4", "home"}  # what a probe found is cached at home
