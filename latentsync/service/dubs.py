@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from latentsync.atomic import write_text
 from latentsync.checkpoint import read_card
 from latentsync.errors import ConfigError, WeightsError
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import DEFAULT_SEED, SyncOptions, apply_preset
-from latentsync.inference.timeline import SYNC_MODES
+from latentsync.inference.timeline import SYNC_MODES, frame_spacing
 from latentsync.inference.weights import WeightPaths, installed_weights
 from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
-from latentsync.service.generation import ActiveSpeaker, GenerateRequest, Options, SyncMode
-from latentsync.service.job import RequestRefusedError, ServiceSettings
+from latentsync.scene.document import Document
+from latentsync.scene.model import Scene, check_scene
+from latentsync.scene.readers.syncso import read_syncso
+from latentsync.service.generation import ActiveSpeaker, AudioInput, GenerateRequest, Options, SyncMode
+from latentsync.service.job import RESULT, RequestRefusedError, ServiceSettings
 
 FOREIGN = ("lipsync-2", "lipsync-2-pro", "lipsync-1.9.0-beta", "sync-3")  # models of sync.so that dub lips only
 PREFIX = "latentsync-"
@@ -64,28 +69,68 @@ def make_dub(
     request: GenerateRequest,
     models: Models,
     settings: ServiceSettings,
-    video: Path,
-    audio: Path,
-    output: Path,
+    folder: Path,
     device: str = "auto",
 ) -> DubRequest:
-    """The dub that a request asks for, of inputs that are here. Raises as what opens the video, if it must be opened
-    to find the person."""
+    """The dub that a request asks for, of inputs that are in the ``folder`` of its job (``GenerateRequest.files``).
+
+    Raises as what opens the video, if it must be opened to find the person or the segments, and
+    ``RequestRefusedError`` for segments that do not fit it.
+    """
     options = request.options or Options()
     preset = options.preset if options.preset is not None else settings.preset
     weights, sampler = apply_preset(preset, models.weights[models.resolve(request.model)])
     chosen = SyncOptions(
         sampler=sampler,
         seed=DEFAULT_SEED if options.seed is None else options.seed,
-        length=SYNC_MODES[options.sync_mode or SyncMode.BOUNCE],
+        length=SYNC_MODES[SyncMode.BOUNCE if request.segments else options.sync_mode or SyncMode.BOUNCE],
     )
     if options.occlusion_detection_enabled is False:
         chosen = replace(chosen, visibility=replace(chosen.visibility, occlusion="off"))
-    if options.active_speaker_detection is not None and (
+    files = {name: _input_file(folder, name) for name in request.files}
+    video, audio, scene = files["video"], files["audio"], None
+    if request.segments:
+        scene = _scene(request, folder, files, settings.limits)
+        audio = next(scene.files())
+    elif options.active_speaker_detection is not None and (
         face := _face(options.active_speaker_detection, video, settings.limits)
     ):
         chosen = replace(chosen, face=face)
-    return DubRequest(video, audio, output, chosen, weights=weights, device=device, limits=settings.limits, resume=True)
+    return DubRequest(
+        video,
+        audio,
+        folder / RESULT,
+        chosen,
+        weights=weights,
+        device=device,
+        limits=settings.limits,
+        resume=True,
+        scene=scene,
+    )
+
+
+def _input_file(folder: Path, name: str) -> Path:
+    """An input of a job: a file of that name, of any suffix."""
+    return next(iter(sorted(folder.glob(f"{name}.*"))), folder / f"{name}.bin")
+
+
+def _scene(request: GenerateRequest, folder: Path, files: Mapping[str, Path], limits: MediaLimits) -> Scene:
+    """The segments of a request, read by the reader of such requests from a copy in which inputs are files."""
+    limits.check_video(files["video"])
+    info = VideoFile(files["video"], limits=limits).info
+    local = [
+        {"type": each.type, "url": files[name].name} | ({"refId": each.ref_id} if isinstance(each, AudioInput) else {})
+        for name, each in request.files.items()
+    ]
+    copy = folder / "request.json"
+    write_text(copy, json.dumps(request.stored() | {"input": local}))
+    try:
+        scene = read_syncso(Document(copy, "The request"), info.fps)
+        scene = replace(scene, segments=tuple(replace(each, place="") for each in scene.segments))  # no line of theirs
+        check_scene(scene, info.duration, frame_spacing(info))
+    except ConfigError as error:
+        raise RequestRefusedError(error.message, remedy=error.remedy) from error
+    return scene
 
 
 def _face(speaker: ActiveSpeaker, video: Path, limits: MediaLimits) -> str:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def refuse_addresses(request: GenerateRequest, settings: ServiceSettings) -> None:
     """Raise ``RequestRefusedError`` for inputs or a webhook at addresses that this service does not use."""
     outside = Outside(settings.private_addresses)
-    for each in (request.video, request.audio):
+    for each in request.files.values():
         if each.url is not None and not settings.url_inputs:
             raise RequestRefusedError(
                 f"This service does not fetch files; the {each.type} input is an address.",
@@ -37,11 +37,14 @@ def refuse_addresses(request: GenerateRequest, settings: ServiceSettings) -> Non
         outside.check(request.webhook_url)
 
 
-def fetch_input(given: VideoInput | AudioInput, folder: Path, settings: ServiceSettings) -> None:
-    """Have the file at ``given.url`` in ``folder``. Raises ``RequestRefusedError``, and ``OSError`` of the disk."""
+def fetch_input(given: VideoInput | AudioInput, name: str, folder: Path, settings: ServiceSettings) -> None:
+    """Have the file at ``given.url`` in ``folder``, as ``name`` with a suffix.
+
+    Raises ``RequestRefusedError``, and ``OSError`` of the disk.
+    """
     assert given.url is not None
     suffix = PurePosixPath(urlsplit(given.url).path).suffix.lower()
-    part = folder / f".{given.type}.part"
+    part = folder / f".{name}.part"
     try:
         _fetch(given.url, part, settings)
     except UnreachableError as error:
@@ -81,9 +84,9 @@ def fetching(store: JobStore, settings: ServiceSettings, wake_workers: Callable[
     def run(job: Job) -> None:
         folder, request = settings.job_folder(job.id), GenerateRequest.model_validate(job.request)
         try:
-            for each in (request.video, request.audio):
+            for name, each in request.files.items():
                 if each.url is not None:
-                    fetch_input(each, folder, settings)
+                    fetch_input(each, name, folder, settings)
         except RequestRefusedError as error:
             logger.info("An input cannot be fetched.", extra={"job": job.id})
             store.finish(job.id, JobStatus.REJECTED, error=described(error))

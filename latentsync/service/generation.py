@@ -16,6 +16,7 @@ from latentsync.service.job import RequestRefusedError
 
 MOST_SEGMENTS, MOST_BOXES = 1000, 200_000
 MOST_TEXT = 2048  # characters of an address
+MOST_SECONDS = 1e6  # that a time may be; the video says more exactly
 
 
 class _Strict(BaseModel):
@@ -45,7 +46,7 @@ class VideoInput(_Strict):
 
 
 class AudioInput(_Strict):
-    """The audio that the mouth is to speak."""
+    """An audio that the mouth is to speak; segments name it by its ``refId``."""
 
     type: Literal["audio"]
     url: str | None = Field(default=None, max_length=MOST_TEXT)
@@ -84,18 +85,18 @@ class Options(_Strict):
 
 
 class SegmentAudio(_Strict):
-    """Which audio a segment has."""
+    """Which audio a segment has, or which seconds of it."""
 
     ref_id: str = Field(alias="refId", max_length=200)
-    start_time: float | None = Field(default=None, alias="startTime")
-    end_time: float | None = Field(default=None, alias="endTime")
+    start_time: float | None = Field(default=None, alias="startTime", ge=0, le=MOST_SECONDS)
+    end_time: float | None = Field(default=None, alias="endTime", ge=0, le=MOST_SECONDS)
 
 
 class Segment(_Strict):
     """Seconds of the video with an audio input of their own."""
 
-    start_time: float = Field(alias="startTime")
-    end_time: float = Field(alias="endTime")
+    start_time: float = Field(alias="startTime", ge=0, le=MOST_SECONDS)
+    end_time: float = Field(alias="endTime", ge=0, le=MOST_SECONDS)
     audio_input: SegmentAudio = Field(alias="audioInput")
 
 
@@ -115,9 +116,15 @@ class GenerateRequest(_Strict):
         return next(each for each in self.input if isinstance(each, VideoInput))
 
     @property
-    def audio(self) -> AudioInput:
-        """The only one, after ``refuse_impossible``."""
-        return next(each for each in self.input if isinstance(each, AudioInput))
+    def audios(self) -> list[AudioInput]:
+        """One, or with segments several, after ``refuse_impossible``."""
+        return [each for each in self.input if isinstance(each, AudioInput)]
+
+    @property
+    def files(self) -> dict[str, VideoInput | AudioInput]:
+        """Name of the file in the folder of a job, without its suffix -> input: ``video``, ``audio``, ``audio-1``…"""
+        audios = {f"audio-{number}" if number else "audio": each for number, each in enumerate(self.audios)}
+        return {"video": self.video, **audios}
 
     def stored(self) -> dict[str, Any]:
         """As JSON has it, without what was not given."""
@@ -131,17 +138,14 @@ def refuse_impossible(request: GenerateRequest) -> None:
     speaker = options.active_speaker_detection or ActiveSpeaker()
     if "text" in kinds:
         raise _refused("There is no text-to-speech here.", "Send the speech as an audio input.")
-    if request.segments:
-        raise _refused("Segments with audio of their own are not made here yet.", "Send a job for each segment.")
-    if kinds.count("video") != 1 or kinds.count("audio") != 1:
+    if kinds.count("video") != 1 or kinds.count("audio") < 1 or (kinds.count("audio") > 1 and not request.segments):
         raise _refused(
             f"A job has one video and one audio input; this one has {kinds.count('video')} and {kinds.count('audio')}.",
-            'Give "input": [{"type": "video", ...}, {"type": "audio", ...}].',
+            'Give "input": [{"type": "video", ...}, {"type": "audio", ...}]; several audios need "segments".',
         )
-    video, audio = request.video, request.audio
-    if video.segments_secs or video.segments_frames:
-        raise _refused("segments_secs and segments_frames are not made here.", "Cut the video first.")
-    for each in (video, audio):
+    if request.video.segments_secs or request.video.segments_frames:
+        raise _refused("segments_secs and segments_frames are not made here.", 'Give "segments", or cut the video.')
+    for each in request.files.values():
         if (each.url is None) == (each.asset_id is None):
             raise _refused(f"The {each.type} input needs either url or assetId.", "Upload the file: /v2/uploads.")
     if speaker.auto_detect:
@@ -155,11 +159,35 @@ def refuse_impossible(request: GenerateRequest) -> None:
         raise _refused("A bounding box has four numbers.", "Give [x1, y1, x2, y2] or null for each frame.")
     if speaker.bounding_boxes is not None and not any(speaker.bounding_boxes):
         raise _refused("No frame has a bounding box.", "Give a box for the frame in which the person is first seen.")
+    _refuse_impossible_segments(request, options)
     for name in ("temperature", "model_mode", "prompt"):
         if getattr(options, name) is not None:
             raise _refused(f"There is no option {name} here: lips follow the audio, nothing else.", "Leave it out.")
     if options.preset is not None and options.preset not in PRESETS:
         raise _refused(f"There is no preset '{options.preset[:40]}'.", f"Take one of {', '.join(PRESETS)}.")
+
+
+def _refuse_impossible_segments(request: GenerateRequest, options: Options) -> None:
+    """What concerns segments alone; whether they lie in the video is known when that is opened."""
+    if not request.segments:
+        return
+    names = [each.ref_id for each in request.audios]
+    if None in names or len(set(names)) < len(names):
+        raise _refused("With segments, each audio input has a refId of its own.", "Give each one a refId.")
+    for number, segment in enumerate(request.segments, 1):
+        spoken = segment.audio_input
+        if spoken.ref_id not in names:
+            raise _refused(
+                f"Segment {number} names the refId '{spoken.ref_id[:40]}', which no audio input has.",
+                "Add that audio to the input.",
+            )
+        if (spoken.start_time is None) != (spoken.end_time is None):
+            raise _refused(f"Segment {number} crops its audio at one end only.", "Give startTime and endTime of it.")
+    if options.sync_mode not in (None, SyncMode.CUT_OFF, SyncMode.SILENCE):
+        raise _refused(
+            f"With segments the result is as long as the video, so there is no sync_mode {options.sync_mode}.",
+            "Leave it out, or give cut_off: an audio that is longer than its segment is cut.",
+        )
 
 
 def _refused(message: str, remedy: str) -> RequestRefusedError:

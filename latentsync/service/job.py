@@ -11,6 +11,8 @@ from typing import Any
 from latentsync.errors import LatentSyncError
 from latentsync.media.limits import MediaLimits
 
+RESULT = "result.mp4"  # in the folder of a job
+
 
 class JobStatus(StrEnum):
     """The statuses of sync.so's interface. ``REJECTED``: an input is refused; ``FAILED``: everything else that ends a
@@ -97,7 +99,7 @@ class ServiceSettings:
 
     def result_file(self, job: str) -> Path:
         """The result of a job."""
-        return self.job_folder(job) / "result.mp4"
+        return self.job_folder(job) / RESULT
 
 
 class RequestRefusedError(LatentSyncError):

@@ -144,16 +144,19 @@ class Uploads:
             with self._lock:
                 self._used.discard(upload.id)
 
-    def put_into_job(self, key: Key, id: str, kind: str, folder: Path) -> None:
-        """Let a job have the upload as its ``kind``. Raises refusals for one that is not there or not whole."""
+    def put_into_job(self, key: Key, id: str, name: str, folder: Path) -> None:
+        """Let a job have the upload as the file ``name``, with the suffix of the upload.
+
+        Raises refusals for one that is not there or not whole.
+        """
         upload = self.get(key, id)
         if not upload.is_whole:
             raise RequestRefusedError(
-                f"{upload.offset:,} of the {upload.length:,} bytes of the {kind} have arrived.",
+                f"{upload.offset:,} of the {upload.length:,} bytes of the {name} have arrived.",
                 remedy="Send the rest of the upload first.",
                 status=409,
             )
-        link_or_copy(upload.data, folder / f"{kind}{upload.suffix}")
+        link_or_copy(upload.data, folder / f"{name}{upload.suffix}")
 
     def expire(self, before: float) -> None:
         """Remove what nobody has touched since that time."""

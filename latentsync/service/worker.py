@@ -121,9 +121,7 @@ class Worker:
         logger.info("Begins, on %s.", self._device, extra=about)
         try:
             request = GenerateRequest.model_validate(job.request)
-            video, audio = input_file(place.path, "video"), input_file(place.path, "audio")
-            output = self._settings.result_file(job.id)
-            dub = make_dub(request, self._models, self._settings, video, audio, output, self._device)
+            dub = make_dub(request, self._models, self._settings, place.path, self._device)
             settled = self._runner.do(dub, place, self._begin_control(job))
         except StoppedError:
             if self._ending.is_set() and self._store.report(job.id, "waiting", 0, 0):
@@ -181,11 +179,6 @@ class Worker:
 
     def _say(self, state: str) -> None:
         self._store.seen(self.name, self._device, os.getpid(), state)
-
-
-def input_file(folder: Path, kind: str) -> Path:
-    """The video or audio of a job: a file of that name, of any suffix."""
-    return next(iter(sorted(folder.glob(f"{kind}.*"))), folder / f"{kind}.bin")
 
 
 def _status_of(error: dict[str, Any]) -> JobStatus:

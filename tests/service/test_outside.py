@@ -106,7 +106,7 @@ def test_a_redirect_is_checked_as_well(monkeypatch, other_side):
 
 def fetch(stage, url, folder):
     folder.mkdir()
-    fetch_input(VideoInput(type="video", url=url), folder, stage.settings)
+    fetch_input(VideoInput(type="video", url=url), "video", folder, stage.settings)
     return next(folder.iterdir())
 
 

@@ -25,7 +25,6 @@ from latentsync.service.http.generations import EXAMPLE
 from latentsync.service.keys import Key
 from latentsync.service.metrics import exposition
 from latentsync.service.webhooks import webhook_secret
-from latentsync.service.worker import input_file
 
 router = APIRouter(responses=FAULTS)
 health = APIRouter(tags=["health"])
@@ -80,8 +79,7 @@ def estimate(
     service.models.resolve(wanted.model)
     refuse_addresses(wanted, service.settings)
     with _inputs(service, key, wanted) as folder, _estimating:
-        video, audio = input_file(folder, "video"), input_file(folder, "audio")
-        checked = preflight(make_dub(wanted, service.models, service.settings, video, audio, folder / "result.mp4"))
+        checked = preflight(make_dub(wanted, service.models, service.settings, folder))
     cost = checked.cost
     return [
         Cost(
@@ -101,11 +99,11 @@ def _inputs(service: Service, key: Key, wanted: GenerateRequest) -> Iterator[Pat
     folder = service.settings.folder / "estimates" / uuid4().hex
     folder.mkdir(parents=True)
     try:
-        for each in (wanted.video, wanted.audio):
+        for name, each in wanted.files.items():
             if each.asset_id is not None:
-                service.uploads.put_into_job(key, each.asset_id, each.type, folder)
+                service.uploads.put_into_job(key, each.asset_id, name, folder)
             else:
-                fetch_input(each, folder, service.settings)
+                fetch_input(each, name, folder, service.settings)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

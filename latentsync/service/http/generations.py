@@ -43,6 +43,7 @@ class Generation(BaseModel):
     input: list[dict[str, Any]]
     model: str
     options: dict[str, Any] | None = None
+    segments: list[dict[str, Any]] | None = None
     status: JobStatus
     error: str | None = None
     error_code: str | None = Field(default=None, alias="error_code")
@@ -70,6 +71,7 @@ def describe(service: Service, job: Job, position: int | None = None) -> Generat
         input=job.request["input"],
         model=job.request["model"],
         options=job.request.get("options"),
+        segments=job.request.get("segments"),
         status=job.status,
         error=error.get("message"),
         error_code=error.get("class"),
@@ -253,9 +255,9 @@ def _accept(service: Service, key: Key, wanted: GenerateRequest, base_url: str) 
     folder.mkdir(parents=True)
     try:
         fetched = True
-        for each in (wanted.video, wanted.audio):
+        for name, each in wanted.files.items():
             if each.asset_id is not None:
-                service.uploads.put_into_job(key, each.asset_id, each.type, folder)
+                service.uploads.put_into_job(key, each.asset_id, name, folder)
             else:
                 fetched = False
         return service.store.add(

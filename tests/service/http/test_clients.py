@@ -36,6 +36,13 @@ def test_the_published_sdk(served, files, other_side):
         output_file_name="by_address",
     )
     assert client.generations.get(by_address.id).options.sync_mode == "loop"
+    spoken = sync.SegmentAudioInput(ref_id="a", start_time=0, end_time=1)
+    in_segments = client.generations.create(
+        model="latentsync-builtin",
+        input=[sync.Video(url=f"{other_side.url}/v.mp4"), sync.Audio(url=f"{other_side.url}/a.wav", ref_id="a")],
+        segments=[sync.GenerationSegment(start_time=0, end_time=1, audio_input=spoken)],
+    )
+    assert client.generations.get(in_segments.id).segments[0].audio_input == spoken
     with Client(served.address) as ours:
         ours.wait(sent.id, poll=0.01)
         served.store.set_fetched(by_address.id)  # what the server's errands do is in test_fetching

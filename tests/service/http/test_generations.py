@@ -7,11 +7,26 @@ from types import SimpleNamespace
 
 import pytest
 
+from latentsync.inference.job import preflight
+from latentsync.scene.model import SegmentAudio
 from latentsync.service import dubs
 from latentsync.service.http.server import clearing
 
 PLAIN = {"type": "video", "assetId": "00000000-0000-4000-8000-000000000001"}
 SPEECH = {"type": "audio", "assetId": "00000000-0000-4000-8000-000000000002"}
+
+
+def segment(start, end, audio, **crop):
+    return {"startTime": start, "endTime": end, "audioInput": {"refId": audio} | crop}
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Every video is one of two seconds."""
+    info = SimpleNamespace(fps=Fraction(25), duration=Fraction(2))
+    monkeypatch.setattr(dubs, "VideoFile", lambda path, limits: SimpleNamespace(info=info))
+    monkeypatch.setattr(dubs, "frame_spacing", lambda info: 1 / info.fps)
+    monkeypatch.setattr("latentsync.media.limits.MediaLimits.check_video", lambda self, path: None)
 
 
 def test_a_job_from_its_uploads_to_its_result(stage, dubbed):
@@ -89,7 +104,19 @@ def test_deleted_while_it_waits_and_while_it_is_worked_on(stage, dubbed):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"segments": [{"startTime": 0, "endTime": 1, "audioInput": {"refId": "a"}}]}, "Segments"),
+        ({"segments": [segment(0, 1, "a")]}, "refId of its own"),
+        ({"input": [PLAIN, SPEECH | {"refId": "b"}], "segments": [segment(0, 1, "a")]}, "names the refId 'a'"),
+        ({"input": [PLAIN, SPEECH | {"refId": "a"}], "segments": [segment(0, 1, "a", startTime=1)]}, "one end only"),
+        ({"input": [PLAIN, SPEECH | {"refId": "a"}], "segments": [segment(-1, 1, "a")]}, "segments.0.startTime"),
+        (
+            {
+                "input": [PLAIN, SPEECH | {"refId": "a"}],
+                "segments": [segment(0, 1, "a")],
+                "options": {"sync_mode": "loop"},
+            },
+            "no sync_mode loop",
+        ),
+        ({"input": [PLAIN, SPEECH, SPEECH]}, "one video and one audio"),
         ({"input": [PLAIN]}, "one video and one audio"),
         ({"input": [PLAIN, {"type": "text", "provider": {}}]}, "no text-to-speech"),
         ({"input": [PLAIN, {"type": "audio", "url": "https://a.example/a.wav"}]}, "does not fetch files"),
@@ -116,10 +143,47 @@ def test_what_cannot_be_done_is_refused_with_a_sentence(stage, change, words):
     assert not list((stage.settings.folder / "jobs").glob("*"))
 
 
-def test_whom_to_dub(stage, dubbed, monkeypatch):
-    opened = SimpleNamespace(info=SimpleNamespace(fps=Fraction(25)))
-    monkeypatch.setattr(dubs, "VideoFile", lambda path, limits: opened)
-    monkeypatch.setattr("latentsync.media.limits.MediaLimits.check_video", lambda self, path: None)
+def test_segments_are_a_scene(stage, dubbed, opened, monkeypatch):
+    inputs = [
+        {"type": "video", "assetId": stage.upload()},
+        {"type": "audio", "assetId": stage.upload(b"anna", "../anna.wav"), "refId": "a"},
+        {"type": "audio", "assetId": stage.upload(b"ben", "ben.mp3"), "refId": "../b"},
+    ]
+    speaker = {"frame_number": 50, "coordinates": [120, 80]}
+    wanted = {
+        "model": "latentsync-builtin",
+        "input": inputs,
+        "segments": [segment(1.1, 2, "a"), segment(0, 1, "../b", startTime=0.5, endTime=1.5)],
+        "options": {"active_speaker_detection": speaker, "sync_mode": "silence"},
+    }
+    job = stage.client.post("/v2/generate", json=wanted).json()
+    assert [each["startTime"] for each in job["segments"]] == [1.1, 0] and stage.worker().work_on_one()
+    assert stage.get(job)["status"] == "COMPLETED"
+    (request,) = dubbed.requests
+    first, second = request.scene.segments
+    folder = stage.settings.job_folder(job["id"])
+    assert first.audio == SegmentAudio(folder / "audio.wav") and first.start == Fraction(11, 10)
+    assert second.audio == SegmentAudio(folder / "audio-1.mp3", start=Fraction(1, 2), end=Fraction(3, 2))
+    assert (folder / "audio-1.mp3").read_bytes() == b"ben" and request.audio == folder / "audio.wav"
+    assert request.scene.speakers()[0].face == "120,80@2.0000" and request.options.length == "pingpong"
+    asked = []
+    cost = SimpleNamespace(frames=50, seconds=1.0, denoising_steps=40, disk_bytes=1000)
+    monkeypatch.setattr(
+        preflight, "preflight", lambda request: asked.append(request) or SimpleNamespace(cost=cost, notes=())
+    )
+    assert stage.client.post("/v2/generate/estimate-cost", json=wanted).json()[0]["estimatedFrameCount"] == 50
+    assert len(asked[0].scene.segments) == 2
+    for other, words in (
+        ([segment(0, 3, "a")], "the segment from 0 s to 3 s: 3 s lies behind the end of the video"),
+        ([segment(0, 1, "a"), segment(0.5, 2, "a")], "begins at 0.5 s, before the one before it is over"),
+    ):
+        job = stage.client.post("/v2/generate", json=wanted | {"segments": other}).json()
+        assert stage.worker().work_on_one()
+        refused = stage.get(job)
+        assert refused["status"] == "REJECTED" and words in refused["error"] and refused["remedy"]
+
+
+def test_whom_to_dub(stage, dubbed, opened):
     for speaker in (
         {"frame_number": 50, "coordinates": [120, 80]},
         {"bounding_boxes": [None] * 50 + [[100, 60, 140, 100]]},
