@@ -119,7 +119,11 @@ def _scene(request: GenerateRequest, folder: Path, files: Mapping[str, Path], li
     limits.check_video(files["video"])
     info = VideoFile(files["video"], limits=limits).info
     local = [
-        {"type": each.type, "url": files[name].name} | ({"refId": each.ref_id} if isinstance(each, AudioInput) else {})
+        {
+            "type": each.type,
+            "url": files[name].name,
+            "refId": each.ref_id if isinstance(each, AudioInput) else None,
+        }
         for name, each in request.files.items()
     ]
     copy = folder / "request.json"
