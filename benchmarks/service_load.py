@@ -1,20 +1,25 @@
 """Many clients of the service at once, with a stand-in for the dub: python -m benchmarks.service_load --clients 200
 
 Every client sends a job of its own and asks for it until it has ended. Nothing is worked on before all have sent, so as
-many jobs are taken as may wait (``--waiting``), and the others are answered with 429. Reported: how many were taken,
-refused, lost or given another one's result; what the status took to ask for (the server and all clients share this
-process); resident memory before the clients and after a second round of them.
+many jobs are taken as may wait (``--waiting``), and the others are answered with 429. Server, worker and clients are a
+process each. Reported: how many were taken, refused, lost or given another one's result; what the status took to ask
+for, and beside it what ``/healthz`` took, which costs the server next to nothing: that is the share of the clients and
+of the machine; how many requests were asked again because the server had closed the connection; resident memory of the
+server before the clients and after each round of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing
 import statistics
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,38 +51,10 @@ def stand_in(request: Any, control: Any, networks: Any) -> Any:
     return SimpleNamespace(to_json=lambda: '{"output_seconds": 1.0}')
 
 
-async def client(address: str, number: int, sent: asyncio.Barrier, latencies: list[float]) -> str:
-    """'taken', 'refused', 'lost' or 'mixed up'."""
-    async with httpx.AsyncClient(base_url=address, timeout=600) as http:
-        own = f"client {number}".encode()
-        files = {"video": ("v.mp4", own), "audio": ("a.wav", own)}
-        answer = await http.post("/v2/generate", data={"model": MODEL}, files=files)
-        await sent.wait()
-        if answer.status_code == 429:
-            return "refused" if answer.headers["retry-after"] else "lost"
-        id = answer.json()["id"]
-        while True:
-            start = time.perf_counter()
-            try:
-                job = (await http.get(f"/v2/generate/{id}")).json()
-            except httpx.TransportError:  # the server closes a connection on which no request comes for a while
-                continue
-            latencies.append(time.perf_counter() - start)
-            if job["status"] not in ("PENDING", "PROCESSING"):
-                break
-            await asyncio.sleep(0.2)
-        if job["status"] != "COMPLETED":
-            return "lost"
-        return "taken" if (await http.get(job["outputUrl"])).content == own else "mixed up"
-
-
-def measure(folder: Path, clients: int, waiting: int, rounds: int = 2) -> dict[str, Any]:
-    """The figures of so many rounds of clients."""
+def serve(folder: Path, waiting: int, pipe: Connection) -> None:
+    """The process of the server: says its address, then its memory for each word, until there is an empty one."""
     settings = ServiceSettings(folder, waiting=waiting, reserve=0)
     models = Models({MODEL: WeightPaths.builtin()}, MODEL)
-    outcomes: list[dict[str, int]] = []
-    latencies: list[float] = []
-    memory = [psutil.Process().memory_info().rss]
     with ExitStack() as stack:
         store = open_store(folder)
         stack.callback(store.close)
@@ -86,33 +63,124 @@ def measure(folder: Path, clients: int, waiting: int, rounds: int = 2) -> dict[s
         )
         sock = stack.enter_context(bind("127.0.0.1", None))
         stack.enter_context(listening(build_app(service), sock))
-        address = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        for number in range(rounds):
-            worker = Worker(store, settings, models, f"worker-{number}", "cpu", make_networks=lambda: None)  # type: ignore[arg-type,return-value]
-            found = asyncio.run(_round(address, clients, worker, latencies))
+        pipe.send(f"http://127.0.0.1:{sock.getsockname()[1]}")
+        while pipe.recv():
+            pipe.send(psutil.Process().memory_info().rss)
+
+
+def work(folder: Path, pipe: Connection) -> None:
+    """The process of the worker: for each word it works until the next one, until there is an empty one."""
+    runner.dub = stand_in  # type: ignore[assignment]
+    settings, models = ServiceSettings(folder, reserve=0), Models({MODEL: WeightPaths.builtin()}, MODEL)
+    store = open_store(folder)
+    pipe.send("ready")
+    while pipe.recv():
+        worker = Worker(store, settings, models, "worker-0", "cpu", make_networks=lambda: None)  # type: ignore[arg-type,return-value]
+        thread = threading.Thread(target=worker.work)
+        thread.start()
+        pipe.recv()
+        worker.end()
+        thread.join()
+        pipe.send("done")
+    store.close()
+
+
+@dataclass
+class Asked:
+    """Seconds that requests took, and how many were asked again."""
+
+    status: list[float] = field(default_factory=list)
+    health: list[float] = field(default_factory=list)
+    again: int = 0
+
+    async def get(self, http: httpx.AsyncClient, path: str, times: list[float]) -> Any:
+        """What the server answers."""
+        while True:
+            start = time.perf_counter()
+            try:
+                answer = await http.get(path)
+            except httpx.TransportError:  # the server closes a connection on which no request comes for a while
+                self.again += 1
+                continue
+            times.append(time.perf_counter() - start)
+            return answer.json()
+
+
+async def client(http: httpx.AsyncClient, number: int, sent: asyncio.Barrier, asked: Asked) -> str:
+    """'taken', 'refused', 'lost' or 'mixed up'."""
+    own = f"client {number}".encode()
+    files = {"video": ("v.mp4", own), "audio": ("a.wav", own)}
+    answer = await http.post("/v2/generate", data={"model": MODEL}, files=files)
+    await sent.wait()
+    if answer.status_code == 429:
+        return "refused" if answer.headers["retry-after"] else "lost"
+    id = answer.json()["id"]
+    while True:
+        job = await asked.get(http, f"/v2/generate/{id}", asked.status)
+        if job["status"] not in ("PENDING", "PROCESSING"):
+            break
+        await asked.get(http, "/healthz", asked.health)
+        await asyncio.sleep(0.2)
+    if job["status"] != "COMPLETED":
+        return "lost"
+    return "taken" if (await http.get(job["outputUrl"])).content == own else "mixed up"
+
+
+def measure(folder: Path, clients: int, waiting: int, rounds: int = 2) -> dict[str, Any]:
+    """The figures of so many rounds of clients."""
+    context = multiprocessing.get_context("spawn")
+    (server, servers), (worker, workers) = context.Pipe(), context.Pipe()
+    processes = [
+        context.Process(target=serve, args=(folder, waiting, servers), daemon=True),
+        context.Process(target=work, args=(folder, workers), daemon=True),
+    ]
+    outcomes, asked, memory = [], Asked(), []
+    for process in processes:
+        process.start()
+    address = server.recv()
+    worker.recv()
+    for number in range(rounds + 1):
+        server.send("memory")
+        memory.append(server.recv())
+        if number < rounds:
+            found = asyncio.run(_round(address, clients, worker, asked))
             outcomes.append({each: found.count(each) for each in ("taken", "refused", "lost", "mixed up")})
-            memory.append(psutil.Process().memory_info().rss)
-    times = sorted(latencies)
+    for pipe, process in zip((server, worker), processes, strict=True):
+        pipe.send("")
+        process.join()
+    status, health = _p95(asked.status), _p95(asked.health)
     return {
         "clients": clients,
         "waiting": waiting,
         "rounds": outcomes,
-        "status_requests": len(times),
-        "status_median_ms": 1000 * statistics.median(times),
-        "status_p95_ms": 1000 * times[int(0.95 * (len(times) - 1))],
+        "status_requests": len(asked.status),
+        "asked_again": asked.again,
+        "status_median_ms": 1000 * statistics.median(asked.status),
+        "status_p95_ms": 1000 * status,
+        "healthz_p95_ms": 1000 * health,
+        "status_over_healthz": status / health,
         "memory_bytes": memory,
     }
 
 
-async def _round(address: str, clients: int, worker: Worker, latencies: list[float]) -> list[str]:
+def _p95(times: list[float]) -> float:
+    return sorted(times)[int(0.95 * (len(times) - 1))]
+
+
+async def _round(address: str, clients: int, worker: Connection, asked: Asked) -> list[str]:
     sent = asyncio.Barrier(clients + 1)
-    tasks = [asyncio.create_task(client(address, number, sent, latencies)) for number in range(clients)]
-    await sent.wait()
-    thread = threading.Thread(target=worker.work)
-    thread.start()
-    found = await asyncio.gather(*tasks)
-    worker.end()
-    await asyncio.to_thread(thread.join)
+    certificates = httpx.create_ssl_context()  # made once: it takes longer than all requests of a client
+    async with AsyncExitStack() as stack:
+        https = [
+            await stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=600, verify=certificates))
+            for _ in range(clients)
+        ]
+        tasks = [asyncio.create_task(client(http, number, sent, asked)) for number, http in enumerate(https)]
+        await sent.wait()
+        worker.send("begin")
+        found = await asyncio.gather(*tasks)
+    worker.send("end")
+    await asyncio.to_thread(worker.recv)
     return list(found)
 
 
@@ -123,12 +191,8 @@ def main() -> None:
     parser.add_argument("--waiting", type=int, default=50)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    before, runner.dub = runner.dub, stand_in  # type: ignore[assignment]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            figures = measure(Path(folder), options.clients, options.waiting)
-    finally:
-        runner.dub = before
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder), options.clients, options.waiting)
     publish("service_load", figures, output=options.output)
 
 

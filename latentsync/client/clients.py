@@ -33,7 +33,8 @@ from latentsync.client.protocol import (
 
 PathLike = str | os.PathLike[str]
 OnProgress = Callable[[Generation], None]
-POLL_SECONDS = 1.0
+POLL_SECONDS, FIRST_POLL_SECONDS = 1.0, 0.05  # between two looks at a job, at most and at first
+POLL_SHARE = 0.05  # of the time that a job has taken until now, which may pass until the next look
 DEFAULT_MODEL = "lipsync-2"  # sync.so's name, which every service of this program has too
 
 
@@ -127,11 +128,12 @@ class Client:
     def wait(
         self, id: str, *, seconds: float | None = None, on_progress: OnProgress = _nothing, poll: float = POLL_SECONDS
     ) -> Generation:
-        """The job when it has ended, ``on_progress`` being called when it has changed.
+        """The job when it has ended, ``on_progress`` being called when it has changed. ``poll``: seconds between two
+        looks, at most; while it is young, the looks are closer together.
 
         Raises ``Failed`` if it ended without a result, and ``TimeoutError`` after so many ``seconds``.
         """
-        deadline, last = _deadline(seconds), None
+        deadline, begun, last = _deadline(seconds), time.monotonic(), None
         while True:
             job = self.get(id)
             if job != last:
@@ -140,7 +142,7 @@ class Client:
             if job.is_final:
                 return _completed(job)
             _check(deadline, id)
-            time.sleep(poll)
+            time.sleep(_poll_pause(begun, poll))
 
     def download(self, job: Generation, output: PathLike) -> None:
         """Have the result of a job in a file, which appears when it is whole."""
@@ -257,7 +259,7 @@ class AsyncClient:
         self, id: str, *, seconds: float | None = None, on_progress: OnProgress = _nothing, poll: float = POLL_SECONDS
     ) -> Generation:
         """See ``Client.wait``."""
-        deadline, last = _deadline(seconds), None
+        deadline, begun, last = _deadline(seconds), time.monotonic(), None
         while True:
             job = await self.get(id)
             if job != last:
@@ -266,7 +268,7 @@ class AsyncClient:
             if job.is_final:
                 return _completed(job)
             _check(deadline, id)
-            await asyncio.sleep(poll)
+            await asyncio.sleep(_poll_pause(begun, poll))
 
     async def download(self, job: Generation, output: PathLike) -> None:
         """See ``Client.download``."""
@@ -312,6 +314,10 @@ def _may_be_sent_again(call: Call, error: httpx.TransportError) -> bool:
 
 def _deadline(seconds: float | None) -> float:
     return float("inf") if seconds is None else time.monotonic() + seconds
+
+
+def _poll_pause(begun: float, most: float) -> float:
+    return min(most, max(FIRST_POLL_SECONDS, POLL_SHARE * (time.monotonic() - begun)))
 
 
 def _check(deadline: float, id: str) -> None:

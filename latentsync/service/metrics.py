@@ -16,7 +16,11 @@ from latentsync.service.store import JobStore
 COUNTERS = {
     "jobs": ("latentsync_jobs", "Jobs that ended, by status.", "status"),
     "failures": ("latentsync_failures", "Jobs that ended without a result, by the class of the error.", "error"),
-    "seconds": ("latentsync_stage_seconds", "Seconds of work, by stage; 'queue' is the time before it.", "stage"),
+    "seconds": (
+        "latentsync_stage_seconds",
+        "Seconds of work, by stage; 'queue' is the time before it, 'service' what a job took that was not its dub.",
+        "stage",
+    ),
     "webhooks": ("latentsync_webhooks", "Messages, by what became of them.", "outcome"),
 }
 

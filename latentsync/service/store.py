@@ -85,9 +85,11 @@ class JobStore:
             self._reader.close()
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: whole or not at all, and alone."""
+    def writing(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction: whole or not at all, and alone. It survives the process in any case; unless ``durable``, a
+        power cut may undo it, and nobody waits for the disk."""
         with self._lock:
+            self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -166,7 +168,7 @@ class JobStore:
 
     def claim(self, worker: str) -> Job | None:
         """The job whose turn it is, which is the worker's from now on; None if none waits."""
-        with self.writing() as db:
+        with self.writing(durable=False) as db:
             found = db.execute(
                 "SELECT id, turn FROM jobs WHERE status = 'PENDING' AND fetched ORDER BY turn, created LIMIT 1"
             ).fetchone()
@@ -185,7 +187,7 @@ class JobStore:
 
     def report(self, id: str, stage: str, done: int, total: int) -> bool:
         """How far a job is; whether it shall go on."""
-        with self.writing() as db:
+        with self.writing(durable=False) as db:
             db.execute("UPDATE jobs SET stage = ?, done = ?, total = ? WHERE id = ?", (stage, done, total, id))
             return not _one(db, "SELECT coalesce(max(stopped), 1) FROM jobs WHERE id = ?", id)
 
@@ -237,7 +239,7 @@ class JobStore:
 
     def seen(self, worker: str, device: str, pid: int, state: str) -> None:
         """A worker is alive, and does ``state``."""
-        with self.writing() as db:
+        with self.writing(durable=False) as db:
             db.execute(
                 "INSERT OR REPLACE INTO workers VALUES (?, ?, ?, ?, ?)", (worker, device, pid, state, time.time())
             )

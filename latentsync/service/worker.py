@@ -117,7 +117,7 @@ class Worker:
 
     def _do(self, job: Job, place: JobFolder) -> bool:
         """Do the job. False if somebody has deleted it."""
-        about = {"job": job.id}
+        about, start = {"job": job.id}, time.monotonic()
         logger.info("Begins, on %s.", self._device, extra=about)
         try:
             request = GenerateRequest.model_validate(job.request)
@@ -139,13 +139,15 @@ class Worker:
             logger.info("Failed: %s.", error_seen.get("class"), extra=about)
             return self._store.finish(job.id, _status_of(error_seen), error=error_seen)
         report = _read_report(place)
+        stages = report.get("seconds_by_stage", {}) | {"working": state.seconds}
+        stages["service"] = max(0.0, time.monotonic() - start - report.get("wall_seconds", state.seconds))
         logger.info("Is done.", extra=about | {"seconds": round(state.seconds, 2)})
         return self._store.finish(
             job.id,
             JobStatus.COMPLETED,
             seconds=report.get("output_seconds"),
             notes=tuple(_without_paths({"notes": note}, place.path)["notes"] for note in report.get("notes", ())),
-            stages=report.get("seconds_by_stage", {}) | {"working": state.seconds},
+            stages=stages,
         )
 
     def _refuse(self, job: Job, place: JobFolder, error: Exception) -> bool:

@@ -116,7 +116,7 @@ def secret(service: TheService, key: TheKey) -> dict[str, str]:
 
 
 @health.get("/healthz")
-def alive() -> dict[str, str]:
+async def alive() -> dict[str, str]:
     """Whether the server answers."""
     return {"status": "ok", "version": VERSION}
 

@@ -65,8 +65,8 @@ class Fault(BaseModel):
     statusCode: int  # noqa: N815  sync.so's name
 
 
-def service_of(request: Request) -> Service:
-    """The service that an application was made of."""
+async def service_of(request: Request) -> Service:
+    """The service that an application was made of. (What every request asks for needs no thread.)"""
     service: Service = request.app.state.service
     return service
 
@@ -75,7 +75,7 @@ _header = APIKeyHeader(name="x-api-key", auto_error=False)
 _bearer = HTTPBearer(auto_error=False)
 
 
-def key_of(
+async def key_of(
     service: Annotated[Service, Depends(service_of)],
     header: Annotated[str | None, Security(_header)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],

@@ -66,6 +66,7 @@ def test_health_and_figures(stage, dubbed):
         'latentsync_jobs_total{status="COMPLETED"} 1.0',
         'latentsync_failures_total{error="NoFaceError"} 1.0',
         'latentsync_stage_seconds_total{stage="detect"} 0.1',
+        'latentsync_stage_seconds_total{stage="service"}',
         'latentsync_queue{status="pending"} 1.0',
         'latentsync_memory_bytes{process="server"}',
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from types import SimpleNamespace
 
+import anyio
 import pytest
 
 from latentsync.inference.job import preflight
@@ -37,12 +38,26 @@ def test_a_job_from_its_uploads_to_its_result(stage, dubbed):
     assert done["status"] == "COMPLETED" and done["outputDuration"] == 0.4 and done["notes"] == ["a note"]
     assert done["outputUrl"].startswith("http://service.example/v2/results/")
     assert done["outputUrl"].endswith("/my_dub.mp4") and done["progress"] == 1
+    assert done["queueSeconds"] >= 0 and done["workSeconds"] >= 0 and job["queueSeconds"] is None
     assert stage.client.get(done["outputUrl"]).content == b"dubbed a video with speech"
     assert stage.client.get(done["outputUrl"].replace("/my_dub", "x/my_dub")).status_code == 404
     (request,) = dubbed.requests
     assert request.options.length == "cut" and request.options.seed == 7 and request.resume
     assert [each["id"] for each in stage.client.get("/v2/generations").json()] == [job["id"]]
     assert stage.client.get("/v2/generations?status=PENDING,FAILED").json() == []
+
+
+def test_asking_for_a_job_needs_no_thread(stage, dubbed, monkeypatch):
+    """Every way to a thread and back waits for its turn, with all other clients."""
+    job, ways = stage.send(), []
+
+    async def go(function, *values, **options):
+        ways.append(function)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", go)
+    assert stage.get(job)["position"] == 0 and stage.client.get("/healthz").status_code == 200
+    assert not ways
+    monkeypatch.undo()
 
 
 def test_files_in_a_form(stage):
