@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings", bound="DataclassInstance")
 OFFSET_HELP = "by how much later the audio begins, mouth and all; negative: its beginning is left out (0)"
+WHOLE_FRAMES_HELP = "end the audio with a frame, so that results can be joined (docs/scenes.md)"
 SCENE_HELP = "who speaks when, with which audio: several people, turns, gaps (docs/scenes.md)"
 ADAPTER_HELP = "what `latentsync adapt` made for this person, 0 to 2 times as strong (1)"
 
@@ -124,6 +125,7 @@ def make_parser(is_scene: bool = False) -> argparse.ArgumentParser:
     files.add_argument("--audio_track", type=int, metavar="N", help="which audio track of --audio_path, from 0")
     files.add_argument("--av_offset", type=_seconds, default=Fraction(0), metavar="SECONDS", help=OFFSET_HELP)
     files.add_argument("--copy_audio", action="store_true", help="never encode audio that the result can hold as it is")
+    files.add_argument("--whole_frames", action="store_true", help=WHOLE_FRAMES_HELP)
     files.add_argument("--video_out_path", type=Path, required=True, help="result: .mp4 .mov .mkv .webm .avi")
     files.add_argument("--fps", type=_rate, help="frames per second of a picture or a folder of pictures (25)")
     files.add_argument("--deinterlace", action="store_true", help="make whole frames of an interlaced video")
@@ -329,6 +331,7 @@ def make_request(arguments: argparse.Namespace) -> DubRequest:
         audio_track=arguments.audio_track,
         av_offset=arguments.av_offset,
         copy_audio=arguments.copy_audio,
+        whole_frames=arguments.whole_frames,
         fps=arguments.fps,
         deinterlace=arguments.deinterlace,
         resume=arguments.resume,

@@ -29,6 +29,13 @@ class Excerpt(Stretch):
         start = min(max(Fraction(moment) - length / 2, Fraction(0)), duration - length)
         return cls(start, start + length)
 
+    def between_frames(self, fps: Fraction) -> Excerpt:
+        """The excerpt whose ends are the nearest ends of frames, so that the next one goes on where this one ends.
+
+        Raises ``ConfigError`` if that leaves nothing of it.
+        """
+        return Excerpt(Fraction(round(self.start * fps)) / fps, Fraction(round(self.stop * fps)) / fps)
+
     def on_frames(self, video: VideoSource, duration: Fraction, mode: LengthMode) -> Excerpt:
         """The nearest excerpt that begins with a frame of the result. Raises ``ConfigError`` if it has none."""
         if video.info.variable_frame_rate:

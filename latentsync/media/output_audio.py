@@ -51,6 +51,7 @@ class AudioPart:
     ends ``limit`` seconds after the first frame: exactly, or, where lossy packets are copied, at the nearest end of a
     packet. ``copied``: not encoded wherever the container can hold the codec, whether players expect it there or not.
     ``gaps``: its time stamps leave gaps, so it is encoded, with silence in them. ``for_browsers``: AAC in any case.
+    ``filled``: silence follows it until ``limit``, so that it has all samples up to there; never copied.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class AudioPart:
     limit: Fraction | None = None
     copied: bool = False
     gaps: bool = False
+    filled: bool = False
     for_browsers: bool = False
 
     def expected(self, container: str) -> set[str]:
@@ -70,8 +72,9 @@ class OutputAudio:
     """The audio stream of a container that is being written. Add it before anything is muxed.
 
     ``how`` says what becomes of the audio: "copied", or the new codec (with its bit rate if it is lossy); ``notes`` say
-    what a user should know of that. Audio that is cut at its beginning is always encoded. Raises
-    ``NoAudioStreamError`` for a stream without a sample, ``EncoderError`` for one that cannot be encoded.
+    what a user should know of that. Audio that is cut at its beginning is always encoded. ``added``: seconds of silence
+    that were put at its end, once all packets were given. Raises ``NoAudioStreamError`` for a stream without a sample,
+    ``EncoderError`` for one that cannot be encoded.
     """
 
     def __init__(self, out: OutputContainer, source: InputContainer, track: AudioStream, part: AudioPart) -> None:
@@ -80,6 +83,7 @@ class OutputAudio:
         self._skipped = max(-part.delay, Fraction(0))  # seconds of it that are left out
         self._limit = None if part.limit is None else max(part.limit - self._lead, Fraction(0))
         self.notes: list[str] = []
+        self.added = Fraction(0)
         packets = source.demux(track)
         first = next(packets)  # if there is none, the empty packet that ends every stream
         packets = chain([first], packets)
@@ -91,7 +95,8 @@ class OutputAudio:
             stream = out.add_stream_from_template(track)
             self._packets = self._copied(packets, stream, codec)
         else:
-            same = codec in _LOSSLESS and codec in part.expected(container)
+            kept = _LOSSLESS if not part.filled else (*_LOSSLESS, *_PCM)  # whole samples are what that is about
+            same = codec in kept and codec in part.expected(container)
             stream = _add_encoder(out, track, codec if same else _ENCODERS[container])
             self.how = _describe(stream)
             self._packets = self._encoded(packets, stream)
@@ -124,7 +129,7 @@ class OutputAudio:
         taken = HELD[container] if self._part.copied else self._part.expected(container)
         if codec not in taken or (lead_in and codec not in _LEAD_IN[container]):
             return False
-        if self._skipped or self._part.gaps or (self._lead and container not in _TIMED):
+        if self._skipped or self._part.gaps or self._part.filled or (self._lead and container not in _TIMED):
             return False
         return self._limit is None or codec not in _LOSSLESS  # their packets last 0.1 s: too coarse to cut by
 
@@ -153,10 +158,13 @@ class OutputAudio:
         rate = self._track.sample_rate
         begin = round(self._skipped * rate)
         end = None if self._limit is None else begin + round(self._limit * rate)
+        if self._limit is not None and self._part.filled:  # an excerpt goes on where the one before ends
+            end = round((self._skipped + self._limit) * rate)
         read = position = 0
+        last_frame: av.AudioFrame | None = None
         for frame in decode_audio(packets, self._track, self._part.path):
             first, last = read, read + frame.samples
-            read = last
+            read, last_frame = last, frame
             if last <= begin:
                 continue
             if first < begin or (end is not None and last > end):
@@ -165,6 +173,13 @@ class OutputAudio:
                     break
                 frame = part
             for piece in (*(silence_like(frame, self._lead) if position == 0 else ()), frame):
+                piece.pts, piece.time_base = position, Fraction(1, rate)
+                position += piece.samples
+                yield from self._encode(stream, piece)
+        missing = 0 if end is None or not self._part.filled else end - begin + round(self._lead * rate) - position
+        if missing > 0 and last_frame is not None:
+            self.added = Fraction(missing, rate)
+            for piece in silence_like(last_frame, self.added):
                 piece.pts, piece.time_base = position, Fraction(1, rate)
                 position += piece.samples
                 yield from self._encode(stream, piece)

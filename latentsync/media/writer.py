@@ -177,6 +177,9 @@ def _encode(
             container.mux(track.flush())
             mux_other(None)
             container.close()
+    if output_audio is not None and output_audio.added:
+        added = float(output_audio.added)
+        written.notes.append(f"{added:.4f} s of silence were put at the end of the audio, so that it ends with a frame")
     written.notes += [] if carried is None else carried.notes
     return written
 

@@ -63,6 +63,7 @@ FLAGS = {
     "--audio_track 1": ("audio_track", 1),
     "--av_offset=-0.1": ("av_offset", Fraction(-1, 10)),
     "--copy_audio": ("copy_audio", True),
+    "--whole_frames": ("whole_frames", True),
     "--fps 30000/1001": ("fps", Fraction(30000, 1001)),
     "--deinterlace": ("deinterlace", True),
     "--report /report.json": ("report", Path("/report.json")),

@@ -33,7 +33,7 @@ from latentsync.inference.overview import Overview
 from latentsync.inference.record import RunRecord
 from latentsync.inference.scene import Role
 from latentsync.inference.sync_gate import SyncJudge
-from latentsync.inference.timeline import LengthMode, result_seconds
+from latentsync.inference.timeline import LengthMode, frame_spacing, result_seconds
 from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.weights import with_checksums
 from latentsync.media.carried import Beside
@@ -123,7 +123,7 @@ def _write(request: DubRequest, checked: Preflight, frames: Iterator[Frame], hea
         frames,
         checked.video.info,
         request.encoding,
-        audio=_audio_part(checked, heard, length),
+        audio=_audio_part(request, checked, heard, length),
         overwrite=request.overwrite,
         tags=label if request.label else {},
         finish=_signature(request, label),
@@ -268,9 +268,13 @@ def _result_length(checked: Preflight) -> Fraction:
     return whole if excerpt is None else min(excerpt.stop, whole) - excerpt.start
 
 
-def _audio_part(checked: Preflight, heard: AudioPart, length: Fraction) -> AudioPart:
-    """The audio of the result: cut for an excerpt, and where the result ends with the video."""
+def _audio_part(request: DubRequest, checked: Preflight, heard: AudioPart, length: Fraction) -> AudioPart:
+    """The audio of the result: cut for an excerpt, and where the result ends with the video or with a whole frame."""
     options = checked.options
+    if request.whole_frames:
+        start = Fraction(0) if options.excerpt is None else options.excerpt.start
+        limit = checked.cost.frames * frame_spacing(checked.video.info)
+        return replace(heard, delay=heard.delay - start, limit=limit, filled=True)
     if options.excerpt is not None:
         info = checked.video.info
         limit = length if info.variable_frame_rate else checked.cost.frames / info.fps

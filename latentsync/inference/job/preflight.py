@@ -21,6 +21,7 @@ from latentsync.face.tracks import FaceTracks
 from latentsync.inference.enhance import load_enhancer
 from latentsync.inference.excerpt import excerpt_frames
 from latentsync.inference.faces import FaceFinder
+from latentsync.inference.job.devices import precision_of, usable_devices
 from latentsync.inference.job.estimate import Estimate, NetworkSizes, estimate
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.request import DubRequest
@@ -41,7 +42,6 @@ from latentsync.media.output_audio import AudioPart, check_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import check_encoder, refuse_unwritable
 from latentsync.provenance.licences import require_commercial
-from latentsync.runtime.device import choose_devices, unusable_gpu
 from latentsync.types import VideoInfo
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     """
     _check_files(request)
     video = _open_video(request)
-    speech = read_speech(request) if request.scene is None else read_scene_speech(request, request.scene, video)
+    scene, info = request.scene, video.info
+    speech = read_speech(request, info) if scene is None else read_scene_speech(request, scene, video)
     notes = [*speech.notes]
     weights = request.weights.check()
     settings = model_settings(request.weights.unet, request.unet_config)
@@ -124,7 +125,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     plan = _window_plan(request.options, settings, video.info)
     written = check_encoder(request.encoding, video.info, request.output.suffix)
     if speech.heard is not None:
-        notes += check_audio(replace(speech.heard, for_browsers=request.encoding.for_browsers), written.container)
+        heard = replace(speech.heard, for_browsers=request.encoding.for_browsers, filled=request.whole_frames)
+        notes += check_audio(heard, written.container)
     options, duration = request.options, speech.duration
     if request.scene is not None:
         options = replace(options, length=LengthMode.CUT)  # each frame is shown once
@@ -133,7 +135,8 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     for face in faces:
         _require_point_in_video(face, video.info, duration)
     if options.excerpt is not None:
-        options = replace(options, excerpt=options.excerpt.on_frames(video, duration, options.length))
+        asked = options.excerpt.between_frames(info.fps) if request.whole_frames else options.excerpt
+        options = replace(options, excerpt=asked.on_frames(video, duration, options.length))
 
     # torch takes seconds to import: all that can be refused without it has been.
     from latentsync.inference.kept_latents import bytes_per_window
@@ -142,11 +145,11 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         notes += _require_sync_network(request, options)
     if options.compat is None:
         load_enhancer(options.paste)  # raises for one of no use
-    devices, device_notes = _usable_devices(request)
+    devices, device_notes = usable_devices(request)
     device, notes = devices[0], notes + device_notes
     if request.commercial_only:
         require_commercial([*request.weights.networks().values(), *_detector_files(request, device)])
-    dtype, precision_notes = _precision(request, options, devices, settings)
+    dtype, precision_notes = precision_of(request, options, devices, settings)
     notes += precision_notes
     finder = FaceFinder(
         request.detector,
@@ -215,7 +218,7 @@ def rough_cost(request: DubRequest) -> Estimate:
 
     from latentsync.inference.device import common_precision  # torch takes seconds to import
 
-    devices, _ = _usable_devices(request)
+    devices, _ = usable_devices(request)
     dtype = common_precision(request.precision, devices)
     cost, _ = _cost_of(request, video.info, frames, settings, plan, options, devices, dtype, Fraction(0))
     return cost
@@ -226,41 +229,6 @@ def _require_usable_masks(options: SyncOptions, settings: ModelSettings, video: 
     OcclusionStage(options, video)
     if options.compat is None:
         FacePaster(load_mask(settings.mask, settings.resolution), options.paste)
-
-
-def _usable_devices(request: DubRequest) -> tuple[tuple[torch.device, ...], list[str]]:
-    """The devices of the run, of one kind, and notes on those that could have been better."""
-    from latentsync.runtime.compilation import require_compiler
-
-    devices = choose_devices(request.device)
-    if request.compiled:
-        require_compiler(devices[0].type)
-    if request.device == "auto" and devices[0].type == "cpu" and (fault := unusable_gpu()) is not None:
-        slow = "the CPU computes instead, which takes many times as long"
-        return devices, [f"{fault.message}; {slow}; {fault.remedy}"]
-    return devices, []
-
-
-def _precision(
-    request: DubRequest, options: SyncOptions, devices: Sequence[torch.device], settings: ModelSettings
-) -> tuple[torch.dtype, list[str]]:
-    """What the networks compute in, and a note where 'auto' is no float32 on a processor. A run that is resumed goes on
-    as it began; a release that is reproduced is computed in float32."""
-    import torch
-
-    from latentsync.inference.device import common_precision
-    from latentsync.inference.kept_latents import read_journal
-
-    dtype, choosing = None, request.precision == "auto" and devices[0].type == "cpu"
-    if choosing and request.resume:
-        began = (read_journal(request.kept_folder) or {}).get("device", [])
-        dtype = next((each for each in (torch.float32, torch.bfloat16) if str(each) in began), None)
-    if dtype is None or options.compat is not None:
-        unet = request.weights.unet if options.compat is None else None
-        dtype = common_precision(request.precision, devices, unet, settings.resolution)
-    if choosing and dtype is torch.bfloat16:
-        return dtype, ["bfloat16, which this processor computes quicker; --precision fp32 is exact"]
-    return dtype, []
 
 
 def _check_files(request: DubRequest) -> None:
@@ -293,6 +261,11 @@ def _open_video(request: DubRequest) -> VideoFile:
     if request.fps is not None and not video.is_images:
         raise ConfigError(
             f"{request.video} has a frame rate of its own.", remedy="Leave out --fps: it is for pictures."
+        )
+    if request.whole_frames and (video.info.variable_frame_rate or request.options.compat is not None):
+        why = "with --compat" if request.options.compat is not None else f"for {request.video}, whose rate varies"
+        raise ConfigError(
+            f"--whole_frames makes no sense {why}.", remedy="Leave it out, or bring the video to a constant rate first."
         )
     return video
 

@@ -28,7 +28,8 @@ class DubRequest:
     to. ``compiled``: see ``latentsync.runtime.compilation``. ``drive``: what the mouth follows, if that is not what is
     heard. ``audio_track``: number of the audio track of ``audio``, from 0; None: the one that players take.
     ``av_offset``: seconds by which the audio begins later than it would. ``copy_audio``: see
-    ``media.output_audio.AudioPart.copied``. ``fps``: of images, which have no rate of their own (25).
+    ``media.output_audio.AudioPart.copied``. ``whole_frames``: the audio of the result is as long as its frames, to the
+    sample, so that results can be joined. ``fps``: of images, which have no rate of their own (25).
     ``deinterlace``: make frames of fields. ``resume``: go on where a run that was interrupted stopped (``job.resume``).
     ``contact_sheet``: where an overview picture goes (``inference.overview``). ``device``: several with commas share
     the windows. ``segments``: where finished windows are kept; None: beside the result. ``scene``: who speaks when,
@@ -57,6 +58,7 @@ class DubRequest:
     audio_track: int | None = None
     av_offset: Fraction = Fraction(0)
     copy_audio: bool = False
+    whole_frames: bool = False
     fps: Fraction | None = None
     deinterlace: bool = False
     resume: bool = False

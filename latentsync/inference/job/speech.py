@@ -4,8 +4,9 @@ speaks."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,15 @@ from latentsync.inference.options import SyncOptions
 from latentsync.inference.scene import Cast
 from latentsync.inference.silence import SpeechPlan
 from latentsync.inference.stretches import SilenceMode, Stretch
-from latentsync.inference.timeline import frame_spacing, result_seconds
+from latentsync.inference.timeline import LengthMode, frame_spacing, result_seconds
 from latentsync.media.audio import audio_delay, read_audio
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.output_audio import AudioPart
 from latentsync.media.speech_channel import AudioFindings
 from latentsync.media.video import VideoFile
+from latentsync.types import VideoInfo
 
+BEYOND_A_FRAME = Fraction(1, 1000)  # s of audio that are no reason for one more frame
 SILENCE = 1e-3  # peak below which audio counts as silent, full scale 1
 
 
@@ -44,13 +47,24 @@ class Speech:
         """Length of the result, s, where it does not end with the video."""
         return Fraction(len(self.waveform), AUDIO_RATE)
 
+    def on_whole_frames(self, spacing: Fraction, mode: LengthMode) -> Speech:
+        """The same with silence until the frame of ``spacing`` seconds is over in which it ends.
+
+        A little more than whole frames is left out; but not with ``CUT``, where the video says what is too much.
+        """
+        beyond = Fraction(0) if mode is LengthMode.CUT else BEYOND_A_FRAME
+        frames = max(1, ceil((self.duration - beyond) / spacing))
+        samples = round(frames * spacing * AUDIO_RATE)
+        padded = np.pad(self.waveform[:samples], (0, max(0, samples - len(self.waveform))))
+        return replace(self, waveform=padded)
+
     def cast(self, request: DubRequest, video: VideoFile, options: SyncOptions) -> Cast:
         """The one who speaks it; raises as ``plan_speech``."""
         return Cast.of_one(self.waveform, options, plan_speech(request, video, self.waveform, options))
 
 
-def read_speech(request: DubRequest) -> Speech:
-    """The audio that a dub asks for.
+def read_speech(request: DubRequest, info: VideoInfo) -> Speech:
+    """The audio that a dub asks for; ``info``: of its video.
 
     Audio of a file that has video keeps its place beside that video, which no release does; less than a frame is left
     alone, so that its packets can be copied. Raises ``AudioError`` or ``NoAudioStreamError`` for audio that cannot be
@@ -82,7 +96,10 @@ def read_speech(request: DubRequest) -> Speech:
         )
     waveform = waveform[-samples:] if samples < 0 else np.pad(waveform, (samples, 0)) if samples else waveform
     heard = AudioPart(request.audio, request.audio_track, delay, copied=request.copy_audio, gaps=bool(findings.gaps))
-    return Speech(waveform, heard, notes)
+    speech = Speech(waveform, heard, notes)
+    if not request.whole_frames:
+        return speech
+    return speech.on_whole_frames(frame_spacing(info), request.options.length)
 
 
 def _own_delay(request: DubRequest, length: Fraction) -> Fraction:
