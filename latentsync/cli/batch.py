@@ -23,7 +23,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync.cli import dub
+from latentsync.cli._dub_arguments import make_parser
+from latentsync.cli.dub import make_request
 from latentsync.errors import INTERRUPTED_EXIT_CODE, ConfigError, LatentSyncError
 from latentsync.places import PACKAGE
 from latentsync.terminal import command_parser, for_terminal, report
@@ -77,7 +78,7 @@ def _run(options: argparse.Namespace, common: list[str], words: list[str]) -> in
     places, results = _places(options)
     rows = rows_of_file(options.jobs) if options.jobs is not None else rows_of_folders(options.videos, options.audios)
     deadline = None if options.deadline is None else read_deadline(options.deadline)
-    jobs = make_jobs(rows, places, DubCommand(dub.make_parser(), dub.make_request), common, devices[0], deadline)
+    jobs = make_jobs(rows, places, DubCommand(make_parser(), make_request), common, devices[0], deadline)
     batch = Batch(jobs, results, run=options.worker_of or "", attempts=options.attempts, say=_say)
     if options.worker_of:
         batch.work()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentsync.atomic import link_or_copy, write_text
-from latentsync.cli.dub import ADAPTER_HELP, adapter_choice
+from latentsync.cli._dub_arguments import ADAPTER_HELP, adapter_choice
 from latentsync.errors import DataError, LatentSyncError
 from latentsync.inference.options import DEEPCACHE_INTERVAL, DEFAULT_SEED, PRESETS, apply_preset
 from latentsync.terminal import command_parser, run_command

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync.cli.dub import ADAPTER_HELP, adapter_choice
+from latentsync.cli._dub_arguments import ADAPTER_HELP, adapter_choice
 from latentsync.errors import LatentSyncError
 from latentsync.inference.options import BUILTIN_PRESET, DEFAULT_PRESET, PRESETS
 from latentsync.page.kept_jobs import GRACE_SECONDS

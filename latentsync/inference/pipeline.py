@@ -141,12 +141,7 @@ class LipsyncPipeline:
         record = record if record is not None else RunRecord()
         clock, roles = record.clock, len(cast.roles)
         audios = [TimedAudio(RoleAudio(role, cast.duration, self._embed_audio), clock) for role in cast.roles]
-        filled = self._filled_batches and options.compat is None
-        batches = [
-            AdaptiveBatch(self._generator(variant, record, on_step, kept), options.batch, filled)
-            for variant in cast.variants
-        ]
-        batch = batches[0] if len(batches) == 1 else ByVariant(batches)
+        batch = self._batch(cast, options, record, on_step, kept)
         compositor = Compositor(self.keep_mask, options.paste, options.compat, clock)
 
         # The frames that wait between the stages are what takes memory, so only as many wait as keep every stage busy.
@@ -163,11 +158,8 @@ class LipsyncPipeline:
             context = context or ExcerptContext(video, cast.duration, options, plan, speech=speech)
             shown = context.frames(tracks)
         frames = prefetch(clock.each("decode", shown), depth=DETECTION_BATCH - 1)
-        branches = deal(tracks.follow_each(frames), roles) if roles > 1 else []
-        followed: list[Iterator[TargetFrame]] = [map(itemgetter(k), branch) for k, branch in enumerate(branches)]
-        followed = followed or [tracks.follow(frames)]
         groups: list[Iterator[FrameGroup]] = []
-        for number, targets in enumerate(followed):
+        for number, targets in enumerate(_followed(frames, tracks, roles)):
             aligned = self._faces(targets, cast.roles[number], video, options, tracks, clock)
             ahead = prefetch(aligned, depth=max(2, waiting // roles))
             groups.append(self._groups(ahead, cast, number, audios[number], plan, context))
@@ -190,6 +182,17 @@ class LipsyncPipeline:
         finally:
             record.batch_reductions = batch.reductions
             self._on_end()
+
+    def _batch(
+        self, cast: Cast, options: SyncOptions, record: RunRecord, on_step: OnStep, kept: KeptLatents | None
+    ) -> AdaptiveBatch | ByVariant:
+        """What generates windows, for each kind of settings that the cast has."""
+        filled = self._filled_batches and options.compat is None
+        batches = [
+            AdaptiveBatch(self._generator(variant, record, on_step, kept), options.batch, filled)
+            for variant in cast.variants
+        ]
+        return batches[0] if len(batches) == 1 else ByVariant(batches)
 
     def _faces(
         self,
@@ -269,6 +272,13 @@ class LipsyncPipeline:
 def _on_part(judge: SyncJudge, part: Part) -> SyncJudge:
     """A judge on the clock of the result, of one that is on the clock of a part."""
     return lambda faces, start: judge(faces, start - part.start)
+
+
+def _followed(frames: Iterator[Frame], tracks: FaceTracks, roles: int) -> list[Iterator[TargetFrame]]:
+    """For each role, the frames with its face."""
+    if roles == 1:
+        return [tracks.follow(frames)]
+    return [map(itemgetter(k), branch) for k, branch in enumerate(deal(tracks.follow_each(frames), roles))]
 
 
 def _noted(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from latentsync.checkpoint import AdapterChoice
-from latentsync.cli.dub import command_for, make_parser, make_request, parse_arguments
+from latentsync.cli._dub_arguments import make_parser, parse_arguments
+from latentsync.cli.dub import command_for, make_request
 from latentsync.errors import ConfigError
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.options import SyncGate

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from latentsync.errors import LatentSyncError
+from latentsync.inference.job.cost import rough_cost
 from latentsync.inference.job.estimate import Estimate, duration
 from latentsync.inference.job.folder import JobState, State
-from latentsync.inference.job.preflight import rough_cost
 from latentsync.inference.job.request import DubRequest
 from latentsync.service.batch.jobs import BatchJob, in_order
 from latentsync.service.batch.results import Results

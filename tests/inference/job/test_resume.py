@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.cli.dub import main, make_request, parse_arguments
+from latentsync.cli._dub_arguments import parse_arguments
+from latentsync.cli.dub import main, make_request
 from latentsync.errors import INTERRUPTED_EXIT_CODE, DiskFullError, StoppedError
 from latentsync.face.detections_file import write_detections
 from latentsync.inference import cpu_precision, latent_generator

@@ -8,7 +8,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from latentsync.cli.dub import command_for, main, make_request, parse_arguments
+from latentsync.cli._dub_arguments import parse_arguments
+from latentsync.cli.dub import command_for, main, make_request
 from latentsync.cli.scene import main as scene_main
 from latentsync.errors import ConfigError
 from latentsync.face.detections_file import write_detections

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latentsync.cli.dub import command_for, main, make_request, parse_arguments
+from latentsync.cli._dub_arguments import parse_arguments
+from latentsync.cli.dub import command_for, main, make_request
 from latentsync.errors import ConfigError, StoppedError
 from latentsync.face.detections_file import write_detections
 from latentsync.inference.job.dub import dub

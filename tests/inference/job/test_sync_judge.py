@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.cli.dub import main, make_request, parse_arguments
+from latentsync.cli._dub_arguments import parse_arguments
+from latentsync.cli.dub import main, make_request
 from latentsync.constants import AUDIO_RATE
 from latentsync.data.talkers.cross import make_cross_clip
 from latentsync.errors import StoppedError, WeightsMissingError

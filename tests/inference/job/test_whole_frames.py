@@ -9,7 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from latentsync.cli.dub import make_request, parse_arguments
+from latentsync.cli._dub_arguments import parse_arguments
+from latentsync.cli.dub import make_request
 from latentsync.errors import ConfigError
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.networks import Networks

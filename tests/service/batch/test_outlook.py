@@ -11,8 +11,9 @@ import pytest
 
 from latentsync.cli import batch as command
 from latentsync.errors import ConfigError, VideoError
+from latentsync.inference.job.cost import rough_cost
 from latentsync.inference.job.folder import JobState, State
-from latentsync.inference.job.preflight import preflight, rough_cost
+from latentsync.inference.job.preflight import preflight
 from latentsync.inference.job.request import DubRequest
 from latentsync.places import SAMPLE_AUDIO, SAMPLE_FACES, SAMPLE_VIDEO
 from latentsync.service.batch.jobs import BatchJob
