@@ -4,8 +4,8 @@ Every client sends a job of its own and asks for it until it has ended. Nothing 
 many jobs are taken as may wait (``--waiting``), and the others are answered with 429. Server, worker and clients are a
 process each. Reported: how many were taken, refused, lost or given another one's result; what the status took to ask
 for, and beside it what ``/healthz`` took, which costs the server next to nothing: that is the share of the clients and
-of the machine; how many requests were asked again because the server had closed the connection; resident memory of the
-server before the clients and after each round of them.
+of the machine; processor time of server and clients for each of these requests; how many requests were asked again
+because the server had closed the connection; resident memory of the server before the clients and after each round.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def stand_in(request: Any, control: Any, networks: Any) -> Any:
 
 
 def serve(folder: Path, waiting: int, pipe: Connection) -> None:
-    """The process of the server: says its address, then its memory for each word, until there is an empty one."""
+    """The process of the server: says its address, then for each word its memory and processor seconds, until there is
+    an empty one."""
     settings = ServiceSettings(folder, waiting=waiting, reserve=0)
     models = Models({MODEL: WeightPaths.builtin()}, MODEL)
     with ExitStack() as stack:
@@ -65,7 +66,7 @@ def serve(folder: Path, waiting: int, pipe: Connection) -> None:
         stack.enter_context(listening(build_app(service), sock))
         pipe.send(f"http://127.0.0.1:{sock.getsockname()[1]}")
         while pipe.recv():
-            pipe.send(psutil.Process().memory_info().rss)
+            pipe.send((psutil.Process().memory_info().rss, time.process_time()))
 
 
 def work(folder: Path, pipe: Connection) -> None:
@@ -87,11 +88,13 @@ def work(folder: Path, pipe: Connection) -> None:
 
 @dataclass
 class Asked:
-    """Seconds that requests took, and how many were asked again."""
+    """Seconds that requests took, and how many were asked again; processor seconds of both sides for all of them."""
 
     status: list[float] = field(default_factory=list)
     health: list[float] = field(default_factory=list)
     again: int = 0
+    server: float = 0.0
+    clients: float = 0.0
 
     async def get(self, http: httpx.AsyncClient, path: str, times: list[float]) -> Any:
         """What the server answers."""
@@ -140,15 +143,15 @@ def measure(folder: Path, clients: int, waiting: int, rounds: int = 2) -> dict[s
     address = server.recv()
     worker.recv()
     for number in range(rounds + 1):
-        server.send("memory")
-        memory.append(server.recv())
+        memory.append(_figures_of(server)[0])
         if number < rounds:
-            found = asyncio.run(_round(address, clients, worker, asked))
+            found = asyncio.run(_round(address, clients, server, worker, asked))
             outcomes.append({each: found.count(each) for each in ("taken", "refused", "lost", "mixed up")})
     for pipe, process in zip((server, worker), processes, strict=True):
         pipe.send("")
         process.join()
     status, health = _p95(asked.status), _p95(asked.health)
+    requests = len(asked.status) + len(asked.health)
     return {
         "clients": clients,
         "waiting": waiting,
@@ -159,6 +162,8 @@ def measure(folder: Path, clients: int, waiting: int, rounds: int = 2) -> dict[s
         "status_p95_ms": 1000 * status,
         "healthz_p95_ms": 1000 * health,
         "status_over_healthz": status / health,
+        "server_cpu_ms_per_request": 1000 * asked.server / requests,
+        "clients_cpu_ms_per_request": 1000 * asked.clients / requests,
         "memory_bytes": memory,
     }
 
@@ -167,7 +172,16 @@ def _p95(times: list[float]) -> float:
     return sorted(times)[int(0.95 * (len(times) - 1))]
 
 
-async def _round(address: str, clients: int, worker: Connection, asked: Asked) -> list[str]:
+def _figures_of(server: Connection) -> tuple[int, float]:
+    """Its memory in bytes, and processor seconds."""
+    server.send("figures")
+    memory, seconds = server.recv()
+    return memory, seconds
+
+
+async def _round(
+    address: str, clients: int, server: Connection, worker: Connection, asked: Asked
+) -> list[str]:
     sent = asyncio.Barrier(clients + 1)
     certificates = httpx.create_ssl_context()  # made once: it takes longer than all requests of a client
     async with AsyncExitStack() as stack:
@@ -177,8 +191,11 @@ async def _round(address: str, clients: int, worker: Connection, asked: Asked) -
         ]
         tasks = [asyncio.create_task(client(http, number, sent, asked)) for number, http in enumerate(https)]
         await sent.wait()
+        before = _figures_of(server)[1], time.process_time()
         worker.send("begin")
         found = await asyncio.gather(*tasks)
+        asked.server += _figures_of(server)[1] - before[0]
+        asked.clients += time.process_time() - before[1]
     worker.send("end")
     await asyncio.to_thread(worker.recv)
     return list(found)
