@@ -202,7 +202,9 @@ def _add_result(group: argparse._ArgumentGroup) -> None:
 def _add_face(group: argparse._ArgumentGroup) -> None:
     """Whom to dub, and how faces are found."""
     group.add_argument(
-        "--face", default="largest", help="whom to dub: largest, index:N, X,Y@SECONDS, or a photograph (largest)"
+        "--face",
+        default="largest",
+        help="whom to dub: largest, speaking, index:N, X,Y@SECONDS, or a photograph (largest)",
     )
     group.add_argument(
         "--face_network",

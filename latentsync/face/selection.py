@@ -95,7 +95,7 @@ class FaceChoice:
             return cls(photo=Path(text))
         raise ConfigError(
             f"{text!r} does not say which face to follow.",
-            remedy="Use 'largest', 'index:0', 'X,Y@SECONDS' or a photograph.",
+            remedy="Use 'largest', 'speaking', 'index:0', 'X,Y@SECONDS' or a photograph.",
         )
 
 
@@ -110,7 +110,7 @@ class Follower(Protocol):
 class FaceSelector:
     """Picks the followed face out of a stream of frames.
 
-    Raises ``ConfigError`` for `speaking`: nothing finds out who speaks yet.
+    Raises ``ConfigError`` for `speaking`: that is several people in turn (``inference.job.speakers``).
     """
 
     def __init__(self, choice: FaceChoice | str = "largest", min_size: float = MIN_SIZE) -> None:
@@ -118,7 +118,8 @@ class FaceSelector:
         self.min_size = min_size
         if self.choice.speaking:
             raise ConfigError(
-                "This version cannot find out who speaks.", remedy="Name the person: 'index:0', 'X,Y@SECONDS'."
+                "Who speaks is found out for the dub of a whole video only.",
+                remedy="Name the person: 'index:0', 'X,Y@SECONDS'.",
             )
 
     def select(self, tracked: Iterable[TrackedFrame]) -> Iterator[TargetFrame]:

@@ -68,6 +68,14 @@ class FaceFinder:
         return FaceTracks(self.detector, selector, settings, embedder=embedder)
 
 
+    def tracks_again(self, tracks: FaceTracks, options: SyncOptions, face: str) -> FaceTracks:
+        """Other tracks of the same video, with the same detections, which follow ``face``."""
+        selector, settings, embedder = FaceSelector(face), tracking_settings(options), face_embedder(options)
+        if self.detector is None:
+            return FaceTracks.given(tracks.detections, selector, settings, embedder=embedder)
+        return FaceTracks(self.detector, selector, settings, detections=tracks.detections, embedder=embedder)
+
+
 def tracking_settings(options: SyncOptions) -> TrackingSettings:
     """With ``compat`` the alignment smooths the landmarks as that release does, so the tracks do not."""
     settings = TrackingSettings(batch=DETECTION_BATCH)

@@ -60,17 +60,23 @@ class Speaking:
         return self.is_speech and self.face is None
 
 
-def who_speaks(tracks: Sequence[FaceTrack], waveform: np.ndarray, sync: StableSync) -> list[Speaking]:
+def who_speaks(
+    tracks: Sequence[FaceTrack], waveform: np.ndarray, sync: StableSync | None, speaks: np.ndarray | None = None
+) -> list[Speaking]:
     """A verdict every ``STEP`` frames. ``waveform`` (n,) float32 at 16 kHz from the first frame on.
 
-    Raises ``ValueError`` unless the faces have equally many frames.
+    ``sync`` None: the movement of the mouths decides alone. ``speaks`` (N,) bool: whether somebody speaks, if that is
+    known already. Raises ``ValueError`` unless the faces have equally many frames.
     """
     lengths = {len(track.faces) for track in tracks}
     if len(lengths) != 1:
         raise ValueError(f"the faces have {sorted(lengths)} frames")
     count = lengths.pop()
-    speaks = speaking_frames(waveform, count)
-    fits = [_fit_by_frame(track, waveform, sync) for track in tracks]
+    speaks = speaking_frames(waveform, count) if speaks is None else speaks
+    if sync is None:
+        fits = [np.where(track.present, 0.0, np.nan) for track in tracks]
+    else:
+        fits = [_fit_by_frame(track, waveform, sync) for track in tracks]
     openings = [fill_gaps(track.opening) for track in tracks]
     return [
         _verdict(moment, tracks, fits, openings, speaks) for moment in range(STEP // 2, count, STEP)

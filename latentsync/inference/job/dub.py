@@ -15,11 +15,9 @@ from pathlib import Path
 
 from latentsync.atomic import write_text
 from latentsync.errors import NoFaceError, OutputError
-from latentsync.face.selection import LARGEST, FaceSelector
-from latentsync.face.tracks import FaceTracks
+from latentsync.face.selection import LARGEST
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.excerpt_context import ExcerptContext
-from latentsync.inference.faces import face_embedder, tracking_settings
 from latentsync.inference.job.networks import NetworkChoice, Networks
 from latentsync.inference.job.preflight import Preflight, preflight
 from latentsync.inference.job.progress import RunControl
@@ -27,6 +25,7 @@ from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.job.resume import kept_work
 from latentsync.inference.job.scene import heard_audio
+from latentsync.inference.job.speakers import as_scene
 from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.overview import Overview
@@ -63,6 +62,7 @@ def dub(
     """
     start = time.perf_counter()
     record, control, networks = RunRecord(), control or RunControl(), networks or Networks()
+    request = as_scene(request)
     checked = preflight(request, record.clock, networks)
     control.expect(checked.cost.frames, checked.cost.denoising_steps)
     on_note(checked.describe())
@@ -188,6 +188,7 @@ def _report(
         | {"python": platform.python_version()},
         encoded=asdict(written),
         speech=checked.speech.to_dict(),
+        turns=[] if checked.turns is None else checked.turns.to_list(),
         notes=notes,
         label=ai_label(checked.weights)[COMMENT] if request.label else None,
     )
@@ -226,12 +227,7 @@ def _require_a_dubbed_frame(frames: Iterator[Frame], record: RunRecord, checked:
 def _require_face_in_video(checked: Preflight, control: RunControl, role: Role) -> None:
     """Raise ``NoFaceError`` if no frame has a usable face of a role; detections are kept for the run."""
     options = checked.options
-    selector, settings, embedder = FaceSelector(role.face), tracking_settings(options), face_embedder(options)
-    known = checked.tracks.detections
-    if checked.finder.detector is None:
-        tracks = FaceTracks.given(known, selector, settings, embedder=embedder)
-    else:
-        tracks = FaceTracks(checked.finder.detector, selector, settings, detections=known, embedder=embedder)
+    tracks = checked.finder.tracks_again(checked.tracks, options, role.face)
     tracks.prepare(checked.video)
     reasons: Counter[str] = Counter()
     with closing(tracks.follow(prefetch(checked.video.frames(stop=checked.cost.frames)))) as targets:

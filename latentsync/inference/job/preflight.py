@@ -12,7 +12,7 @@ from latentsync.errors import ConfigError
 from latentsync.face.backends import DETECTOR_NAMES, detector_files
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
-from latentsync.face.selection import FaceChoice, FaceSelector, is_usable
+from latentsync.face.selection import LARGEST, FaceChoice, FaceSelector, is_usable
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.enhance import load_enhancer
 from latentsync.inference.faces import FaceFinder
@@ -23,7 +23,8 @@ from latentsync.inference.job.files import bytes_in, check_files, open_video, re
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.job.scene import Mix, read_scene_speech
-from latentsync.inference.job.speech import read_speech, result_stretch
+from latentsync.inference.job.speakers import Turns, as_scene, find_turns, sync_at_hand, whoever_speaks
+from latentsync.inference.job.speech import read_speech, result_stretch, source_waveform
 from latentsync.inference.occlusion import OcclusionStage
 from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.record import StageClock
@@ -66,6 +67,7 @@ class Preflight:
     cost: Estimate
     room: GpuRoom | None  # None: no GPU
     notes: tuple[str, ...]
+    turns: Turns | None = None  # of whoever speaks, if that was asked for
     kept_bytes: int = 0  # size of finished windows, all in all, that lie beside the result until it is there
 
     @property
@@ -107,6 +109,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
 
     ``networks``: where the detector is loaded from. Raises the named error of the first fault.
     """
+    request = as_scene(request)
     check_files(request)
     video = open_video(request)
     scene, info = request.scene, video.info
@@ -138,9 +141,14 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     notes += precision_notes
     finder = _face_finder(request, info, device, clock or StageClock(), networks or Networks())
     tracks = finder.tracks(info, options)
+    turns = None
+    if scene is not None and whoever_speaks(scene):
+        turns = _find_turns(request, video, finder, tracks, device)
+        in_turns = read_scene_speech(request, turns.scene(scene, video), video)
+        speech, notes = replace(in_turns, heard=speech.heard, mix=speech.mix), notes + turns.notes  # heard as before
     cast = speech.cast(request, video, options)
     if scene is not None:
-        tracks.choose([FaceSelector(face) for face in _faces_to_dub(request)])
+        tracks.choose([FaceSelector(role.face) for role in cast.roles])
     tracks.prepare(video)
     frames = frames_to_do(video, duration, options)
     made = result_stretch(options, result_seconds(info, duration, options.length))
@@ -166,8 +174,20 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         cost=cost,
         room=room,
         notes=tuple(notes),
+        turns=turns,
         kept_bytes=kept,
     )
+
+
+def _find_turns(
+    request: DubRequest, video: VideoFile, finder: FaceFinder, tracks: FaceTracks, device: torch.device
+) -> Turns:
+    """Who speaks when; all faces are known then. Raises ``ConfigError`` for a video that has no audio to tell it by."""
+    own = source_waveform(request, video, "who speaks in it cannot be told", "Name the person with --face.")
+    sync = sync_at_hand(request.weights, device)
+    turns = find_turns(video, finder.tracks_again(tracks, request.options, LARGEST), own, sync)
+    tracks.save()
+    return turns
 
 
 def _options_of(request: DubRequest, settings: ModelSettings, video: VideoFile, duration: Fraction) -> SyncOptions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -29,6 +29,7 @@ class RunReport:
     versions: Mapping[str, str]
     encoded: Mapping[str, Any]
     speech: Mapping[str, Any] = field(default_factory=dict)  # where the audio pauses, and what is left alone
+    turns: Sequence[Mapping[str, Any]] = ()  # who was found to speak, and where that is unsure
     notes: list[str] = field(default_factory=list)
     label: str | None = None  # what the result's metadata say of its making
 

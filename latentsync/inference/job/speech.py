@@ -161,17 +161,25 @@ def result_stretch(options: SyncOptions, whole: Fraction) -> Stretch:
 def _speech_of_source(request: DubRequest, video: VideoFile) -> VoiceActivity:
     """When the source speaks, on the clock of its frames. Raises ``ConfigError`` if nothing can be heard of it."""
     remedy = "Take --silence close, or name the stretches that are to stay with --skip."
+    return find_speech(source_waveform(request, video, "--silence original cannot know where it speaks", remedy))
+
+
+def source_waveform(request: DubRequest, video: VideoFile, hindered: str, remedy: str) -> np.ndarray:
+    """The video's own audio, (n,) float32 at 16 kHz from its first frame on.
+
+    Raises ``ConfigError`` if nothing can be heard of it: what that hinders, and the remedy.
+    """
     try:
         waveform = np.zeros(0, np.float32) if video.is_images else read_waveform(request.video, request.limits)
     except NoAudioStreamError:
         waveform = np.zeros(0, np.float32)
     if not len(waveform) or float(np.abs(waveform).max()) < SILENCE:
         raise ConfigError(
-            f"{request.video} has no sound of its own, so --silence original cannot know where it speaks.",
+            f"{request.video} has no sound of its own, so {hindered}.",
             remedy=remedy,
         )
     delay = round(audio_delay(request.video) * AUDIO_RATE)
-    return find_speech(waveform[-delay:] if delay < 0 else np.pad(waveform, (delay, 0)))
+    return waveform[-delay:] if delay < 0 else np.pad(waveform, (delay, 0))
 
 
 def read_waveform(
