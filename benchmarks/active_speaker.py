@@ -4,10 +4,11 @@
     python -m benchmarks.active_speaker --scenes 4 --faces 2 --people DIR --mesh DIR
 
 A scene is several people side by side, each of whom says something else the whole time; one of them is heard, and from
-the middle on another one. Drawn talkers, whose faces are known; or, with ``--people``, the video files of a folder,
-whose faces are found by YuNet and the face mesh (``--mesh``: the folder with their files). Counted is every verdict at
-a moment in which the audio speaks: right, wrong, and unsure, which is not right either. ``around_turns``: the share
-that is right of those within 0.6 s of the turn; ``mouths_alone``: right without the sync network.
+the middle on another one (not with ``--no_turn``). Drawn talkers, whose faces are known; or, with ``--people``, the
+video files of a folder, whose faces are found by YuNet and the face mesh (``--mesh``: the folder with their files).
+Counted is every verdict at a moment in which the audio speaks: right, wrong, and unsure, which is not right either.
+``around_turns``: the share that is right of those within 0.6 s of the turn; ``mouths_alone``: right without the sync
+network.
 """
 
 from __future__ import annotations
@@ -95,12 +96,13 @@ def _outcome(verdict: Speaking, truth: int) -> str:
     return "right" if verdict.face == truth else "wrong"
 
 
-def measure(scenes: Sequence[Sequence[Person]], sync: StableSync) -> dict[str, float]:
+def measure(scenes: Sequence[Sequence[Person]], sync: StableSync, *, turn: bool = True) -> dict[str, float]:
     """Shares of the verdicts of all scenes, and their number."""
     by_both: Counter[tuple[str, bool]] = Counter()
     by_mouths: Counter[str] = Counter()
     for number, people in enumerate(scenes):
-        first, second = number % len(people), (number + 1) % len(people)
+        first = number % len(people)
+        second = (first + 1) % len(people) if turn else first
         by_both.update(judged(people, first, second, sync))
         by_mouths.update(outcome for outcome, _ in judged(people, first, second, None))
     total, near = max(1, by_both.total()), max(1, sum(n for (_, is_near), n in by_both.items() if is_near))
@@ -114,6 +116,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=4, help="for each number of faces (4)")
     parser.add_argument("--faces", type=int, nargs="+", default=[2, 3], help="in a scene (2 3)")
     parser.add_argument("--seconds", type=float, default=6.0, help="of a scene; no longer than the videos (6)")
+    parser.add_argument("--no_turn", action="store_true", help="one person is heard the whole time")
     parser.add_argument("--people", type=Path, help="folder of videos of one speaker each, at 25 frames/s")
     parser.add_argument("--mesh", type=Path, help="folder with the files of the detector 'yunet', for --people")
     parser.add_argument("--syncnet", type=Path, default=BUILTIN / "syncnet.safetensors", help="sync network")
@@ -135,7 +138,8 @@ def main() -> None:
         else:
             videos = sorted(path for path in options.people.rglob("*") if path.suffix.lower() in SUFFIXES)
             people = [filmed_person(videos[k % len(videos)], options.mesh, options.seconds) for k in needed]
-        figures[f"{faces} faces"] = measure([people[k * faces : (k + 1) * faces] for k in range(options.scenes)], sync)
+        scenes = [people[k * faces : (k + 1) * faces] for k in range(options.scenes)]
+        figures[f"{faces} faces"] = measure(scenes, sync, turn=not options.no_turn)
     publish("active_speaker", {"figures": figures}, output=options.output)
 
 
