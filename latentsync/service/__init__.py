@@ -1,1 +1,1 @@
-"""Many jobs: a batch that runs through the night, with the networks loaded once."""
+"""Many jobs, with the networks loaded once: a batch that runs through the night, and jobs that come over HTTP."""

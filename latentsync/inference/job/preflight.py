@@ -120,9 +120,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     request.named_batch()  # raises for what is no number
     plan = window_plan(request.options, settings, info)
     written = check_encoder(request.encoding, info, request.output.suffix)
-    if speech.heard is not None:
-        heard = replace(speech.heard, for_browsers=request.encoding.for_browsers, filled=request.whole_frames)
-        notes += check_audio(heard, written.container)
+    notes += _check_heard(request, speech.heard, written.container)
     duration = speech.duration
     options = _options_of(request, settings, video, duration)
 
@@ -131,8 +129,7 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
 
     if options.sync_gate is not SyncGate.OFF:
         notes += _require_sync_network(request, options)
-    if options.compat is None:
-        load_enhancer(options.paste)  # raises for one of no use
+    _require_usable_enhancer(options)
     devices, device_notes = usable_devices(request)
     device, notes = devices[0], notes + device_notes
     if request.commercial_only:
@@ -177,6 +174,20 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
         turns=turns,
         kept_bytes=kept,
     )
+
+
+def _check_heard(request: DubRequest, heard: AudioPart | None, container: str) -> list[str]:
+    """Notes on the audio of the result, if it has one. Raises as ``check_audio`` does."""
+    if heard is None:
+        return []
+    written = replace(heard, for_browsers=request.encoding.for_browsers, filled=request.whole_frames)
+    return check_audio(written, container)
+
+
+def _require_usable_enhancer(options: SyncOptions) -> None:
+    """Raise for an enhancer of no use; with ``compat`` none is asked."""
+    if options.compat is None:
+        load_enhancer(options.paste)
 
 
 def _find_turns(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from latentsync.training.loop.ema import EMA
 from latentsync.training.loop.metrics_log import Notes
 from latentsync.training.unet.background_rendering import BackgroundRendering
 from latentsync.training.unet.data import UNetWindows
-from latentsync.training.unet.networks import audio_encoder_path
 from latentsync.training.unet.objective import UNetObjective
 from latentsync.training.unet.task import UNetTask
 
@@ -51,21 +51,20 @@ class AdapterTask(UNetTask):
     def _copy(self, weights: Mapping[str, Tensor]) -> LatentModels:
         return super()._copy(merged(weights, self._low_rank))
 
-    def export(self, path: Path, step: int) -> None:
-        """Write the adapter with its card."""
-        data = self._recipe.data
-        card = WeightsCard(
-            "adapter",
-            resolution=data.resolution,
-            num_frames=data.num_frames,
-            mask=data.mask_image_path,
-            audio_encoder=audio_encoder_path(self._recipe).name,
-            global_step=step,
+    def card(self, step: int) -> WeightsCard:
+        """That of an adapter, which names its U-Net, the videos and the consent."""
+        return replace(
+            super().card(step),
+            kind="adapter",
             base=self._stated.base,
             base_name=self._base.name,
             videos=self._stated.videos or None,
             consent=self._stated.consent or None,
         )
+
+    def export(self, path: Path, step: int) -> None:
+        """Write the adapter with its card."""
+        card = self.card(step)
         with self._with_ema():
             save_adapter(path, factors_of(self.network.state_dict()), self._low_rank, card)
 

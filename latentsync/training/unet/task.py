@@ -152,10 +152,10 @@ class UNetTask:
         ]
         return losses + scores
 
-    def export(self, path: Path, step: int) -> None:
-        """Write the weights with their card."""
+    def card(self, step: int) -> WeightsCard:
+        """What the weights after ``step`` steps say of themselves."""
         data = self._recipe.data
-        card = WeightsCard(
+        return WeightsCard(
             "unet",
             resolution=data.resolution,
             num_frames=data.num_frames,
@@ -163,6 +163,10 @@ class UNetTask:
             audio_encoder=audio_encoder_path(self._recipe).name,
             global_step=step,
         )
+
+    def export(self, path: Path, step: int) -> None:
+        """Write the weights with their card."""
+        card = self.card(step)
         with self._with_ema():
             main = PartialState().is_main_process
             weights = whole(self.network.state_dict(), keep=main)
