@@ -29,7 +29,6 @@ import psutil
 
 from benchmarks.report import publish
 from latentsync.inference.weights import WeightPaths
-from latentsync.page.listener import bind, listening
 from latentsync.service import runner
 from latentsync.service.dubs import Models
 from latentsync.service.http.access import Service
@@ -39,6 +38,7 @@ from latentsync.service.job import ServiceSettings
 from latentsync.service.keys import Keys
 from latentsync.service.uploads import Uploads
 from latentsync.service.worker import Worker
+from latentsync.web.listener import bind, listening
 
 MODEL = "latentsync-builtin"
 

@@ -18,14 +18,14 @@ from starlette.types import ASGIApp
 
 from latentsync.errors import DiskFullError, ServerError
 from latentsync.page.jobs import JobQueue
-from latentsync.page.listener import bind, listening
 from latentsync.page.login import Accounts, Login, user_of
 from latentsync.page.memory import FreedMemory
-from latentsync.page.origins import OwnOrigin, TrustedHosts, is_everywhere, is_loopback, own_addresses
 from latentsync.page.page_folder import page_folder
 from latentsync.page.routes import BelowPath, OpenRoutes, Understood, checked_root_path
 from latentsync.page.storage import Storage, StorageLimits, UploadLimits
 from latentsync.page.visitors import VisitorFolders
+from latentsync.web.listener import bind, listening, local_address
+from latentsync.web.origins import OwnOrigin, TrustedHosts, is_everywhere, is_loopback, own_addresses
 
 if TYPE_CHECKING:
     from latentsync.page.blocks import PageBlocks
@@ -68,12 +68,11 @@ def serving(jobs: JobQueue, settings: ServerSettings | None = None, preset: str 
         app, blocks = stack.enter_context(page_app(jobs, settings, hosts, preset))
         stack.enter_context(listening(app, sock))
         stack.callback(blocks.close, verbose=False)
-        local = "127.0.0.1" if is_everywhere(settings.host) else settings.host.strip("[]")
-        port = sock.getsockname()[1]
+        local = local_address(settings.host, sock)
         if settings.share:
-            yield stack.enter_context(_shared(blocks, hosts, local, port))
+            yield stack.enter_context(_shared(blocks, hosts, local))
         else:
-            yield f"http://{f'[{local}]' if ':' in local else local}:{port}{root_path}/"
+            yield f"{local}{root_path}/"
 
 
 @contextmanager
@@ -211,8 +210,8 @@ def _gradio_folder(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _shared(blocks: PageBlocks, hosts: TrustedHosts, host: str, port: int) -> Iterator[str]:
-    """The page's public address through Gradio's servers, while the block runs."""
+def _shared(blocks: PageBlocks, hosts: TrustedHosts, local: str) -> Iterator[str]:
+    """The public address of the page at ``local`` through Gradio's servers, while the block runs."""
     import httpx
     from gradio import networking, tunneling
     from gradio.exceptions import ChecksumMismatchError, ShareCertificateWriteError
@@ -220,7 +219,8 @@ def _shared(blocks: PageBlocks, hosts: TrustedHosts, host: str, port: int) -> It
     failures = (OSError, RuntimeError, ValueError, httpx.HTTPError, ChecksumMismatchError, ShareCertificateWriteError)
     try:
         try:
-            address = networking.setup_tunnel(host, port, blocks.share_token, None, None)
+            host, _, port = urlsplit(local).netloc.rpartition(":")
+            address = networking.setup_tunnel(host.strip("[]"), int(port), blocks.share_token, None, None)
         except failures as error:
             raise ServerError(
                 f"Gradio's servers gave no public address: {error}.",

@@ -8,10 +8,11 @@ import pytest
 
 from latentsync.cli import page as program
 from latentsync.media.limits import MediaLimits
-from latentsync.page import jobs, listener, login, uploads
+from latentsync.page import jobs, login, uploads
 from latentsync.page.routes import OPEN
 from latentsync.page.server import KEEP_SECONDS
 from latentsync.page.storage import StorageLimits, UploadLimits
+from latentsync.web import listener
 
 PAGE = " ".join((Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8").split())
 MEDIA, STORAGE, UPLOADS = MediaLimits(), StorageLimits(), UploadLimits()

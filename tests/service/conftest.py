@@ -128,7 +128,7 @@ def served(dubbed, tmp_path):
     """A service at an address of this machine, with one worker in a thread."""
     from contextlib import ExitStack
 
-    from latentsync.page.listener import bind, listening
+    from latentsync.web.listener import bind, listening
 
     with ExitStack() as stack:
         stage = Stage(tmp_path, private_addresses=True, url_inputs=True)

@@ -9,11 +9,11 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from latentsync.constants import VERSION
-from latentsync.page.origins import OwnOrigin, TrustedHosts
 from latentsync.service.http import about, generations, uploads
 from latentsync.service.http.access import Service, add_fault_handlers
 from latentsync.service.http.body import BodyLimits
 from latentsync.service.metrics import StoreMetrics
+from latentsync.web.origins import OwnOrigin, TrustedHosts
 
 OWN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}  # and /v2/...
 TEXT = """Lip sync: a video and an audio track in, the video with the mouth following the audio out.

@@ -14,8 +14,6 @@ from starlette.types import ASGIApp
 
 from latentsync.atomic import try_hold
 from latentsync.errors import ConfigError, OutputError
-from latentsync.page.listener import bind, listening
-from latentsync.page.origins import TrustedHosts, is_everywhere, is_loopback
 from latentsync.service.dubs import Models
 from latentsync.service.errands import Errands
 from latentsync.service.fetching import fetching
@@ -29,6 +27,8 @@ from latentsync.service.store import JobStore
 from latentsync.service.supervisor import Supervisor
 from latentsync.service.uploads import Uploads
 from latentsync.service.webhooks import webhooks
+from latentsync.web.listener import bind, listening, local_address
+from latentsync.web.origins import TrustedHosts, is_loopback
 
 SWEEP_SECONDS = 60.0
 Page = Callable[[TrustedHosts], AbstractContextManager[tuple[ASGIApp, Any]]]  # ``page.server.page_app``
@@ -82,8 +82,7 @@ def serving(
         stack.enter_context(listening(app, sock))
         if blocks is not None:
             stack.callback(blocks.close, verbose=False)
-        local = "127.0.0.1" if is_everywhere(host) else host.strip("[]")
-        yield f"http://{f'[{local}]' if ':' in local else local}:{sock.getsockname()[1]}"
+        yield local_address(host, sock)
 
 
 def _assemble(

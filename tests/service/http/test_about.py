@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 
 from latentsync.errors import NoFaceError
 from latentsync.inference.job import preflight
-from latentsync.page.origins import TrustedHosts
 from latentsync.service.http.app import Beside, build_app
+from latentsync.web.origins import TrustedHosts
 
 
 def test_the_document_of_the_interface_and_its_examples(stage):

@@ -1,24 +1,33 @@
-"""The socket of the page, and clients that only hold on."""
+"""The socket that a program listens at, and clients that only hold on."""
 
 from __future__ import annotations
 
 import socket
-from urllib.parse import urlsplit
+import time
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from latentsync.errors import ConfigError, ServerError
-from latentsync.page import listener
-from latentsync.page.listener import bind
-from tests.page.stage import wait_until
+from latentsync.web import listener
+from latentsync.web.listener import bind, listening, local_address
 
 TIMEOUT = 120  # s; the machine may be busy
 
 
-def connect(address):
-    parsed = urlsplit(address)
-    return socket.create_connection((parsed.hostname, parsed.port), timeout=TIMEOUT)
+@pytest.fixture(scope="module")
+def served():
+    """The socket of an application that answers at / only."""
+    app = Starlette(routes=[Route("/", lambda request: PlainTextResponse("here"))])
+    with bind("127.0.0.1", None) as sock, listening(app, sock):
+        yield sock
+
+
+def connect(sock):
+    return socket.create_connection(sock.getsockname(), timeout=TIMEOUT)
 
 
 def is_closed(connection):
@@ -51,22 +60,28 @@ def test_everywhere_is_both_kinds_of_addresses():
     if not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6 here")
     for host in ("::", "[::]"):
-        with bind(host, None) as listening:
+        with bind(host, None) as sock:
             for name in ("127.0.0.1", "::1"):
-                socket.create_connection((name, listening.getsockname()[1]), timeout=TIMEOUT).close()
+                socket.create_connection((name, sock.getsockname()[1]), timeout=TIMEOUT).close()
+
+
+@pytest.mark.parametrize("host, name", [("", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("[::1]", "[::1]"), ("a", "a")])
+def test_the_address_that_a_browser_of_this_machine_opens(host, name):
+    with bind("127.0.0.1", None) as sock:
+        assert local_address(host, sock) == f"http://{name}:{sock.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"])
 def test_who_does_not_ask_is_not_listened_to(served, monkeypatch, begun):
     monkeypatch.setattr(listener, "HEAD_SECONDS", 0.2)
-    with connect(served[0]) as connection:
+    with connect(served) as connection:
         connection.sendall(begun)
         assert is_closed(connection)
 
 
 def test_who_holds_on_after_an_answer_is_not_listened_to(served, monkeypatch):
     monkeypatch.setattr(listener, "HEAD_SECONDS", 0.2)
-    with connect(served[0]) as connection:
+    with connect(served) as connection:
         connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\nhalf of it")
         assert connection.recv(1000).startswith(b"HTTP/1.1 404")
         assert is_closed(connection)
@@ -76,7 +91,7 @@ def test_more_connections_than_it_can_hold_are_closed(served, monkeypatch):
     monkeypatch.setattr(listener, "MOST_CONNECTIONS", 0)
     monkeypatch.setattr(listener, "MOST_REFUSED", 20)
     monkeypatch.setattr(listener, "HEAD_SECONDS", 1000.0)
-    held = [connect(served[0]) for _ in range(40)]
+    held = [connect(served) for _ in range(40)]
     assert is_closed(held[-1])
     held[0].setblocking(False)
     with pytest.raises(BlockingIOError):
@@ -84,10 +99,9 @@ def test_more_connections_than_it_can_hold_are_closed(served, monkeypatch):
     for connection in held:
         connection.close()
 
-    def answers():
+    while True:  # until it has noticed that they are gone
         try:
-            return httpx.get(served[0] + "theme.css", timeout=TIMEOUT).status_code == 200
+            assert httpx.get(local_address("127.0.0.1", served), timeout=TIMEOUT).text == "here"
+            break
         except httpx.TransportError:
-            return False
-
-    wait_until(answers)
+            time.sleep(0.01)

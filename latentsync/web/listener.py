@@ -1,4 +1,4 @@
-"""The server under the page: a socket, a thread that answers, and no patience with clients that only hold on."""
+"""The server under page and service: a socket, a thread that answers, no patience with clients that only hold on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from latentsync.errors import ConfigError, ServerError
-from latentsync.page.origins import is_everywhere
+from latentsync.web.origins import is_everywhere
 
 FIRST_PORT, PORTS_TRIED = 7860, 100
 HEAD_SECONDS = 20.0  # from the beginning of a connection, or the end of an answer, to the end of a request's head
@@ -103,6 +103,12 @@ def bind(host: str, port: int | None) -> socket.socket:
         f"{where} of {host} cannot be had: {refused.strerror or refused}.",
         remedy="Choose another one with --port, or another address of this machine with --host.",
     ) from refused
+
+
+def local_address(host: str, sock: socket.socket) -> str:
+    """``http://NAME:PORT`` by which a browser on this machine reaches ``sock``, which listens at ``host``."""
+    name = "127.0.0.1" if is_everywhere(host) else host.strip("[]")
+    return f"http://{f'[{name}]' if ':' in name else name}:{sock.getsockname()[1]}"
 
 
 def _listen(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
