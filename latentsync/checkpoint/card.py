@@ -35,6 +35,10 @@ class WeightsCard:
     lower_half: bool | None = None  # whether a sync network sees the lower half of the face only
     fps: int | None = None  # frames per second that a sync network sees
     global_step: int | None = None
+    distilled_steps: int | None = None  # of a student: evaluations that it is to be sampled with
+    distilled_timesteps: tuple[int, ...] | None = None  # and the training steps that these are at
+    guidance_inside: float | None = None  # of a student: the guidance scale that it has learnt, so it is given none
+    prediction: str | None = None  # "v" (diffusion.noise.Prediction); None = epsilon
     trained_on: str | None = None  # people whose faces and voices it learnt from, with the attribution that is due
     sha256: str | None = None  # of the whole file; of a file that carries its own card it cannot be stated
     source: str | None = None  # address that the file was fetched from, with the resolved revision, or "hand-copied"
@@ -56,6 +60,8 @@ class WeightsCard:
             unknown = set(values) - {each.name for each in fields(cls)}
             if unknown:
                 raise ValueError(f"unknown entries {sorted(unknown)}")
+            if "distilled_timesteps" in values:
+                values["distilled_timesteps"] = tuple(values["distilled_timesteps"])
             return cls(**values)
         except (ValueError, TypeError) as error:
             raise WeightsCorruptError(

@@ -8,10 +8,15 @@ generator's own device, so a generator on the CPU gives the same noise for every
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from latentsync.constants import LATENT_CHANNELS
+
+# What a network predicts: the noise, as every published one, or v (Salimans and Ho 2022, arXiv 2202.00512).
+Prediction = Literal["epsilon", "v"]
 
 
 def shared_noise(
@@ -64,13 +69,25 @@ def add_noise(clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     return signal * clean + spread * noise
 
 
-def estimate_clean(noisy: Tensor, predicted_noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Noisy latents and the predicted noise (B, C, F, h, w) -> clean latents, in one step and not clamped.
+def estimate_clean(noisy: Tensor, predicted: Tensor, alpha_bar: Tensor, prediction: Prediction = "epsilon") -> Tensor:
+    """Noisy latents and what is ``predicted`` of them (B, C, F, h, w) -> clean latents, in one step and not clamped.
 
-    An error of the prediction is multiplied by sqrt(1 / alpha_bar - 1): 14.6 times at the noisiest step.
+    An error of predicted noise is multiplied by sqrt(1 / alpha_bar - 1): 14.6 times at the noisiest step.
     """
     signal, spread = _amplitudes(alpha_bar, noisy.ndim)
-    return (noisy - spread * predicted_noise) / signal
+    if prediction == "v":
+        return signal * noisy - spread * predicted
+    return (noisy - spread * predicted) / signal
+
+
+def denoise_to(
+    noisy: Tensor, predicted: Tensor, alpha_bar: Tensor, target_alpha_bar: Tensor, prediction: Prediction = "epsilon"
+) -> Tensor:
+    """Noisy latents and what is ``predicted`` of them (B, C, F, h, w) -> latents with the noise of ``target_alpha_bar``
+    (B,): a step of DDIM (Song et al. 2020, eq. 12 with sigma 0)."""
+    signal, spread = _amplitudes(alpha_bar, noisy.ndim)
+    noise = signal * predicted + spread * noisy if prediction == "v" else predicted
+    return add_noise(estimate_clean(noisy, predicted, alpha_bar, prediction), noise, target_alpha_bar)
 
 
 def _amplitudes(alpha_bar: Tensor, ndim: int) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ def sample(
     band are one call with B windows. ``on_step(index, latents)`` is called after each step. The loop itself never waits
     for the device.
     """
-    scheduler = make_scheduler(settings.scheduler)
+    scheduler = make_scheduler(settings.scheduler, settings.timesteps, settings.prediction)
     scheduler.set_timesteps(settings.steps)
     cache = StepCache(settings.cache_interval)
     both = torch.cat([torch.zeros_like(audio), audio]) if settings.guided else audio

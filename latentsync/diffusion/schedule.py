@@ -1,7 +1,8 @@
-"""The noise schedule that the published networks were trained with, and three schedulers for it."""
+"""The noise schedule that the published networks were trained with, and the schedulers for it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from latentsync.errors import ConfigError
@@ -9,7 +10,9 @@ from latentsync.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-SchedulerName = Literal["ddim", "dpm++", "unipc"]
+    from latentsync.diffusion.noise import Prediction
+
+SchedulerName = Literal["ddim", "dpm++", "unipc", "consistency"]
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
 TRAINING_STEPS = 1000  # noise levels that the networks were trained at; the last has the most noise
 
@@ -47,15 +50,16 @@ def check_scheduler(name: str) -> None:
         raise ConfigError(f"There is no scheduler '{name}'.", remedy=f"Choose one of {', '.join(SCHEDULERS)}.")
 
 
-def make_scheduler(name: SchedulerName) -> Scheduler:
+def make_scheduler(name: SchedulerName, schedule: Sequence[int] = (), prediction: Prediction = "epsilon") -> Scheduler:
     """A new scheduler; the caller calls its ``set_timesteps``. All start from noise of unit variance.
 
     - ``ddim``: as published (Song et al. 2020), eta 0;
     - ``dpm++``: DPM-Solver++ 2M (Lu et al. 2022), for few steps;
-    - ``unipc``: UniPC of order 2 (Zhao et al. 2023), for few steps.
+    - ``unipc``: UniPC of order 2 (Zhao et al. 2023), for few steps;
+    - ``consistency``: for students, at the training steps of ``schedule`` (``consistency.ConsistencyScheduler``).
 
-    The two fast ones end without any noise, with a first-order last step; ``ddim`` ends at training step 0.
-    Raises ``ConfigError`` for any other name.
+    ``schedule`` and ``prediction`` are for students only. The others end without any noise, the two fast ones with a
+    first-order last step; ``ddim`` ends at training step 0. Raises ``ConfigError`` for any other name.
     """
     check_scheduler(name)
     import diffusers  # here: it loads a scheduler's module when it is named, 60 MB for the two fast ones
@@ -65,6 +69,10 @@ def make_scheduler(name: SchedulerName) -> Scheduler:
         scheduler = diffusers.DDIMScheduler(**_PUBLISHED, clip_sample=False, set_alpha_to_one=False)
     elif name == "dpm++":
         scheduler = diffusers.DPMSolverMultistepScheduler(**_PUBLISHED)
-    else:
+    elif name == "unipc":
         scheduler = diffusers.UniPCMultistepScheduler(**_PUBLISHED)
+    else:
+        from latentsync.diffusion.consistency import ConsistencyScheduler  # here: it imports torch
+
+        scheduler = ConsistencyScheduler(make_scheduler("ddim").alphas_cumprod, schedule, prediction)
     return scheduler

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isfinite
+from typing import TYPE_CHECKING
 
 from latentsync.diffusion.schedule import TRAINING_STEPS, SchedulerName, check_scheduler
 from latentsync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from latentsync.diffusion.noise import Prediction
 
 MAX_STEPS = TRAINING_STEPS - 2  # with more, the offset of one leads beyond the last training step
 
@@ -18,7 +23,9 @@ class SamplerSettings:
     ``guidance_scale``: weight of the difference that the audio makes; up to 1 guidance is off and a step costs half.
     ``guidance_band``: the training steps (least noise, most noise) between which a step is guided; 0 to 999 are all
     (Kynkäänniemi et al. 2024, arXiv 2404.07724). ``cache_interval``: the whole network runs once in so many steps
-    (``sampler.StepCache``); 1 = at each.
+    (``sampler.StepCache``); 1 = at each. ``timesteps`` and ``prediction`` are for ``consistency`` only, and come from a
+    student's card: the training steps that it goes through, the noisiest first (with another number of ``steps`` they
+    are spread evenly), and what it predicts.
     """
 
     scheduler: SchedulerName = "ddim"
@@ -26,6 +33,8 @@ class SamplerSettings:
     guidance_scale: float = 1.5
     cache_interval: int = 1
     guidance_band: tuple[int, int] = (0, TRAINING_STEPS - 1)
+    timesteps: tuple[int, ...] = ()
+    prediction: Prediction = "epsilon"
 
     def __post_init__(self) -> None:
         check_scheduler(self.scheduler)
@@ -38,6 +47,11 @@ class SamplerSettings:
             raise ConfigError(
                 f"A guidance band from step {low} to {high} makes no sense.",
                 remedy=f"Give two of the training steps 0 to {TRAINING_STEPS - 1}, the smaller one first.",
+            )
+        if any(after >= before for before, after in pairwise([TRAINING_STEPS, *self.timesteps, 0])):
+            raise ConfigError(
+                f"A schedule through the training steps {list(self.timesteps)} makes no sense.",
+                remedy=f"Give steps from {TRAINING_STEPS - 1} down to 1, each smaller than the one before.",
             )
         if self.cache_interval < 1:
             raise ConfigError(

@@ -19,6 +19,8 @@ from latentsync.inference.timeline import LengthMode
 from latentsync.types import Compat
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from latentsync.inference.weights import WeightPaths
 
 # `exact` is the plain sampler. `balanced` reuses deep features at two steps of three, as the published shell script
@@ -50,9 +52,13 @@ def apply_preset(
 
     ``preset`` None is the default for these weights. ``steps``, ``guidance_scale`` and ``cache_interval`` replace those
     of the preset where they are given. The command line, the page and the evaluation all choose here, so a preset means
-    the same everywhere. Raises ``ConfigError`` for values that make no sense.
+    the same everywhere. A student (docs/train_unet.md) is sampled as its card says, whatever the preset. Raises
+    ``ConfigError`` for values that make no sense, and the ``WeightsError`` family for a card that cannot be read.
     """
     chosen = weights.with_small_codec() if preset == PREVIEW_PRESET else weights
+    student = student_sampler(weights.unet, steps, guidance_scale)
+    if student is not None:
+        return chosen, student
     settings = PRESETS[preset or (BUILTIN_PRESET if weights.are_builtin else DEFAULT_PRESET)]
     sampler = replace(
         settings,
@@ -61,6 +67,30 @@ def apply_preset(
         cache_interval=settings.cache_interval if cache_interval is None else cache_interval,
     )
     return chosen, sampler
+
+
+def student_sampler(unet: Path, steps: int | None, guidance_scale: float | None) -> SamplerSettings | None:
+    """How the weights ``unet`` are to be sampled if they are a student's, otherwise None; ``steps`` None as its card
+    says. Raises ``ConfigError`` for a ``guidance_scale`` but 1 (a student has learnt the guided result), and as
+    ``read_card``."""
+    from latentsync.checkpoint import read_card  # here: it imports torch
+
+    card = read_card(unet) if unet.exists() else None  # whoever loads it says what is missing
+    if card is None or card.distilled_steps is None:
+        return None
+    if guidance_scale not in (None, 1.0):
+        raise ConfigError(
+            f"{unet} is a student that has a guidance of {card.guidance_inside} inside; "
+            f"a guidance of {guidance_scale} would come on top.",
+            remedy="Leave --guidance_scale out, or take the weights that it was distilled from.",
+        )
+    return SamplerSettings(
+        "consistency",
+        steps=steps or card.distilled_steps,
+        guidance_scale=1.0,
+        timesteps=card.distilled_timesteps or (),
+        prediction="v" if card.prediction == "v" else "epsilon",
+    )
 
 
 class SyncGate(StrEnum):

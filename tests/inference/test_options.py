@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from latentsync.checkpoint.card import CARD_KEY, WeightsCard
 from latentsync.cli import dub as dub_command
 from latentsync.cli import dub_set
 from latentsync.diffusion.settings import SamplerSettings
-from latentsync.errors import StoppedError
+from latentsync.errors import ConfigError, StoppedError
 from latentsync.inference.options import PRESETS, apply_preset
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
@@ -25,6 +28,18 @@ def test_what_is_asked_for_replaces_what_the_preset_says():
     assert apply_preset("fast", weights, guidance_scale=0.0)[1] == replace(PRESETS["fast"], guidance_scale=0.0)
     assert apply_preset(None, weights, cache_interval=1)[1] == replace(PRESETS["builtin"], cache_interval=1)
     assert apply_preset(None, WeightPaths.in_directory())[1] == PRESETS["exact"]
+
+
+def test_a_student_is_sampled_as_its_card_says_and_takes_no_guidance(tmp_path):
+    card = WeightsCard("unet", distilled_steps=2, distilled_timesteps=(999, 400), guidance_inside=1.5)
+    file = tmp_path / "student.safetensors"
+    save_file({"x": torch.zeros(1)}, file, metadata={CARD_KEY: card.to_json()})
+    weights = WeightPaths.in_directory(tmp_path, file)
+    expected = SamplerSettings("consistency", 2, guidance_scale=1.0, timesteps=(999, 400))
+    assert apply_preset("exact", weights)[1] == apply_preset(None, weights, guidance_scale=1.0)[1] == expected
+    assert apply_preset(None, weights, steps=4)[1] == replace(expected, steps=4)
+    with pytest.raises(ConfigError, match="guidance of 1.5 inside"):
+        apply_preset(None, weights, guidance_scale=1.5)
 
 
 def test_exact_is_the_plain_sampler_and_the_others_cost_less_in_turn():
