@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -101,15 +102,23 @@ class Client:
     def generate(
         self,
         video: Mapping[str, str],
-        audio: Mapping[str, str],
+        audio: Mapping[str, str] | Sequence[Mapping[str, str]],
         *,
         model: str = DEFAULT_MODEL,
         options: Mapping[str, Any] | None = None,
+        segments: Sequence[Mapping[str, Any]] | None = None,
+        priority: float | None = None,
+        deadline: datetime | None = None,
         webhook_url: str | None = None,
         output_file_name: str | None = None,
     ) -> Generation:
-        """A new job of two inputs, each ``{"assetId": ...}`` or ``{"url": ...}``."""
-        body = wanted(video, audio, model, options, webhook_url, output_file_name)
+        """A new job. Inputs are ``{"assetId": ...}`` or ``{"url": ...}``.
+
+        Several audios, each with a ``refId`` too, need ``segments``: ``{"startTime": 0, "endTime": 4.2, "audioInput":
+        {"refId": "intro"}}``. ``priority``: higher ones come first among your jobs; ``deadline``: a job that has not
+        begun by then fails (without a zone it is of this machine's).
+        """
+        body = wanted(video, audio, model, options, segments, priority, deadline, webhook_url, output_file_name)
         return Generation.of(self._send(Call("POST", "/v2/generate", json=body, again=False)).json())
 
     def get(self, id: str) -> Generation:
@@ -231,15 +240,18 @@ class AsyncClient:
     async def generate(
         self,
         video: Mapping[str, str],
-        audio: Mapping[str, str],
+        audio: Mapping[str, str] | Sequence[Mapping[str, str]],
         *,
         model: str = DEFAULT_MODEL,
         options: Mapping[str, Any] | None = None,
+        segments: Sequence[Mapping[str, Any]] | None = None,
+        priority: float | None = None,
+        deadline: datetime | None = None,
         webhook_url: str | None = None,
         output_file_name: str | None = None,
     ) -> Generation:
         """See ``Client.generate``."""
-        body = wanted(video, audio, model, options, webhook_url, output_file_name)
+        body = wanted(video, audio, model, options, segments, priority, deadline, webhook_url, output_file_name)
         return Generation.of((await self._send(Call("POST", "/v2/generate", json=body, again=False))).json())
 
     async def get(self, id: str) -> Generation:

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -101,16 +102,27 @@ class Call:
 
 def wanted(
     video: Mapping[str, str],
-    audio: Mapping[str, str],
+    audio: Mapping[str, str] | Sequence[Mapping[str, str]],
     model: str,
     options: Mapping[str, Any] | None,
+    segments: Sequence[Mapping[str, Any]] | None,
+    priority: float | None,
+    deadline: datetime | None,
     webhook_url: str | None,
     output_file_name: str | None,
 ) -> dict[str, Any]:
     """The body of a new job."""
-    body: dict[str, Any] = {"model": model, "input": [{"type": "video", **video}, {"type": "audio", **audio}]}
-    more = {"options": options, "webhookUrl": webhook_url, "outputFileName": output_file_name}
-    return body | {name: value for name, value in more.items() if value is not None}
+    audios = [audio] if isinstance(audio, Mapping) else audio
+    inputs = [{"type": "video", **video}, *({"type": "audio", **each} for each in audios)]
+    more = {
+        "options": options,
+        "segments": None if segments is None else list(segments),
+        "priority": priority,
+        "deadline": None if deadline is None else deadline.astimezone().isoformat(),
+        "webhookUrl": webhook_url,
+        "outputFileName": output_file_name,
+    }
+    return {"model": model, "input": inputs} | {name: value for name, value in more.items() if value is not None}
 
 
 def create_upload(path: Path) -> Call:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from latentsync.inference.options import PRESETS
 from latentsync.service.job import RequestRefusedError
@@ -17,6 +17,7 @@ from latentsync.service.job import RequestRefusedError
 MOST_SEGMENTS, MOST_BOXES = 1000, 200_000
 MOST_TEXT = 2048  # characters of an address
 MOST_SECONDS = 1e6  # that a time may be; the video says more exactly
+MOST_PRIORITY = 1e6
 
 
 class _Strict(BaseModel):
@@ -92,12 +93,19 @@ class SegmentAudio(_Strict):
     end_time: float | None = Field(default=None, alias="endTime", ge=0, le=MOST_SECONDS)
 
 
+class SegmentOptions(_Strict):
+    """What a segment has of its own: who speaks in it."""
+
+    active_speaker_detection: ActiveSpeaker | None = None
+
+
 class Segment(_Strict):
-    """Seconds of the video with an audio input of their own."""
+    """Seconds of the video with an audio input of their own, and perhaps a speaker of their own."""
 
     start_time: float = Field(alias="startTime", ge=0, le=MOST_SECONDS)
     end_time: float = Field(alias="endTime", ge=0, le=MOST_SECONDS)
     audio_input: SegmentAudio = Field(alias="audioInput")
+    options_override: SegmentOptions | None = Field(default=None, alias="optionsOverride")
 
 
 class GenerateRequest(_Strict):
@@ -109,6 +117,17 @@ class GenerateRequest(_Strict):
     segments: list[Segment] | None = Field(default=None, max_length=MOST_SEGMENTS)
     webhook_url: str | None = Field(default=None, alias="webhookUrl", max_length=MOST_TEXT)
     output_file_name: str | None = Field(default=None, alias="outputFileName", pattern="^[A-Za-z0-9_-]{1,255}$")
+    priority: float = Field(
+        default=0.0,
+        ge=-MOST_PRIORITY,
+        le=MOST_PRIORITY,
+        description="Higher ones come first among the jobs of your key; they take no turn from those of other keys.",
+    )
+    deadline: AwareDatetime | None = Field(
+        default=None,
+        description="With its zone. A job that has not begun by then is not begun, and ends as FAILED. Among jobs of "
+        "one priority the earliest deadline comes first.",
+    )
 
     @property
     def video(self) -> VideoInput:
@@ -126,6 +145,11 @@ class GenerateRequest(_Strict):
         audios = {f"audio-{number}" if number else "audio": each for number, each in enumerate(self.audios)}
         return {"video": self.video, **audios}
 
+    @property
+    def deadline_seconds(self) -> float | None:
+        """The deadline, as ``time.time`` has it."""
+        return None if self.deadline is None else self.deadline.timestamp()
+
     def stored(self) -> dict[str, Any]:
         """As JSON has it, without what was not given."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -135,7 +159,6 @@ def refuse_impossible(request: GenerateRequest) -> None:
     """Raise ``RequestRefusedError`` for what the shape allows and this program cannot do."""
     kinds = [each.type for each in request.input]
     options = request.options or Options()
-    speaker = options.active_speaker_detection or ActiveSpeaker()
     if "text" in kinds:
         raise _refused("There is no text-to-speech here.", "Send the speech as an audio input.")
     if kinds.count("video") != 1 or kinds.count("audio") < 1 or (kinds.count("audio") > 1 and not request.segments):
@@ -148,6 +171,16 @@ def refuse_impossible(request: GenerateRequest) -> None:
     for each in request.files.values():
         if (each.url is None) == (each.asset_id is None):
             raise _refused(f"The {each.type} input needs either url or assetId.", "Upload the file: /v2/uploads.")
+    _refuse_impossible_speaker(options.active_speaker_detection or ActiveSpeaker())
+    _refuse_impossible_segments(request, options)
+    for name in ("temperature", "model_mode", "prompt"):
+        if getattr(options, name) is not None:
+            raise _refused(f"There is no option {name} here: lips follow the audio, nothing else.", "Leave it out.")
+    if options.preset is not None and options.preset not in PRESETS:
+        raise _refused(f"There is no preset '{options.preset[:40]}'.", f"Take one of {', '.join(PRESETS)}.")
+
+
+def _refuse_impossible_speaker(speaker: ActiveSpeaker) -> None:
     if speaker.auto_detect:
         raise _refused(
             "Who speaks is not found out here yet.",
@@ -159,12 +192,6 @@ def refuse_impossible(request: GenerateRequest) -> None:
         raise _refused("A bounding box has four numbers.", "Give [x1, y1, x2, y2] or null for each frame.")
     if speaker.bounding_boxes is not None and not any(speaker.bounding_boxes):
         raise _refused("No frame has a bounding box.", "Give a box for the frame in which the person is first seen.")
-    _refuse_impossible_segments(request, options)
-    for name in ("temperature", "model_mode", "prompt"):
-        if getattr(options, name) is not None:
-            raise _refused(f"There is no option {name} here: lips follow the audio, nothing else.", "Leave it out.")
-    if options.preset is not None and options.preset not in PRESETS:
-        raise _refused(f"There is no preset '{options.preset[:40]}'.", f"Take one of {', '.join(PRESETS)}.")
 
 
 def _refuse_impossible_segments(request: GenerateRequest, options: Options) -> None:
@@ -183,6 +210,8 @@ def _refuse_impossible_segments(request: GenerateRequest, options: Options) -> N
             )
         if (spoken.start_time is None) != (spoken.end_time is None):
             raise _refused(f"Segment {number} crops its audio at one end only.", "Give startTime and endTime of it.")
+        own = segment.options_override or SegmentOptions()
+        _refuse_impossible_speaker(own.active_speaker_detection or ActiveSpeaker())
     if options.sync_mode not in (None, SyncMode.CUT_OFF, SyncMode.SILENCE):
         raise _refused(
             f"With segments the result is as long as the video, so there is no sync_mode {options.sync_mode}.",

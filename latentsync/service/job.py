@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from latentsync.errors import LatentSyncError
+from latentsync.errors import DeadlineError, LatentSyncError
 from latentsync.media.limits import MediaLimits
 
 RESULT = "result.mp4"  # in the folder of a job
@@ -34,7 +35,8 @@ class JobStatus(StrEnum):
 class Job:
     """``key``: name of the key that it belongs to. ``request``: the body of the request, checked. Times in seconds
     since 1970. ``fetched``: its inputs are here. ``stopped``: somebody deleted it while it was worked on. ``turn``:
-    when its time comes (``store``). ``done`` and ``total`` count frames; ``seconds``: length of the result. ``error``:
+    when its time comes (``store``). ``priority`` orders the jobs of a key; a job that has not begun at its ``deadline``
+    fails. ``done`` and ``total`` count frames; ``seconds``: length of the result. ``error``:
     class, message and remedy (``job.folder.described``).
     """
 
@@ -56,6 +58,8 @@ class Job:
     seconds: float | None = None
     error: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    priority: float = 0.0
+    deadline: float | None = None
 
     @property
     def share(self) -> float:
@@ -108,3 +112,9 @@ class RequestRefusedError(LatentSyncError):
     def __init__(self, message: str, *, remedy: str = "", status: int = 400, retry_after: float | None = None) -> None:
         super().__init__(message, remedy=remedy)
         self.status, self.retry_after = status, retry_after
+
+
+def deadline_missed(deadline: float) -> DeadlineError:
+    """The error of a job that has not begun at its deadline (seconds of ``time.time``)."""
+    when = datetime.fromtimestamp(deadline).astimezone().isoformat(" ", "minutes")
+    return DeadlineError(f"Its deadline, {when}, had passed before it began.", remedy="Give it a later one.")

@@ -10,15 +10,15 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-from latentsync.errors import DeadlineError, LatentSyncError, OutOfMemoryError, StoppedError, StoreError, VideoError
+from latentsync.errors import LatentSyncError, OutOfMemoryError, StoppedError, StoreError, VideoError
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.folder import JobFolder, JobState, Stamp, State, described, digest, ingredients, stamp
 from latentsync.inference.job.networks import KeptNetworks
 from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.weights import WeightPaths, identities
+from latentsync.service.job import deadline_missed
 
 ATTEMPTS = 3  # of a job that fails of what may pass, or during which the process is killed
 PASSING = (OutOfMemoryError, MemoryError, StoreError)  # what may not happen again
@@ -174,5 +174,4 @@ class JobRunner:
 def _require_time(deadline: float | None) -> None:
     """Raise ``DeadlineError`` if the deadline has passed."""
     if deadline is not None and time.time() >= deadline:
-        when = datetime.fromtimestamp(deadline).isoformat(" ", "minutes")
-        raise DeadlineError(f"Its deadline, {when}, had passed before it began.", remedy="Give it a later one.")
+        raise deadline_missed(deadline)

@@ -5,7 +5,9 @@ decided by the lock and the journal of its folder (``job.folder``), as in a batc
 nobody holds its lock belongs to a process that was killed, and whoever comes by goes on with it.
 
 Turns are those of start-time fair queueing (Goyal, Vin, Cheng 1996) with equal weights, as on the page: who has n jobs
-here gets the turn n + 1 after the one that is on. So nobody's second job comes before anybody's first.
+here gets the turn n + 1 after the one that is on. So nobody's second job comes before anybody's first. A turn of a key
+goes to that of its jobs that has the highest priority, among these the earliest deadline, and then is the oldest: so a
+priority takes no turn from anybody else.
 
 Why no library: ``huey`` deletes a task from its table before the work begins, so a kill loses it, knows one order for
 all (priority, then age) and no owners, and states and webhooks would still need tables of ours, in other transactions.
@@ -14,6 +16,7 @@ all (priority, then age) and no owners, and states and webhooks would still need
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 import time
@@ -44,6 +47,8 @@ CREATE TABLE IF NOT EXISTS counts (name TEXT, label TEXT, value REAL NOT NULL, P
 CREATE TABLE IF NOT EXISTS workers (
     name TEXT PRIMARY KEY, device TEXT NOT NULL, pid INTEGER NOT NULL, state TEXT NOT NULL, seen REAL NOT NULL);
 """
+_LATER = {"priority": "REAL NOT NULL DEFAULT 0", "deadline": "REAL"}  # columns that older files do not have
+_DEADLINE = "coalesce(deadline, 9e999)"
 _COLUMNS = ", ".join(each.name for each in fields(Job))
 
 
@@ -65,6 +70,10 @@ class JobStore:
             self._writer, self._reader = self._connect(path), self._connect(path)
             with self.writing() as db:
                 db.executescript(_SCHEMA)
+            with self.writing() as db:
+                there = {row["name"] for row in db.execute("PRAGMA table_info(jobs)")}
+                for name in _LATER.keys() - there:
+                    db.execute(f"ALTER TABLE jobs ADD COLUMN {name} {_LATER[name]}")
         except (OSError, sqlite3.Error) as error:
             raise OutputError(
                 f"{path} cannot be written: {error}.", remedy="Choose another folder with --data."
@@ -107,23 +116,53 @@ class JobStore:
     # Clients
 
     def add(
-        self, id: str, key: Key, request: Mapping[str, Any], *, waiting: int, base_url: str = "", fetched: bool = True
+        self,
+        id: str,
+        key: Key,
+        request: Mapping[str, Any],
+        *,
+        waiting: int,
+        base_url: str = "",
+        fetched: bool = True,
+        priority: float = 0.0,
+        deadline: float | None = None,
     ) -> Job:
-        """A new job at the end of the queue. Raises ``RequestRefusedError`` (429) if as many jobs wait as may, or the
+        """A new job, with the key's next turn. Raises ``RequestRefusedError`` (429) if as many jobs wait as may, or the
         key has as many as it may."""
         now = time.time()
         with self.writing() as db:
             _refuse_excess(db, key, waiting, now)
-            last = _one(db, "SELECT max(turn) FROM jobs WHERE key = ? AND status = 'PENDING'", key.name) or 0
-            turn = 1 + max(last, _one(db, "SELECT value FROM counts WHERE name = 'turn'") or 0)
+            turn = _next_turn(db, key)
             db.execute(
-                "INSERT INTO jobs (id, key, status, request, base_url, created, turn, fetched)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (id, key.name, JobStatus.PENDING, json.dumps(request), base_url, now, turn, fetched),
+                "INSERT INTO jobs (id, key, status, request, base_url, created, turn, fetched, priority, deadline)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    id,
+                    key.name,
+                    JobStatus.PENDING,
+                    json.dumps(request),
+                    base_url,
+                    now,
+                    turn,
+                    fetched,
+                    priority,
+                    deadline,
+                ),
             )
             _count(db, f"day {int(now // _DAY)}", key.name)
             db.execute("DELETE FROM counts WHERE name LIKE 'day %' AND name != ?", (f"day {int(now // _DAY)}",))
-        return Job(id, key.name, JobStatus.PENDING, request, base_url, now, int(turn), fetched)
+        return Job(
+            id,
+            key.name,
+            JobStatus.PENDING,
+            request,
+            base_url,
+            now,
+            turn,
+            fetched,
+            priority=priority,
+            deadline=deadline,
+        )
 
     def refuse_excess(self, key: Key, waiting: int) -> None:
         """Raise as ``add`` would now: before the body of a request is read."""
@@ -152,9 +191,44 @@ class JobStore:
         return [_job(row) for row in rows]
 
     def ahead(self, job: Job) -> int:
-        """How many jobs come before one that waits."""
-        query = "SELECT count(*) FROM jobs WHERE status = 'PENDING' AND (turn, created) < (?, ?)"
-        return int(self.read(query, job.turn, job.created)[0][0])
+        """How many jobs come before one that waits: those that have a turn before the one that its key will spend on
+        it."""
+        urgency = (-job.priority, math.inf if job.deadline is None else job.deadline, job.created)
+        sooner = self.read(
+            "SELECT count(*) FROM jobs WHERE status = 'PENDING' AND key = ? AND id != ?"
+            f" AND (-priority, {_DEADLINE}, created) < (?, ?, ?)",
+            job.key,
+            job.id,
+            *urgency,
+        )[0][0]
+        (turn,) = self.read(
+            "SELECT turn, created FROM jobs WHERE status = 'PENDING' AND key = ? AND id != ?"
+            " UNION ALL SELECT ?, ? ORDER BY turn, created LIMIT 1 OFFSET ?",
+            job.key,
+            job.id,
+            job.turn,
+            job.created,
+            sooner,
+        )
+        others = "SELECT count(*) FROM jobs WHERE status = 'PENDING' AND id != ? AND (turn, created) < (?, ?)"
+        return int(self.read(others, job.id, *turn)[0][0]) + ((job.turn, job.created) < tuple(turn))
+
+    def ahead_of_new(self, key: Key, priority: float, deadline: float | None) -> int:
+        """How many jobs would come before one that is added now."""
+        with self._reading:
+            turn = _next_turn(self._reader, key)
+        return self.ahead(
+            Job("", key.name, JobStatus.PENDING, {}, "", time.time(), turn, priority=priority, deadline=deadline)
+        )
+
+    def seconds_before(self, ahead: int, usual: float) -> float:
+        """About how long a job waits that so many come before: for them and for what is left of those under work.
+        ``usual``: seconds of a job, for a service that has completed none."""
+        latest = "SELECT ended - begun AS seconds FROM jobs WHERE status = 'COMPLETED' ORDER BY ended DESC LIMIT 20"
+        seconds = self.read(f"SELECT avg(seconds) FROM ({latest})")[0][0] or usual
+        left = sum(1 - job.share for job in self.under_work())
+        workers = max(1, self.read("SELECT count(*) FROM workers")[0][0])
+        return float(seconds * (ahead + left) / workers)
 
     def remove(self, id: str) -> bool:
         """Delete a job. False if it is worked on: it is hidden then, and its worker is told to end it."""
@@ -169,16 +243,19 @@ class JobStore:
     def claim(self, worker: str) -> Job | None:
         """The job whose turn it is, which is the worker's from now on; None if none waits."""
         with self.writing(durable=False) as db:
-            found = db.execute(
-                "SELECT id, turn FROM jobs WHERE status = 'PENDING' AND fetched ORDER BY turn, created LIMIT 1"
-            ).fetchone()
-            if found is None:
+            waiting = "SELECT id, key, turn FROM jobs WHERE status = 'PENDING' AND fetched"
+            turn = db.execute(f"{waiting} ORDER BY turn, created LIMIT 1").fetchone()
+            if turn is None:
                 return None
+            found = db.execute(
+                f"{waiting} AND key = ? ORDER BY priority DESC, {_DEADLINE}, created, rowid LIMIT 1", (turn["key"],)
+            ).fetchone()
+            db.execute("UPDATE jobs SET turn = ? WHERE id = ?", (found["turn"], turn["id"]))  # they change places
             db.execute(
-                "UPDATE jobs SET status = 'PROCESSING', worker = ?, begun = coalesce(begun, ?) WHERE id = ?",
-                (worker, time.time(), found["id"]),
+                "UPDATE jobs SET status = 'PROCESSING', worker = ?, begun = coalesce(begun, ?), turn = ? WHERE id = ?",
+                (worker, time.time(), turn["turn"], found["id"]),
             )
-            db.execute("INSERT OR REPLACE INTO counts VALUES ('turn', '', ?)", (found["turn"],))
+            db.execute("INSERT OR REPLACE INTO counts VALUES ('turn', '', ?)", (turn["turn"],))
         return self.get(found["id"])
 
     def under_work(self) -> list[Job]:
@@ -210,13 +287,16 @@ class JobStore:
         seconds: float | None = None,
         notes: tuple[str, ...] = (),
         stages: Mapping[str, float] | None = None,
+        only_waiting: bool = False,
     ) -> bool:
         """What became of a job, and in the same transaction that its webhook is to be called. False if it is not there
-        any more, or somebody deleted it meanwhile: then whoever calls removes it."""
+        any more, or somebody deleted it meanwhile: then whoever calls removes it. ``only_waiting``: unless somebody has
+        begun to work on it."""
         now = time.time()
         with self.writing() as db:
-            found = db.execute("SELECT stopped, request, created, begun FROM jobs WHERE id = ?", (id,)).fetchone()
-            if found is None or found["stopped"]:
+            query = "SELECT stopped, status, request, created, begun FROM jobs WHERE id = ?"
+            found = db.execute(query, (id,)).fetchone()
+            if found is None or found["stopped"] or (only_waiting and found["status"] != JobStatus.PENDING):
                 return False
             db.execute(
                 "UPDATE jobs SET status = ?, ended = ?, error = ?, seconds = ?, notes = ? WHERE id = ?",
@@ -255,6 +335,11 @@ class JobStore:
         """Jobs whose inputs are still to be fetched, the next one first."""
         query = f"SELECT {_COLUMNS} FROM jobs WHERE status = 'PENDING' AND NOT fetched ORDER BY turn, created"
         return [_job(row) for row in self.read(query)]
+
+    def overdue(self, now: float) -> list[Job]:
+        """Jobs that wait beyond their deadlines."""
+        query = f"SELECT {_COLUMNS} FROM jobs WHERE status = 'PENDING' AND deadline <= ?"
+        return [_job(row) for row in self.read(query, now)]
 
     def due_webhooks(self, now: float) -> list[DueWebhook]:
         """Messages whose time has come, the oldest first."""
@@ -309,6 +394,11 @@ def _refuse_excess(db: sqlite3.Connection, key: Key, waiting: int, now: float) -
             status=429,
             retry_after=_DAY - now % _DAY,
         )
+
+
+def _next_turn(db: sqlite3.Connection, key: Key) -> int:
+    last = _one(db, "SELECT max(turn) FROM jobs WHERE key = ? AND status = 'PENDING'", key.name) or 0
+    return 1 + int(max(last, _one(db, "SELECT value FROM counts WHERE name = 'turn'") or 0))
 
 
 def _one(db: sqlite3.Connection, query: str, *values: Any) -> Any:

@@ -71,6 +71,7 @@ class Uploads:
         self._settings = settings
         self._lock = threading.Lock()
         self._used: set[str] = set()
+        self._lengths: dict[str, dict[str, int]] = {}  # key -> id -> length; read once, then kept: only we change them
 
     def require_room(self, bytes: int = 0) -> None:
         """Raise a refusal (507) unless the disk has room for so many bytes and its reserve."""
@@ -91,8 +92,8 @@ class Uploads:
             )
         self.require_room(length)
         with self._lock:
-            there = self.all(key)
-            if sum(upload.length for upload in there) + length > key.bytes or len(there) >= _MOST_FILES:
+            there = self._lengths_of(key.name)
+            if sum(there.values()) + length > key.bytes or len(there) >= _MOST_FILES:
                 raise RequestRefusedError(
                     f"Your uploads would have more than {key.bytes / 1e9:g} GB, or be more than {_MOST_FILES}.",
                     remedy="Delete those that are done with: DELETE /v2/uploads/ID.",
@@ -104,6 +105,7 @@ class Uploads:
             upload.data.touch()
             about = {name: value for name, value in asdict(upload).items() if name != "folder"}
             write_text(upload.folder / "about.json", json.dumps(about))
+            there[id] = length
         return upload
 
     def get(self, key: Key, id: str) -> Upload:
@@ -118,16 +120,13 @@ class Uploads:
 
     def all(self, key: Key) -> list[Upload]:
         """Those of a key, the latest first."""
-        try:
-            folders = list(self._settings.upload_folder(key.name).iterdir())
-        except FileNotFoundError:
-            return []
-        found = [upload for upload in map(_read, folders) if upload is not None]
-        return sorted(found, key=lambda upload: upload.created, reverse=True)
+        return sorted(self._read_all(key.name), key=lambda upload: upload.created, reverse=True)
 
     def remove(self, upload: Upload) -> None:
         """Delete it; jobs that use it have it as a file of their own."""
         shutil.rmtree(upload.folder, ignore_errors=True)
+        with self._lock:
+            self._lengths_of(upload.folder.parent.name).pop(upload.id, None)
 
     @contextmanager
     def alone(self, upload: Upload) -> Iterator[None]:
@@ -164,6 +163,20 @@ class Uploads:
             upload = _read(folder)
             if upload is not None and max(upload.created, upload.data.stat().st_mtime) < before:
                 self.remove(upload)
+
+
+    def _lengths_of(self, key: str) -> dict[str, int]:
+        """Whoever calls holds the lock."""
+        if key not in self._lengths:
+            self._lengths[key] = {upload.id: upload.length for upload in self._read_all(key)}
+        return self._lengths[key]
+
+    def _read_all(self, key: str) -> list[Upload]:
+        try:
+            folders = list(self._settings.upload_folder(key).iterdir())
+        except FileNotFoundError:
+            return []
+        return [upload for upload in map(_read, folders) if upload is not None]
 
 
 def _read(folder: Path) -> Upload | None:

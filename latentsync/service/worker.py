@@ -122,7 +122,7 @@ class Worker:
         try:
             request = GenerateRequest.model_validate(job.request)
             dub = make_dub(request, self._models, self._settings, place.path, self._device)
-            settled = self._runner.do(dub, place, self._begin_control(job))
+            settled = self._runner.do(dub, place, self._begin_control(job), deadline=job.deadline)
         except StoppedError:
             if self._ending.is_set() and self._store.report(job.id, "waiting", 0, 0):
                 self._store.put_back(job.id)

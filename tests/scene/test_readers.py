@@ -86,6 +86,11 @@ def test_who_speaks_in_a_request(tmp_path):
     assert face({"auto_detect": True}) == "speaking"
     assert face(None) == "largest"
     assert face({"bounding_boxes": [None, [10, 20, 30, 60]]}) == "20,40@0.0400"
+    given = json.loads(REQUEST)
+    given["segments"][0]["optionsOverride"] = {"active_speaker_detection": {"frame_number": 0, "coordinates": [9, 8]}}
+    scene = read_any(write(tmp_path, "r.json", json.dumps(given)), FPS)
+    assert scene.people == (PersonChoice("speaker", "9,8@0.0000"), PersonChoice("speaker-2", "320,180@2.0000"))
+    assert [segment.person for segment in scene.segments] == ["speaker", "speaker-2"]
 
 
 # -- NVIDIA's LipSync NIM ---------------------------------------------------------------------------------------------

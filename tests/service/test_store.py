@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from latentsync.service.job import JobStatus, RequestRefusedError
@@ -35,6 +38,47 @@ def test_turns_are_fair(store):
     assert [store.ahead(job) for job in jobs[1:]] == [0, 2], "bob's first comes before alice's third"
     assert claimed(store) == ["alice 1", "bob 0", "alice 2", "bob 1"]
     assert store.claim("w") is None
+
+
+def test_a_priority_orders_the_jobs_of_a_key_and_takes_no_turn_from_others(store):
+    late = add(store, "late", deadline=2e12)
+    add(store, "soon", deadline=1e12)
+    add(store, "bob", BOB)
+    urgent = add(store, "urgent", priority=1.0)
+    assert [store.ahead(job) for job in (urgent, late)] == [0, 3]
+    assert store.ahead_of_new(ALICE, 0.5, None) == 2 and store.ahead_of_new(BOB, 9.0, None) == 1
+    assert store.ahead_of_new(BOB, 0.0, None) == 3
+    assert claimed(store) == ["urgent", "bob", "soon", "late"]
+
+
+def test_what_waits_beyond_its_deadline(store):
+    add(store, "begun", deadline=100.0)
+    add(store, "waiting", deadline=200.0)
+    add(store, "patient")
+    assert store.claim("w").id == "begun" and [job.id for job in store.overdue(200.0)] == ["waiting"]
+    assert not store.finish("begun", JobStatus.FAILED, only_waiting=True) and store.get("begun").ended is None
+    assert store.finish("waiting", JobStatus.FAILED, only_waiting=True) and not store.overdue(1e12)
+
+
+def test_how_long_a_job_would_wait(store):
+    assert store.seconds_before(2, 5.0) == 10.0, "as long as the job itself, where nothing is known"
+    add(store, "1")
+    store.claim("w")
+    store.report("1", "dubbing", 3, 4)
+    store.seen("w", "cpu", 1, "working")
+    store.seen("v", "cpu", 2, "waiting")
+    assert store.seconds_before(2, 4.0) == 4.0 * 2.25 / 2
+
+
+def test_a_file_of_an_older_version(tmp_path):
+    JobStore(tmp_path / "old.db").close()
+    with closing(sqlite3.connect(tmp_path / "old.db")) as db:
+        db.execute("ALTER TABLE jobs DROP COLUMN priority")
+        db.execute("ALTER TABLE jobs DROP COLUMN deadline")
+    store = JobStore(tmp_path / "old.db")
+    add(store, "1", priority=2.0)
+    assert store.get("1").priority == 2.0 and store.get("1").deadline is None
+    store.close()
 
 
 def test_what_waits_for_its_inputs_lets_others_pass(store):

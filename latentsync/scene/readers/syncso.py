@@ -2,8 +2,9 @@
 
 `input` has a video and audios with a `refId`; each segment has `startTime`, `endTime` and the `audioInput` that is
 spoken in it, of which `startTime` and `endTime` may take a part. Nothing is fetched: a `url` is a path, or the name of
-a file that lies beside the request. Who speaks is `options.active_speaker_detection` for all segments together: a point
-in a frame, whoever speaks (`auto_detect`), or, without it, the largest face.
+a file that lies beside the request. Who speaks is `active_speaker_detection`, in the `optionsOverride` of a segment or
+in the `options` of all: a point in a frame, whoever speaks (`auto_detect`), or, without it, the largest face. The same
+choice is the same person.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 from latentsync.scene.document import Document, Value
 from latentsync.scene.model import PersonChoice, Scene, Segment, SegmentAudio
 
-SPEAKER = "speaker"  # the name of the one person that a request knows
+SPEAKER = "speaker"  # the name of the first person of a request, which names nobody; others have a number
+LARGEST = "largest"  # ``face.selection``
 _AS_FILE = "Save it beside the request, and give its name as url."
 
 
@@ -38,9 +40,10 @@ def read_syncso(document: Document, fps: Fraction | None) -> Scene:
             raise value.error("speech from text is not made here", f"Make the audio with that service. {_AS_FILE}")
         else:
             raise item["type"].error(f"there is no input of the type '{kind}'", "The types are video and audio.")
-    segments = tuple(_segment(value, audios) for value in given["segments"].items())
-    face = _face(given["options"], fps) if "options" in given and not given["options"].is_empty else "largest"
-    return Scene((PersonChoice(SPEAKER, face),), segments, video=video)
+    default = _face(given["options"], fps) if "options" in given and not given["options"].is_empty else LARGEST
+    names: dict[str, str] = {}  # of people, by the choice of a face
+    segments = tuple(_segment(value, audios, names, default, fps) for value in given["segments"].items())
+    return Scene(tuple(PersonChoice(name, face) for face, name in names.items()), segments, video=video)
 
 
 def _file(document: Document, value: Value, item: dict[str, Value]) -> Path:
@@ -57,7 +60,8 @@ def _file(document: Document, value: Value, item: dict[str, Value]) -> Path:
     return document.path.parent / Path(name)
 
 
-def _segment(value: Value, audios: dict[str, Path]) -> Segment:
+def _segment(value: Value, audios: dict[str, Path], names: dict[str, str], face: str, fps: Fraction | None) -> Segment:
+    """``names`` gets the person of the segment, who is ``face`` unless it says otherwise."""
     given = value.mapping(needed=("startTime", "endTime", "audioInput"))
     audio = given["audioInput"].mapping(needed=("refId",))
     name = audio["refId"].text()
@@ -70,13 +74,16 @@ def _segment(value: Value, audios: dict[str, Path]) -> Segment:
     if cropped:
         spoken = SegmentAudio(audios[name], start=audio["startTime"].seconds(), end=audio["endTime"].seconds())
     start, end = given["startTime"].seconds(), given["endTime"].seconds()
-    return Segment(start, end, SPEAKER, spoken, place=value.place)
+    if "optionsOverride" in given and not given["optionsOverride"].is_empty:
+        face = _face(given["optionsOverride"], fps, face)
+    person = names.setdefault(face, f"{SPEAKER}-{len(names) + 1}" if names else SPEAKER)
+    return Segment(start, end, person, spoken, place=value.place)
 
 
-def _face(options: Value, fps: Fraction | None) -> str:
+def _face(options: Value, fps: Fraction | None, default: str = LARGEST) -> str:
     given = options.mapping()
     if "active_speaker_detection" not in given or given["active_speaker_detection"].is_empty:
-        return "largest"
+        return default
     choice = given["active_speaker_detection"].mapping()
     if "auto_detect" in choice and not choice["auto_detect"].is_empty and choice["auto_detect"].truth():
         return "speaking"
@@ -93,7 +100,7 @@ def _face(options: Value, fps: Fraction | None) -> str:
             if len(box) != 4:
                 raise value.error("a box is four numbers: x1, y1, x2, y2")
             return _at((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, frame, options, fps)
-    return "largest"
+    return LARGEST
 
 
 def _at(x: Fraction, y: Fraction, frame: int, value: Value, fps: Fraction | None) -> str:

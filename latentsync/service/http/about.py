@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,8 @@ class ModelInfo(BaseModel):
 
 class Cost(BaseModel):
     """What a job will take. ``estimatedGenerationCost``: USD, 0 here. ``estimatedSeconds`` of work, within a factor of
-    two or three."""
+    two or three; ``estimatedWaitSeconds`` before it, as long as the latest jobs took on average. ``deadlineKept``:
+    whether it would be done at its deadline, null without one."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
@@ -51,6 +53,8 @@ class Cost(BaseModel):
     estimated_generation_cost: float = 0.0
     estimated_seconds: float
     denoising_steps: int
+    estimated_wait_seconds: float
+    deadline_kept: bool | None
     disk_bytes: int
     notes: list[str]
 
@@ -80,12 +84,16 @@ def estimate(
     refuse_addresses(wanted, service.settings)
     with _inputs(service, key, wanted) as folder, _estimating:
         checked = preflight(make_dub(wanted, service.models, service.settings, folder))
-    cost = checked.cost
+    cost, deadline = checked.cost, wanted.deadline_seconds
+    ahead = service.store.ahead_of_new(key, wanted.priority, deadline)
+    wait = service.store.seconds_before(ahead, cost.seconds)
     return [
         Cost(
             estimated_frame_count=cost.frames,
             estimated_seconds=round(cost.seconds, 1),
             denoising_steps=cost.denoising_steps,
+            estimated_wait_seconds=round(wait, 1),
+            deadline_kept=None if deadline is None else time.time() + wait + cost.seconds <= deadline,
             disk_bytes=cost.disk_bytes,
             notes=[note.replace(f"{folder}/", "") for note in checked.notes],
         )

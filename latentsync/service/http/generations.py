@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from hmac import compare_digest
@@ -61,6 +62,8 @@ class Generation(BaseModel):
     queue_seconds: float | None = None
     work_seconds: float | None = None
     notes: list[str] = []
+    priority: float = 0.0
+    deadline: datetime | None = None
 
 
 def describe(service: Service, job: Job, position: int | None = None) -> Generation:
@@ -91,6 +94,8 @@ def describe(service: Service, job: Job, position: int | None = None) -> Generat
         queue_seconds=_between(job.created, job.begun),
         work_seconds=_between(job.begun, job.ended),
         notes=notes,
+        priority=job.priority,
+        deadline=job.request.get("deadline"),
     )
 
 
@@ -129,8 +134,11 @@ _SCHEMA: dict[str, Any] = {
                     "audio": {"type": "string", "format": "binary"},
                     "input": {"type": "string", "description": "JSON, as above, for what is not sent as a file"},
                     "options": {"type": "string", "description": "JSON, as above"},
+                    "segments": {"type": "string", "description": "JSON, as above"},
                     "webhookUrl": {"type": "string"},
                     "outputFileName": {"type": "string"},
+                    "priority": {"type": "number"},
+                    "deadline": {"type": "string", "format": "date-time"},
                 },
             }
         },
@@ -262,6 +270,9 @@ def _accept(service: Service, key: Key, wanted: GenerateRequest, base_url: str) 
     refuse_impossible(wanted)
     service.models.resolve(wanted.model)
     refuse_addresses(wanted, service.settings)
+    deadline = wanted.deadline_seconds
+    if deadline is not None and deadline <= time.time():
+        raise RequestRefusedError("The deadline has passed already.", remedy="Give it a later one, or none.")
     service.uploads.require_room()
     id = str(uuid4())
     folder = service.settings.job_folder(id)
@@ -274,7 +285,14 @@ def _accept(service: Service, key: Key, wanted: GenerateRequest, base_url: str) 
             else:
                 fetched = False
         return service.store.add(
-            id, key, wanted.stored(), waiting=service.settings.waiting, base_url=base_url, fetched=fetched
+            id,
+            key,
+            wanted.stored(),
+            waiting=service.settings.waiting,
+            base_url=base_url,
+            fetched=fetched,
+            priority=wanted.priority,
+            deadline=deadline,
         )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

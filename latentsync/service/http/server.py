@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
 import time
@@ -14,13 +15,14 @@ from starlette.types import ASGIApp
 
 from latentsync.atomic import try_hold
 from latentsync.errors import ConfigError, OutputError
+from latentsync.inference.job.folder import described
 from latentsync.service.dubs import Models
 from latentsync.service.errands import Errands
 from latentsync.service.fetching import fetching
 from latentsync.service.http.access import Service
 from latentsync.service.http.app import Beside, build_app
 from latentsync.service.http.generations import as_json
-from latentsync.service.job import ServiceSettings
+from latentsync.service.job import Job, JobStatus, ServiceSettings, deadline_missed
 from latentsync.service.keys import Keys
 from latentsync.service.outside import Outside
 from latentsync.service.store import JobStore
@@ -31,6 +33,7 @@ from latentsync.web.listener import bind, listening, local_address
 from latentsync.web.origins import TrustedHosts, is_loopback
 
 SWEEP_SECONDS = 60.0
+logger = logging.getLogger(__name__)
 Page = Callable[[TrustedHosts], AbstractContextManager[tuple[ASGIApp, Any]]]  # ``page.server.page_app``
 
 
@@ -118,6 +121,7 @@ def _assemble(
         fetching(store, settings, supervisor.wake),
         webhooks(store, outside, secret, lambda job: as_json(service, job)),
         clearing(store, settings, uploads),
+        deadlines(store),
     ]
     for errand in errands:
         errand.start()
@@ -139,6 +143,18 @@ def clearing(store: JobStore, settings: ServiceSettings, uploads: Uploads) -> Er
         shutil.rmtree(settings.job_folder(id), ignore_errors=True)
 
     return Errands("clearing", due, str, run, threads=1, seconds=SWEEP_SECONDS)
+
+
+def deadlines(store: JobStore) -> Errands[Job]:
+    """Ends jobs that wait beyond their deadlines."""
+
+    def run(job: Job) -> None:
+        assert job.deadline is not None
+        logger.info("Has missed its deadline.", extra={"job": job.id})
+        missed = deadline_missed(job.deadline)
+        store.finish(job.id, JobStatus.FAILED, error=described(missed), only_waiting=True)
+
+    return Errands("deadlines", lambda: store.overdue(time.time()), lambda job: job.id, run, threads=1)
 
 
 @contextmanager

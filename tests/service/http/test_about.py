@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 from openapi_spec_validator import validate
@@ -48,9 +50,15 @@ def test_what_a_job_will_take(stage, monkeypatch):
         (cost,) = stage.client.post(path, json=stage.wanted()).json()
         assert cost["estimatedFrameCount"] == 25 and cost["estimatedGenerationCost"] == 0
         assert cost["notes"] == ["video.mp4 is short"]
+        assert cost["estimatedWaitSeconds"] == 0 and cost["deadlineKept"] is None
+    stage.send(priority=1)
+    for seconds, kept in ((3.3, False), (3600.0, True)):  # one job waits, of about 3.21 s
+        deadline = datetime.fromtimestamp(time.time() + seconds, UTC).isoformat()
+        (cost,) = stage.client.post("/v2/analyze/cost", json=stage.wanted(deadline=deadline)).json()
+        assert cost["estimatedWaitSeconds"] == 3.2 and cost["deadlineKept"] is kept
     assert stage.client.post("/v2/analyze/cost", json=stage.wanted(video=b"faceless")).status_code == 400
     assert not list((stage.settings.folder / "estimates").iterdir()) and not asked[0].video.exists()
-    assert stage.client.get("/v2/generations").json() == []
+    assert len(stage.client.get("/v2/generations").json()) == 1
 
 
 def test_health_and_figures(stage, dubbed):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
 from latentsync.client import AsyncClient, Client, Failed, ServiceError, verify_webhook
 from latentsync.client.protocol import PIECE
+from latentsync.service.generation import GenerateRequest
 from latentsync.service.webhooks import signature
 
 
@@ -130,6 +132,25 @@ def test_what_may_pass_is_sent_again_as_the_service_says(monkeypatch):
         answers[:] = [httpx.Response(502, text="<html>")]
         with pytest.raises(ServiceError, match="status 502"):
             client.generate({"url": "a"}, {"url": "b"})
+
+
+def test_what_our_client_asks_for():
+    asked = []
+
+    def answer(request):
+        asked.append(json.loads(request.content))
+        return httpx.Response(201, json={"id": "1", "status": "PENDING"})
+
+    segments = [{"startTime": 0, "endTime": 1, "audioInput": {"refId": "b"}}]
+    with Client("http://service.example", transport=httpx.MockTransport(answer)) as client:
+        audios = [{"assetId": "2", "refId": "a"}, {"assetId": "3", "refId": "b"}]
+        deadline = datetime(2101, 1, 1, tzinfo=UTC)
+        client.generate({"assetId": "1"}, audios, segments=segments, priority=2, deadline=deadline)
+        client.generate({"assetId": "1"}, {"assetId": "2"})
+    first, second = map(GenerateRequest.model_validate, asked)
+    assert [each.ref_id for each in first.audios] == ["a", "b"] and first.segments[0].audio_input.ref_id == "b"
+    assert first.priority == 2 and first.deadline == deadline and second.deadline is None
+    assert second.segments is None and second.audios[0].asset_id == "2"
 
 
 def test_events(served):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 from latentsync.inference.job import preflight
 from latentsync.scene.model import SegmentAudio
 from latentsync.service import dubs
-from latentsync.service.http.server import clearing
+from latentsync.service.http.server import clearing, deadlines
 
 PLAIN = {"type": "video", "assetId": "00000000-0000-4000-8000-000000000001"}
 SPEECH = {"type": "audio", "assetId": "00000000-0000-4000-8000-000000000002"}
@@ -131,6 +132,16 @@ def test_deleted_while_it_waits_and_while_it_is_worked_on(stage, dubbed):
             },
             "no sync_mode loop",
         ),
+        (
+            {
+                "input": [PLAIN, SPEECH | {"refId": "a"}],
+                "segments": [
+                    segment(0, 1, "a") | {"optionsOverride": {"active_speaker_detection": {"auto_detect": True}}}
+                ],
+            },
+            "Who speaks",
+        ),
+        ({"priority": "high"}, "priority: "),
         ({"input": [PLAIN, SPEECH, SPEECH]}, "one video and one audio"),
         ({"input": [PLAIN]}, "one video and one audio"),
         ({"input": [PLAIN, {"type": "text", "provider": {}}]}, "no text-to-speech"),
@@ -196,6 +207,45 @@ def test_segments_are_a_scene(stage, dubbed, opened, monkeypatch):
         assert stage.worker().work_on_one()
         refused = stage.get(job)
         assert refused["status"] == "REJECTED" and words in refused["error"] and refused["remedy"]
+
+
+def test_segments_with_speakers_of_their_own(stage, dubbed, opened):
+    inputs = [
+        {"type": "video", "assetId": stage.upload()},
+        {"type": "audio", "assetId": stage.upload(b"anna", "anna.wav"), "refId": "a"},
+        {"type": "audio", "assetId": stage.upload(b"ben", "ben.wav"), "refId": "b"},
+    ]
+    ben = {"active_speaker_detection": {"frame_number": 25, "coordinates": [500, 80]}}
+    segments = [segment(0, 1, "a"), segment(0.5, 2, "b") | {"optionsOverride": ben}]
+    wanted = {"model": "latentsync-builtin", "input": inputs, "segments": segments}
+    job = stage.client.post("/v2/generate", json=wanted).json()
+    assert job["segments"][1]["optionsOverride"] == ben and stage.worker().work_on_one()
+    assert stage.get(job)["status"] == "COMPLETED"
+    scene = dubbed.requests[0].scene
+    assert [(person.name, person.face) for person in scene.speakers()] == [
+        ("speaker", "largest"),
+        ("speaker-2", "500,80@1.0000"),
+    ]
+
+
+def test_deadlines(stage, dubbed, monkeypatch):
+    past = stage.client.post("/v2/generate", json=stage.wanted(deadline="2001-01-01T00:00:00Z"))
+    assert past.status_code == 400 and "passed already" in past.json()["message"]
+    unclear = stage.client.post("/v2/generate", json=stage.wanted(deadline="2101-01-01T00:00:00"))
+    assert unclear.status_code == 400 and unclear.json()["message"].startswith("deadline: ")
+    when = "2101-01-01T00:00:00+02:00"
+    waiting, taken = stage.send(deadline=when), stage.send(deadline=when, priority=-1)
+    assert datetime.fromisoformat(waiting["deadline"]) == datetime.fromisoformat(when) and taken["priority"] == -1
+    errand = deadlines(stage.store)
+    assert not errand._due()
+    monkeypatch.setattr("time.time", lambda: 5e9)
+    assert stage.worker().work_on_one() and not dubbed.requests, "a worker begins nothing that is too late"
+    for job in errand._due():
+        errand._run(job)
+    for job in (waiting, taken):
+        missed = stage.get(job)
+        assert missed["status"] == "FAILED" and missed["error_code"] == "DeadlineError" and missed["remedy"]
+        assert missed["error"].startswith("Its deadline, 2") and missed["error"].endswith("had passed before it began.")
 
 
 def test_whom_to_dub(stage, dubbed, opened):

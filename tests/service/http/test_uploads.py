@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from latentsync.media.limits import MediaLimits
+from latentsync.service import uploads
 from latentsync.service.http import body
 from latentsync.service.keys import ANYBODY
 
@@ -71,6 +72,19 @@ def test_a_traversal_in_the_name_of_a_file_stays_a_name(stage):
     (upload,) = stage.service.uploads.all(ANYBODY)
     assert upload.name == "../../../../tmp/evil.sh;x" and upload.suffix == ".bin"
     assert {path.name for path in upload.folder.iterdir()} == {"about.json", "data"}
+
+
+def test_a_new_upload_reads_none_of_the_others(stage, monkeypatch):
+    ids = [stage.upload() for _ in range(3)]
+    read = []
+    monkeypatch.setattr(uploads, "_read", lambda folder: read.append(folder))
+    stage.service.uploads.create(ANYBODY, 1, "b.mp4")
+    assert not read
+    monkeypatch.undo()
+    again = uploads.Uploads(stage.settings)  # of a server that was started again
+    again.create(ANYBODY, 1, "c.mp4")
+    again.remove(again.get(ANYBODY, ids[0]))
+    assert len(again.all(ANYBODY)) == len(again._lengths[ANYBODY.name]) == 4
 
 
 def test_quotas_and_a_full_disk(make_stage, dubbed, keys, monkeypatch):
