@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
         keep_freed_memory()
         request = make_request(parsed)
         if parsed.dry_run:
-            checked = preflight(request)
+            checked = preflight(request, on_note=lambda text: print(for_terminal(text), file=sys.stderr))
             print(for_terminal("\n".join(filter(None, [checked.describe(), describe_kept(request, checked)]))))
             return 0
         with ProgressBar(quiet=parsed.quiet) as bar:

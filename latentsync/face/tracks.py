@@ -115,9 +115,9 @@ class FaceTracks:
         """Whether somebody was chosen before the video is followed (``introduce``)."""
         return all(follower.person is not None for follower in self._followers)
 
-    def shows_chosen(self, frame: Frame) -> bool:
-        """Whether a face in ``frame`` looks like the person of the first choice."""
-        person = self._followers[0].person
+    def shows_chosen(self, frame: Frame, number: int = 0) -> bool:
+        """Whether a face in ``frame`` looks like the person of choice ``number``."""
+        person = self._followers[number].person
         if self._people is None or self._embedder is None or person is None:
             return False
         self.detect([frame])

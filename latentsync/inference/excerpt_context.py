@@ -8,14 +8,16 @@ light and from other sides, an excerpt does not know, so it may leave somebody a
 works on those windows of the whole that hold a frame of the excerpt, or one that its faces are fitted with
 (``compositing``), or whose joins reach so far (``joins``); their other frames are thrown away. What an excerpt does not
 have, with ``compat``, are the posterior draws and the smoothed alignment of the frames before its first window.
+
+Several people in one run have windows of their own, which begin anew with each of their parts. What is decoded is what
+any of them needs.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from fractions import Fraction
 from math import ceil
 
 from latentsync.face.association import Associator
@@ -24,12 +26,12 @@ from latentsync.face.identity import NAMING_AHEAD
 from latentsync.face.selection import LOOK_AHEAD, PATIENCE, FaceChoice
 from latentsync.face.shots import NEIGHBOURS, mark_cuts
 from latentsync.face.tracking import TrackingSettings
-from latentsync.face.tracks import INTRODUCED, FaceTracks, TargetFrame
+from latentsync.face.tracks import INTRODUCED, FaceTracks
 from latentsync.inference.compositing import FIT_REACH
 from latentsync.inference.excerpt import excerpt_frames, order_of, with_pixels
 from latentsync.inference.occlusion import occlusion_reach
 from latentsync.inference.options import SyncOptions
-from latentsync.inference.silence import SpeechPlan
+from latentsync.inference.scene import Cast, Role
 from latentsync.inference.visibility import VisibilityLimits
 from latentsync.inference.windows import FrameGroup, WindowPlan
 from latentsync.stream import prefetch
@@ -49,31 +51,29 @@ def _is_one_track(faces: Iterable[Detection]) -> bool:
 
 
 class ExcerptContext:
-    """The surroundings of ``options.excerpt`` in the whole result of ``duration`` seconds.
+    """The surroundings of ``options.excerpt`` in the whole result of a ``cast``.
 
-    ``plan``: how the whole is cut into windows; ``speech``: which of its frames pass through. ``check`` is called now
-    and then; what it raises ends the search. A position is a place in the playing order, a place one among the frames
-    of the source that are shown at all.
+    ``plan``: how the whole is cut into windows. ``check`` is called now and then; what it raises ends the search. A
+    position is a place in the playing order, a place one among the frames of the source that are shown at all.
     """
 
     def __init__(
         self,
         video: VideoSource,
-        duration: Fraction,
+        cast: Cast,
         options: SyncOptions,
         plan: WindowPlan,
         check: Callable[[], None] = lambda: None,
-        speech: SpeechPlan | None = None,
     ) -> None:
         """Looks for cuts, so it decodes. Raises ``ConfigError`` if the excerpt has no frame, and ``VideoError``."""
         if options.excerpt is None:
             raise ValueError("there is no excerpt")
         self._video, self._plan, self._check = video, plan, check
         self._limits = VisibilityLimits(options, video.info)
-        self._speech = speech or SpeechPlan()
-        self._choice = FaceChoice.parse(options.face)
-        self._shown = excerpt_frames(video, duration, options.length, options.excerpt)
-        self._order = order_of(video, duration, options.length)
+        self._roles = cast.roles
+        self._choices = [FaceChoice.parse(role.face) for role in cast.roles]
+        self._shown = excerpt_frames(video, cast.duration, options.length, options.excerpt)
+        self._order = order_of(video, cast.duration, options.length)
         first_shown: dict[int, Frame] = {}
         for frame in self._order:
             first_shown.setdefault(frame.index, frame)
@@ -83,11 +83,16 @@ class ExcerptContext:
         times = [frame.time for frame in self._order]
         start, stop = times.index(self._shown[0].time), times.index(self._shown[-1].time) + 1
         reach = FIT_REACH + plan.reach if options.compat is None else 0
-        start, stop = self._within_run(start, -reach), self._within_run(stop - 1, reach) + 1
+        start, stop = self._moved(start, -reach), self._moved(stop - 1, reach) + 1
         self._generated = times[start], times[stop - 1]
-        ramp, (before, after) = max(options.ramp, self._limits.reach), occlusion_reach(options)
-        self._first = self._start_of_lead_in(start, max(ramp, before))
-        self._stop = self._end_of_windows(stop, max(ramp, after))
+        before, after = occlusion_reach(options)
+        self._starts, firsts, stops = [], [], []  # positions: where the windows of each role begin
+        for role in cast.roles:
+            ramp = max(options.ramp, role.longest_fade, self._limits.reach)
+            self._starts.append(self._start_of_lead_in(role, start, max(ramp, before)))
+            firsts.append(min(self._starts[-1], self._moved(start, -max(ramp, before))))
+            stops.append(self._end_of_windows(role, stop, max(ramp, after)))
+        self._first, self._stop = min(firsts), max(stops)
         self._reference_from = self._back_while(self._first, self._same_shot) if plan.steady_reference else self._first
         self._is_followed = False
 
@@ -95,41 +100,55 @@ class ExcerptContext:
         """Whether a frame of the whole, by its time, is one of the excerpt."""
         return self._shown[0].time <= frame.time <= self._shown[-1].time
 
-    def begins_run(self, before: Frame, after: Frame) -> bool:
-        """Whether the windows begin anew between two of ``frames``, because the first lies elsewhere in the whole."""
-        return before.time < self._order[self._first].time <= after.time
+    def begins_run(self, number: int, before: Frame, after: Frame) -> bool:
+        """Whether the windows of role ``number`` begin anew between two of ``frames``: with a part, or because the
+        first lies elsewhere in the whole."""
+        begin = self._order[self._starts[number]].time
+        return before.time < begin <= after.time or self._roles[number].begins(before, after)
+
+    def composes(self, frame: Frame) -> bool:
+        """Whether a frame of the whole, by its time, is one that those of the excerpt are fitted with."""
+        return self._generated[0] <= frame.time <= self._generated[1]
 
     def touched(self, groups: Iterable[FrameGroup]) -> Iterator[FrameGroup]:
         """Those of ``groups`` that a frame of the excerpt depends on."""
-        first, last = self._generated
         for group in groups:
-            if any(first <= member.frame.time <= last for member in group.frames):
+            if any(self.composes(member.frame) for member in group.frames):
                 yield group
 
-    def follow(self, tracks: FaceTracks) -> Iterator[TargetFrame]:
-        """Let ``tracks`` see all that the choice of the face depends on; gives what is chosen in the excerpt's frames.
+    def follow(self, tracks: FaceTracks, whole: bool = False) -> list[Counter[str]]:
+        """Let ``tracks`` see all that the choice of the faces depends on, or all up to the excerpt if ``whole``.
 
-        They come in the order of the source, each once. Must be run to its end before ``frames`` is.
+        Gives, for each role, why the frames of the excerpt show no face of it, and in how many that is so; "" counts
+        those that show one. To be called before ``frames``.
         """
         places = [self._place[frame.index] for frame in self._order[self._reference_from : self._stop]]
-        first = self._follow_from(min(places), tracks)
+        first = 0 if whole else self._follow_from(min(places), tracks)
         tracks.prepare(self._video)
         if tracks.knows_people and first > 0 and not tracks.is_introduced:
             tracks.introduce(with_pixels(self._video, self._first_faces(first, tracks)))
-            if not self._choice.names and not self._shows_chosen(first, tracks):
+            if not self._shows_chosen(first, tracks):
                 first = self._back_to_cut(first)  # whether the shot has shown them matters
         wanted = {frame.index for frame in self._shown}
+        found: list[Counter[str]] = [Counter() for _ in self._roles]
         seen = with_pixels(self._video, self._source[first : max(places) + 1 + RUN_OUT])
-        with closing(tracks.follow(prefetch(seen))) as targets:
-            for target in self._limits.apply(targets):
+        with closing(tracks.follow_each(prefetch(seen))) as followed:
+            for targets in followed:
                 self._check()
-                if target.frame.index in wanted:
-                    yield target
+                if targets[0].frame.index in wanted:
+                    for reasons, role, target in zip(found, self._roles, self._limits.apply(iter(targets)), strict=True):
+                        (inside,) = role.inside([target])
+                        reasons["" if inside.face else inside.reason] += 1
         self._is_followed = True
+        return found
 
     def _shows_chosen(self, place: int, tracks: FaceTracks) -> bool:
+        """Whether whoever is chosen without being named is seen at ``place``, or may be chosen anew there."""
+        unnamed = [number for number, choice in enumerate(self._choices) if not choice.names]
+        if not unnamed or self._is_cut(place):
+            return True
         frame = next(with_pixels(self._video, self._source[place : place + 1]), None)
-        return self._is_cut(place) or (frame is not None and tracks.shows_chosen(frame))
+        return frame is not None and all(tracks.shows_chosen(frame, number) for number in unnamed)
 
     def _back_to_cut(self, place: int) -> int:
         while place > 0 and not self._is_cut(place):
@@ -159,7 +178,7 @@ class ExcerptContext:
         alone: deque[Detection] = deque()
         while place > 0 and not self._is_cut(place) and len(alone) < SETTLED:
             place -= 1
-            if self._choice.index is not None and not tracks.knows_people:
+            if not tracks.knows_people and any(choice.index is not None for choice in self._choices):
                 continue
             index = self._source[place].index
             if index not in tracks.detections:
@@ -173,34 +192,37 @@ class ExcerptContext:
     def frames(self, tracks: FaceTracks) -> Iterator[Frame]:
         """What the pipeline has to be given, in playing order; its windows are those of the whole."""
         if not self._is_followed:
-            for _ in self.follow(tracks):
-                pass
-        yield from with_pixels(self._video, [*self._reference_group(tracks), *self._order[self._first : self._stop]])
+            self.follow(tracks)
+        yield from with_pixels(self._video, [*self._reference_groups(tracks), *self._order[self._first : self._stop]])
 
-    def _reference_group(self, tracks: FaceTracks) -> list[Frame]:
-        """The first face of the shot and frames after it, if it lies before those that are given anyway."""
+    def _reference_groups(self, tracks: FaceTracks) -> list[Frame]:
+        """The first face of each role in the shot and frames after it, where they lie before those that are given."""
         before = range(self._reference_from, self._first)
-        known = tracks.follow(self._order[position] for position in before)  # all of them are known by now
-        targets = self._speech.applied(self._limits.apply(known))
-        found = next((position for position, target in zip(before, targets, strict=True) if target.face), None)
-        return [] if found is None else self._order[found : min(found + self._plan.group_length, self._first)]
+        positions: set[int] = set()
+        for number, role in enumerate(self._roles):
+            known = tracks.follow_each(self._order[position] for position in before)  # all are known by now
+            targets = role.spoken(self._limits.apply(role.inside(each[number] for each in known)))
+            found = next((position for position, target in zip(before, targets, strict=True) if target.face), None)
+            if found is not None:
+                positions.update(range(found, min(found + self._plan.group_length, self._first)))
+        return [self._order[position] for position in sorted(positions)]
 
-    def _start_of_lead_in(self, start: int, ramp: int) -> int:
-        """Where the windows begin, and before it whole groups as far as the ``ramp`` looks back, within the shot."""
-        begin = self._back_while(start, self._same_group_run)
+    def _start_of_lead_in(self, role: Role, start: int, ramp: int) -> int:
+        """Where the windows begin, and before it whole groups as far as the ``ramp`` looks back, within the run."""
+        begin = self._back_while(start, lambda position: self._same_run(role, position))
         first = max(0, start - begin - self._plan.shared) // self._plan.step  # number of the first group with ``start``
         return begin + self._plan.step * max(0, first - ceil(ramp / self._plan.step))
 
-    def _end_of_windows(self, stop: int, ramp: int) -> int:
-        inside = stop - 1 - self._back_while(stop - 1, self._same_group_run)
+    def _end_of_windows(self, role: Role, stop: int, ramp: int) -> int:
+        inside = stop - 1 - self._back_while(stop - 1, lambda position: self._same_run(role, position))
         rest = self._plan.group_length - 1 - inside % self._plan.step  # of the last group with frame ``stop - 1``
-        return self._within_run(stop - 1, rest) + 1 + ramp
+        return self._moved(stop - 1, rest) + 1 + ramp
 
-    def _within_run(self, position: int, offset: int) -> int:
-        """The position ``offset`` further on, or the last one on the way there that windows may span."""
+    def _moved(self, position: int, offset: int) -> int:
+        """The position ``offset`` further on, or the last one on the way there that no cut lies before."""
         for _ in range(abs(offset)):
             following = position + (1 if offset > 0 else -1)
-            if not 0 <= following < len(self._order) or not self._same_group_run(max(position, following)):
+            if not 0 <= following < len(self._order) or not self._is_joined(max(position, following)):
                 break
             position = following
         return position
@@ -211,8 +233,13 @@ class ExcerptContext:
             position -= 1
         return position
 
-    def _same_group_run(self, position: int) -> bool:
-        """Whether windows may span from the position before to this one (``windows.is_cut``)."""
+    def _same_run(self, role: Role, position: int) -> bool:
+        """Whether windows of a role may span from the position before to this one."""
+        before, after = self._order[position - 1], self._order[position]
+        return not role.begins(before, after) and self._is_joined(position)
+
+    def _is_joined(self, position: int) -> bool:
+        """Whether no cut lies between the position before and this one (``windows.is_cut``), or it does not matter."""
         if not self._plan.split_at_cuts:
             return True
         before, after = self._order[position - 1], self._order[position]

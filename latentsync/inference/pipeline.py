@@ -19,7 +19,7 @@ from latentsync.inference.batching import AdaptiveBatch, ByVariant, GeneratedGro
 from latentsync.inference.compositing import Compositor, Row, lead_of
 from latentsync.inference.excerpt_context import ExcerptContext
 from latentsync.inference.faces import DETECTION_BATCH
-from latentsync.inference.joins import frames_of
+from latentsync.inference.joins import JoinedFrame, frames_of
 from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.occlusion import OcclusionStage
 from latentsync.inference.options import SyncGate, SyncOptions
@@ -132,7 +132,7 @@ class LipsyncPipeline:
         ``cast``: who speaks when; ``options``: what concerns the run as a whole. ``tracks`` follows the faces of the
         roles in ``video``, in their order. ``record`` is filled while the frames come out. ``on_step(n)`` is called in
         a thread of the generator after each denoising step of n windows; what it raises ends the run. ``context``: that
-        of ``options.excerpt``, if it is known already; only a cast of one role has excerpts. ``kept``: where finished
+        of ``options.excerpt``, if it is known already. ``kept``: where finished
         windows are looked up and put. ``judges``: number of a role -> number of a part -> what judges it, if
         ``options.sync_gate`` asks for that. ``overview`` collects what its picture shows. Memory does not depend on the
         length. Raises ``VideoError``, ``AudioError``, ``GenerationError`` and ``OutOfMemoryError``; closing the
@@ -154,8 +154,7 @@ class LipsyncPipeline:
         if options.excerpt is None:
             shown = playing_order(video, cast.duration, options.length)
         else:
-            speech = cast.roles[0].parts[0].speech
-            context = context or ExcerptContext(video, cast.duration, options, plan, speech=speech)
+            context = context or ExcerptContext(video, cast, options, plan)
             shown = context.frames(tracks)
         frames = prefetch(clock.each("decode", shown), depth=DETECTION_BATCH - 1)
         groups: list[Iterator[FrameGroup]] = []
@@ -170,8 +169,9 @@ class LipsyncPipeline:
             judged = its
             if judges.get(number) and options.sync_gate is not SyncGate.OFF:
                 judged = self._judged(its, cast.roles[number], judges[number], options, record, on_step)
-            placed = judged if number else record.windows.follow(judged, plan)  # the report says where the first's are
-            joined.append(frames_of(placed, record.windows_refused, plan))
+            placed = record.windows_of(cast.roles[number].name, number).follow(judged, plan)
+            frames_made = frames_of(placed, record.windows_refused, plan)
+            joined.append(frames_made if context is None else _composed(frames_made, context))
         rows = _noted(zip(*joined, strict=True), record, None if context is None else context.shows, overview)
         try:
             for frame in prefetch(compositor.paste(prefetch(rows, depth=waiting), roles), depth=1):
@@ -225,7 +225,8 @@ class LipsyncPipeline:
         """The windows of a role, which begin anew with each of its parts."""
         if context is None:
             return tagged(group_frames(frames, audio, plan, cast.roles[number].begins), cast, number)
-        return context.touched(group_frames(frames, audio, plan, context.begins_run))
+        groups = group_frames(frames, audio, plan, partial(context.begins_run, number))
+        return tagged(context.touched(groups), cast, number)
 
     def _judged(
         self,
@@ -279,6 +280,11 @@ def _followed(frames: Iterator[Frame], tracks: FaceTracks, roles: int) -> list[I
     if roles == 1:
         return [tracks.follow(frames)]
     return [map(itemgetter(k), branch) for k, branch in enumerate(deal(tracks.follow_each(frames), roles))]
+
+
+def _composed(frames: Iterator[JoinedFrame], context: ExcerptContext) -> Iterator[JoinedFrame]:
+    """Those that an excerpt is composed of: the same ones for each role, whose windows reach differently far."""
+    return (member for member in frames if context.composes(member.frame))
 
 
 def _noted(

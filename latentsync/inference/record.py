@@ -204,7 +204,8 @@ class RunRecord:
     precision_changes: list[PrecisionChange] = field(default_factory=list)
     windows_refused: dict[int, str] = field(default_factory=dict)  # number -> what the network gave instead of faces
     judged: list[JudgedStretch] = field(default_factory=list)  # by a sync network, in order
-    windows: WindowPlaces = field(default_factory=WindowPlaces)
+    windows: WindowPlaces = field(default_factory=WindowPlaces)  # of the first person
+    others: dict[str, WindowPlaces] = field(default_factory=dict)  # of a scene's further people, by their names
     seen: SeenSpans = field(default_factory=SeenSpans)  # how certain each face was, and what was left alone
 
     def noting(self, members: Iterator[M], shows: Callable[[Frame], bool] | None = None) -> Iterator[M]:
@@ -215,9 +216,14 @@ class RunRecord:
                     self._note_passed(member.reason)
                 source: Any = getattr(member, "source", member)
                 self.seen.add(self.frames, source)
-                self.windows.note(self.frames, member.frame.time)
+                for places in (self.windows, *self.others.values()):
+                    places.note(self.frames, member.frame.time)
                 self.frames += 1
             yield member
+
+    def windows_of(self, name: str, number: int) -> WindowPlaces:
+        """Where the windows of person ``number`` of the run are noted; 0 is the first."""
+        return self.windows if number == 0 else self.others.setdefault(name, WindowPlaces())
 
     def note_refused(self, window: int, fault: str) -> None:
         """The frames of window number ``window`` stay as they were, because the network gave a ``fault``."""
@@ -245,6 +251,7 @@ class RunRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
+        others = {name: places.to_dict() for name, places in self.others.items()}
         return {
             "frames": self.frames,
             "frames_passed_through": self.frames_passed_through,
@@ -255,7 +262,7 @@ class RunRecord:
             "windows_redone_in_bf16": self._redone_in("bfloat16"),
             "precision_changes": [asdict(change) for change in self.precision_changes],
             "windows_refused": self.windows_refused,
-            "windows": self.windows.to_dict(),
+            "windows": self.windows.to_dict() | ({"others": others} if others else {}),
             "sync": [
                 asdict(stretch) | {"start": float(stretch.start), "stop": float(stretch.stop)}
                 for stretch in self.judged

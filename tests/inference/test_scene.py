@@ -14,6 +14,7 @@ from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracks import FaceTracks
 from latentsync.face.visibility import VisibilitySettings
+from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.record import RunRecord
@@ -64,14 +65,14 @@ def part(start, stop, value, options=OPTIONS, **more):
     return Part(Fraction(str(start)), Fraction(str(stop)), level(stop - start, value), options, **more)
 
 
-def play(video, *roles, options=OPTIONS, record=None, made=None):
+def play(video, *roles, options=OPTIONS, record=None, made=None, steady=False):
     generators = {} if made is None else made
 
     def make(chosen, on_step, kept):
         generators[chosen.sampler.guidance_scale] = ShadesByAudio(chosen.sampler.guidance_scale / 1.5)
         return generators[chosen.sampler.guidance_scale]
 
-    pipeline = LipsyncPipeline(make, lambda waveform, chosen: LoudnessAudio(waveform), MASK)
+    pipeline = LipsyncPipeline(make, lambda waveform, chosen: LoudnessAudio(waveform), MASK, steady_reference=steady)
     tracks = FaceTracks(KnownCrowd(video))
     tracks.choose([FaceSelector(role.face) for role in roles])
     cast = Cast(roles, video.info.duration + Fraction(1, RATE))
@@ -94,6 +95,21 @@ def test_two_people_in_one_run_are_those_of_two_runs():
     generator = made[1.5]
     assert len(set(generator.numbers)) == len(generator.numbers)
     assert max(generator.batches) > 1  # the windows of both are generated together
+
+
+@pytest.mark.parametrize(("steady", "start", "stop"), [(False, 30, 42), (True, 36, 50), (False, 9, 13)])
+def test_an_excerpt_is_a_part_of_the_whole(steady, start, stop):
+    """Each role has windows of its own, and fades of its own beside its parts."""
+    options = replace(OPTIONS, paste=PasteSettings(), ramp=4)
+    video, record = Crowd(60), RunRecord()
+    anna = Role(LEFT, (part(0.4, 1.4, 0.3, fades=(None, 6)), part(1.4, 2, -0.3)), "anna")
+    ben = Role(RIGHT, (part(0.2, 0.4, 0.3), part(1.24, 2.2, -0.2)), "ben")
+    whole = play(video, anna, ben, options=options, steady=steady)
+    excerpt = Excerpt(Fraction(start, RATE), Fraction(stop, RATE))
+    frames = play(video, anna, ben, options=replace(options, excerpt=excerpt), record=record, steady=steady)
+    np.testing.assert_array_equal(frames, whole[start:stop])
+    assert (frames != np.stack([f.pixels for f in video.frames(start, stop)])).any(axis=(1, 2, 3)).all()
+    assert record.frames == stop - start and set(record.others) == {"ben"}
 
 
 def test_gaps_are_untouched_and_turns_follow_their_own_audio():

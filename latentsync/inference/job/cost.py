@@ -52,8 +52,10 @@ def share_passing(cast: Cast, made: Stretch) -> Fraction:
         return cast.parts[0].speech.share_passing(made)
     dubbed = Fraction(0)
     for part in cast.parts:
-        own = Stretch(Fraction(0), part.seconds)
-        dubbed += own.seconds * (1 - part.speech.share_passing(own))
+        first, last = max(made.start - part.start, Fraction(0)), min(made.stop - part.start, part.seconds)
+        if first < last:
+            own = Stretch(first, last)
+            dubbed += own.seconds * (1 - part.speech.share_passing(own))
     return 1 - dubbed / made.seconds
 
 

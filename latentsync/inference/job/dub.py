@@ -15,7 +15,7 @@ from pathlib import Path
 
 from latentsync.atomic import write_text
 from latentsync.errors import NoFaceError, OutputError
-from latentsync.face.selection import LARGEST
+from latentsync.face.selection import LARGEST, OTHER_FACE, FaceChoice, FaceSelector
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.excerpt_context import ExcerptContext
 from latentsync.inference.job.networks import NetworkChoice, Networks
@@ -30,7 +30,7 @@ from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.output_guard import unusable_output
 from latentsync.inference.overview import Overview
 from latentsync.inference.record import RunRecord
-from latentsync.inference.scene import Role
+from latentsync.inference.scene import OUTSIDE, Role
 from latentsync.inference.sync_gate import SyncJudge
 from latentsync.inference.timeline import LengthMode, frame_spacing, result_seconds
 from latentsync.inference.visibility import VisibilityLimits
@@ -44,6 +44,11 @@ from latentsync.stream import prefetch
 from latentsync.types import Frame
 
 OnNote = Callable[[str], None]
+_LOOK_AGAIN = "Choose a clip with a visible face, another --face or --detector, or give tracks in a file."
+_LOOK_ELSEWHERE = (
+    "Take another stretch, or name with --face somebody who is seen in this one; `latentsync people` says who is seen "
+    "when."
+)
 
 
 @naming_lack_of_memory("this dub")
@@ -63,13 +68,13 @@ def dub(
     start = time.perf_counter()
     record, control, networks = RunRecord(), control or RunControl(), networks or Networks()
     request = as_scene(request)
-    checked = preflight(request, record.clock, networks)
+    checked = preflight(request, record.clock, networks, on_note)
     control.expect(checked.cost.frames, checked.cost.denoising_steps)
     on_note(checked.describe())
     options, context = checked.options, None
     if options.excerpt is not None:
         control.enter("looking for a face")
-        context = _require_face_in_excerpt(checked, control)
+        checked, context = _with_faces_in_excerpt(checked, control)
     else:
         for role in checked.cast.roles:
             if not checked.face_seen or role.face != LARGEST:
@@ -239,22 +244,33 @@ def _require_face_in_video(checked: Preflight, control: RunControl, role: Role) 
     raise _no_face(checked, f"of '{role.name}' in any frame" if role.name else "in any frame", reasons)
 
 
-def _require_face_in_excerpt(checked: Preflight, control: RunControl) -> ExcerptContext:
-    """Follow the face to the end of the excerpt; raise ``NoFaceError`` if none of its frames has a usable one."""
-    options, plan = checked.options, checked.plan
-    context = ExcerptContext(checked.video, checked.duration, options, plan, control.check, checked.speech)
-    reasons = Counter("" if target.face else target.reason for target in context.follow(checked.tracks))
-    if "" not in reasons:
-        raise _no_face(checked, "in this stretch", reasons)
-    return context
+def _with_faces_in_excerpt(checked: Preflight, control: RunControl) -> tuple[Preflight, ExcerptContext]:
+    """What was checked, with tracks that follow the faces to the end of the excerpt, and what that needs to know.
+
+    Somebody who is named and not found there is followed from the start of the video, as by the whole run, which has
+    seen them from other sides by then. Raises ``NoFaceError`` if no frame has a usable face.
+    """
+    options, plan, roles = checked.options, checked.plan, checked.cast.roles
+    context = ExcerptContext(checked.video, checked.cast, options, plan, control.check)
+    found = context.follow(checked.tracks)
+    if checked.tracks.knows_people and any(
+        OTHER_FACE in reasons and not reasons[""] and FaceChoice.parse(role.face).names
+        for role, reasons in zip(roles, found, strict=True)
+    ):
+        tracks = checked.finder.tracks_again(checked.tracks, options, roles[0].face)
+        tracks.choose([FaceSelector(role.face) for role in roles])
+        checked = replace(checked, tracks=tracks)
+        found = context.follow(tracks, whole=True)
+    reasons = sum((each for each in found), Counter[str]())
+    if not reasons[""]:
+        del reasons[OUTSIDE]
+        raise _no_face(checked, "in this stretch", reasons, _LOOK_ELSEWHERE)
+    return checked, context
 
 
-def _no_face(checked: Preflight, where: str, reasons: Counter[str]) -> NoFaceError:
+def _no_face(checked: Preflight, where: str, reasons: Counter[str], remedy: str = _LOOK_AGAIN) -> NoFaceError:
     (reason, _), *_ = reasons.most_common(1)
-    return NoFaceError(
-        f"{checked.video.info.path}: no usable face {where} ({reason}).",
-        remedy="Choose a clip with a visible face, another --face or --detector, or give tracks in a file.",
-    )
+    return NoFaceError(f"{checked.video.info.path}: no usable face {where} ({reason}).", remedy=remedy)
 
 
 def _result_length(checked: Preflight) -> Fraction:

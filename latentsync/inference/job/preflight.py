@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +22,7 @@ from latentsync.inference.job.estimate import Estimate
 from latentsync.inference.job.files import bytes_in, check_files, open_video, require_room
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.request import DubRequest
-from latentsync.inference.job.scene import Mix, read_scene_speech
+from latentsync.inference.job.scene import Mix, read_scene_speech, require_segment_in
 from latentsync.inference.job.speakers import Turns, as_scene, find_turns, sync_at_hand, whoever_speaks
 from latentsync.inference.job.speech import read_speech, result_stretch, source_waveform
 from latentsync.inference.occlusion import OcclusionStage
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
     from latentsync.inference.room import GpuRoom
 
+LOOKING_WHO_SPEAKS = (
+    "looking at the whole video to find out who speaks; its faces are kept, so that the dub need not look for them again"
+)
 SAMPLED_FRAMES = 20  # frames that are searched for a face
 
 
@@ -104,10 +107,17 @@ class Preflight:
         )
 
 
-def preflight(request: DubRequest, clock: StageClock | None = None, networks: Networks | None = None) -> Preflight:
-    """Check everything that could make the run of ``request`` fail; load no network but the face detector.
+def preflight(
+    request: DubRequest,
+    clock: StageClock | None = None,
+    networks: Networks | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
+) -> Preflight:
+    """Check everything that could make the run of ``request`` fail; load no network but the face detector, and the sync
+    network if whoever speaks is to be found.
 
-    ``networks``: where the detector is loaded from. Raises the named error of the first fault.
+    ``networks``: where the detector is loaded from. ``on_note`` is told of what takes long. Raises the named error of
+    the first fault.
     """
     request = as_scene(request)
     check_files(request)
@@ -140,11 +150,14 @@ def preflight(request: DubRequest, clock: StageClock | None = None, networks: Ne
     tracks = finder.tracks(info, options)
     turns = None
     if scene is not None and whoever_speaks(scene):
+        on_note(LOOKING_WHO_SPEAKS)
         turns = _find_turns(request, video, finder, tracks, device)
         in_turns = read_scene_speech(request, turns.scene(scene, video), video)
         speech, notes = replace(in_turns, heard=speech.heard, mix=speech.mix), notes + turns.notes  # heard as before
     cast = speech.cast(request, video, options)
     if scene is not None:
+        if options.excerpt is not None:
+            require_segment_in(options.excerpt, cast)
         tracks.choose([FaceSelector(role.face) for role in cast.roles])
     tracks.prepare(video)
     frames = frames_to_do(video, duration, options)

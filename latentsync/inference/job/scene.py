@@ -97,6 +97,18 @@ def read_scene_speech(request: DubRequest, scene: Scene, video: VideoFile) -> Sc
     return SceneSpeech(scene, tuple(waveforms), duration, heard, mix, notes)
 
 
+def require_segment_in(stretch: Stretch, cast: Cast) -> None:
+    """Raise ``ConfigError`` if nobody is dubbed in a stretch of the result."""
+    parts = sorted(cast.parts, key=lambda part: part.start)
+    spans = [Stretch(part.start, part.start + part.seconds) for part in parts]
+    if not any(each.start < stretch.stop and stretch.start < each.stop for each in spans):
+        shown = ", ".join(f"{float(each.start):.1f}-{float(each.stop):.1f}" for each in Stretches(spans).all)
+        raise ConfigError(
+            f"From {float(stretch.start):.2f} to {float(stretch.stop):.2f} s nobody is dubbed in this scene.",
+            remedy=f"Choose a time in one of its segments: {shown} s.",
+        )
+
+
 @contextmanager
 def heard_audio(heard: AudioPart | None, mix: Mix | None, request: DubRequest) -> Iterator[AudioPart]:
     """The audio of the result while the block lasts; a mix stands in a temporary folder beside the result."""
@@ -114,7 +126,6 @@ def _refuse_options(request: DubRequest) -> None:
     options = request.options
     refused = {
         "--compat": options.compat is not None,
-        "--excerpt": options.excerpt is not None,
         "--length": options.length not in (LengthMode.PINGPONG, LengthMode.CUT),
         "--drive": request.drive is not None,
         "--audio_track": request.audio_track is not None,

@@ -126,6 +126,25 @@ def test_what_is_heard(result):
         assert loudness(result, pitch, start, stop) < 0.02
 
 
+def test_an_excerpt_has_the_frames_and_the_audio_of_the_whole(folder, result, tmp_path):
+    output = tmp_path / "out.mkv"
+    assert main(line(folder, output, "--excerpt", "0.49", "0.99")) == 0  # 12.25 frames: it begins with the 13th
+    first, stop = 12, 24
+    np.testing.assert_array_equal(pixels(output), pixels(result)[first:stop])
+    part, whole = read_audio(output), read_audio(result)
+    start = first * 16_000 // RATE
+    assert abs(len(part) - (stop - first) * 16_000 // RATE) <= 1
+    inner = slice(200, len(part) - 200)  # the resampler's own edges
+    np.testing.assert_allclose(part[inner], whole[start:][inner], atol=2e-3)
+
+
+def test_an_excerpt_in_a_gap_is_refused_with_the_segments(folder, tmp_path):
+    words = line(folder, tmp_path / "out.mkv", "--excerpt", "1.3", "1.5")
+    with pytest.raises(ConfigError, match="nobody is dubbed") as caught:
+        preflight(make_request(parse_arguments(words)))
+    assert "0.2-1.2 s" in caught.value.remedy
+
+
 def test_one_audio_with_speakers_in_turn_is_copied_as_it_is(folder, tmp_path):
     text = "SPEAKER x 1 0 0.4 <NA> <NA> A <NA> <NA>\nSPEAKER x 1 0.8 0.6 <NA> <NA> B <NA> <NA>\n"
     (folder / "turns.rttm").write_text(text, encoding="utf-8")
@@ -161,7 +180,7 @@ def test_faults_are_sentences(folder, tmp_path, capsys, text, word):
     assert not list(tmp_path.glob("*.mkv"))
 
 
-@pytest.mark.parametrize("flag", ["--excerpt 0 1", "--compat 1.5", "--length loop", "--av_offset 1"])
+@pytest.mark.parametrize("flag", ["--compat 1.5", "--length loop", "--av_offset 1"])
 def test_flags_that_do_not_go_with_a_scene(folder, tmp_path, flag):
     with pytest.raises(ConfigError, match=flag.split()[0]):
         preflight(make_request(parse_arguments(line(folder, tmp_path / "out.mkv", *flag.split()))))
