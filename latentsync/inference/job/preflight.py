@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from latentsync.inference.room import GpuRoom
 
 LOOKING_WHO_SPEAKS = (
-    "looking at the whole video to find out who speaks; its faces are kept, so that the dub need not look for them again"
+    "looking at the whole video to find out who speaks; its faces are kept, so the dub does not look for them again"
 )
 SAMPLED_FRAMES = 20  # frames that are searched for a face
 
