@@ -136,7 +136,8 @@ class ExcerptContext:
             for targets in followed:
                 self._check()
                 if targets[0].frame.index in wanted:
-                    for reasons, role, target in zip(found, self._roles, self._limits.apply(iter(targets)), strict=True):
+                    limited = self._limits.apply(iter(targets))
+                    for reasons, role, target in zip(found, self._roles, limited, strict=True):
                         (inside,) = role.inside([target])
                         reasons["" if inside.face else inside.reason] += 1
         self._is_followed = True
