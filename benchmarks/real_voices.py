@@ -8,7 +8,8 @@ mouth is measured). Phones are found by forced alignment (pocketsphinx). An enco
 readings are fitted here, in the same way for every encoder, to speech of other voices: the GRID talker in --people,
 --recordings, and N sentences of every installed synthetic voice. Of clips that are videos, the opening of the mouth is
 measured over the first 10 s, with the face detector in the folder --detector, and correlated with what is read from the
-audio.
+audio. Readings of openings are fitted to all that is filmed in --people. A clip's correlation is the best of those with
+its audio moved by up to 5 frames, for clips as they are found come with an offset of their own, which is printed.
 
 The vowels of "but" and of "the" count as one; dictionaries write them alike.
 """
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tables import row_of
-from latentsync.constants import FEATURE_RATE
+from latentsync.constants import FEATURE_RATE, MODEL_FPS
 from latentsync.data.grid import SPEAKER
 from latentsync.data.speech.alignment import align_words
 from latentsync.data.speech.collection import SpeechSources, gather_speech
@@ -53,8 +54,10 @@ from latentsync.places import cache_folder
 OPENING = MOUTH_NAMES.index("opening")
 ALIKE = {PHONE_NAMES.index("A"): PHONE_NAMES.index("@")}
 SILENCE = PHONE_NAMES.index("sil")
-FIGURES = ("phones", "phones_in_speech", "opening")
-FITTED = 60_000  # positions that the readings are fitted to, at most
+FIGURES = ("phones", "phones_in_speech", "opening", "opening_offset")
+OFFSETS = range(-5, 6)  # frames that the audio of a clip may be late by
+FRAME = float(1 / MODEL_FPS)  # s
+FITTED = 60_000  # positions that the readings are fitted to, at most; more where more are filmed
 ROUNDS = 60  # of L-BFGS
 SECONDS = 10  # of a video, at most, that faces are looked for in
 RIDGE = 1e-2  # of the squared weights of the opening's reading, features having deviation 1
@@ -138,13 +141,15 @@ def fit(encoder: AudioEncoder, recordings: Sequence[Recording]) -> Reading:
 
 
 def some_of(recordings: Sequence[Recording], seed: int) -> list[Recording]:
-    """At random, as many as hold ``FITTED`` positions."""
-    chosen, left = [], FITTED
-    for number in np.random.default_rng(seed).permutation(len(recordings)):
-        left -= len(recordings[number].phones)
+    """All that are filmed, and at random as many of the others as hold ``FITTED`` positions together with them."""
+    filmed = [each for each in recordings if each.voice == SPEAKER]
+    others = [each for each in recordings if each.voice != SPEAKER]
+    chosen, left = filmed, FITTED - sum(len(each.phones) for each in filmed)
+    for number in np.random.default_rng(seed).permutation(len(others)):
+        left -= len(others[number].phones)
         if left < 0:
             break
-        chosen.append(recordings[number])
+        chosen.append(others[number])
     return chosen
 
 
@@ -172,7 +177,8 @@ def read_clips(path: Path, detector_folder: Path | None) -> list[Measured]:
 
 
 def measure(encoder: AudioEncoder, reading: Reading, clip: Measured) -> dict[str, float | None]:
-    """Shares of positions whose phone is named right, of all and of those with speech, and the correlation."""
+    """Shares of positions whose phone is named right, of all and of those with speech; the correlation, and the frames
+    that the audio was taken later for it."""
     features = features_of(encoder, clip.waveform)
     result: dict[str, float | None] = dict.fromkeys(FIGURES)
     if clip.phones is not None:
@@ -182,8 +188,11 @@ def measure(encoder: AudioEncoder, reading: Reading, clip: Measured) -> dict[str
         result["phones"] = float((named == true)[known].mean())
         result["phones_in_speech"] = float((named == true)[known & (true != SILENCE)].mean())
     if clip.opening is not None and clip.times is not None:
-        heard = np.interp(clip.times, np.arange(len(features)) / FEATURE_RATE, reading.opening(features))
-        result["opening"] = float(np.corrcoef(heard, clip.opening)[0, 1])
+        read, at = reading.opening(features), np.arange(len(features)) / FEATURE_RATE
+        moved = {late: np.interp(clip.times + late * FRAME, at, read) for late in OFFSETS}
+        found = {late: float(np.corrcoef(each, clip.opening)[0, 1]) for late, each in moved.items()}
+        result["opening_offset"] = max(found, key=found.__getitem__)
+        result["opening"] = found[result["opening_offset"]]
     return result
 
 
