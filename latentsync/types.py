@@ -254,7 +254,11 @@ def feature_positions(frame_time: Fraction, n_positions: int) -> np.ndarray:
 
 
 class AudioWindows(Protocol):
-    """Audio conditioning by time, whether it was computed beforehand or is computed when asked for."""
+    """Audio conditioning by time, whether it was computed beforehand or is computed when asked for.
+
+    The frames of a window are asked for from the last to the first: features that are computed while the audio comes
+    (``features.live_features``) are then computed once for all of them.
+    """
 
     duration: Fraction  # of the audio, s
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +24,17 @@ __all__ = ["FaceTracks", "PeopleFrame", "TargetFrame"]
 
 INTRODUCED = 12  # frames that somebody is got to know by before the video is followed
 _BEFORE = -1_000_000  # number of the first shot of such frames
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFrame:
+    """What was found in a frame that was followed: the ``face`` of the first choice, or None and the ``reason``; its
+    ``shot``; and all ``faces``."""
+
+    face: FaceObservation | None
+    shot: int
+    reason: str
+    faces: tuple[FaceObservation, ...]
 
 
 class FaceTracks:
@@ -104,6 +115,20 @@ class FaceTracks:
     ) -> FaceTracks:
         """With known faces and no detector: other frames have no face."""
         return cls(_NoDetector(), selector, settings, detections=detections, embedder=embedder)
+
+    @classmethod
+    def of_known(cls, frames: Mapping[int, KnownFrame]) -> FaceTracks:
+        """Of a video all of whose frames were followed before (``known``), by their numbers; nobody is known there."""
+        tracks = cls(_NoDetector(), embedder=None)
+        for index, each in frames.items():
+            tracks._followed[index] = ((each.face, each.shot, each.reason),)
+            tracks._all_faces[index] = each.faces
+        tracks._seen = set(frames)
+        return tracks
+
+    def known(self) -> dict[int, KnownFrame]:
+        """What was found in the frames that were followed, by their numbers."""
+        return {index: KnownFrame(*each[0], self._all_faces[index]) for index, each in self._followed.items()}
 
     @property
     def knows_people(self) -> bool:

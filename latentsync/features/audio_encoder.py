@@ -23,6 +23,7 @@ from latentsync.audio.mel import WHISPER_BANDS, whisper_log_mel
 from latentsync.checkpoint.tensors import mismatch, refuse_extras, require_tensors
 from latentsync.checkpoint.whisper import load_whisper_weights
 from latentsync.constants import AUDIO_RATE, WHISPER_MEL_FRAMES, WHISPER_POSITIONS
+from latentsync.features.live_features import AudioSource, LiveFeatures
 from latentsync.models.whisper import WhisperTaps
 from latentsync.runtime.memory import with_memory_freed
 from latentsync.types import AudioFeatures, feature_positions
@@ -88,6 +89,10 @@ class AudioEncoder:
         return StreamedFeatures(
             windows, lambda window: self._encode_window(log_mel, window), Fraction(len(waveform), AUDIO_RATE)
         )
+
+    def live(self, source: AudioSource) -> LiveFeatures:
+        """The features of audio that may be still to come; ``window`` raises as ``encode`` does."""
+        return LiveFeatures(source, lambda waveform: self.encode(waveform).states)
 
     def _encode_window(self, log_mel: np.ndarray, window: EncoderWindow) -> np.ndarray:
         """(window.stop - window.start, L, D) float32"""

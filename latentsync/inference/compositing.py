@@ -40,9 +40,10 @@ class FittedFrame:
 
 
 def with_steady_fits(
-    frames: Iterator[JoinedFrame], measure: Callable[[GeneratedFrame], FaceFit]
+    frames: Iterator[JoinedFrame], measure: Callable[[GeneratedFrame], FaceFit], ahead: int = FIT_REACH
 ) -> Iterator[FittedFrame]:
-    """Each frame with its fit, smoothed over ``FIT_REACH`` frames before and after it; looks so many frames ahead.
+    """Each frame with its fit, smoothed over ``FIT_REACH`` frames before and ``ahead`` frames after it, for which it
+    waits.
 
     ``measure`` gives the fit of a frame alone. No fit is smoothed across a cut. Colors are taken from a straight line,
     fitted with weights that fall with the distance in time (local regression, Cleveland 1979). The movement of the jaw
@@ -58,7 +59,7 @@ def with_steady_fits(
             around.clear()
             given_out = 0
         around.append(FittedFrame(member, None if isinstance(member, PassedFrame) else measure(member)))
-        if len(around) - given_out > FIT_REACH:
+        if len(around) - given_out > ahead:
             yield _smoothed(around, given_out)
             given_out += 1
             if given_out > FIT_REACH:
@@ -109,10 +110,16 @@ def _line_weights(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 class Compositor:
     """Pastes the mouths of one run. ``keep_mask`` (1, R, R) float32, 1 = keep; ``compat``: paste as that release does,
-    whatever the ``settings`` say."""
+    whatever the ``settings`` say. ``ahead``: frames after its own that a frame may wait for; None: as many as are good
+    for it, and for the second thread."""
 
     def __init__(
-        self, keep_mask: np.ndarray, settings: PasteSettings, compat: Compat | None, clock: StageClock
+        self,
+        keep_mask: np.ndarray,
+        settings: PasteSettings,
+        compat: Compat | None,
+        clock: StageClock,
+        ahead: int | None = None,
     ) -> None:
         self._keep_mask = keep_mask
         self._compat = compat
@@ -120,6 +127,7 @@ class Compositor:
         self._settings = settings
         self._enhancer = None if compat is not None else load_enhancer(settings)
         self._clock = clock
+        self._ahead = ahead
 
     def paste(self, rows: Iterator[Row], roles: int = 1) -> Iterator[Frame]:
         """Frames in order, each with the faces of all ``roles``; what passes through for all of them is the decoded
@@ -128,11 +136,15 @@ class Compositor:
             compat = self._compat
             return parallel_map(lambda row: self._paste_compat(row[0], compat), rows, PASTE_WORKERS)
         branches = deal(rows, roles) if roles > 1 else [rows]
+        reach = FIT_REACH if self._ahead is None else self._ahead
         fitted = [
-            with_steady_fits(self._enhanced(map(itemgetter(role), branch)), self.measure)
+            with_steady_fits(self._enhanced(map(itemgetter(role), branch)), self.measure, reach)
             for role, branch in enumerate(branches)
         ]
-        return parallel_map(self.paste_all, zip(*fitted, strict=True), PASTE_WORKERS)
+        whole = zip(*fitted, strict=True)
+        if self._ahead is not None:
+            return map(self.paste_all, whole)
+        return parallel_map(self.paste_all, whole, PASTE_WORKERS)
 
     def _enhanced(
         self, frames: Iterator[GeneratedFrame | PassedFrame]

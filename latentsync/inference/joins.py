@@ -6,7 +6,8 @@ frame: over the shared frames, and over ``WindowPlan.reach`` frames before and a
 and where the difference at the nearest shared frame stands for their own. So one shared frame makes a join as smooth
 as a blend over many, for a fifteenth of the work more. docs/experiments/joins.md compares this with other ways.
 
-Of a group only the last few frames wait for the next one. R face side
+Of a group only the last few frames wait for the next one. Where none may wait (``WindowPlan.at_once``), a shared frame
+shows what the earlier window gave, and the difference fades over the ``reach`` frames after it. R face side
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ def frames_of(groups: Iterator[GeneratedGroup], refused: Mapping[int, str], plan
     window beside it fades in or out where the two would have been joined. It is asked when a group arrives. A group
     whose neighbour is missing, at the edge of an excerpt, is not joined there.
     """
+    if plan.at_once:
+        yield from _frames_at_once(groups, refused, plan)
+        return
     held: _Members = []  # the last frames of the group before, if the next one shares some of them
     for generated in groups:
         group = generated.group
@@ -63,6 +67,36 @@ def frames_of(groups: Iterator[GeneratedGroup], refused: Mapping[int, str], plan
         yield from filter(None, members[first:last])
         held = members[last:]
     yield from filter(None, held)
+
+
+def _frames_at_once(
+    groups: Iterator[GeneratedGroup], refused: Mapping[int, str], plan: WindowPlan
+) -> Iterator[JoinedFrame]:
+    """The same where no frame waits for the group after its own."""
+    shown: _Members = []  # of the frames that two groups share, what the earlier one gave
+    for generated in groups:
+        group = generated.group
+        members = _members(generated, refused)
+        if shown and group.before:
+            _join_after(shown, members, plan)
+        yield from filter(None, members[group.before :])
+        shown = members[len(members) - plan.shared :] if group.after else []
+
+
+def _join_after(shown: _Members, members: _Members, plan: WindowPlan) -> None:
+    """Bring ``members`` near to the shared frames as these were ``shown``: less and less over ``reach`` frames.
+
+    Beside a window that was refused the mouth fades in. It cannot fade out, because those frames have been shown.
+    """
+    shared, reach, stride = plan.shared, plan.reach, plan.stride
+    for position in range(shared, min(shared + reach, len(members))):
+        nearest = shared - stride + position % stride  # dealt to the same two windows
+        earlier, later = shown[nearest], members[nearest]
+        share = (shared + reach - position) / (reach + 1)  # of the difference
+        if isinstance(earlier, GeneratedFrame) and isinstance(later, GeneratedFrame):
+            members[position] = _shifted(members[position], np.float32(share) * (earlier.face - later.face))
+        elif isinstance(earlier, PassedFrame) and isinstance(later, GeneratedFrame):
+            members[position] = _faded(members[position], 1 - share)
 
 
 def _members(generated: GeneratedGroup, refused: Mapping[int, str]) -> _Members:

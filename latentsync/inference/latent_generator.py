@@ -177,6 +177,12 @@ class LatentGenerator:
         )
 
     @torch.inference_mode()
+    def encode(self, windows: list[Window]) -> None:
+        """Only find the latents of the faces and references, which ``LatentModels.memory`` then knows."""
+        with self._models.lock:
+            self._encode_conditioning(self.prepare(windows))
+
+    @torch.inference_mode()
     def launch(self, prepared: PreparedBatch) -> LaunchedBatch:
         """Launch all kernels of a batch; does not wait for the device."""
         n, frames = prepared.windows, prepared.frames

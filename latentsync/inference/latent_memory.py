@@ -7,12 +7,30 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from latentsync.types import Window
+
 MEMORY_BYTES = 256 * 2**20  # of latents: 5 min of video at 256 px in single precision
+
+
+@dataclass(frozen=True, slots=True)
+class FaceLatents:
+    """What makes and keeps the latents of a pipeline's faces, so that they can be known before a run.
+
+    ``encode`` finds those of windows, whose audio does not matter, and leaves them in ``memory``, on ``device`` and in
+    ``dtype``. ``signature``: of the codec (``checkpoint.codec.latent_signature``).
+    """
+
+    memory: LatentMemory
+    encode: Callable[[list[Window]], None]
+    device: torch.device
+    dtype: torch.dtype
+    signature: Callable[[], str]
 
 
 class LatentMemory:
@@ -46,6 +64,17 @@ class LatentMemory:
             for key in keys:
                 self._keep(key, found[key])
         return torch.stack([found[key] for key in keys])
+
+    def kept(self, images: Iterable[bytes], mask: bytes) -> dict[bytes, Tensor]:
+        """Key -> latents (C, h, w) of those of the images that are known."""
+        with self._lock:
+            return {image: self._kept[image, mask] for image in images if (image, mask) in self._kept}
+
+    def add(self, latents: Mapping[bytes, Tensor], mask: bytes) -> None:
+        """Take in what ``kept`` gave, on the device where it is to be used."""
+        with self._lock:
+            for image, each in latents.items():
+                self._keep((image, mask), each)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -10,14 +10,18 @@ import torch
 
 from latentsync.audio.level import at_standard_level
 from latentsync.checkpoint import load_codec, load_unet
+from latentsync.checkpoint.codec import latent_signature
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import WeightsMismatchError
 from latentsync.face.mask import load_mask
 from latentsync.features.audio_encoder import AudioEncoder
+from latentsync.features.live_features import AudioSource, WholeAudio
 from latentsync.inference.batching import OverDevices, SideBySide
 from latentsync.inference.device import has_fused_attention
 from latentsync.inference.fallback import PrecisionFallback, convert_all, precision_name
 from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
+from latentsync.inference.latent_memory import FaceLatents
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline, OnStep
 from latentsync.inference.room import batches_in_flight, fit_codec
@@ -26,7 +30,7 @@ from latentsync.models.pieces import attend_in_pieces
 from latentsync.runtime.compilation import compile_in_place
 from latentsync.runtime.graphs import GraphedDenoiser
 from latentsync.runtime.memory import with_memory_freed
-from latentsync.types import AudioWindows, WindowGenerator
+from latentsync.types import AudioWindows, Window, WindowGenerator
 
 
 def load_pipeline(
@@ -147,10 +151,15 @@ def pipeline_of(
         for fallback in fallbacks:
             fallback.restore()
 
-    def embed_audio(waveform: np.ndarray, options: SyncOptions) -> AudioWindows:
+    def embed_audio(audio: np.ndarray | AudioSource, options: SyncOptions) -> AudioWindows:
+        if options.live is not None or not isinstance(audio, np.ndarray):
+            return encoder.live(WholeAudio(audio) if isinstance(audio, np.ndarray) else audio)
         if options.compat is not None:
-            return encoder.stream(waveform, "published")
-        return encoder.stream(at_standard_level(waveform), "overlapping")
+            return encoder.stream(audio, "published")
+        return encoder.stream(at_standard_level(audio), "overlapping")
+
+    def encode_faces(windows: list[Window]) -> None:
+        LatentGenerator(models, keep_mask, SamplerSettings(), seed=0).encode(windows)
 
     return LipsyncPipeline(
         make_generator,
@@ -162,4 +171,7 @@ def pipeline_of(
         on_end=restore,
         in_flight=on_each * len(everywhere),
         filled_batches=models.compiled,
+        latents=FaceLatents(
+            models.memory, encode_faces, models.device, models.dtype, lambda: latent_signature(models.codec)
+        ),
     )

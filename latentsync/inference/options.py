@@ -93,6 +93,25 @@ def student_sampler(unet: Path, steps: int | None, guidance_scale: float | None)
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LiveSettings:
+    """How little a result looks ahead, for one that is shown while the audio comes (docs/live.md).
+
+    ``window``: frames generated together; the first of them waits for the audio of the last. ``fit_ahead``: frames
+    after its own that the fit of a face is smoothed with (``inference.compositing``). Raises ``ConfigError``.
+    """
+
+    window: int = 8
+    fit_ahead: int = 0
+
+    def __post_init__(self) -> None:
+        if self.window < 2 or self.fit_ahead < 0:
+            raise ConfigError(
+                f"A live window of {self.window} frames that waits for {self.fit_ahead} more makes no sense.",
+                remedy="Give windows of 2 or more frames, and 0 or more frames to wait for.",
+            )
+
+
 class SyncGate(StrEnum):
     """What becomes of stretches in which the mouth does not follow the audio (``inference.sync_gate``)."""
 
@@ -114,7 +133,8 @@ class SyncOptions:
     ``compat``. ``check_output``: do not show output that is no face. ``excerpt``: only a stretch of the result, with
     the audio that belongs to it. ``silence``: what is shown where nobody speaks; ``skip``: stretches of the result that
     show the source as it is. ``sync_gate``: what becomes of stretches that are out of sync. None of these goes with
-    ``compat``.
+    ``compat``. ``live``: look ahead as little as a live stream does, so that the frames are those of one; it goes
+    with none of these and not with ``compat``.
     """
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
@@ -133,6 +153,7 @@ class SyncOptions:
     silence: SilenceMode = SilenceMode.GENERATE
     skip: tuple[Stretch, ...] = ()
     sync_gate: SyncGate = SyncGate.OFF
+    live: LiveSettings | None = None
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -146,6 +167,11 @@ class SyncOptions:
             raise ConfigError(
                 "No release leaves stretches alone, treats silence in its own way or judges its result.",
                 remedy="Leave out --compat, or --silence, --skip and --sync_gate.",
+            )
+        if self.live is not None and (own or self.compat is not None or self.excerpt is not None):
+            raise ConfigError(
+                "What looks ahead no further than a live stream knows nothing of pauses, excerpts or releases.",
+                remedy="Leave out the live settings, or --compat, --excerpt, --silence, --skip and --sync_gate.",
             )
         if self.compat is not None and self.face_network:
             raise ConfigError("No release knows people again.", remedy="Leave out --face_network or --compat.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from itertools import groupby, tee
+from itertools import groupby, takewhile, tee
 from operator import itemgetter
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -43,10 +46,15 @@ from latentsync.inference.windows import (
 from latentsync.stream import deal, parallel_map, prefetch
 from latentsync.types import AudioWindows, Frame, VideoSource, WindowGenerator
 
+if TYPE_CHECKING:
+    from latentsync.features.live_features import AudioSource
+    from latentsync.inference.latent_memory import FaceLatents
+
 ALIGN_WORKERS = 2
 OnStep = Callable[[int], None]  # called with the number of windows after each denoising step
 MakeGenerator = Callable[[SyncOptions, OnStep, KeptLatents | None], WindowGenerator]
-EmbedAudio = Callable[[np.ndarray, SyncOptions], AudioWindows]
+EmbedAudio = Callable[["np.ndarray | AudioSource", SyncOptions], AudioWindows]
+LastsUntil = Callable[[Fraction], bool]  # whether the result lasts until a time; waits where that is not known yet
 Judges = Mapping[int, Mapping[int, SyncJudge]]
 
 
@@ -59,6 +67,7 @@ class LipsyncPipeline:
     (``output_guard.GuardedGenerator``); ``on_end`` is called when a run is over. ``in_flight``: batches that the
     generator works on at once (``batching.generate_groups``); one with ``compat``, whose draws depend on the order of
     the windows. ``filled_batches``: see ``batching.AdaptiveBatch``; not with ``compat``, whose last window is shorter.
+    ``latents``: of the generator's faces.
     Tests and benchmarks put stubs in these places.
     """
 
@@ -74,17 +83,44 @@ class LipsyncPipeline:
         on_end: Callable[[], None] = lambda: None,
         in_flight: int = 1,
         filled_batches: bool = False,
+        latents: FaceLatents | None = None,
     ) -> None:
+        self.latents = latents
         self.keep_mask = keep_mask
         self.resolution = keep_mask.shape[-1]
         self._make_generator = make_generator
         self._embed_audio = embed_audio
-        self._num_frames = num_frames
+        self.num_frames = num_frames
         self._steady_reference = steady_reference
         self._retries = retries
         self._on_end = on_end
         self._in_flight = in_flight
         self._filled_batches = filled_batches
+
+    def with_generator(self, make: Callable[[MakeGenerator], MakeGenerator]) -> LipsyncPipeline:
+        """The same networks with another generator around or in place of theirs."""
+        other = copy(self)
+        other._make_generator = make(self._make_generator)
+        other._retries = {}
+        return other
+
+    def live(
+        self,
+        video: VideoSource,
+        source: AudioSource,
+        options: SyncOptions,
+        tracks: FaceTracks,
+        lasts: LastsUntil,
+        record: RunRecord | None = None,
+    ) -> Iterator[Frame]:
+        """As ``sync`` with ``options.live``, for audio that may be still to come; ``lasts`` is asked for every frame.
+
+        The frames are those of ``sync`` with the whole audio. Each is given as soon as its window is generated, for
+        which the audio of the window's last frame must be there.
+        """
+        audio = self._embed_audio(source, options)
+        cast = Cast.of_one(np.empty(0, np.float32), options, SpeechPlan(), audio)
+        yield from self.play(video, cast, options, tracks, record, lasts=lasts)
 
     def sync(
         self,
@@ -126,6 +162,7 @@ class LipsyncPipeline:
         kept: KeptLatents | None = None,
         judges: Judges = MappingProxyType({}),
         overview: Overview | None = None,
+        lasts: LastsUntil | None = None,
     ) -> Iterator[Frame]:
         """The frames of the result in order, each with its time in the result.
 
@@ -134,20 +171,22 @@ class LipsyncPipeline:
         a thread of the generator after each denoising step of n windows; what it raises ends the run. ``context``: that
         of ``options.excerpt``, if it is known already. ``kept``: where finished
         windows are looked up and put. ``judges``: number of a role -> number of a part -> what judges it, if
-        ``options.sync_gate`` asks for that. ``overview`` collects what its picture shows. Memory does not depend on the
-        length. Raises ``VideoError``, ``AudioError``, ``GenerationError`` and ``OutOfMemoryError``; closing the
+        ``options.sync_gate`` asks for that. ``overview`` collects what its picture shows. ``lasts``: of a result whose
+        end is not known yet. Memory does not depend on the length. Raises ``VideoError``, ``AudioError``,
+        ``GenerationError`` and ``OutOfMemoryError``; closing the
         iterator stops all stages.
         """
         record = record if record is not None else RunRecord()
         clock, roles = record.clock, len(cast.roles)
         audios = [TimedAudio(RoleAudio(role, cast.duration, self._embed_audio), clock) for role in cast.roles]
         batch = self._batch(cast, options, record, on_step, kept)
-        compositor = Compositor(self.keep_mask, options.paste, options.compat, clock)
+        ahead = None if options.live is None else options.live.fit_ahead
+        compositor = Compositor(self.keep_mask, options.paste, options.compat, clock, ahead)
 
         # The frames that wait between the stages are what takes memory, so only as many wait as keep every stage busy.
         # A stage that takes several frames at once needs as many in front of it, and as much room behind it; a quarter
         # of a window is in the hands of the threads that align and paste.
-        waiting = max(2, options.batch * self._num_frames * 3 // 4)
+        waiting = max(2, options.batch * self.num_frames * 3 // 4)
         plan = self._window_plan(options, video)
         if options.compat is None:  # no release knows people
             tracks.prepare(video)
@@ -160,8 +199,10 @@ class LipsyncPipeline:
         groups: list[Iterator[FrameGroup]] = []
         for number, targets in enumerate(_followed(frames, tracks, roles)):
             aligned = self._faces(targets, cast.roles[number], video, options, tracks, clock)
-            ahead = prefetch(aligned, depth=max(2, waiting // roles))
-            groups.append(self._groups(ahead, cast, number, audios[number], plan, context))
+            found = prefetch(aligned, depth=max(2, waiting // roles))
+            if lasts is not None:
+                found = _while_it_lasts(found, lasts, frame_spacing(video.info) / 2)
+            groups.append(self._groups(found, cast, number, audios[number], plan, context))
         in_flight = 1 if options.compat is not None else self._in_flight
         made = generate_groups(merged(groups), batch, options.batch, clock, in_flight)
         joined = []
@@ -257,7 +298,11 @@ class LipsyncPipeline:
 
     def _window_plan(self, options: SyncOptions, video: VideoSource) -> WindowPlan:
         rate = 1 / frame_spacing(video.info)
-        return WindowPlan.for_run(options.compat, rate, self._num_frames, self._steady_reference, options.overlap)
+        if options.live is not None:
+            length = min(options.live.window, self.num_frames)
+            plan = WindowPlan.for_run(None, rate, length, self._steady_reference, options.overlap)
+            return replace(plan, at_once=True)
+        return WindowPlan.for_run(options.compat, rate, self.num_frames, self._steady_reference, options.overlap)
 
     def _generator(
         self, options: SyncOptions, record: RunRecord, on_step: OnStep, kept: KeptLatents | None
@@ -268,6 +313,14 @@ class LipsyncPipeline:
         retries = {name: partial(make, options, on_step, kept) for name, make in self._retries.items()}
         on_retry = record.precision_changes.append
         return GuardedGenerator(generator, OutputGuard(self.keep_mask), record.note_refused, retries, on_retry)
+
+
+def _while_it_lasts(
+    frames: Iterator[AlignedFrame], lasts: LastsUntil, half_frame: Fraction
+) -> Iterator[AlignedFrame]:
+    """The frames up to the last one of which at least half lies within the result (``timeline``)."""
+    with closing(frames):  # type: ignore[type-var]  # a generator
+        yield from takewhile(lambda member: lasts(member.frame.time + half_frame), frames)
 
 
 def _on_part(judge: SyncJudge, part: Part) -> SyncJudge:

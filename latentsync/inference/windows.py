@@ -109,7 +109,8 @@ class WindowPlan:
     ``length``: frames per window. ``stride``: windows that the frames of a group are dealt out to. ``fill_last``:
     repeat the last frame to fill up a window. ``split_at_cuts``: no window spans a cut. ``steady_reference``: one
     reference for a whole shot; needs ``split_at_cuts``. ``overlap``: frames that a window has in common with the next
-    one of a run, at most half of ``length``. Raises ``ConfigError`` for another overlap.
+    one of a run, at most half of ``length``. ``at_once``: no frame waits for the window after its own, so what sets
+    two windows apart fades in the later one alone (``joins``). Raises ``ConfigError`` for another overlap.
     """
 
     length: int = WINDOW_FRAMES
@@ -118,6 +119,7 @@ class WindowPlan:
     split_at_cuts: bool = True
     steady_reference: bool = False
     overlap: int = 0
+    at_once: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap <= self.length // 2:
@@ -249,7 +251,7 @@ def _make_group(
         for k in known:
             slots[positions[k]] = (len(windows), k)
         faces = [known[_nearest(k, known)] for k in range(len(chosen))]
-        tokens = [audio.window(member.frame.time) for member in chosen]
+        tokens = [audio.window(member.frame.time) for member in reversed(chosen)][::-1]  # see ``AudioWindows``
         if plan.fill_last:
             missing = plan.length - len(chosen)
             faces += [faces[-1]] * missing

@@ -1,0 +1,1 @@
+"""Audio in, frames out, while it comes (docs/live.md)."""
