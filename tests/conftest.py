@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2  # noqa: F401  must come before decord: the other order breaks OpenCV's PNG reading (zlib symbols clash)
@@ -10,11 +13,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from latentsync.inference import device
+
 # Files that take a minute and more, the longest first: begun last, one would keep a process busy while others wait.
 LONG_FILES = (
-    "inference/job/test_dub.py",
-    "training/unet/test_whole_run.py",
     "page/test_browser.py",
+    "page/test_coming_back.py",
+    "inference/job/test_dub.py",
+    "media/test_hostile.py",
+    "training/unet/test_whole_run.py",
     "inference/test_pipeline.py",
     "training/unet/test_run.py",
     "training/syncnet/test_whole_run.py",
@@ -43,6 +50,20 @@ def pytest_configure() -> None:
         threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
         torch.set_num_threads(threads)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests live until the end: the collector of garbage need not look at all of them each time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def speed_of_the_processor() -> Iterator[None]:
+    """Every dub asks for it, before it says what it will cost; here it is measured once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "measure_speed", functools.cache(device.measure_speed))
+        yield
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
