@@ -8,8 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -29,6 +27,7 @@ from latentsync.media.color import plane_view
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions, write_video
 from latentsync.types import ArrayFrame
+from tests.forked import end_of, start_module
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
 from tests.media.synthetic import read_pcm, tone, write_wav
@@ -384,21 +383,16 @@ def test_interrupt_leaves_nothing(media, checkpoints, tmp_path, number):
     output = tmp_path / "out" / "result.mp4"
     output.parent.mkdir()
     line = arguments(media, checkpoints, output, "--inference_steps", "20", audio=tmp_path / "long.wav")
-    # A shell that runs the tests in the background has Ctrl-C ignored, nohup the hang-up, and children inherit that.
-    code = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    code += "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
-    code += "runpy.run_module('scripts.inference', run_name='__main__', alter_sys=True)"
-    command = [sys.executable, "-c", code, *line]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            while process.poll() is None and not list(output.parent.iterdir()):
-                time.sleep(0.05)
-            time.sleep(0.5)
-            process.send_signal(number)
-            _, message = process.communicate()
-        finally:
-            process.kill()
-    assert process.returncode == errors.INTERRUPTED_EXIT_CODE, message
+    process = start_module("scripts.inference", line, said=tmp_path / "said")
+    try:
+        while process.is_alive() and not any(path.stat().st_size for path in output.parent.iterdir()):
+            time.sleep(0.02)
+        os.kill(process.pid, number)
+        code = end_of(process)
+    finally:
+        process.kill()
+    message = (tmp_path / "said").read_text()
+    assert code == errors.INTERRUPTED_EXIT_CODE, message
     assert list(output.parent.iterdir()) == [] and "Traceback" not in message
 
 
@@ -431,8 +425,8 @@ def test_two_runs_at_once_in_one_folder(media, checkpoints, tmp_path):
     """Neither sees the other's files, and both give what one alone gives."""
     assert main(arguments(media, checkpoints, tmp_path / "alone.mp4")) == 0
     lines = [arguments(media, checkpoints, tmp_path / f"{k}.mp4") for k in range(2)]
-    runs = [subprocess.Popen([sys.executable, "-m", "scripts.inference", *line], cwd=ROOT) for line in lines]
-    assert [run.wait() for run in runs] == [0, 0]
+    runs = [start_module("scripts.inference", line) for line in lines]
+    assert [end_of(run) for run in runs] == [0, 0]
     assert len({(tmp_path / name).read_bytes() for name in ("alone.mp4", "0.mp4", "1.mp4")}) == 1
     assert len(list(tmp_path.glob("*.mp4"))) == 3
 
@@ -447,10 +441,10 @@ def test_memory_does_not_grow_with_the_length(checkpoints, tmp_path):
     faces = KnownFaces(drawn)
     known = {k: faces.detect([ArrayFrame.of(drawn.draw(k))])[0] for k in range(FRAMES)}
     write_detections(tmp_path / "faces.npz", known)
-    peaks = []
+    quick, peaks = ["--inference_steps", "1", "--encoder_preset", "ultrafast"], []
     for seconds in (4.0, 12.0):
         write_wav(tmp_path / "audio.wav", tone(seconds), 16_000)
-        line = arguments(tmp_path, checkpoints, tmp_path / f"{seconds}.mp4", "--inference_steps", "1")
+        line = arguments(tmp_path, checkpoints, tmp_path / f"{seconds}.mp4", *quick)
         peaks.append(peak_megabytes(f"from latentsync.cli.dub import main\nassert main({line!r}) == 0"))
     assert peaks[1] - peaks[0] < 100, f"{peaks} MB; the 200 frames more are 123 MB as planes, 246 MB as RGB"
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
 import random
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -28,13 +26,13 @@ from latentsync.inference.job.resume import JOURNAL, windows_kept
 from latentsync.inference.kept_latents import SUFFIX, KeptLatents
 from latentsync.media.writer import write_video
 from latentsync.types import ArrayFrame
+from tests.forked import end_of, start_module
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
 from tests.media.synthetic import tone, write_wav
 
-ROOT = Path(__file__).parents[3]
-FRAMES, SECONDS = 40, 3.2
-WINDOWS = 6  # of 80 frames, which play forwards and backwards; they share a frame
+FRAMES, SECONDS = 40, 2.0
+WINDOWS = 4  # of 50 frames, which play forwards and backwards; they share a frame
 STEPS = 2
 
 
@@ -285,14 +283,14 @@ PLACES = {
     "latentsync.inference.kept_latents.KeptLatents.write": WINDOWS,
     "latentsync.inference.job.resume._opened": 1,
     "latentsync.inference.job.resume._remove": 2,
-    "latentsync.media.video_track.VideoTrack.encode": 70,
+    "latentsync.media.video_track.VideoTrack.encode": 45,
     "latentsync.media.video_track.VideoTrack.flush": 2,  # the first is that of the preflight
     "pathlib.Path.replace": WINDOWS,
     "pathlib.Path.chmod": WINDOWS,
 }
 KILLED = """
-import importlib, os, signal, sys
-place, number, *line = sys.argv[1:]
+import importlib, os, signal
+place, number = {place!r}, {number}
 *where, name = place.split(".")
 owner = importlib.import_module(".".join(where[:-1])) if where[-1][0].isupper() else None
 owner = getattr(owner, where[-1]) if owner else importlib.import_module(".".join(where))
@@ -301,23 +299,20 @@ real, calls = getattr(owner, name), 0
 def wrapped(*given, **named):
     global calls
     calls += 1
-    if calls == int(number):
+    if calls == number:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*given, **named)
 
 setattr(owner, name, wrapped)
-from latentsync.cli.dub import main
-sys.exit(main(line))
 """
 
 
 def kill_and_resume(media, folder, undisturbed, place, number):
     output = folder / "out.mp4"
     given = line(media, output, "--resume", "--overwrite", "--quiet")
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-c", KILLED, place, str(number), *given]
-    killed = subprocess.run(command, cwd=ROOT, env=environment, check=False)
-    assert killed.returncode == -signal.SIGKILL, f"{place} was not called {number} times"
+    threads = f"import torch; torch.set_num_threads({torch.get_num_threads()})"
+    killed = start_module("scripts.inference", given, before=threads + KILLED.format(place=place, number=number))
+    assert end_of(killed) == -signal.SIGKILL, f"{place} was not called {number} times"
     assert main(given) == 0
     assert output.read_bytes() == undisturbed
     assert names(folder) == ["out.mp4"]
@@ -326,7 +321,7 @@ def kill_and_resume(media, folder, undisturbed, place, number):
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 @pytest.mark.parametrize(
     ("place", "number"),
-    [("pathlib.Path.replace", 4), ("latentsync.media.video_track.VideoTrack.encode", 50)],
+    [("pathlib.Path.replace", 3), ("latentsync.media.video_track.VideoTrack.encode", 30)],
 )
 def test_a_run_that_was_killed_goes_on(media, tmp_path, undisturbed, place, number):
     kill_and_resume(media, tmp_path, undisturbed, place, number)
