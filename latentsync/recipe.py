@@ -150,8 +150,30 @@ class UNetOptimizer:
 
 
 @dataclass
+class StudentSection:
+    """Distillation of a trained U-Net into one of few steps (training.student)."""
+
+    teacher: str = "checkpoints/latentsync_unet.pt"  # whose architecture and start weights the student has
+    base: str = ""  # fingerprint of that file, filled in by the run: it goes on with the same one only
+    guidance: float = 1.5  # scale of the guidance that the student learns, so that it needs none
+    timesteps: list[int] = field(default_factory=lambda: [951, 451])  # of its schedule, the noisiest first
+    levels: int = 20  # noise levels, evenly up to the schedule's first; the teacher steps from one to the next
+    schedule_share: float = 0.0  # of the clips that are at a level of the schedule; the others at any
+    consistency_weight: float = 1.0
+    rank: int = 0  # of low-rank changes, which are trained in place of all weights and merged into them; 0 = none
+    alpha: int = 64  # the changes are multiplied by alpha / rank
+
+    def __post_init__(self) -> None:
+        _require_counts("student", self, ("levels", "alpha"))
+        if not 0 <= self.schedule_share <= 1:
+            raise ConfigError(
+                f"student.schedule_share is {self.schedule_share}.", remedy="A share is a number from 0 to 1."
+            )
+
+
+@dataclass
 class UNetRecipe:
-    """A U-Net training file. ``model`` goes to ``UNetConfig.from_dict``."""
+    """A U-Net training file. ``model`` goes to ``UNetConfig.from_dict``; with ``student`` it is the teacher's."""
 
     model: dict[str, Any]
     data: UNetData = field(default_factory=UNetData)
@@ -159,6 +181,7 @@ class UNetRecipe:
     run: UNetRun = field(default_factory=UNetRun)
     optimizer: UNetOptimizer = field(default_factory=UNetOptimizer)
     networks: UNetNetworks = field(default_factory=UNetNetworks)
+    student: StudentSection | None = None  # none = a U-Net as published is trained
 
 
 @dataclass

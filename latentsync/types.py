@@ -393,3 +393,4 @@ class Losses:
     perceptual: Tensor | None = None
     trepa: Tensor | None = None
     movement: Tensor | None = None
+    consistency: Tensor | None = None

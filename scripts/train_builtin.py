@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from latentsync.checkpoint.card import CARD_KEY, WeightsCard
+from latentsync.checkpoint.files import fingerprint
 from latentsync.config import load_config
 from latentsync.data.speech.collection import Speech
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
@@ -40,6 +41,7 @@ SYNCNET = RUNS / "syncnet" / "weights" / "best.safetensors"
 SYNCNET_LATENT = RUNS / "syncnet_latent" / "weights" / "best.safetensors"
 STAGE_1 = RUNS / "unet_stage1" / "weights" / "last.safetensors"
 STAGE_2 = RUNS / "unet_stage2" / "weights" / "last.safetensors"
+STUDENT = RUNS / "student" / "weights" / "last.safetensors"
 
 PLACE = f"data.train_output_dir={RUNS}"
 NETWORKS = (f"networks.codec={CODEC}", f"networks.audio_encoder={AUDIO_ENCODER}")
@@ -161,6 +163,11 @@ def train_stage_2(people: People, overrides: Sequence[str]) -> bool:
     return _train_unet("builtin_stage2.yaml", "unet_stage2", people, [f"ckpt.resume_ckpt_path={STAGE_1}", *overrides])
 
 
+def train_student(people: People, overrides: Sequence[str]) -> bool:
+    """The U-Net of two steps, distilled from that of stage 2."""
+    return _train_unet("builtin_student.yaml", "student", people, [f"student.teacher={STAGE_2}", *overrides])
+
+
 def publish(people: People, _: Sequence[str]) -> bool:
     """Put the results, in half precision, in the place of the built-in models; give the same people=DIR, for the
     cards."""
@@ -175,6 +182,10 @@ def publish(people: People, _: Sequence[str]) -> bool:
     _halve(SYNCNET, TARGET / "syncnet.safetensors", replace(_card(SYNCNET), trained_on=credit))
     card = replace(_card(STAGE_2), audio_encoder=encoder_file.name, trained_on=credit)
     _halve(STAGE_2, TARGET / "unet.safetensors", card)
+    if STUDENT.exists():
+        card = replace(_card(STUDENT), audio_encoder=encoder_file.name, trained_on=credit)
+        card = replace(card, base=fingerprint(TARGET / "unet.safetensors"), base_name="unet.safetensors")
+        _halve(STUDENT, TARGET / "student.safetensors", card)
     dims, encoder = load_whisper_weights(AUDIO_ENCODER)
     save_whisper(encoder_file, dims, {name: tensor.half() for name, tensor in encoder.items()})
     return True
@@ -189,6 +200,7 @@ STEPS: dict[str, Step] = {
     "syncnet_latent": train_latent_syncnet,
     "unet_stage1": train_stage_1,
     "unet_stage2": train_stage_2,
+    "student": train_student,
     "publish": publish,
 }
 ASIDE: dict[str, Step] = {"video_encoder": train_video_encoder}  # only when they are named
@@ -205,10 +217,11 @@ def _train_codec(name: str, overrides: Sequence[str]) -> bool:
 
 
 def _train_unet(config: str, name: str, people: People, overrides: Sequence[str]) -> bool:
+    from latentsync.training.student.run import train_student as distil
     from latentsync.training.unet.run import train_unet
 
-    settings = [PLACE, *NETWORKS, *people.clips(), *overrides]
-    return _finished(train_unet(load_config(CONFIGS / "unet" / config, UNetRecipe, settings), name))
+    recipe = load_config(CONFIGS / "unet" / config, UNetRecipe, [PLACE, *NETWORKS, *people.clips(), *overrides])
+    return _finished((train_unet if recipe.student is None else distil)(recipe, name))
 
 
 def _train_syncnet(config: str, name: str, people: People, overrides: Sequence[str]) -> bool:

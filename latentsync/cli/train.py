@@ -1,6 +1,7 @@
 """Train a network: read a configuration, say what it is, start. See docs/training.md.
 
     latentsync train unet --unet_config_path configs/unet/stage1.yaml data.train_data_dir=clips
+    latentsync train unet --unet_config_path configs/unet/stage2_student.yaml student.teacher=unet.safetensors
     latentsync train syncnet --config_path configs/syncnet/syncnet_16_pixel_attn.yaml data.train_data_dir=clips
 
 The same command goes on with a run that was stopped.
@@ -62,10 +63,12 @@ def _train_unet(options: argparse.Namespace) -> tuple[bool, Path | None]:
         return False, None
     from latentsync.training.loop.run import run_folder
     from latentsync.training.loop.trainer import TrainingResult
+    from latentsync.training.student.run import train_student
     from latentsync.training.unet.run import train_unet
 
     logging.info("%s", dump_config(recipe))
-    return train_unet(recipe, name) is TrainingResult.STOPPED, run_folder(recipe, name)
+    train = train_unet if recipe.student is None else train_student
+    return train(recipe, name) is TrainingResult.STOPPED, run_folder(recipe, name)
 
 
 def _train_syncnet(options: argparse.Namespace) -> tuple[bool, Path]:

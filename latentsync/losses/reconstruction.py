@@ -10,6 +10,9 @@ from torch import Tensor
 
 from latentsync.models.lpips import perceptual_distance
 
+# Below this error the distance is quadratic. In half precision smaller ones are rounding, whose signs teach nothing.
+_HUBER = 0.03
+
 
 def noise_loss(predicted: Tensor, noise: Tensor, keep_mask: Tensor, kept_weight: float = 1.0) -> Tensor:
     """Scalar mean squared error of noise (B, 4, F, h, w), float32 (Ho et al. 2020, arXiv 2006.11239, eq. 14).
@@ -18,9 +21,15 @@ def noise_loss(predicted: Tensor, noise: Tensor, keep_mask: Tensor, kept_weight:
     (B, 1, F, h, w; 1 = keep, 0 = generate) keeps, which are thrown away in the result, count by that much less; the
     mean is over the weights, so the loss keeps its scale.
     """
-    error = (predicted.float() - noise.float()).square()
-    weight = (1 - (1 - kept_weight) * keep_mask.float()).expand_as(error)
-    return (weight * error).sum() / weight.sum()
+    return _mean_by_mask((predicted.float() - noise.float()).square(), keep_mask, kept_weight)
+
+
+def latent_distance(latents: Tensor, target: Tensor, keep_mask: Tensor, kept_weight: float = 1.0) -> Tensor:
+    """Scalar pseudo-Huber distance of latents (B, C, F, h, w), float32: nearly the mean absolute error, and smooth
+    where they agree, as for consistency models (Song and Dhariwal 2023, arXiv 2310.14189, section 3.3). Masks as
+    above."""
+    squared = (latents.float() - target.float()).square()
+    return _mean_by_mask((squared + _HUBER**2).sqrt() - _HUBER, keep_mask, kept_weight)
 
 
 def movement_loss(latents: Tensor, target: Tensor, keep_mask: Tensor) -> Tensor:
@@ -67,6 +76,11 @@ class PerceptualLoss:
         """predicted and target (B, F, 3, R, R) in [-1, 1] -> mean over the frames of each clip (B,), float32."""
         lower = (faces[..., faces.shape[-2] // 2 :, :] for faces in (predicted, target))
         return perceptual_distance(self._network, *lower).mean(dim=1)
+
+
+def _mean_by_mask(error: Tensor, keep_mask: Tensor, kept_weight: float) -> Tensor:
+    weight = (1 - (1 - kept_weight) * keep_mask.float()).expand_as(error)
+    return (weight * error).sum() / weight.sum()
 
 
 def _weighted(values: Tensor, weight: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
@@ -32,13 +33,14 @@ from latentsync.models.discriminator import PatchDiscriminator
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3D, UNetConfig
 from latentsync.models.videomae import VideoMAE
-from latentsync.recipe import SyncNetNegatives, SyncNetRecipe, UNetRecipe
+from latentsync.recipe import StudentSection, SyncNetNegatives, SyncNetRecipe, UNetRecipe
 from latentsync.training.builtin.audio_encoder import AudioEncoderTask, TrainedEncoder
 from latentsync.training.builtin.codec import CodecTask, TrainedCodec
 from latentsync.training.builtin.recipes import AudioEncoderRecipe, CodecRecipe, VideoEncoderRecipe
 from latentsync.training.builtin.video_encoder import TrainedVideoEncoder, VideoEncoderTask
 from latentsync.training.loop.clips import RunClips
 from latentsync.training.loop.ema import EMA
+from latentsync.training.student.objective import StudentObjective, Teacher
 from latentsync.training.syncnet.task import SyncNetTask
 from latentsync.training.unet.data import DrawnBatch, DrawnWindows, UNetWindows
 from latentsync.training.unet.latents import Noise, PosteriorBatch, stack_draws
@@ -107,6 +109,20 @@ def _unet(
     draws = replace(draws, audio_kept=torch.tensor([0.0, 1.0]))
     task = UNetTask(UNetRecipe(model={}), network, objective.codec, objective, windows, None)
     return TinyTask(task, DrawnBatch(batch, draws), (objective.codec, *frozen))
+
+
+def student(dtype: torch.dtype) -> TinyTask:
+    """A student of few noise levels, out of the cache."""
+    section = StudentSection(timesteps=[500, 200], levels=4)
+    teacher = fill_by_rule(UNet3D(UNET)).to(dtype).requires_grad_(False)
+    objective = StudentObjective(
+        LatentCodec(small_kl().to(dtype)),
+        LossWeights(),
+        section=section,
+        teacher=Teacher(teacher, dtype, "epsilon", section.guidance),
+        target=nullcontext,
+    )
+    return _unet(objective, _cached(_windows(3, 16)), True, [teacher])
 
 
 def _windows(frames: int, side: int) -> UNetBatch:
@@ -204,6 +220,6 @@ def video_encoder(dtype: torch.dtype) -> TinyTask:
 
 
 TASKS: tuple[Callable[[torch.dtype], TinyTask], ...] = (
-    unet_stage_1, unet_stage_2, unet_on_cached_latents, syncnet_pairs, syncnet_all_pairs, syncnet_on_latents, codec,
-    audio_encoder, video_encoder,
+    unet_stage_1, unet_stage_2, unet_on_cached_latents, student, syncnet_pairs, syncnet_all_pairs, syncnet_on_latents,
+    codec, audio_encoder, video_encoder,
 )  # fmt: skip

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from latentsync.checkpoint import WeightsCard
 from latentsync.checkpoint.adapter import LowRank, save_adapter
-from latentsync.inference.latent_generator import LatentModels
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
 from latentsync.recipe import AdapterRecipe
@@ -48,8 +47,8 @@ class AdapterTask(UNetTask):
         self._stated = recipe.adapter
         self._base = Path(recipe.ckpt.resume_ckpt_path or "")
 
-    def _copy(self, weights: Mapping[str, Tensor]) -> LatentModels:
-        return super()._copy(merged(weights, self._low_rank))
+    def _plain(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return merged(weights, self._low_rank)
 
     def card(self, step: int) -> WeightsCard:
         """That of an adapter, which names its U-Net, the videos and the consent."""

@@ -21,6 +21,7 @@ class EMA:
         self._parameters = list(parameters)
         self._decay = decay
         self._updates = 0
+        self._in_use = False
         self._average = [parameter.detach().clone() for parameter in self._parameters]
 
     @torch.no_grad()
@@ -32,12 +33,17 @@ class EMA:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the block the network has the averaged weights."""
+        """Within the block, and within further ones inside it, the network has the averaged weights."""
+        if self._in_use:
+            yield
+            return
         self._swap()
+        self._in_use = True
         try:
             yield
         finally:
             self._swap()
+            self._in_use = False
 
     @torch.no_grad()
     def _swap(self) -> None:

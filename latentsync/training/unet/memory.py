@@ -170,10 +170,12 @@ def estimate_memory(recipe: UNetRecipe, device: torch.device = _GPU) -> MemoryEs
             batch, draws = _batch(recipe, codec)
             objective(_mixed(recipe, network, device), batch, draws).total.backward()
         trained = nbytes(network, trained_only=True)
+        teacher = None if recipe.student is None else _cast(UNet3D(network.config), training_dtype(recipe.run, device))
+        frozen = (codec, networks.sync, networks.perceptual, networks.trepa, teacher)
         return MemoryEstimate(
             weights=nbytes(network),
             optimizer=(3 if recipe.run.ema_decay else 2) * trained,
-            frozen=sum(nbytes(x) for x in (codec, networks.sync, networks.perceptual, networks.trepa) if x is not None),
+            frozen=sum(nbytes(x) for x in frozen if x is not None),
             step=memory.peak,
             trained=trained,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -68,6 +68,8 @@ def loss_config_of(recipe: UNetRecipe) -> LossConfig:
 def weight_files(recipe: UNetRecipe, losses: LossConfig) -> dict[str, Path]:
     """What a training needs to find on the disk, by its use."""
     files = {"codec": Path(recipe.networks.codec), "audio encoder": audio_encoder_path(recipe)}
+    if recipe.student is not None:
+        files["teacher of the student"] = Path(recipe.student.teacher)
     if recipe.ckpt.resume_ckpt_path:
         files["U-Net to start from"] = Path(recipe.ckpt.resume_ckpt_path)
     if losses.sync_weights is not None:
@@ -131,8 +133,15 @@ def load_loss_networks(
     return LossNetworks(sync, perceptual, trepa)
 
 
-def make_objective(recipe: UNetRecipe, losses: LossConfig, networks: LossNetworks, codec: LatentCodec) -> UNetObjective:
-    """The losses of a configuration on ``networks``. Raises ``ConfigError`` for an unknown weighting of levels."""
+def make_objective(
+    recipe: UNetRecipe,
+    losses: LossConfig,
+    networks: LossNetworks,
+    codec: LatentCodec,
+    make: Callable[..., UNetObjective] = UNetObjective,
+) -> UNetObjective:
+    """The losses of a configuration on ``networks``, as ``make`` computes them. Raises ``ConfigError`` for an unknown
+    weighting of levels."""
     sync: LatentSyncLoss | PixelSyncLoss | None = None
     if losses.sync is not None and networks.sync is not None:
         data = losses.sync.data
@@ -144,7 +153,7 @@ def make_objective(recipe: UNetRecipe, losses: LossConfig, networks: LossNetwork
         networks.trepa.enable_gradient_checkpointing()
     if recipe.run.enable_gradient_checkpointing and losses.need_pixels:
         codec.enable_gradient_checkpointing()
-    return UNetObjective(
+    return make(
         codec,
         loss_weights(recipe),
         sync=sync,

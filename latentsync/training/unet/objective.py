@@ -95,6 +95,13 @@ class UNetObjective:
         predicted = unet(build_unet_input(noisy, batch.conditioning), draws.timesteps, batch.audio).float()
         recon = noise_loss(predicted, noise, batch.conditioning.keep_mask, self._weights.kept_area)
         estimate = self._watch.root(estimate_clean(noisy, predicted, alpha_bar))
+        return self._with_estimate(recon, estimate, batch, level_weight)
+
+    def _with_estimate(
+        self, recon: Tensor, estimate: Tensor, batch: LatentBatch, level_weight: Tensor | float
+    ) -> Losses:
+        """``recon`` and the losses on ``estimate``, which ``self._watch`` has seen as root; ``level_weight`` (B,), or a
+        number for all clips."""
         per_clip = self._estimate_losses(estimate, batch)
         # Asking the device for it is for the first step only.
         any_audio = batch.audio_kept is None or not self._watch.active or bool(batch.audio_kept.any())

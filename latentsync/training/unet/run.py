@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Any
 
 import torch
 from accelerate.utils import set_seed
 
 from latentsync.data.unet_dataset import UNetDataset
+from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import ConfigError
+from latentsync.models.codec import LatentCodec
+from latentsync.models.unet import UNet3D
 from latentsync.recipe import UNetRecipe
 from latentsync.runtime.compilation import compile_in_place
 from latentsync.training.loop.clips import find_clips
@@ -24,6 +28,8 @@ from latentsync.training.unet.background_rendering import BackgroundRendering
 from latentsync.training.unet.data import cache_folder, prepare_windows
 from latentsync.training.unet.memory import GIB, estimate_dub, estimate_memory, settle_checkpointing
 from latentsync.training.unet.networks import (
+    LossConfig,
+    LossNetworks,
     build_unet,
     load_frozen_codec,
     load_loss_networks,
@@ -32,6 +38,7 @@ from latentsync.training.unet.networks import (
     require_files,
     weight_files,
 )
+from latentsync.training.unet.objective import UNetObjective
 from latentsync.training.unet.task import UNetTask
 from latentsync.training.unet.validation import make_renderer, validation_video_of
 
@@ -43,17 +50,41 @@ MAY_CHANGE = (
     "run.guidance_scale", "run.enable_gradient_checkpointing", "run.compile", "run.tf32", "run.stop_if_worse",
     "run.sharded", "data.num_val_samples", "data.num_workers", "data.audio_mel_cache_dir",
     "data.audio_embeds_cache_dir", "data.cache_latents", "data.train_output_dir", "data.val_video_path",
-    "data.val_audio_path", "data.val_detector", "ckpt",
+    "data.val_audio_path", "data.val_detector", "ckpt", "student.teacher",  # of which student.base tells
 )  # fmt: skip
 
 
-def train_unet(recipe: UNetRecipe, name: str) -> TrainingResult:
-    """Train, or go on training, in ``<train_output_dir>/<name>``.
+class UNetParts:
+    """What a training puts together, and what a training of another kind on the same loop replaces."""
+
+    def network(self, recipe: UNetRecipe) -> UNet3D:
+        """The network in float32, of which those parameters require gradients that are trained."""
+        return build_unet(recipe)
+
+    def objective(
+        self, recipe: UNetRecipe, losses: LossConfig, networks: LossNetworks, codec: LatentCodec, ema: EMA | None
+    ) -> UNetObjective:
+        """What it is trained for; ``codec`` lies on the device of the training."""
+        return make_objective(recipe, losses, networks, codec)
+
+    def task(self, *parts: Any) -> UNetTask:
+        """The arguments are those of ``UNetTask``."""
+        return UNetTask(*parts)
+
+    def sampler(self) -> SamplerSettings | None:
+        """How validations generate their images; None = as ``run`` says."""
+        return None
+
+
+def train_unet(recipe: UNetRecipe, name: str, parts: UNetParts | None = None) -> TrainingResult:
+    """Train, or go on training, in ``<train_output_dir>/<name>``; ``parts`` None = a U-Net as published.
 
     Raises ``ConfigError`` for a configuration that contradicts itself or a folder of another run, ``DataError`` if
     there is nothing to train on, the ``WeightsError`` family, and ``TrainingError``.
     """
-    losses = loss_config_of(recipe)
+    if recipe.student is not None and parts is None:
+        raise ValueError("a student is trained by training.student.run.train_student")
+    parts, losses = parts or UNetParts(), loss_config_of(recipe)
     require_files(weight_files(recipe, losses))
     run = open_run(recipe, name, MAY_CHANGE, mixed_precision=mixed_precision_of(recipe), compiled=recipe.run.compile)
     accelerator, device = run.accelerator, run.accelerator.device
@@ -64,7 +95,7 @@ def train_unet(recipe: UNetRecipe, name: str) -> TrainingResult:
     if accelerator.is_main_process and device.type != "cpu":
         logger.info("Memory: %s; %.1f more at validations", estimate_memory(recipe), (dub.copy + dub.work) / GIB)
     set_seed(recipe.run.seed)  # equal on all processes: fresh weights must be
-    network = build_unet(recipe).to(device)
+    network = parts.network(recipe).to(device)
     if recipe.run.sharded:
         shard(network, network.layers(), device, sharded_dtype(recipe, device, accelerator.num_processes))
     if recipe.run.compile:
@@ -74,16 +105,17 @@ def train_unet(recipe: UNetRecipe, name: str) -> TrainingResult:
     codec = load_frozen_codec(recipe, device)
     windows = prepare_windows(recipe, clips, losses, codec, accelerator)
     networks = load_loss_networks(recipe, losses, codec, device)
-    objective = make_objective(recipe, losses, networks, codec)
-    rendering, notes = None, Notes()
-    if accelerator.is_main_process:
-        images = run.folder / "validation"
-        renderer = make_renderer(recipe, validation_video, windows.shown, networks.sync, codec, device, images)
-        rendering = None if renderer is None else BackgroundRendering(renderer, notes)
     ema = None
     if recipe.run.ema_decay:
         ema = EMA([parameter for parameter in network.parameters() if parameter.requires_grad], recipe.run.ema_decay)
-    task = UNetTask(recipe, network, codec, objective, windows, ema, rendering, dub.work, notes)
+    objective = parts.objective(recipe, losses, networks, codec, ema)
+    rendering, notes = None, Notes()
+    if accelerator.is_main_process:
+        images = run.folder / "validation"
+        shown, sampler = windows.shown, parts.sampler()
+        renderer = make_renderer(recipe, validation_video, shown, networks.sync, codec, device, images, sampler)
+        rendering = None if renderer is None else BackgroundRendering(renderer, notes)
+    task = parts.task(recipe, network, codec, objective, windows, ema, rendering, dub.work, notes)
     settings = unet_loop_settings(recipe, len(windows.train), accelerator.num_processes)
     return Trainer(task, settings, run.folder, accelerator, ema, rendering, notes).run()
 

@@ -28,12 +28,12 @@ from latentsync.training.loop.validation import loader_of, rows_of_all
 from latentsync.training.unet.alarm import UNetAlarm, silent_losses
 from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
 from latentsync.training.unet.data import DrawnBatch, UNetWindows
-from latentsync.training.unet.latents import PosteriorBatch, draw_latents, encode_batch
+from latentsync.training.unet.latents import LatentBatch, PosteriorBatch, draw_latents, encode_batch
 from latentsync.training.unet.networks import audio_encoder_path
 from latentsync.training.unet.objective import UNetObjective, drop_audio
 from latentsync.types import Losses
 
-LOSSES = ("recon", "sync", "perceptual", "trepa", "movement")
+LOSSES = ("recon", "consistency", "sync", "perceptual", "trepa", "movement")
 SCORES = ("sync_cosine", "lse_c", "lse_d")  # of what validations render
 
 
@@ -95,7 +95,7 @@ class UNetTask:
             for batch in loader_of(
                 self._validation, own, batch_size, self._validation.collate, accelerator.device, data.num_workers
             ):
-                losses = self._losses(self.network, batch.to(accelerator.device))
+                losses = self._validation_losses(batch.to(accelerator.device))
                 figures = {"loss": losses.total, **_parts(losses)}
                 rows.append((len(batch.origins), {name: float(value) for name, value in figures.items()}))
             return rows
@@ -122,7 +122,7 @@ class UNetTask:
         device, dtype = weight.device, weight.dtype
         with torch.device("meta"):
             unet = UNet3D(self.network.config)
-        copies = {name: tensor.to(device, dtype, copy=True) for name, tensor in weights.items()}
+        copies = {name: tensor.to(device, dtype, copy=True) for name, tensor in self._plain(weights).items()}
         return LatentModels(fill(unet, copies, device, dtype), self._codec, device, dtype)
 
     def panels(self, rows: Mapping[str, list[Row]]) -> list[Panel]:
@@ -135,11 +135,12 @@ class UNetTask:
                 [
                     Curve(table, [r["step"] for r in rows[table]], [r[name] for r in rows[table]], table == "train")
                     for table in ("train", "validation")
+                    if rows[table] and name in rows[table][0]
                 ],
-                [("at the start", start[name])] if start["step"] == 0 else [],
+                [("at the start", start[name])] if start["step"] == 0 and name in start else [],
             )
             for name in ("loss", *LOSSES)
-            if name in start
+            if any(name in row for table in rows.values() for row in table[:1])
         ]
         scores = [
             Panel(
@@ -171,7 +172,7 @@ class UNetTask:
             main = PartialState().is_main_process
             weights = whole(self.network.state_dict(), keep=main)
             if main:
-                save_weights(path, weights, self.network.config, card)
+                save_weights(path, self._plain(weights), self.network.config, card)
 
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Say what goes wrong. Raises ``TrainingError`` if the run is to stop when it is worse than at its start."""
@@ -182,7 +183,17 @@ class UNetTask:
         if worse and self._recipe.run.stop_if_worse:
             raise TrainingError(worse[0], remedy="Its best weights are kept; run.stop_if_worse=false goes on.")
 
+    def _plain(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The state dict of a plain U-Net; ``weights`` are that of ``network``."""
+        return weights
+
     def _losses(self, network: nn.Module, batch: DrawnBatch) -> Losses:
+        return self._objective(network, self._latents(batch), batch.draws.step)
+
+    def _validation_losses(self, batch: DrawnBatch) -> Losses:
+        return self._losses(self.network, batch)
+
+    def _latents(self, batch: DrawnBatch) -> LatentBatch:
         draws = batch.draws
         if isinstance(batch.windows, PosteriorBatch):
             latents = draw_latents(batch.windows, draws.posterior)
@@ -190,7 +201,7 @@ class UNetTask:
             latents = encode_batch(self._codec, batch.windows, draws.posterior)
         if draws.audio_kept is not None:
             latents = drop_audio(latents, draws.audio_kept)
-        return self._objective(network, latents, draws.step)
+        return latents
 
     def _with_ema(self) -> AbstractContextManager[None]:
         return nullcontext() if self._ema is None else self._ema.applied()

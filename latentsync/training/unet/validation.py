@@ -75,15 +75,17 @@ def make_renderer(
     codec: LatentCodec,
     device: torch.device,
     folder: Path,
+    sampler: SamplerSettings | None = None,
 ) -> ValidationRenderer | None:
     """The validation video if there is one, otherwise windows of the validation clips; ``shown`` has windows that are
     long enough to show. None, with a warning, if no clip can be shown.
 
     ``syncnet`` is the network of the sync loss, if there is one; otherwise that of ``data.syncnet_config_path`` scores,
-    if its weights are there. ``folder`` gets the images.
+    if its weights are there. ``folder`` gets the images. ``sampler`` None = ``run.inference_steps`` and
+    ``run.guidance_scale``.
     """
     data, run = recipe.data, recipe.run
-    sampler = SamplerSettings(steps=run.inference_steps, guidance_scale=run.guidance_scale)
+    sampler = sampler or SamplerSettings(steps=run.inference_steps, guidance_scale=run.guidance_scale)
     sync = _scoring_network(recipe, syncnet, codec, device)
     if validation_video is None:
         if sync is not None and sync.view.num_frames > shown.num_frames:

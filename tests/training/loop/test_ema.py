@@ -20,6 +20,8 @@ def test_it_follows_the_weights_and_is_only_lent_to_the_network():
         decay = min(0.9, (1 + n) / (10 + n))
         expected = decay * expected + (1 - decay) * n
     with average.applied():
+        with average.applied():  # changes nothing
+            assert parameter.detach().tolist() == pytest.approx([expected] * 3, rel=1e-5)
         assert parameter.detach().tolist() == pytest.approx([expected] * 3, rel=1e-5)
     assert parameter.detach().tolist() == [100.0] * 3
     with average.applied():
