@@ -1,0 +1,86 @@
+"""One person who speaks into a live stream over a network: the audio that comes, the frames that go, and statistics.
+
+    pieces -> JitterBuffer -> LipsyncStream -> Playout -> frames
+
+Nothing here reads a clock or waits, so it can be tested with any clock: ``receive`` and ``tick`` are told the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+
+from latentsync.live.jitter import WAIT, JitterBuffer
+from latentsync.live.playout import Playout
+from latentsync.types import Frame
+
+COMPUTING = 0.3  # s that a window takes at first guess; the delay grows where it takes longer
+
+
+class FrameStream(Protocol):
+    """What makes frames of audio; ``LipsyncStream`` is one."""
+
+    @property
+    def look_ahead(self) -> Fraction:
+        """Seconds of audio that a frame waits for at most."""
+
+    def push(self, samples: np.ndarray, rate: int) -> None:
+        """The next audio (n,) float32."""
+
+    def poll(self) -> list[Frame]:
+        """The frames that are finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """``rate`` of the audio; ``wait`` for a missing piece, s; ``computing``: s that a window may take before the delay
+    must grow."""
+
+    rate: int
+    wait: float = WAIT
+    computing: float = COMPUTING
+
+
+@dataclass
+class LiveSession:
+    """``still``: what is shown before the first frame, so that nobody ever sees nothing; ``spacing``: seconds from
+    frame to frame."""
+
+    stream: FrameStream
+    still: Frame
+    spacing: Fraction
+    settings: SessionSettings
+    jitter: JitterBuffer = field(init=False)
+    playout: Playout = field(init=False)
+    shown: Frame = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jitter = JitterBuffer(self.settings.rate, self.settings.wait)
+        self.playout = Playout(float(self.stream.look_ahead) + self.settings.computing, float(self.spacing))
+        self.shown = self.still
+
+    def receive(self, first: int, samples: np.ndarray, now: float) -> None:
+        """A piece of audio (n,) float32 whose samples are counted from ``first``."""
+        self.jitter.put(first, samples, now)
+
+    def made(self, now: float) -> list[Frame]:
+        """Pass on what has come; the frames that are finished, for whoever shows them by a clock of their own."""
+        audio = self.jitter.take(now)
+        if len(audio):
+            self.stream.push(audio, self.settings.rate)
+        return self.stream.poll()
+
+    def tick(self, now: float) -> Frame:
+        """Pass on what has come; the frame that is to be seen ``now``."""
+        for frame in self.made(now):
+            self.playout.add(frame)
+        if self.jitter.behind is not None:
+            self.shown = self.playout.show(now, self.jitter.behind) or self.shown
+        return self.shown
+
+    def statistics(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**asdict(self.jitter.statistics), **asdict(self.playout.statistics)}
