@@ -39,6 +39,7 @@ COMMANDS = {
     "people": Command("people", 0, "everybody in a video: when they are seen, and how to name one for --face"),
     "page": Command("page", 0, "the same in a browser, on this machine", "page", politely=True),
     "serve": Command("serve", 0, "the same for programs, over HTTP: a queue, keys, webhooks", "serve", politely=True),
+    "live": Command("live", 0, "speak into a microphone and watch a prepared person say it", "live", politely=True),
     "weights": Command("weights", 1, "fetch the published weights, list what is there, bring in copies"),
     "licenses": Command("licenses", 1, "the licence of each weight file, and whether it allows commercial use"),
     "doctor": Command("doctor", 1, "what is wrong with this installation, each fault with its remedy"),

@@ -83,7 +83,7 @@ def test_its_metadata_say_what_the_requirement_files_say(wheel):
     lines = said.get_all("Requires-Dist")
     core = {line for line in lines if "extra ==" not in line}
     assert {line.replace(" ", "") for line in core} == {line.replace(" ", "") for line in requirements()}
-    extras = {"page", "serve", "data", "train", "eval", "cluster", "s3", "gs", "c2pa", "otio", "all", "dev"}
+    extras = {"page", "serve", "data", "train", "eval", "cluster", "s3", "gs", "c2pa", "otio", "live", "all", "dev"}
     assert set(said.get_all("Provides-Extra")) == extras
     for part in ("gradio", "ray", "pytest", "playwright", "ruff", "decord", "lpips", "tensorboard"):
         assert any(line.startswith(part) and "extra ==" in line for line in lines)

@@ -178,6 +178,7 @@ def save_person(person: Person, source: Path, target: Path, pipeline: LipsyncPip
             shutil.copyfile(source, folder / card.video)
             save_file(_tensors_of(person, reasons), folder / _FACES, metadata={"format": "pt"})
             (folder / _CARD).write_text(json.dumps(asdict(card), indent=1), encoding="utf-8")
+            (folder / _FACES).chmod((folder / _CARD).stat().st_mode)  # the library makes it private
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error}.", remedy="Choose another folder.") from error
     return replace(person, card=card)

@@ -54,6 +54,11 @@ class ImpatientProtocol(H11Protocol):
         if not self._is_answering():
             self._wait()
 
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        """From here on another protocol has the connection, which knows its own patience."""
+        self._stop_waiting()
+        super().handle_websocket_upgrade(event)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """There is nothing to wait for."""
         self._stop_waiting()
@@ -127,13 +132,15 @@ def _listen(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.so
 
 
 @contextmanager
-def listening(app: ASGIApp, sock: socket.socket) -> Iterator[None]:
-    """Answer requests by ``app`` in a thread of its own while the block runs."""
+def listening(app: ASGIApp, sock: socket.socket, message_bytes: int = 0) -> Iterator[None]:
+    """Answer requests by ``app`` in a thread of its own while the block runs. ``message_bytes``: of the longest message
+    over a WebSocket; 0: there are none."""
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what clients send wrong is no news
     config = uvicorn.Config(
         app,
         http=ImpatientProtocol,
-        ws="none",
+        ws="websockets-sansio" if message_bytes else "none",
+        ws_max_size=message_bytes,
         lifespan="on",
         log_level="error",
         server_header=False,
