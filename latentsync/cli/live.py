@@ -65,6 +65,8 @@ def load(parsed: argparse.Namespace) -> tuple[LipsyncPipeline, SyncOptions, Weig
 
 def prepare(parsed: argparse.Namespace) -> None:
     """Analyse a video."""
+    import torch
+
     from latentsync.inference.faces import FaceFinder
     from latentsync.inference.record import StageClock
     from latentsync.live.person import analyse, save_person
@@ -72,8 +74,9 @@ def prepare(parsed: argparse.Namespace) -> None:
 
     pipeline, options, weights = load(parsed)
     video = VideoFile(parsed.video)
+    aspect = video.info.sample_aspect_ratio
     finder = FaceFinder(
-        parsed.detector, weights.auxiliary, "cpu", StageClock(), pixel_aspect=video.info.sample_aspect_ratio
+        parsed.detector, weights.auxiliary, torch.device("cpu"), StageClock(), pixel_aspect=aspect
     )
     person = analyse(video, finder.tracks(video.info, options), pipeline, options)
     save_person(person, parsed.video, parsed.person, pipeline)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from itertools import groupby, takewhile, tee
+from itertools import groupby, tee
 from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -54,7 +53,8 @@ ALIGN_WORKERS = 2
 OnStep = Callable[[int], None]  # called with the number of windows after each denoising step
 MakeGenerator = Callable[[SyncOptions, OnStep, KeptLatents | None], WindowGenerator]
 EmbedAudio = Callable[["np.ndarray | AudioSource", SyncOptions], AudioWindows]
-LastsUntil = Callable[[Fraction], bool]  # whether the result lasts until a time; waits where that is not known yet
+# Of the frames that are ready to be generated, those that the result has; it waits where that is not known yet.
+Gate = Callable[[Iterator[AlignedFrame]], Iterator[AlignedFrame]]
 Judges = Mapping[int, Mapping[int, SyncJudge]]
 
 
@@ -110,17 +110,18 @@ class LipsyncPipeline:
         source: AudioSource,
         options: SyncOptions,
         tracks: FaceTracks,
-        lasts: LastsUntil,
+        gate: Gate,
         record: RunRecord | None = None,
     ) -> Iterator[Frame]:
-        """As ``sync`` with ``options.live``, for audio that may be still to come; ``lasts`` is asked for every frame.
+        """As ``sync`` with ``options.live``, for audio that may be still to come.
 
-        The frames are those of ``sync`` with the whole audio. Each is given as soon as its window is generated, for
+        With a ``gate`` that lets all frames pass of which at least half lies within the audio, they are those of
+        ``sync`` with the whole audio. Each is given as soon as its window is generated, for
         which the audio of the window's last frame must be there.
         """
         audio = self._embed_audio(source, options)
         cast = Cast.of_one(np.empty(0, np.float32), options, SpeechPlan(), audio)
-        yield from self.play(video, cast, options, tracks, record, lasts=lasts)
+        yield from self.play(video, cast, options, tracks, record, gate=gate)
 
     def sync(
         self,
@@ -162,7 +163,7 @@ class LipsyncPipeline:
         kept: KeptLatents | None = None,
         judges: Judges = MappingProxyType({}),
         overview: Overview | None = None,
-        lasts: LastsUntil | None = None,
+        gate: Gate | None = None,
     ) -> Iterator[Frame]:
         """The frames of the result in order, each with its time in the result.
 
@@ -171,7 +172,7 @@ class LipsyncPipeline:
         a thread of the generator after each denoising step of n windows; what it raises ends the run. ``context``: that
         of ``options.excerpt``, if it is known already. ``kept``: where finished
         windows are looked up and put. ``judges``: number of a role -> number of a part -> what judges it, if
-        ``options.sync_gate`` asks for that. ``overview`` collects what its picture shows. ``lasts``: of a result whose
+        ``options.sync_gate`` asks for that. ``overview`` collects what its picture shows. ``gate``: of a result whose
         end is not known yet. Memory does not depend on the length. Raises ``VideoError``, ``AudioError``,
         ``GenerationError`` and ``OutOfMemoryError``; closing the
         iterator stops all stages.
@@ -200,8 +201,8 @@ class LipsyncPipeline:
         for number, targets in enumerate(_followed(frames, tracks, roles)):
             aligned = self._faces(targets, cast.roles[number], video, options, tracks, clock)
             found = prefetch(aligned, depth=max(2, waiting // roles))
-            if lasts is not None:
-                found = _while_it_lasts(found, lasts, frame_spacing(video.info) / 2)
+            if gate is not None:
+                found = gate(found)
             groups.append(self._groups(found, cast, number, audios[number], plan, context))
         in_flight = 1 if options.compat is not None else self._in_flight
         made = generate_groups(merged(groups), batch, options.batch, clock, in_flight)
@@ -313,14 +314,6 @@ class LipsyncPipeline:
         retries = {name: partial(make, options, on_step, kept) for name, make in self._retries.items()}
         on_retry = record.precision_changes.append
         return GuardedGenerator(generator, OutputGuard(self.keep_mask), record.note_refused, retries, on_retry)
-
-
-def _while_it_lasts(
-    frames: Iterator[AlignedFrame], lasts: LastsUntil, half_frame: Fraction
-) -> Iterator[AlignedFrame]:
-    """The frames up to the last one of which at least half lies within the result (``timeline``)."""
-    with closing(frames):  # type: ignore[type-var]  # a generator
-        yield from takewhile(lambda member: lasts(member.frame.time + half_frame), frames)
 
 
 def _on_part(judge: SyncJudge, part: Part) -> SyncJudge:

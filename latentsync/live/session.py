@@ -15,6 +15,7 @@ import numpy as np
 
 from latentsync.live.jitter import WAIT, JitterBuffer
 from latentsync.live.playout import Playout
+from latentsync.live.stream import StreamStatistics
 from latentsync.types import Frame
 
 COMPUTING = 0.3  # s that a window takes at first guess; the delay grows where it takes longer
@@ -26,6 +27,10 @@ class FrameStream(Protocol):
     @property
     def look_ahead(self) -> Fraction:
         """Seconds of audio that a frame waits for at most."""
+
+    @property
+    def statistics(self) -> StreamStatistics:
+        """What was made so far, and what was not."""
 
     def push(self, samples: np.ndarray, rate: int) -> None:
         """The next audio (n,) float32."""
@@ -83,4 +88,6 @@ class LiveSession:
 
     def statistics(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**asdict(self.jitter.statistics), **asdict(self.playout.statistics)}
+        made = self.stream.statistics
+        own = {"frozen": made.frozen, "left_out": made.left_out}
+        return {**asdict(self.jitter.statistics), **asdict(self.playout.statistics), **own}

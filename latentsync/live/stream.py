@@ -29,6 +29,7 @@ from latentsync.inference.options import LiveSettings, SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.record import RunRecord
 from latentsync.inference.timeline import LengthMode, frame_spacing
+from latentsync.inference.windows import AlignedFrame
 from latentsync.live.audio_input import AudioInput, Resampler, StreamClosedError, mono
 from latentsync.live.late import FreezeWhenLate
 from latentsync.live.person import Person
@@ -37,6 +38,7 @@ from latentsync.types import Frame
 
 _ENDLESS_MODES = (LengthMode.PINGPONG, LengthMode.LOOP, LengthMode.FREEZE)
 FRAMES_READY = 64  # that nobody has taken; then the stages wait
+_TOO_LATE = 3  # times as much as the mouth is frozen for
 _END = object()
 
 
@@ -44,7 +46,8 @@ class OnBacklog(StrEnum):
     """What happens where audio comes faster than frames are made.
 
     ``wait``: ``push`` waits. ``freeze``: ``push`` takes everything; the mouth keeps its shape for windows that are more
-    than ``most_waiting`` behind, while the head moves on, so image and audio stay together.
+    than ``most_waiting`` behind, while the head moves on, so image and audio stay together. Frames that are three times
+    as much behind are left out.
     """
 
     WAIT = "wait"
@@ -54,11 +57,12 @@ class OnBacklog(StrEnum):
 @dataclass(frozen=True, slots=True)
 class StreamStatistics:
     """``pushed``: seconds of audio; ``frames``: made so far; ``frozen``: windows whose mouth kept its shape;
-    ``waiting``: seconds of audio that no window was made of yet."""
+    ``left_out``: frames that were not made; ``waiting``: seconds of audio that no window was made of yet."""
 
     pushed: Fraction
     frames: int
     frozen: int
+    left_out: int
     waiting: Fraction
 
 
@@ -100,7 +104,8 @@ class LipsyncStream:
         self._person = person
         self.record = RunRecord()
         self._resampler: tuple[int, Resampler] | None = None
-        self._made = 0
+        self._made = self._left_out = 0
+        self._too_late = _TOO_LATE * most_waiting + self.look_ahead if freezes else None
         self._ready: queue.Queue[object] = queue.Queue(FRAMES_READY)
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -119,7 +124,7 @@ class LipsyncStream:
     def statistics(self) -> StreamStatistics:
         """So far."""
         pushed = Fraction(self._audio.arrived, AUDIO_RATE)
-        return StreamStatistics(pushed, self._made, self._late.frozen, self._audio.waiting)
+        return StreamStatistics(pushed, self._made, self._late.frozen, self._left_out, self._audio.waiting)
 
     def push(self, samples: np.ndarray, rate: int = AUDIO_RATE) -> None:
         """The next audio: (n,) or (n, channels) float32 in [-1, 1] or int16. Raises ``AudioError`` for what is no
@@ -181,7 +186,7 @@ class LipsyncStream:
         try:
             person = self._person
             made = self._pipeline.live(
-                person.video, self._audio, self.options, person.tracks(), self._audio.lasts, self.record
+                person.video, self._audio, self.options, person.tracks(), self._in_time, self.record
             )
             with closing(made):  # type: ignore[type-var]  # a generator
                 for frame in made:
@@ -194,6 +199,19 @@ class LipsyncStream:
             self._failure = error
         finally:
             self._put(_END)
+
+    def _in_time(self, frames: Iterator[AlignedFrame]) -> Iterator[AlignedFrame]:
+        """The frames of which at least half lies within the audio, but for those that come far too late."""
+        half_frame = frame_spacing(self._person.video.info) / 2
+        with closing(frames):  # type: ignore[type-var]  # a generator
+            for member in frames:
+                if not self._audio.lasts(member.frame.time + half_frame):
+                    return
+                behind = Fraction(self._audio.arrived, AUDIO_RATE) - member.frame.time
+                if self._too_late is not None and behind > self._too_late:
+                    self._left_out += 1
+                    continue
+                yield member
 
     def _put(self, item: object) -> bool:
         while not self._stop.is_set():

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from latentsync.live.jitter import JitterBuffer
 from latentsync.live.playout import MOST_DELAY, Playout
 from latentsync.live.session import LiveSession, SessionSettings
+from latentsync.live.stream import StreamStatistics
 from latentsync.types import ArrayFrame
 
 RATE = 16_000
@@ -35,6 +36,10 @@ class SimulatedStream:
         self.clock, self.computing, self.window = clock, computing, window
         self.audio = np.empty(0, np.float32)  # from the first frame that is not made yet on
         self.made, self.busy_until, self.coming = 0, 0.0, []
+
+    @property
+    def statistics(self):
+        return StreamStatistics(Fraction(0), self.made, 0, 0, Fraction(0))
 
     def push(self, samples, rate):
         assert rate == RATE
