@@ -16,6 +16,7 @@ from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.page import wording
 from latentsync.page.faults import FaultLog
 from latentsync.page.request import CALLS, FILES, FieldError, uploaded_file
+from latentsync.page.scene_values import LONGEST_SCENE
 
 LONGEST_TEXT = 20_000  # characters of a value that is no file: what the page itself shows in one component
 SESSIONS_KEPT = 500  # whose components Gradio remembers, some 70 KB each; it takes every call for one of its own
@@ -79,7 +80,8 @@ class PageBlocks(gr.Blocks):
         if field in FILES:
             folder = Path(processing_utils.get_upload_folder())
             return {"path": str(uploaded_file(field, value, folder)), "meta": _FILE}
-        if isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= LONGEST_TEXT):
+        longest = LONGEST_SCENE if field == "scene" else LONGEST_TEXT
+        if isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= longest):
             return value
         if field:
             what = "so long a text" if isinstance(value, str) else "a list or an object"

@@ -9,21 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import processing_utils
 
 from latentsync.errors import StoppedError
-from latentsync.face.selection import LARGEST
+from latentsync.face.selection import LARGEST, SPEAKING
+from latentsync.inference.job.people import Person
 from latentsync.inference.options import BUILTIN_PRESET, DEFAULT_PRESET
 from latentsync.page import wording
 from latentsync.page.blocks import said
-from latentsync.page.fair_queue import RepeatedError, Visitor
+from latentsync.page.fair_queue import RepeatedError
 from latentsync.page.faults import FaultLog
 from latentsync.page.jobs import JobQueue
 from latentsync.page.kept_jobs import JobGoneError, JobResult
 from latentsync.page.request import DUB_FIELDS, PREVIEW_FIELDS, FieldError, JobRequest, chosen, uploaded_file
+from latentsync.page.scene_part import visitor
+from latentsync.page.scene_values import scene_to_text
 from latentsync.page.script import BEAT_SECONDS
-from latentsync.page.visitors import VisitorFolders, visitor_of
+from latentsync.page.visitors import VisitorFolders
 
 LARGEST_FACE = ("The largest face", LARGEST)
+WHOEVER_SPEAKS = ("Whoever speaks, in turn", SPEAKING)
 
 
 class Handlers:
@@ -34,31 +39,31 @@ class Handlers:
     """
 
     def __init__(self, jobs: JobQueue, folders: VisitorFolders, faults: FaultLog) -> None:
-        self._jobs, self._folders, self._faults = jobs, folders, faults
+        self._jobs, self._folders, self.faults = jobs, folders, faults
 
     def find_people(self, video: Any, checkpoint: Any, face: Any, request: gr.Request) -> tuple[Any, ...]:
-        """Thumbnails of the people in a video, and what can be chosen from: (line, gallery, list, values). ``face`` is
+        """Thumbnails of the people in a video, and what can be chosen from: (line, gallery, list, people). ``face`` is
         who is chosen now, and stays so if it is one of them."""
         if video is None:
             return wording.NO_VIDEO_YET, *_nobody()
         file = uploaded_file("video", video)
         try:
-            people = self._jobs.find_people(file, self._checkpoint(checkpoint), _visitor(request))
+            people = self._jobs.find_people(file, self._checkpoint(checkpoint), visitor(request))
         except StoppedError:  # another video was brought, and what it shows comes in place of this
             return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         except Exception as error:  # noqa: BLE001  the page lives on, and says so
-            return wording.not_taken(self._faults.sentence(error, file)), *_nobody()
+            return wording.not_taken(self.faults.sentence(error, file)), *_nobody()
         names = [(f"Person {n}, from {p.time:.1f} s", p.choice) for n, p in enumerate(people, 1)]
         images = [(p.thumbnail, f"Person {n}") for n, p in enumerate(people, 1)]
-        line, choices = wording.people_found(len(people)), [choice for _, choice in names]
-        return line, gr.Gallery(images, visible=bool(people)), _list_of(names, face), choices
+        line = wording.people_found(len(people))
+        return line, gr.Gallery(images, visible=bool(people)), _list_of(names, face), people
 
-    def choose_person(self, people: list[str], event: gr.SelectData) -> str:
+    def choose_person(self, people: list[Person], event: gr.SelectData) -> str:
         """The thumbnail that was clicked, as a choice."""
         number = event.index
         if not isinstance(number, int) or not 0 <= number < len(people):
             raise FieldError("face", "this face is not known here any more.", remedy="Upload the video again.")
-        return people[number]
+        return people[number].choice
 
     def measure_audio(self, audio: Any, request: gr.Request) -> tuple[Any, ...]:
         """Let the slider for the moment to try reach to the end of the audio: (line, slider)."""
@@ -66,11 +71,11 @@ class Handlers:
             return wording.AUDIO_HELP, gr.skip()
         file = uploaded_file("audio", audio)
         try:
-            seconds = self._jobs.measure_audio(file, _visitor(request))
+            seconds = float(self._jobs.measure_audio(file, visitor(request)))
         except StoppedError:
             return gr.skip(), gr.skip()
         except Exception as error:  # noqa: BLE001  the page lives on, and says so
-            return wording.not_taken(self._faults.sentence(error, file)), gr.skip()
+            return wording.not_taken(self.faults.sentence(error, file)), gr.skip()
         return wording.AUDIO_HELP, gr.Slider(maximum=max(round(seconds, 1), 0.1), value=round(seconds / 2, 1))
 
     def take_audio(self, video: Any) -> str | None:
@@ -118,11 +123,12 @@ class Handlers:
         sync_gate: Any,
         occlusion: Any,
         mask_file: Any = None,
+        scene: Any = None,
     ) -> Iterator[tuple[Any, ...]]:
         """Dub a whole video. Gives the result, an account in words (at first: how far it is), and one in figures."""
         values = (
             *(video, audio, checkpoint, preset, steps, guidance_scale, seed, length, quality, face),
-            *(mask, silence, skip, sync_gate, occlusion, mask_file),
+            *(mask, silence, skip, sync_gate, occlusion, mask_file, scene),
         )
         yield from self._tell(request, dict(zip(DUB_FIELDS, values, strict=True)))
 
@@ -146,11 +152,12 @@ class Handlers:
         sync_gate: Any,
         occlusion: Any,
         mask_file: Any = None,
+        scene: Any = None,
     ) -> Iterator[tuple[Any, ...]]:
         """Dub one second around a moment (s) of the result; the rest as for the whole video."""
         values = (
             *(video, audio, moment, checkpoint, preset, steps, guidance_scale, seed, length, quality, face),
-            *(mask, silence, skip, sync_gate, occlusion, mask_file),
+            *(mask, silence, skip, sync_gate, occlusion, mask_file, scene),
         )
         yield from self._tell(request, dict(zip(PREVIEW_FIELDS, values, strict=True)))
 
@@ -163,10 +170,10 @@ class Handlers:
         nothing = tuple(gr.skip() for _ in range(_SHOWN))
         unchanged = tuple(gr.skip() for _ in DUB_FIELDS)
         try:
-            kept = self._jobs.kept.find(str(name or ""), _visitor(request))
+            kept = self._jobs.kept.find(str(name or ""), visitor(request))
         except JobGoneError as error:
             if name and not remembered:
-                yield *_unfinished(wording.status(self._faults.sentence(error), kind="idle", job=""), False), *unchanged
+                yield *_unfinished(wording.status(self.faults.sentence(error), kind="idle", job=""), False), *unchanged
             else:
                 yield *nothing, *unchanged
             return
@@ -179,24 +186,24 @@ class Handlers:
             yield *shown, *unchanged
 
     def _tell(self, request: gr.Request, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-        job = JobRequest.from_values(values, self._jobs.weights)
+        job = _job_of(values, self._jobs)
         try:
-            with closing(self._jobs.perform(job, self._folders, _visitor(request), job.kind)) as reports:
+            with closing(self._jobs.perform(job, self._folders, visitor(request), job.kind)) as reports:
                 for report in reports:
                     if isinstance(report, JobResult):
                         yield str(report.video), wording.report(report.report, report.start), report.figures
                     else:
                         yield gr.skip(), wording.line(report), gr.skip()
         except Exception as error:  # a program gets a sentence too
-            raise said(self._faults.sentence(error, *job.files)) from error
+            raise said(self.faults.sentence(error, *job.files)) from error
 
     def _show(self, request: gr.Request, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         try:
-            job = JobRequest.from_values(values, self._jobs.weights)
+            job = _job_of(values, self._jobs)
             # One page, one job: two would write their progress to the same place.
-            name = self._jobs.kept.keep(self._jobs.begin(job, self._folders, _visitor(request)))
+            name = self._jobs.kept.keep(self._jobs.begin(job, self._folders, visitor(request)))
         except RepeatedError as error:  # the first click goes on, and so does what is said of it
-            gr.Warning(self._faults.sentence(error), title="Not now")
+            gr.Warning(self.faults.sentence(error), title="Not now")
             yield tuple(gr.skip() for _ in range(_SHOWN))
         except Exception as error:  # noqa: BLE001  the page lives on, and says so
             yield self._failed(error)
@@ -206,7 +213,7 @@ class Handlers:
     def _follow(self, name: str, request: gr.Request, job: JobRequest) -> Iterator[tuple[Any, ...]]:
         """How far a job is, and its result. Who loses the connection leaves it, and it goes on."""
         try:
-            with closing(self._jobs.kept.follow(name, _visitor(request))) as reports:
+            with closing(self._jobs.kept.follow(name, visitor(request))) as reports:
                 for report in reports:
                     if isinstance(report, JobResult):
                         yield _finished(report, name, job)
@@ -218,24 +225,23 @@ class Handlers:
 
     def _failed(self, error: Exception, *files: Path) -> tuple[Any, ...]:
         kind = "idle" if isinstance(error, StoppedError) else "failed"
-        return _unfinished(wording.status(self._faults.sentence(error, *files), kind=kind, job=""), running=False)
+        return _unfinished(wording.status(self.faults.sentence(error, *files), kind=kind, job=""), running=False)
 
     def _checkpoint(self, value: Any) -> str:
         return chosen("checkpoint", value, self._jobs.weights) or next(iter(self._jobs.weights))
 
 
-def _visitor(request: gr.Request) -> Visitor:
-    scope = request.request.scope if request.request is not None else {}
-    return Visitor(visitor_of(scope), request.session_hash or "")
-
-
-def _nobody() -> tuple[gr.Gallery, gr.Dropdown, list[str]]:
+def _nobody() -> tuple[gr.Gallery, gr.Dropdown, list[Person]]:
     return gr.Gallery([], visible=False), _list_of([]), []
 
 
 def _list_of(names: list[tuple[str, str]], chosen: Any = LARGEST) -> gr.Dropdown:
-    choices = [LARGEST_FACE, *names]
+    choices = [LARGEST_FACE, *([WHOEVER_SPEAKS] if len(names) > 1 else []), *names]
     return gr.Dropdown(choices=choices, value=chosen if chosen in dict(choices).values() else LARGEST)
+
+
+def _job_of(values: Mapping[str, Any], jobs: JobQueue) -> JobRequest:
+    return JobRequest.from_values(values, jobs.weights, Path(processing_utils.get_upload_folder()))
 
 
 _SHOWN = 9  # outputs of what is shown, in the order of ``_unfinished``
@@ -264,7 +270,8 @@ def _finished(result: JobResult, name: str, job: JobRequest) -> tuple[Any, ...]:
 def _values(job: JobRequest) -> tuple[Any, ...]:
     """What was chosen for a job, in the order of ``DUB_FIELDS``, as the fields of the page show it."""
     values = {field: getattr(job, field) for field in DUB_FIELDS}
-    values |= {"video": _if_there(job.video), "audio": _if_there(job.audio)}
+    values |= {"video": _if_there(job.video), "audio": None if job.audio is None else _if_there(job.audio)}
+    values |= {"scene": None if job.scene is None else scene_to_text(job.scene)}
     values |= {"mask_file": None if job.mask_file is None else _if_there(job.mask_file)}
     values |= {"steps": job.steps or 0, "guidance_scale": job.guidance_scale or 0}
     return tuple(gr.skip() if value is None else value for value in values.values())

@@ -20,8 +20,10 @@ from latentsync.constants import AUDIO_RATE
 from latentsync.errors import VideoError
 from latentsync.face.mask import check_picture
 from latentsync.face.paste_settings import PasteSettings
+from latentsync.face.selection import LARGEST
 from latentsync.face.visibility import VisibilitySettings
 from latentsync.inference.excerpt import Excerpt
+from latentsync.inference.job.cast import Cast, find_cast
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.folder import JobFolder, JobState, State, stamp
 from latentsync.inference.job.networks import KeptNetworks, Networks
@@ -31,10 +33,11 @@ from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import SyncGate, SyncOptions, apply_preset
 from latentsync.inference.stretches import SilenceMode
-from latentsync.inference.timeline import LengthMode
+from latentsync.inference.timeline import LengthMode, frame_spacing
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import audio_blocks
 from latentsync.media.limits import MediaLimits
+from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions
 from latentsync.page.fair_queue import FairQueue, Visitor
 from latentsync.page.kept_jobs import GRACE_SECONDS, TICK, Job, JobResult, KeptJobs, Report
@@ -47,6 +50,7 @@ PREVIEW_SECONDS = 1.0
 QUEUE_LENGTH = 16  # jobs that may wait; who comes later is told to come back
 LOOKS_WAITING = 8  # files that may wait to be looked into
 LOOK_SECONDS = 60.0  # that looking into a file may take
+SURVEY_SECONDS = 900.0  # that a look at all frames of a video may take
 OVERVIEW = "_overview.png"  # end of the name of an overview picture
 NAME_KEPT = 60  # characters of the source's name in that of the result
 
@@ -83,11 +87,13 @@ class JobQueue:
         self.weights, self.limits, self.examples = dict(weights), limits, tuple(examples)
         self._networks = make_networks()
         self._detectors = make_networks()  # faces are looked for beside a running job
+        self._surveyors = make_networks()  # and everybody in a video beside that
         self._importing = threading.Lock()
         self.kept = KeptJobs(grace_seconds)
         self._dubs = FairQueue("dub", queue_length + 1, max(1, queue_length // 2))
         self._looks = {
-            kind: FairQueue(kind, LOOKS_WAITING + 1, max(1, LOOKS_WAITING // 2)) for kind in ("people", "audio")
+            kind: FairQueue(kind, LOOKS_WAITING + 1, max(1, LOOKS_WAITING // 2))
+            for kind in ("people", "audio", "survey")
         }
 
     def __len__(self) -> int:
@@ -125,9 +131,47 @@ class JobQueue:
 
         return self._look("people", visitor, video, work)
 
-    def measure_audio(self, audio: Path, visitor: Visitor) -> float:
-        """The length of the audio of a file, s. Raises ``BusyError``, ``StoppedError`` and ``AudioError``."""
-        return self._look("audio", visitor, audio, lambda control: float(self._audio_seconds(audio, control)))
+    def survey(
+        self, video: Path, checkpoint: str, named: Sequence[str], visitor: Visitor
+    ) -> Generator[float, None, Cast]:
+        """Everybody in a video, by all of its frames; ``named``: choices whose people are wanted. Gives the share that
+        is done now and then. Ends and raises as ``find_people``."""
+        done = [0.0]
+
+        def work(control: RunControl) -> Cast:
+            def on_frame(number: int, frames: int) -> None:
+                control.check()
+                done[0] = number / max(1, frames)
+
+            weights, detector, limits = self.weights[checkpoint], self._detector(video), self._limits(control)
+            with self._importing:  # only what is imported before the first frame
+                import_module("latentsync.inference.faces")
+            return find_cast(
+                video, weights, detector, limits=limits, networks=self._surveyors, named=named, on_frame=on_frame
+            )
+
+        looking = self._looking("survey", visitor, video, work, SURVEY_SECONDS)
+        while True:
+            try:
+                next(looking)
+            except StopIteration as end:
+                return end.value
+            yield done[0]
+
+    def video_times(self, video: Path, visitor: Visitor) -> tuple[Fraction, Fraction]:
+        """How long a video lasts, s, and its frames a second; as a result has them. Raises as ``find_people``."""
+
+        def work(control: RunControl) -> tuple[Fraction, Fraction]:
+            info = VideoFile(video, limits=self._limits(control)).info
+            return info.duration, 1 / frame_spacing(info)
+
+        return self._look("people", visitor, video, work)
+
+    def measure_audio(self, audio: Path, visitor: Visitor, instead: bool = True) -> Fraction:
+        """The length of the audio of a file, s; ``instead`` of another that the session wanted to know. Raises
+        ``BusyError``, ``StoppedError`` and ``AudioError``."""
+
+        return self._look("audio", visitor, audio, lambda control: self._audio_seconds(audio, control), instead)
 
     def begin(self, request: JobRequest, folders: VisitorFolders, visitor: Visitor, kind: str = "job") -> Job:
         """Have a job done in a folder of ``folders``, as soon as its turn comes. A session has one job of a ``kind``.
@@ -170,11 +214,31 @@ class JobQueue:
         for queue in (self._dubs, *self._looks.values()):
             queue.close()
 
-    def _look(self, kind: str, visitor: Visitor, file: Path, work: Callable[[RunControl], T]) -> T:
+    def _look(
+        self, kind: str, visitor: Visitor, file: Path, work: Callable[[RunControl], T], instead: bool = True
+    ) -> T:
+        looking = self._looking(kind, visitor, file, work, LOOK_SECONDS, instead)
+        while True:
+            try:
+                next(looking)
+            except StopIteration as end:
+                return end.value
+
+    def _looking(
+        self,
+        kind: str,
+        visitor: Visitor,
+        file: Path,
+        work: Callable[[RunControl], T],
+        seconds: float,
+        instead: bool = True,
+    ) -> Generator[None, None, T]:
+        """What ``work`` gives, if that takes no more than ``seconds``; gives None now and then until it is there."""
         queue, control = self._looks[kind], RunControl()
-        if visitor.session:
+        if visitor.session and instead:
             queue.stop(visitor.session)  # another file was brought: nobody waits for what the last one shows
-        ticket = queue.enter(visitor, kind, control, lambda: work(control))
+        unique = kind if instead else f"{kind} {secrets.token_hex(4)}"
+        ticket = queue.enter(visitor, unique, control, lambda: work(control))
         began = None
         try:
             while not ticket.future.done():
@@ -182,8 +246,9 @@ class JobQueue:
                 wait([ticket.future], TICK)
                 if began is None and ticket.future.running():
                     began = time.monotonic()
-                if began is not None and time.monotonic() - began > LOOK_SECONDS:
+                if began is not None and time.monotonic() - began > seconds:
                     raise VideoError(f"{file} takes too long to look into.", remedy="It can be dubbed all the same.")
+                yield
             return ticket.future.result()
         finally:
             queue.leave(ticket)
@@ -217,20 +282,26 @@ class JobQueue:
             guidance_scale=request.guidance_scale,
         )
         excerpt = None
+        audio = request.audio or next(file for file in request.files if file != request.video)
         if request.moment is not None:
-            excerpt = Excerpt.around(request.moment, PREVIEW_SECONDS, self._audio_seconds(request.audio, control))
+            seconds = (
+                VideoFile(request.video, limits=self._limits(control)).info.duration
+                if request.is_as_long_as_video
+                else self._audio_seconds(audio, control)
+            )
+            excerpt = Excerpt.around(request.moment, PREVIEW_SECONDS, seconds)
         if request.mask_file is not None:
             check_picture(request.mask_file)
         name = f"{shown_name(request.video.stem)[:NAME_KEPT]}_{'dubbed' if excerpt is None else 'preview'}"
         return DubRequest(
             video=request.video,
-            audio=request.audio,
+            audio=audio,
             output=place.path / f"{name}.mp4",
             options=SyncOptions(
                 sampler=sampler,
                 seed=secrets.randbelow(2**32) if request.seed == RANDOM_SEED else request.seed,
-                length=LengthMode(request.length),
-                face=request.face,
+                length=LengthMode.CUT if request.is_as_long_as_video else LengthMode(request.length),
+                face=LARGEST if request.scene is not None else request.face,
                 excerpt=excerpt,
                 paste=PasteSettings(mask=request.mask if request.mask_file is None else str(request.mask_file)),
                 visibility=VisibilitySettings(occlusion=request.occlusion),
@@ -244,6 +315,7 @@ class JobQueue:
             limits=self._limits(control),
             segments=place.segments,
             contact_sheet=place.path / f"{name}{OVERVIEW}",
+            scene=request.scene,
             deinterlace=True,  # browsers show fields as combs
         )
 
@@ -257,11 +329,12 @@ class JobQueue:
 def _result(request: DubRequest, report: RunReport, place: JobFolder) -> JobResult:
     figures = json.loads(report.to_json())
     # Where the server keeps its files is its own business; and to Gradio a "path" is a file to be fetched.
-    figures |= {key: shown_name(figures[key]) for key in ("video", "audio", "output")}
+    figures |= {key: shown_name(figures[key]) for key in ("video", "output")}
+    figures["audio"] = ", ".join(map(shown_name, request.heard))
     figures["encoded"].pop("path")
     for weights in figures["weights"].values():
         weights["file"] = shown_name(weights.pop("path"))
-    files = (request.video, request.audio, request.output)
+    files = (request.video, *request.heard, request.output)
     figures["notes"] = [text for text in (note(text, *files) for text in figures["notes"]) if text]
     figures = all_without_folders(figures, *files, request.options.paste.mask)
     file = request.output.with_suffix(".json")  # the name of a download

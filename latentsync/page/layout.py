@@ -24,6 +24,7 @@ from latentsync.page.request import (
     QUALITIES,
     RANDOM_SEED,
 )
+from latentsync.page.scene_part import ScenePart
 from latentsync.page.script import FIND_JOB, FORGET_FAILURE, PLAY_BOTH
 from latentsync.page.visitors import CLEANING_INTERVAL, VisitorFolders
 
@@ -56,6 +57,7 @@ class Page:
                     self._files()
                 with gr.Column(min_width=320):
                     self._people()
+                    self.scene = ScenePart(self._jobs, self._handlers.faults)
                     self._settings()
                     self._actions()
             self._results()
@@ -240,7 +242,7 @@ class Page:
             "concurrency_id": "jobs",
             "concurrency_limit": None,
         }  # what is long has a queue of its own
-        self.video.change(
+        found = self.video.change(
             handlers.find_people,
             [self.video, self.checkpoint, self.face],
             [self.people_line, self.gallery, self.face, self.people],
@@ -248,6 +250,7 @@ class Page:
             **shared,
             **private,
         )
+        self.scene.connect(found, self.people, self.video, self.audio, self.checkpoint, self.moment, **shared, **quiet)
         self.audio.change(handlers.measure_audio, self.audio, [self.audio_line, self.moment], **shared, **quiet)
         gr.on([self.video.change, self.audio.change], None, self.status, self.status, js=FORGET_FAILURE, **private)
         self.audio_source.upload(handlers.take_audio, self.audio_source, self.audio, **quiet)
@@ -268,6 +271,7 @@ class Page:
             "quality": self.quality,
             "face": self.face,
             **self.choices,
+            "scene": self.scene.text,
         }
         self.blocks.fields = {component: name for name, component in inputs.items()} | {self.audio_source: "audio"}
         whole, second = [inputs[name] for name in DUB_FIELDS], [inputs[name] for name in PREVIEW_FIELDS]

@@ -11,18 +11,20 @@ from typing import Any
 
 from latentsync.errors import ConfigError
 from latentsync.face.paste_settings import FACE, TRAINED
-from latentsync.face.selection import LARGEST, FaceChoice
+from latentsync.face.selection import LARGEST, SPEAKING, FaceChoice
 from latentsync.face.visibility import AUTO, OFF
 from latentsync.inference.options import DEFAULT_SEED, PRESETS, SyncGate
 from latentsync.inference.stretches import SilenceMode, Stretch
 from latentsync.inference.timeline import LengthMode
+from latentsync.page.scene_values import MISSING, is_missing, scene_from_text, with_sound
+from latentsync.scene.model import Scene
 
 RANDOM_SEED = -1  # one is drawn
 QUALITIES: Mapping[str, int | None] = {"as the source": None, "smaller file": 26, "draft": 34}  # name -> CRF of H.264
 LENGTHS = tuple(mode.value for mode in LengthMode)
 MASKS, SILENCES = (FACE, TRAINED), tuple(mode.value for mode in SilenceMode)
 GATES, OCCLUSIONS = tuple(gate.value for gate in SyncGate), (AUTO, OFF)
-_FACE_REMEDY = "Use 'largest', 'index:0' or 'X,Y@SECONDS'."
+_FACE_REMEDY = "Use 'largest', 'speaking', 'index:0' or 'X,Y@SECONDS'."
 MOST_STEPS = 200
 MOST_GUIDANCE = 10.0
 # Names of the API, in its order, with what the page calls them.
@@ -44,16 +46,18 @@ LABELS: Mapping[str, str] = {
     "sync_gate": "Mouth and sound",
     "occlusion": "Things before the face",
     "mask_file": "A mask of your own",
+    "scene": "Scene",
 }
 PREVIEW_FIELDS = tuple(LABELS)
 DUB_FIELDS = tuple(name for name in LABELS if name != "moment")
-LATER_FIELDS = ("mask", "silence", "skip", "sync_gate", "occlusion", "mask_file")  # older programs do not give them
+LATER_FIELDS = ("mask", "silence", "skip", "sync_gate", "occlusion", "mask_file", "scene")  # older programs give none
 CALLS: Mapping[str, tuple[str, ...]] = {"dub": DUB_FIELDS, "preview": PREVIEW_FIELDS}  # of the API, with their fields
 NEEDED = ("video", "audio")
 FILES = (*NEEDED, "mask_file")  # fields that take a file
 
 _LONGEST_TEXT = 200  # characters of a choice
 _STRETCH = re.compile(r"\d{1,6}(?:\.\d{1,6})?-\d{1,6}(?:\.\d{1,6})?")  # seconds; no exponents, which can be huge
+_LONGEST_CAUSE = 300  # characters that are said of a wrong scene
 _SHOWN = 40  # characters of a wrong value that are said
 _LONGEST_MOMENT = 1e6  # s; whatever lies after the end of the sound is tried at its end
 _KINDS = {list: "a list", dict: "an object", bool: "true or false", str: "a text", type(None): "nothing"}
@@ -70,10 +74,11 @@ class FieldError(ConfigError):
 @dataclass(frozen=True, slots=True)
 class JobRequest:
     """What a visitor asks for. ``None`` for what the preset decides, ``RANDOM_SEED`` for one that is drawn; ``moment``
-    (s) for a preview around it. ``mask_file``: a picture that is painted by in place of ``mask``."""
+    (s) for a preview around it. ``mask_file``: a picture that is painted by in place of ``mask``. ``scene``: who speaks
+    when; ``face`` and ``length`` do not count then, and ``audio`` is that of the whole scene, if there is one."""
 
     video: Path
-    audio: Path
+    audio: Path | None
     checkpoint: str
     preset: str | None = None
     steps: int | None = None
@@ -88,20 +93,27 @@ class JobRequest:
     sync_gate: str = SyncGate.OFF.value
     occlusion: str = AUTO
     mask_file: Path | None = None
+    scene: Scene | None = None
     moment: float | None = None
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], checkpoints: Collection[str]) -> JobRequest:
+    def from_values(
+        cls, values: Mapping[str, Any], checkpoints: Collection[str], folder: Path | None = None
+    ) -> JobRequest:
         """From what a call of the API or the page gives, by the names of ``LABELS``; with a 'moment' it is a preview.
 
         A field that is empty (null or "") has its default, the first of ``checkpoints`` for the models. Files are as
-        Gradio has them, or paths. Raises ``FieldError`` for the first value that cannot be.
+        Gradio has them, or paths; those of the scene lie in ``folder``, if that is given. Raises ``FieldError`` for the
+        first value that cannot be.
         """
-        if any(_is_empty(values.get(name)) for name in NEEDED):
+        scene = _scene(values.get("scene"), folder)
+        needed = NEEDED if scene is None or any(each.audio is None for each in scene.segments) else NEEDED[:1]
+        if any(_is_empty(values.get(name)) for name in needed):
             raise ConfigError("A video and a sound are needed.", remedy="Upload both, or take the example.")
+        audio = None if _is_empty(values.get("audio")) else uploaded_file("audio", values["audio"])
         return cls(
             video=uploaded_file("video", values["video"]),
-            audio=uploaded_file("audio", values["audio"]),
+            audio=audio,
             checkpoint=chosen("checkpoint", values.get("checkpoint"), checkpoints) or next(iter(checkpoints)),
             preset=chosen("preset", values.get("preset"), PRESETS),
             steps=int(_number("steps", values, 0, MOST_STEPS, whole=True)) or None,
@@ -116,13 +128,20 @@ class JobRequest:
             sync_gate=chosen("sync_gate", values.get("sync_gate"), GATES) or SyncGate.OFF.value,
             occlusion=chosen("occlusion", values.get("occlusion"), OCCLUSIONS) or AUTO,
             mask_file=None if _is_empty(mask := values.get("mask_file")) else uploaded_file("mask_file", mask),
+            scene=None if scene is None else with_sound(scene, audio),
             moment=float(_number("moment", values, 0, _LONGEST_MOMENT)) if "moment" in values else None,
         )
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Those that were uploaded for it."""
-        return tuple(filter(None, (self.video, self.audio, self.mask_file)))
+        sounds = () if self.scene is None else self.scene.files()
+        return tuple(filter(None, (self.video, self.audio, self.mask_file, *sounds)))
+
+    @property
+    def is_as_long_as_video(self) -> bool:
+        """Whether the result lasts as long as the video, whatever the audio does."""
+        return self.scene is not None or self.face == SPEAKING
 
     @property
     def kind(self) -> str:
@@ -204,9 +223,28 @@ def _face(values: Mapping[str, Any]) -> str:
         choice = FaceChoice.parse(value)
     except ConfigError as error:
         raise FieldError("face", f"{_said(value)} names nobody.", remedy=_FACE_REMEDY) from error
-    if choice.photo is not None or choice.speaking:  # a photo would be a file of the server
+    if choice.photo is not None:  # that would be a file of the server
         raise FieldError("face", f"{_said(value)} names nobody.", remedy=_FACE_REMEDY)
     return value
+
+
+def _scene(value: Any, folder: Path | None) -> Scene | None:
+    """The scene of a text, whose files were uploaded; None for one without segments. Raises ``FieldError``."""
+    if _is_empty(value):
+        return None
+    if not isinstance(value, str):
+        raise FieldError("scene", f"{_said(value)} is no scene.", remedy="Give the text of a scene file in JSON.")
+    try:
+        scene = scene_from_text(value)
+    except ConfigError as error:
+        cause = error.message.replace(f"{MISSING / 'scene.json'}", "the text")[:_LONGEST_CAUSE]
+        raise FieldError("scene", cause, remedy=error.remedy) from error
+    for audio in (scene.audio, *(each.audio for each in scene.segments)):
+        if audio is not None and audio is not scene.audio and is_missing(audio):
+            raise FieldError("scene", f"the sound {audio.file.name} is not here.", remedy="Upload it.")
+        if audio is not None and not is_missing(audio):
+            uploaded_file("scene", audio.file, folder)
+    return scene if scene.segments else None
 
 
 def _is_empty(value: Any) -> bool:

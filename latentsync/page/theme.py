@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
+from latentsync.page.scene_script import CSS as SCENE_CSS
+
 THEME = gr.themes.Default(
     primary_hue="teal",
     neutral_hue="slate",
@@ -23,7 +25,7 @@ THEME = gr.themes.Default(
     button_cancel_background_fill_hover=gr.themes.colors.red.c800,
 )
 
-CSS = """
+CSS = SCENE_CSS + """
 .gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
 .gradio-container > .main { max-width: 1200px !important; padding: 16px clamp(12px, 2.5vw, 32px) !important; }
 #title h1 { margin-bottom: 0; }

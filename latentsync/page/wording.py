@@ -59,6 +59,11 @@ FOUND_AGAIN = "Here is your job again."
 NO_VIDEO_YET = "Bring a video: the people in it appear here."
 VIDEO_HELP = "Who is to speak: upload a video, or record yourself."
 AUDIO_HELP = "What is to be said. The result lasts as long as this sound."
+LOOKING_WHEN = "Looking at who is seen when: {:.0%}. You can begin meanwhile."
+SEEN_WHEN = "The grey line below shows when each person is seen."
+NOT_SEEN_WHEN = "When each person is seen was not found out: {}"
+SCENE_HELP = "Drop a sound onto a person: it becomes a segment that you can move. Then press 'Dub the video'."
+SCENE_READY = "'Dub the video' makes this scene; all that no segment names stays as it is."
 UNPLAYABLE = {  # by the player that cannot show a file
     "video": "This browser does not play such files, so there is no preview. Dubbing does not need one.",
     "source": "This browser does not play the source. The result beside it is of another kind.",
@@ -90,7 +95,7 @@ REMEDIES: Mapping[type[LatentSyncError], str] = {
     NoVideoStreamError: "Upload a video.",
     AudioError: "Upload it again, or export it as WAV.",
     NoAudioStreamError: "Upload a file that has sound.",
-    NoFaceError: f"Choose a video with a visible face, or somebody else under '{LABELS['face']}'.",
+    NoFaceError: f"Choose another moment or video with a visible face, or somebody else under '{LABELS['face']}'.",
     WeightsError: f"Choose others under '{LABELS['checkpoint']}', or tell whoever runs this page.",
     GenerationError: f"Choose another preset, or other models under '{LABELS['checkpoint']}'.",
     OutOfMemoryError: f"Choose others under '{LABELS['checkpoint']}', or tell whoever runs this page.",
@@ -128,7 +133,9 @@ def people_found(count: int) -> str:
     """What the look into a video has come to."""
     if count == 0:
         return "Nobody was found in a sample of frames; if somebody is to be seen elsewhere, dubbing still works."
-    return "One person was found." if count == 1 else f"{count} people were found. Click the one who is to speak."
+    return "One person was found." if count == 1 else (
+        f"{count} people were found. Click the one who is to speak, or give each a sound below."
+    )
 
 
 def not_taken(reason: str) -> str:

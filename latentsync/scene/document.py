@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,9 @@ from latentsync.errors import ConfigError
 
 Way = tuple[str | int, ...]  # keys and positions from the top of a document to a value
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)")
+_LONGEST_NUMBER = 60  # characters
+_MOST = 10**12
+_HUGE = re.compile(r"[eE][+-]?\d{3}")  # an exponent beyond 99
 _KINDS: dict[type, str] = {dict: "a mapping of keys to values", list: "a list", str: "text"}
 
 
@@ -41,21 +45,40 @@ def line_error(path: Path, line: int, why: str, remedy: str) -> ConfigError:
 
 def seconds_of(text: str) -> Fraction | None:
     """From '4.2', '21/5', '1:02.5' or '01:00:02,5'; None for anything else."""
+    if len(text) > _LONGEST_NUMBER:
+        return None
     if match := _CLOCK.fullmatch(text.strip()):
         hours, minutes, seconds = match.groups()
         return Fraction(hours or 0) * 3600 + Fraction(minutes) * 60 + Fraction(seconds.replace(",", "."))
+    return number_of(text)
+
+
+def number_of(text: str) -> Fraction | None:
+    """A number or a fraction as text, exactly; None for anything else, and for a number that is too large to reckon
+    with: of '1e999999999' the digits alone would fill the memory."""
+    if len(text) > _LONGEST_NUMBER or _HUGE.search(text):
+        return None
     try:
         return Fraction(text.strip())
     except (ValueError, ZeroDivisionError):
         return None
 
 
+def _fraction(text: str) -> Fraction:
+    """As ``number_of``, for JSON. Raises ``ValueError``."""
+    number = number_of(text)
+    if number is None:
+        raise ValueError(f"{text[:_LONGEST_NUMBER]} is no number to reckon with")
+    return number
+
+
 class Document:
     """A YAML or JSON file in memory. Raises ``ConfigError`` if it is neither; ``what`` says what it should be."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path, what: str, text: str | None = None) -> None:
+        """``text``: what is in it, where that is known; ``path`` then only says how it is to be read."""
         self.path = path
-        self._text = read_text(path, what)
+        self._text = read_text(path, what) if text is None else text
         try:
             data = self._json() if path.suffix.lower() == ".json" else yaml.load(self._text, Loader=_Unique)
         except yaml.MarkedYAMLError as error:
@@ -68,7 +91,7 @@ class Document:
 
     def _json(self) -> Any:
         try:
-            return json.loads(self._text, parse_float=Fraction, object_pairs_hook=_unique)
+            return json.loads(self._text, parse_float=_fraction, object_pairs_hook=_unique)
         except json.JSONDecodeError as error:
             raise line_error(self.path, error.lineno, f"no JSON: {error.msg}", "Mend it there.") from error
         except _TwiceError as error:
@@ -170,9 +193,12 @@ class Value:
         if isinstance(self._data, bool) or not isinstance(self._data, int | float | Fraction):
             raise self.error(f"{self._name} is no number")
         try:
-            return Fraction(str(self._data))
+            number = Fraction(str(self._data))
         except ValueError as error:  # .inf, .nan
             raise self.error(f"{self._name} is no number") from error
+        if abs(number) > _MOST:
+            raise self.error("so large a number is not possible here")
+        return number
 
     def whole(self) -> int:
         """A whole number from 0."""
@@ -184,13 +210,16 @@ class Value:
     def seconds(self) -> Fraction:
         """A time from 0, in seconds or as minutes:seconds or hours:minutes:seconds."""
         found = seconds_of(self._data) if isinstance(self._data, str) else self.number()
-        if found is None or found < 0:
+        if found is None or not 0 <= found <= _MOST:
             raise self.error(f"{self._name} is no time", "Give seconds from 0, such as 4.2, or 1:04.2.")
         return found
 
     def file(self) -> Path:
         """A path; one that is not absolute begins at the folder of the document."""
-        return self._document.path.parent / Path(self.text()).expanduser()
+        path = Path(self.text())
+        with suppress(RuntimeError):  # ~NAME of nobody: there is no such file then
+            path = path.expanduser()
+        return self._document.path.parent / path
 
     @property
     def _name(self) -> str:

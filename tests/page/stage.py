@@ -112,12 +112,12 @@ def make_example(folder: Path) -> Example:
     return Example("Two people", folder / "two.mp4", folder / "sound.wav", folder / "faces.npz")
 
 
-def green_people(path: Path) -> set[str]:
-    """Whose mouth is green in the middle of a result."""
+def green_people(path: Path, number: int | None = None) -> set[str]:
+    """Whose mouth is green in frame ``number`` of a result, None: the one in the middle."""
     from latentsync.media.video import VideoFile
 
     video = VideoFile(path)
-    middle = video.info.n_frames // 2
+    middle = video.info.n_frames // 2 if number is None else number
     (frame,) = video.frames(middle, middle + 1)
     found = set()
     for name, (x, y) in CENTRES.items():

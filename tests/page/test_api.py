@@ -87,6 +87,7 @@ def test_the_api_is_what_the_readme_says(client):
         "sync_gate",
         "occlusion",
         "mask_file",
+        "scene",
     ]
     assert [value["label"] for value in named["/dub"]["returns"]] == ["Result", "Report", "Figures"]
     assert all(endpoint["description"] for endpoint in named.values())

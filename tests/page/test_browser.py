@@ -88,6 +88,24 @@ def test_from_upload_to_download(visit, example, tmp_path):
     assert VideoFile(result).info.n_frames == 50 and green_people(result) == {"right"}
 
 
+def test_two_people_have_a_sound_each(visit, example, tmp_path):
+    page = visit(viewport={"width": 390, "height": 844})
+    page.set_input_files("#video input[type=file]", str(example.video))
+    expect(page.locator("#scene .person img")).to_have_count(2)
+    for number, seconds in enumerate((1.2, 0.8)):  # one after the other
+        page.set_input_files(f"#bring-{number}", str(write_wav(tmp_path / f"{number}.wav", tone(seconds))))
+        expect(page.locator("#scene .bar")).to_have_count(number + 1)
+    assert [page.locator(f"#{name}").input_value() for name in ("start-1", "end-1")] == ["1.2", "2"]
+    page.locator("#bar-1").press("ArrowLeft")
+    expect(page.locator("#start-1")).to_have_value("1.16")
+    expect(page.locator("#scene-account")).to_contain_text("2 segments")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    finish(page, "#run", "60 frames, 2.4 s")
+    result = VideoFile(download(page, tmp_path))
+    changed = [green_people(result.info.path, at) for at in (10, 40, 55)]
+    assert changed == [{"left"}, {"right"}, set()]
+
+
 def test_stop_ends_the_work_and_the_page_goes_on(visit, example, served, page_folder):
     page = visit()
     bring(page, example)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -102,7 +103,7 @@ REFUSED = [
     ("checkpoint", "../../x", "Models: there is no '../../x'. Use one of: built-in models, release 1.6"),
     ("length", 5, "If the video is shorter or longer than the sound: there is no 5. Use one of: pingpong"),
     ("quality", "x" * 1000, "Quality of the file: there is no a text. Use one of: as the source"),
-    ("face", "nobody", "Who speaks: 'nobody' names nobody. Use 'largest', 'index:0' or 'X,Y@SECONDS'."),
+    ("face", "nobody", "Who speaks: 'nobody' names nobody. Use 'largest', 'speaking', 'index:0' or"),
     ("face", "9" * 5000, "Who speaks: a text names nobody."),
     ("face", "index:" + "9" * 250, "Who speaks: a text names nobody."),
     ("mask", "/etc/passwd", "What is painted: there is no 'passwd'. Use one of: face, trained."),
@@ -118,6 +119,14 @@ REFUSED = [
     ("video", "/etc/passwd\0", "Video: there is no such file here. Upload it (again)"),
     ("audio", {"path": ["x"]}, "Sound: an object is no file. Upload one and give what the upload answers."),
     ("audio", 7, "Sound: 7 is no file."),
+    ("scene", 5, "Scene: 5 is no scene. Give the text"),
+    ("scene", "{", "Scene: the text, line 1: no JSON"),
+    ("scene", '{"segments": [{"start": 1e999999999, "person": "a"}]}', "Scene: the text is not"),
+    ("scene", '{"segments": [{"start": ' + "9" * 400 + ', "person": "a"}]}', "Scene: the text, line 1: so large a"),
+    ("scene", '{"segments": [{"start": 0, "person": "face.png", "audio": "/etc/passwd"}]}', "Scene: 'face.png' names"),
+    ("scene", '{"segments": [{"start": 0, "person": "index:0", "audio": "a.wav"}]}', "Scene: the sound a.wav is not"),
+    ("scene", '{"segments": [{"start": 0, "person": "index:0", "audio": "/no/a.wav"}]}', "Scene: there is no such"),
+    ("scene", '{"segments": [{"start": 0, "person": "index:0", "audio": "~no.such/a"}]}', "Scene: there is no such"),
     ("mask_file", "trained", "A mask of your own: there is no such file here. Upload it (again)"),
 ]
 
@@ -128,6 +137,21 @@ def test_a_refused_value_is_a_sentence_with_the_name_of_the_field(request_of, fi
         request_of(**{field: value})
     assert sentence(refused.value).startswith(words)
     assert refused.value.field == field and LABELS[field] in words
+
+
+def test_a_scene_needs_no_other_sound(request_of, files):
+    text = json.dumps({"people": {"a": "index:1"}, "segments": [{"start": 0, "person": "a", "audio": str(files[1])}]})
+    request = request_of(scene=text, audio=None, face="index:0")
+    assert request.audio is None and request.is_as_long_as_video and request.files == (files[0], files[1])
+    assert request.scene.speakers()[0].face == "index:1" and request.scene.audio is None
+    assert request_of(scene=text).scene.audio.file == files[1]
+    without = json.dumps({"segments": [{"start": 0, "person": "speaking"}]})
+    assert request_of(scene=without).scene.audio_of(request_of(scene=without).scene.segments[0]).file == files[1]
+    with pytest.raises(ConfigError, match="A video and a sound are needed"):
+        request_of(scene=without, audio=None)
+    with pytest.raises(FieldError, match="no such file"):  # uploads lie in one folder
+        JobRequest.from_values({"video": str(files[0]), "scene": text}, CHECKPOINTS, files[0].parent / "other")
+    assert request_of(scene="{\"segments\": []}").scene is None
 
 
 @pytest.mark.parametrize("missing", ["video", "audio"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentsync.face.box import box_centre, longer_side
-from latentsync.face.selection import MIN_SCORE, MIN_SIZE
+from latentsync.face.selection import MIN_SCORE, MIN_SIZE, FaceChoice
 from latentsync.face.tracks import PeopleFrame
+from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.people import face_finder, thumbnail
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.timeline import frame_spacing
 from latentsync.inference.weights import WeightPaths
+from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.stream import prefetch
 from latentsync.types import FaceObservation
@@ -104,10 +107,12 @@ class CastMember:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Everybody in a video of ``frames`` frames, in the order in which they appear."""
+    """Everybody in a video of ``frames`` frames, in the order in which they appear. ``named``: a choice -> the place
+    among the ``members`` of the person whom it names."""
 
     members: tuple[CastMember, ...]
     frames: int
+    named: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_cast(
@@ -116,22 +121,42 @@ def find_cast(
     detector: str = "auto",
     device: torch.device | str = "auto",
     options: SyncOptions | None = None,
+    limits: MediaLimits = GENEROUS,
+    networks: Networks | None = None,
+    named: Sequence[str] = (),
+    on_frame: Callable[[int, int], None] = lambda number, frames: None,
 ) -> Cast:
     """Everybody in a video, by all of its frames; ``options.face_network`` counts. The detections are kept for the dub.
 
-    Raises ``VideoError``, ``ConfigError``, ``DeviceError`` and the ``WeightsError`` family.
+    ``named``: choices by a point, of which the result says whom they mean. ``on_frame`` is told of each frame, and of
+    how many there are; what it raises ends the look. Raises ``VideoError``, ``ConfigError``, ``DeviceError`` and the
+    ``WeightsError`` family.
     """
-    video = VideoFile(path)
-    tracks = face_finder(video, weights, detector, device).tracks(video.info, options or SyncOptions())
+    if not limits.own_files:
+        limits.check_video(path)
+    video = VideoFile(path, limits=limits)
+    tracks = face_finder(video, weights, detector, device, networks).tracks(video.info, options or SyncOptions())
     members: dict[int, CastMember] = {}
+    sought, found = {choice: FaceChoice.parse(choice) for choice in named}, dict[str, int]()
     frames = 0
     with closing(tracks.people(prefetch(video.frames()))) as people:
         for item in people:
+            on_frame(frames, video.info.n_frames)
             frames += 1
             for number, face in _usable(item):
                 members.setdefault(number, CastMember()).see(item, face, frame_spacing(video.info))
+            for choice in [each for each in sought if item.faces and sought[each].time <= item.frame.time]:
+                found[choice] = _nearest(item, sought.pop(choice))
     tracks.save()
-    return Cast(tuple(m for _, m in sorted(members.items()) if m.frames >= LEAST_FRAMES), frames)
+    kept = [number for number, member in sorted(members.items()) if member.frames >= LEAST_FRAMES]
+    places = {choice: kept.index(number) for choice, number in found.items() if number in kept}
+    return Cast(tuple(members[number] for number in kept), frames, places)
+
+
+def _nearest(item: PeopleFrame, choice: FaceChoice) -> int:
+    """Whose face is nearest to the point of a choice."""
+    point = choice.point or (0.0, 0.0)
+    return min(item.faces, key=lambda number: math.dist(box_centre(item.faces[number].box), point))
 
 
 def _usable(item: PeopleFrame) -> Iterator[tuple[int, FaceObservation]]:

@@ -19,7 +19,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from latentsync.errors import ConfigError
-from latentsync.scene.document import Document, Value, line_error, read_text
+from latentsync.scene.document import Document, Value, line_error, number_of, read_text
 from latentsync.scene.model import PersonChoice, Scene, Segment
 
 COLUMNS = ("frame", "x", "y", "width", "height", "speaker_id", "is_speaking", "bypass")
@@ -76,10 +76,10 @@ def _rows(path: Path, rows: csv.DictReader) -> Iterator[_Speaking]:
         line = rows.line_num
 
         def number(name: str, row: dict[str, str] = row, line: int = line) -> Fraction:
-            try:
-                return Fraction((row[name] or "").strip())
-            except (ValueError, ZeroDivisionError) as error:
-                raise line_error(path, line, f"'{row[name] or ''}' is no number ({name})", _REMEDY) from error
+            found = number_of(row[name] or "")
+            if found is None:
+                raise line_error(path, line, f"'{row[name] or ''}' is no number ({name})", _REMEDY)
+            return found
 
         def truth(name: str, row: dict[str, str] = row, line: int = line) -> bool:
             given = (row.get(name) or "").strip().lower()
