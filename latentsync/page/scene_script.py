@@ -140,6 +140,7 @@ CSS = """
 .scene .bar:focus-visible { outline-offset: -2px; outline-color: white; }
 .scene .clock { position: relative; height: 18px; font-size: var(--text-xs); color: var(--body-text-color-subdued); }
 .scene .clock span { position: absolute; } .scene .clock span + span { transform: translateX(-50%); }
+.scene .clock span:last-child:not(:only-child) { transform: translateX(-100%); }
 .scene .segment { display: flex; flex-wrap: wrap; gap: 6px 10px; align-items: end; margin: 8px 0 0;
   padding: 6px 10px 10px; border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
   min-width: 0; }
@@ -156,5 +157,5 @@ CSS = """
   color: var(--body-text-color); }
 #scene, #scene-account { padding: 0; } #scene > *, #scene-account > * { padding: 0; }
 .account .said { margin: 0 0 4px; font-size: var(--text-sm); } .account .wrong { color: var(--error-text-color); }
-.account a { font-size: var(--text-sm); color: var(--link-text-color); text-decoration: underline; }
+.account a { font-size: var(--text-sm); margin: 0 !important; padding: 0 !important; color: var(--link-text-color); text-decoration: underline; }
 """
