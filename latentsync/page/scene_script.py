@@ -157,5 +157,6 @@ CSS = """
   color: var(--body-text-color); }
 #scene, #scene-account { padding: 0; } #scene > *, #scene-account > * { padding: 0; }
 .account .said { margin: 0 0 4px; font-size: var(--text-sm); } .account .wrong { color: var(--error-text-color); }
-.account a { font-size: var(--text-sm); margin: 0 !important; padding: 0 !important; color: var(--link-text-color); text-decoration: underline; }
+.account a { font-size: var(--text-sm); margin: 0 !important; padding: 0 !important; color: var(--link-text-color);
+  text-decoration: underline; }
 """
