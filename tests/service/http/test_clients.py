@@ -53,7 +53,7 @@ def test_the_published_sdk(served, files, other_side):
         ours.wait(by_address.id, poll=0.01)
     done = client.generations.get(sent.id)
     assert done.status == "COMPLETED" and done.output_duration == 0.4 and done.error is None
-    assert httpx.get(done.output_url).content == b"dubbed a video with speech"
+    assert httpx.get(done.output_url, timeout=120).content == b"dubbed a video with speech"
     assert {each.id for each in client.generations.list(status=["COMPLETED"])} == {sent.id, by_address.id}
     assert [each.id for each in client.generations.list(ids=[sent.id])] == [sent.id]
     assert [model.id for model in client.models.list()] == ["latentsync-builtin"]
@@ -156,7 +156,7 @@ def test_what_our_client_asks_for():
 def test_events(served):
     job = served.client.post("/v2/generate", json=served.wanted()).json()
     events = []
-    with httpx.stream("GET", f"{served.address}/v2/generate/{job['id']}/events", timeout=60) as response:
+    with httpx.stream("GET", f"{served.address}/v2/generate/{job['id']}/events", timeout=300) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         for line in response.iter_lines():
             name, _, value = line.partition(": ")

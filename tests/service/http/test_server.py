@@ -59,7 +59,7 @@ def program(tmp_path):
         words = ["--data", str(tmp_path / "data"), "--port", str(port), "--private_addresses", "--reserve_gb", "0"]
         process = subprocess.Popen([sys.executable, str(tmp_path / "program.py"), *words], env=surroundings)
         running.append(process)
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300)
         until(lambda: process.poll() is not None or is_ready(client))
         assert process.poll() is None
         return SimpleNamespace(process=process, client=client)

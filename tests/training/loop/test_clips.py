@@ -31,7 +31,7 @@ def test_the_next_clip_is_loaded_while_one_is_encoded():
 
     def encode(clip: Clip, found: str) -> None:
         following = CLIPS[min(CLIPS.index(clip) + 1, 4)]
-        assert loaded[following.content].wait(60), "nobody loads while this thread encodes"
+        assert loaded[following.content].wait(300), "nobody loads while this thread encodes"
         encoded.append((clip.content, found))
 
     fill_cache(ALL, load, encode, "test", Accelerator(cpu=True))

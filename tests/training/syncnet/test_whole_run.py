@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import socket
-import subprocess
-import sys
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,8 @@ from safetensors.torch import load_file
 
 from latentsync.checkpoint import load_syncnet
 from tests.data.clips import write_corrupt_clip, write_talking_clips
+from tests.forked import end_of, start_module
 from tests.training.tiny import tiny_settings
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -30,26 +28,29 @@ def clips(tmp_path_factory):
     return folder
 
 
-def start(folder: Path, clips: Path, name: str, *arguments: str, environment=None, **sections) -> subprocess.Popen:
+@dataclass
+class Run:
+    """A process that trains, and what it says."""
+
+    process: ForkServerProcess
+    said: Path
+
+
+def start(folder: Path, clips: Path, name: str, *arguments: str, environment=None, **sections) -> Run:
     settings = folder / f"{name}.json"
     sections.setdefault("data", {})
     settings.write_text(json.dumps(tiny_settings(folder / name, clips, **sections)))
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.run_tiny", str(settings), *arguments],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    environment = environment or {}
+    said = folder / f"said by {name} {environment.get('RANK', '')}"
+    line = [str(settings), *arguments]
+    return Run(start_module("tests.training.run_tiny", line, said=said, **environment), said)
 
 
-def finish(*processes: subprocess.Popen) -> list[str]:
+def finish(*runs: Run) -> list[str]:
     """Their messages; fails if one of them did not end well."""
-    texts = [process.communicate(timeout=300)[1] for process in processes]
-    for process, text in zip(processes, texts, strict=True):
-        assert process.returncode == 0, text[-3000:]
-    return texts
+    for run in runs:
+        assert end_of(run.process) == 0, run.said.read_text()[-3000:]
+    return [run.said.read_text() for run in runs]
 
 
 def result(folder: Path, name: str) -> dict[str, torch.Tensor]:
@@ -61,7 +62,7 @@ def column(folder: Path, name: str, table: str, key: str) -> list[float]:
         return [float(row[key]) for row in csv.DictReader(file)]
 
 
-def two_processes(folder: Path, clips: Path, name: str, **sections) -> list[subprocess.Popen]:
+def two_processes(folder: Path, clips: Path, name: str, **sections) -> list[Run]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -75,7 +76,7 @@ def two_processes(folder: Path, clips: Path, name: str, **sections) -> list[subp
 def test_killed_and_resumed_gives_the_weights_of_an_undisturbed_run(clips, tmp_path):
     whole = start(tmp_path, clips, "whole")
     killed = start(tmp_path, clips, "parts", "13")
-    assert killed.wait(timeout=300) == -9
+    assert end_of(killed.process) == -9
     checkpoints = tmp_path / "parts" / "tiny" / "checkpoints"
     assert sorted(path.name for path in checkpoints.iterdir())[-1] == "step_000000010"
     finish(start(tmp_path, clips, "parts"), whole)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +18,7 @@ from latentsync.recipe import UNetRecipe
 from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.unet.run import sharded_dtype, train_unet
 from tests.data.clips import write_corrupt_clip, write_talking_clips
+from tests.forked import end_of, start_module
 from tests.training.tiny_unet import ROOT, write_networks
 
 CONFIG = ROOT / "configs" / "unet" / "talkers_stage1.yaml"
@@ -43,31 +41,24 @@ def overrides(folder: Path, networks: list[str], clips: Path, name: str, batch: 
     return [*networks, *SMALL, *places, f"data.batch_size={batch}"]
 
 
-def start(command: list[str], **environment: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-
-
 def column(folder: Path, name: str, table: str, key: str) -> list[float]:
     with (folder / name / "talkers_stage1" / f"{table}.csv").open() as file:
         return [float(row[key]) for row in csv.DictReader(file)]
 
 
-def run_two(*command: str) -> None:
-    """Two processes of a module with its arguments, to their end."""
+def run_two(folder: Path, module: str, *line: str) -> None:
+    """Two processes of a module with its arguments, to their end; what they say is kept in ``folder``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
-    processes = [start(list(command), **common, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
-    for process in processes:
-        messages = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, messages[-3000:]
+    said = [folder / f"said by {rank}" for rank in range(2)]
+    before = "import torch; torch.set_num_threads(1)"
+    processes = [
+        start_module(module, list(line), said=said[rank], before=before, **common, RANK=f"{rank}", LOCAL_RANK=f"{rank}")
+        for rank in range(2)
+    ]
+    for process, path in zip(processes, said, strict=True):
+        assert end_of(process) == 0, path.read_text()[-3000:]
 
 
 def test_two_processes_that_share_a_network_train_like_one_and_go_on_exactly(tmp_path):
@@ -83,7 +74,7 @@ def test_two_processes_that_share_a_network_train_like_one_and_go_on_exactly(tmp
     parts = [wish("parts", 1, *shared, f"run.max_train_steps={steps}") for steps in (2, 3)]
     wishes = tmp_path / "wishes.json"
     wishes.write_text(json.dumps([wish("whole", 1, *shared), *parts]))
-    run_two("tests.training.run_several", str(CONFIG), str(wishes))
+    run_two(tmp_path, "tests.training.run_several", str(CONFIG), str(wishes))
     alone = load_config(CONFIG, UNetRecipe, wish("one", 2, "data.num_val_samples=4"))
     assert train_unet(alone, "talkers_stage1") is TrainingResult.FINISHED
     for table in ("train", "validation"):
@@ -112,7 +103,8 @@ def test_two_processes_with_a_corrupt_clip_train_and_validate_like_one(tmp_path)
     write_corrupt_clip(tmp_path / "clips" / "corrupt.mp4", paths[0])
     write_talking_clips(tmp_path / "clips" / "val", 2, first_seed=20)
     common_settings = (tmp_path, networks, tmp_path / "clips")
-    run_two("scripts.train_unet", "--unet_config_path", str(CONFIG), *overrides(*common_settings, "two", batch=1))
+    line = ["--unet_config_path", str(CONFIG), *overrides(*common_settings, "two", batch=1)]
+    run_two(tmp_path, "scripts.train_unet", *line)
     alone = load_config(CONFIG, UNetRecipe, overrides(*common_settings, "one", batch=2))
     assert train_unet(alone, "talkers_stage1") is TrainingResult.FINISHED
     for table, key, steps in (("train", "loss", 3), ("validation", "loss", 3), ("validation", "sync_cosine", 3)):
