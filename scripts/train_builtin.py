@@ -11,6 +11,7 @@ Stopped, by Ctrl-C or otherwise, the same command goes on from the last checkpoi
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import shutil
@@ -19,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from latentsync.atomic import write_text
 from latentsync.checkpoint.card import CARD_KEY, WeightsCard
 from latentsync.checkpoint.files import fingerprint
 from latentsync.config import load_config
@@ -41,6 +43,7 @@ SYNCNET = RUNS / "syncnet" / "weights" / "best.safetensors"
 SYNCNET_LATENT = RUNS / "syncnet_latent" / "weights" / "best.safetensors"
 STAGE_1 = RUNS / "unet_stage1" / "weights" / "last.safetensors"
 STAGE_2 = RUNS / "unet_stage2" / "weights" / "last.safetensors"
+SMALL_DECODER = RUNS / "small_decoder" / "weights" / "best"
 STUDENT = RUNS / "student" / "weights" / "last.safetensors"
 
 PLACE = f"data.train_output_dir={RUNS}"
@@ -128,6 +131,12 @@ def train_decoder(people: People, overrides: Sequence[str]) -> bool:
     return _train_codec("decoder", [f"ckpt.resume_ckpt_path={CODEC}", *people.still_faces(), *overrides])
 
 
+def train_small_decoder(people: People, overrides: Sequence[str]) -> bool:
+    """A decoder of a quarter of the operations for the same latents."""
+    settings = [f"ckpt.latents_of={DECODER}", *people.still_faces(), *overrides]
+    return _train_codec("small_decoder", settings, "builtin_small.yaml")
+
+
 def train_audio_encoder(people: People, overrides: Sequence[str]) -> bool:
     from latentsync.training.builtin.audio_encoder import train_audio_encoder as train
     from latentsync.training.builtin.recipes import AudioEncoderRecipe
@@ -172,12 +181,19 @@ def publish(people: People, _: Sequence[str]) -> bool:
     """Put the results, in half precision, in the place of the built-in models; give the same people=DIR, for the
     cards."""
     from latentsync.checkpoint import load_whisper_weights, save_whisper
+    from latentsync.checkpoint.codec import LATENTS_OF
 
     encoder_file = TARGET / "audio_encoder.pt"
     (TARGET / "codec").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(DECODER / "config.json", TARGET / "codec" / "config.json")
     name = "diffusion_pytorch_model.safetensors"
     _halve(DECODER / name, TARGET / "codec" / name)
+    if (SMALL_DECODER / name).exists():
+        small = TARGET / "codec_small"
+        small.mkdir(exist_ok=True)
+        config = json.loads((SMALL_DECODER / "config.json").read_text(encoding="utf-8"))
+        write_text(small / "config.json", json.dumps(config | {LATENTS_OF: "../codec"}, indent=2) + "\n")
+        _halve(SMALL_DECODER / name, small / name)
     credit = None if people.folder is None else TRAINED_ON
     _halve(SYNCNET, TARGET / "syncnet.safetensors", replace(_card(SYNCNET), trained_on=credit))
     card = replace(_card(STAGE_2), audio_encoder=encoder_file.name, trained_on=credit)
@@ -203,17 +219,18 @@ STEPS: dict[str, Step] = {
     "student": train_student,
     "publish": publish,
 }
-ASIDE: dict[str, Step] = {"video_encoder": train_video_encoder}  # only when they are named
+# Only when they are named.
+ASIDE: dict[str, Step] = {"video_encoder": train_video_encoder, "small_decoder": train_small_decoder}
 
 
 OF_PEOPLE = ("people", "detector")  # words key=DIR that are for all steps
 
 
-def _train_codec(name: str, overrides: Sequence[str]) -> bool:
+def _train_codec(name: str, overrides: Sequence[str], config: str = "builtin.yaml") -> bool:
     from latentsync.training.builtin.codec import train_codec as train
     from latentsync.training.builtin.recipes import CodecRecipe
 
-    return _finished(train(load_config(CONFIGS / "codec" / "builtin.yaml", CodecRecipe, [PLACE, *overrides]), name))
+    return _finished(train(load_config(CONFIGS / "codec" / config, CodecRecipe, [PLACE, *overrides]), name))
 
 
 def _train_unet(config: str, name: str, people: People, overrides: Sequence[str]) -> bool:

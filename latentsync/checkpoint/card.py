@@ -31,7 +31,7 @@ class WeightsCard:
     num_frames: int | None = None  # frames per window
     mask: str | None = None  # name of the mask that training used
     audio_encoder: str | None = None  # "whisper-tiny": whose features the U-Net attends to
-    latents: str | None = None  # whose latents a sync network sees, see codec.latent_signature
+    latents: str | None = None  # whose latents a sync network sees or a decoder reads, see codec.latent_signature
     lower_half: bool | None = None  # whether a sync network sees the lower half of the face only
     fps: int | None = None  # frames per second that a sync network sees
     global_step: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from latentsync.atomic import atomic_file, write_text
-from latentsync.checkpoint.card import read_card
+from latentsync.checkpoint.card import CARD_KEY, WeightsCard, read_card
 from latentsync.checkpoint.files import FileKind, corrupt, inspect_file
 from latentsync.checkpoint.registry import CODEC_WEIGHTS
 from latentsync.checkpoint.tensors import fill, mismatch, read_table, refuse_extras, require_tensors, tensors_under
@@ -22,6 +23,7 @@ from latentsync.errors import WeightsMismatchError
 from latentsync.models.codec import LatentCodec
 
 WEIGHT_NAMES = (CODEC_WEIGHTS, "diffusion_pytorch_model.bin")  # diffusers' names, best first
+LATENTS_OF = "latents_of"  # in config.json of a decoder: the folder of the codec whose latents it reads
 CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 # The architecture of stabilityai/sd-vae-ft-mse, for a file that has lost its config.json.
@@ -47,11 +49,13 @@ def load_codec(
 ) -> LatentCodec:
     """The latent codec in ``path``: a diffusers folder with config.json, or the weight file of sd-vae-ft-mse alone.
 
+    A folder whose config.json names another codec in ``latents_of`` is a decoder for it: its encoder is loaded as well.
     Raises ``WeightsMissingError``, ``WeightsCorruptError``, and ``WeightsMismatchError`` for another network.
     """
     path = Path(path)
     file = _weight_file(path)
-    config = _read_config(file.with_name("config.json"))
+    config = dict(_read_config(file.with_name("config.json")))
+    encoder = _encoder(file, config.pop(LATENTS_OF, None), device, dtype)
     tensors = _rename_attention(tensors_under(file, read_table(file), "state_dict"))
     class_name = config.get("_class_name")
     if class_name not in CLASSES:
@@ -61,13 +65,33 @@ def load_codec(
     refuse_extras(file, require_tensors(file, tensors, network.state_dict(), f"the {class_name}"), f"the {class_name}")
     # bfloat16 has lost bits that the signature is computed from.
     signature = _signature(tensors) if dtype is torch.bfloat16 else None
-    return LatentCodec(fill(network, tensors, device, dtype), signature=signature).eval()
+    if encoder is not None:
+        signature = latent_signature(encoder)
+    return LatentCodec(fill(network, tensors, device, dtype), signature=signature, encoder=encoder).eval()
+
+
+def _encoder(file: Path, name: str | None, device: torch.device | str, dtype: torch.dtype) -> LatentCodec | None:
+    """The codec whose latents the decoder in ``file`` reads; None if it has its own encoder. Raises as ``load_codec``,
+    and ``WeightsMismatchError`` for a codec of other latents than the decoder was trained on."""
+    if name is None:
+        return None
+    encoder = load_codec(file.parent / name, device=device, dtype=dtype)
+    card = read_card(file)
+    if card is not None and card.latents is not None and card.latents != latent_signature(encoder):
+        raise WeightsMismatchError(
+            f"The decoder {file} was trained on the latents of another codec than {file.parent / name}.",
+            remedy=f"Lay that codec there, or name it in {LATENTS_OF} of {file.with_name('config.json')}.",
+        )
+    return encoder
 
 
 def build_codec(path: str | Path) -> LatentCodec:
     """The codec that ``load_codec`` would give, with fresh weights; without config.json that of sd-vae-ft-mse."""
-    config = _read_config(_weight_file(Path(path)).with_name("config.json"))
-    return LatentCodec(CLASSES[config["_class_name"]].from_config(config)).eval()
+    file = _weight_file(Path(path)).with_name("config.json")
+    config = dict(_read_config(file))
+    other = config.pop(LATENTS_OF, None)
+    encoder = None if other is None else build_codec(file.parent / other)
+    return LatentCodec(CLASSES[config["_class_name"]].from_config(config), encoder=encoder).eval()
 
 
 def latent_signature(codec: LatentCodec) -> str:
@@ -97,15 +121,24 @@ def require_latents(path: str | Path, codec: LatentCodec) -> None:
         )
 
 
-def save_codec(folder: str | Path, autoencoder: AutoencoderKL) -> None:
-    """Write a diffusers folder that ``load_codec`` reads; each of its two files appears whole or not at all."""
+def save_codec(
+    folder: str | Path,
+    autoencoder: AutoencoderKL | AutoencoderTiny,
+    card: WeightsCard | None = None,
+    latents_of: str | Path | None = None,
+) -> None:
+    """Write a diffusers folder that ``load_codec`` reads; each of its two files appears whole or not at all.
+    ``latents_of``: folder of the codec whose encoder goes with it."""
     folder = Path(folder)
     config = {"_class_name": type(autoencoder).__name__, **autoencoder.config}
     config = {key: value for key, value in config.items() if key != "_name_or_path"}
+    if latents_of is not None:
+        config[LATENTS_OF] = os.path.relpath(Path(latents_of).absolute(), folder.absolute())
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n", durable=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in autoencoder.state_dict().items()}
     with atomic_file(folder / WEIGHT_NAMES[0], durable=True) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        metadata = {"format": "pt"} if card is None else {"format": "pt", CARD_KEY: card.to_json()}
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def _weight_file(path: Path) -> Path:

@@ -32,11 +32,16 @@ class LatentCodec(nn.Module):
     ``max_pixels`` pixels are worked on at once, so that memory grows neither with N nor, up to 1024, with R; fewer once
     memory has run out. The work is done in the autoencoder's dtype; results come back in the input's. All methods that
     run it raise ``OutOfMemoryError`` if a single image does not fit. ``signature``: see
-    ``checkpoint.latent_signature``; None = the weights tell.
+    ``checkpoint.latent_signature``; None = the weights tell. ``encoder``: another codec, whose encoder is used in place
+    of the autoencoder's own, which then decodes only.
     """
 
     def __init__(
-        self, autoencoder: AutoencoderKL | AutoencoderTiny, max_batch: int = 16, signature: str | None = None
+        self,
+        autoencoder: AutoencoderKL | AutoencoderTiny,
+        max_batch: int = 16,
+        signature: str | None = None,
+        encoder: LatentCodec | None = None,
     ) -> None:
         from diffusers.models import AutoencoderKL
 
@@ -45,6 +50,7 @@ class LatentCodec(nn.Module):
         self.max_pixels = MAX_PIXELS
         self._slices = Portions(max_batch, "a single image in the latent codec")
         self.signature = signature
+        self.encoder = encoder
         self._has_posterior = isinstance(autoencoder, AutoencoderKL)
 
     @property
@@ -58,6 +64,8 @@ class LatentCodec(nn.Module):
         ``eps`` (N, C, h, w) standard normal draws from the posterior; None takes its mode. An autoencoder without a
         posterior has one answer only and takes no notice of ``eps``.
         """
+        if self.encoder is not None:
+            return self.encoder.encode(pixels, eps)
         if not self._has_posterior:
             return self._sliced(lambda part: self.autoencoder.encode(part).latents, pixels)
         if eps is None:
@@ -69,6 +77,8 @@ class LatentCodec(nn.Module):
 
         The standard deviation of an autoencoder without a posterior is zero.
         """
+        if self.encoder is not None:
+            return self.encoder.posterior(pixels)
         if not self._has_posterior:
             mean = self.encode(pixels)
             return mean, torch.zeros_like(mean)

@@ -5,15 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from diffusers import AutoencoderTiny
 
+from latentsync.checkpoint import WeightsCard, latent_signature, load_codec, read_card, save_codec, save_weights
+from latentsync.checkpoint.files import fingerprint
+from latentsync.checkpoint.registry import CODEC_WEIGHTS
 from latentsync.data import grid_crops
 from latentsync.data.photo_talkers import crops as photo_crops
 from latentsync.data.photo_talkers import portrait
 from latentsync.data.speech.collection import Speech
 from latentsync.face.backends import yunet
+from latentsync.models.unet import UNet3D
 from latentsync.training.builtin import audio_encoder
 from scripts import train_builtin
 from scripts.train_builtin import People
+from tests.golden import fill_by_rule
+from tests.training.tiny_tasks import UNET
+from tests.training.tiny_unet import write_networks
 
 
 def test_without_people_no_step_is_told_of_any():
@@ -51,3 +59,35 @@ def test_people_are_for_all_steps_and_settings_for_one(tmp_path, monkeypatch, ca
         with pytest.raises(SystemExit):
             train_builtin.main(words)
     assert "nonsense" in capsys.readouterr().err
+
+
+def test_a_student_and_a_small_decoder_are_published_when_they_are_there(tmp_path, monkeypatch):
+    networks, target = tmp_path / "networks", tmp_path / "published"
+    write_networks(networks, width=UNET.cross_attention_dim)
+    unet, student = networks / "unet.safetensors", networks / "student.safetensors"
+    weights = fill_by_rule(UNet3D(UNET)).state_dict()
+    save_weights(unet, weights, UNET, WeightsCard("unet", resolution=32))
+    small = networks / "small"
+    decoder = AutoencoderTiny(latent_channels=4, decoder_block_out_channels=(4,) * 4)
+    signature = latent_signature(load_codec(networks / "codec"))
+    save_codec(small, decoder, WeightsCard("codec", latents=signature), networks / "codec")
+    places = {
+        "TARGET": target, "DECODER": networks / "codec", "SYNCNET": networks / "syncnet.safetensors", "STAGE_2": unet,
+        "AUDIO_ENCODER": networks / "audio_encoder.pt", "STUDENT": student, "SMALL_DECODER": small,
+    }  # fmt: skip
+    for name, place in places.items():
+        monkeypatch.setattr(train_builtin, name, place)
+    nobody = People(None, Path("detector"))
+    (small / "config.json").rename(small / "kept.json")
+    (small / CODEC_WEIGHTS).rename(small / "kept.safetensors")
+    assert train_builtin.publish(nobody, [])
+    assert sorted(path.name for path in target.iterdir()) == [
+        "audio_encoder.pt", "codec", "syncnet.safetensors", "unet.safetensors"
+    ]  # fmt: skip
+    (small / "kept.json").rename(small / "config.json")
+    (small / "kept.safetensors").rename(small / CODEC_WEIGHTS)
+    save_weights(student, weights, UNET, WeightsCard("unet", resolution=32, distilled_steps=2))
+    assert train_builtin.publish(nobody, [])
+    card = read_card(target / "student.safetensors")
+    assert (card.distilled_steps, card.base) == (2, fingerprint(target / "unet.safetensors"))
+    assert latent_signature(load_codec(target / "codec_small")) == signature

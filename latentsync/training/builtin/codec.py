@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from diffusers.models import AutoencoderKL
+from diffusers.models import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
-from latentsync.checkpoint import load_codec, save_codec
+from latentsync.checkpoint import WeightsCard, latent_signature, load_codec, save_codec
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.data.clip_reader import FrameReader
 from latentsync.data.face_augmentation import UNCHANGED, Variation
@@ -34,7 +34,7 @@ from latentsync.levels import normalize, to_image
 from latentsync.losses.adversarial import adaptive_factor, adversarial_loss, discriminator_loss, feature_loss
 from latentsync.losses.reconstruction import image_loss, kl_divergence
 from latentsync.metrics.sharpness import laplacian_variance
-from latentsync.models.codec import KL_SCALE
+from latentsync.models.codec import KL_SCALE, LatentCodec
 from latentsync.models.discriminator import Frozen, PatchDiscriminator
 from latentsync.training.builtin.recipes import CodecData, CodecRecipe
 from latentsync.training.loop.charts import Curve, Panel
@@ -60,21 +60,37 @@ START_LOG_VARIANCE = -6.0  # of the latents, a standard deviation of 0.05
 
 class TrainedCodec(nn.Module):
     """An autoencoder as the loop calls it: images in, their reconstruction and the latents' distribution out. The
-    ``discriminator``, if there is one, is trained beside it."""
+    ``discriminator``, if there is one, is trained beside it. ``source``: a frozen codec whose latents are decoded."""
 
-    def __init__(self, autoencoder: AutoencoderKL, discriminator: PatchDiscriminator | None = None) -> None:
+    def __init__(
+        self,
+        autoencoder: AutoencoderKL | AutoencoderTiny,
+        discriminator: PatchDiscriminator | None = None,
+        source: LatentCodec | None = None,
+    ) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.discriminator = discriminator
+        self.source = source
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, R, R) in [-1, 1] -> the reconstruction, and mean and log variance (N, C, h, w) of the latents.
 
         In training the decoder sees a draw of them, else their mean.
         """
+        if self.source is not None:
+            with torch.no_grad():
+                mean, std = self.source.posterior(pixels)
+            latents = mean + std * torch.randn_like(std) if self.training else mean
+            return self.autoencoder.decode(latents).sample, mean, 2 * std.clamp_min(1e-6).log()
         posterior = self.autoencoder.encode(pixels).latent_dist
         latents = posterior.sample() if self.training else posterior.mean
         return self.autoencoder.decode(latents).sample, posterior.mean, posterior.logvar
+
+    @property
+    def last_weight(self) -> Tensor:
+        """Of the decoder's last convolution."""
+        return [parameter for parameter in self.autoencoder.decoder.parameters() if parameter.ndim == 4][-1]
 
 
 class CodecTask:
@@ -131,7 +147,7 @@ class CodecTask:
             seen = discriminator(decoded)
         adversarial = adversarial_loss(seen.scores, self._weight)
         features = feature_loss([layer.chunk(2)[0] for layer in both.features], seen.features, self._weight)
-        factor = adaptive_factor(image, adversarial, self.network.autoencoder.decoder.conv_out.weight)
+        factor = adaptive_factor(image, adversarial, self.network.last_weight)
         part = min(1.0, max(0.0, (step - run.adversarial_start) / max(1, run.adversarial_warmup)))
         total = contest + part * (run.adversarial_weight * factor * adversarial + run.feature_weight * features)
         figures = {"discriminator": contest, "adversarial": adversarial, "features": features, "factor": factor}
@@ -184,9 +200,15 @@ class CodecTask:
 
     def export(self, path: Path, step: int) -> None:
         """Write a diffusers folder, ``path`` without its suffix, whose latents have mean 0 and standard deviation 1."""
-        autoencoder, folder = self.network.autoencoder, path.with_suffix("")
+        autoencoder, folder, ckpt = self.network.autoencoder, path.with_suffix(""), self._recipe.ckpt
         with self._ema.applied(), torch.no_grad():
-            if self._recipe.ckpt.resume_ckpt_path:  # has such latents already, and they must stay the same
+            if self.network.source is not None:
+                resolution, latents = self._recipe.data.resolution, latent_signature(self.network.source)
+                card = WeightsCard("codec", resolution=resolution, latents=latents, global_step=step)
+                # One that began anew has an encoder that was never trained.
+                save_codec(folder, autoencoder, card, None if ckpt.resume_ckpt_path else ckpt.latents_of)
+                return
+            if ckpt.resume_ckpt_path or not isinstance(autoencoder, AutoencoderKL):  # latents that must stay
                 save_codec(folder, autoencoder)
                 return
             data = self._recipe.data
@@ -235,7 +257,8 @@ def train_codec(recipe: CodecRecipe, name: str) -> TrainingResult:
     device, wanted = run.accelerator.device, recipe.run
     judged = wanted.adversarial_weight or wanted.feature_weight
     judge = PatchDiscriminator(wanted.discriminator_width) if judged else None
-    network = TrainedCodec(_build(recipe), judge).to(device).to(memory_format=torch.channels_last)
+    source = None if recipe.ckpt.latents_of is None else load_codec(recipe.ckpt.latents_of).requires_grad_(False)
+    network = TrainedCodec(_build(recipe), judge, source).to(device).to(memory_format=torch.channels_last)
     cache = Path(recipe.data.train_output_dir) / "cache"
     clips = run.open_clips(recipe, lambda: find_clips(recipe.data, 1, cache))
     stills = _find_stills(recipe.data, cache)
@@ -254,21 +277,36 @@ def _find_stills(data: CodecData, cache: Path) -> list[StillFace]:
     return stills
 
 
-def _build(recipe: CodecRecipe) -> AutoencoderKL:
-    """A fresh autoencoder, or the one to go on from with its encoder frozen."""
+def _build(recipe: CodecRecipe) -> AutoencoderKL | AutoencoderTiny:
+    """A fresh autoencoder, or the one to go on from, whose encoder is frozen as that of a decoder for other latents.
+    Raises ``ConfigError`` for a model block that describes none, and for an autoencoder that cannot go on alone."""
+    kind = AutoencoderKL if recipe.ckpt.latents_of is None else AutoencoderTiny
     if recipe.ckpt.resume_ckpt_path:
-        autoencoder = load_codec(recipe.ckpt.resume_ckpt_path).autoencoder.requires_grad_(True)
-        autoencoder.encoder.requires_grad_(False)
-        autoencoder.quant_conv.requires_grad_(False)
-        return autoencoder
+        found = load_codec(recipe.ckpt.resume_ckpt_path).autoencoder
+        if isinstance(found, AutoencoderTiny) and recipe.ckpt.latents_of is None:
+            raise ConfigError(
+                f"{recipe.ckpt.resume_ckpt_path} is an AutoencoderTiny, but ckpt.latents_of names no codec.",
+                remedy="Name the codec whose latents its decoder is to read, such as checkpoints/vae.",
+            )
+        return _with_frozen_encoder(found)
     try:
-        autoencoder = AutoencoderKL(**recipe.model)
+        autoencoder = kind(**recipe.model)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"model: describes no codec: {error}.", remedy="Its keys are the arguments of diffusers' AutoencoderKL."
+            f"model: describes no codec: {error}.", remedy=f"Its keys are the arguments of diffusers' {kind.__name__}."
         ) from error
+    if isinstance(autoencoder, AutoencoderTiny):
+        return _with_frozen_encoder(autoencoder)
     with torch.no_grad():  # little noise: the usual start would drown the latents in it
         autoencoder.quant_conv.bias[autoencoder.config.latent_channels :] = START_LOG_VARIANCE
+    return autoencoder
+
+
+def _with_frozen_encoder(autoencoder: AutoencoderKL | AutoencoderTiny) -> AutoencoderKL | AutoencoderTiny:
+    autoencoder.requires_grad_(True)
+    autoencoder.encoder.requires_grad_(False)
+    if isinstance(autoencoder, AutoencoderKL):
+        autoencoder.quant_conv.requires_grad_(False)
     return autoencoder
 
 

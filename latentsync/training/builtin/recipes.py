@@ -44,10 +44,12 @@ class CodecData:
 class CodecCheckpointing:
     """What training starts from and how often it saves.
 
-    From a codec on, only its decoder is trained: a U-Net that knows its latents stays right.
+    From a codec on, only its decoder is trained: a U-Net that knows its latents stays right. So it is for a small
+    decoder (AutoencoderTiny) that is to read the latents of another codec.
     """
 
     resume_ckpt_path: str | None = None  # folder of a codec
+    latents_of: str | None = None  # folder of a codec; the decoder, of `model` or resume_ckpt_path, reads its latents
     save_ckpt_steps: int = 250
     keep_checkpoints: int = 2
 
@@ -87,7 +89,7 @@ class CodecOptimizer:
 
 @dataclass
 class CodecRecipe:
-    """``model`` are the arguments of diffusers' ``AutoencoderKL``."""
+    """``model`` are the arguments of diffusers' ``AutoencoderKL``, with ``ckpt.latents_of`` of ``AutoencoderTiny``."""
 
     model: dict[str, Any]
     data: CodecData = field(default_factory=CodecData)

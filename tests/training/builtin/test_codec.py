@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
-from latentsync.checkpoint import load_codec
+from latentsync.checkpoint import latent_signature, load_codec, read_card
+from latentsync.checkpoint.registry import CODEC_WEIGHTS
 from latentsync.config import load_config
 from latentsync.data.image_dataset import StillDataset
 from latentsync.data.still_faces import StillFace
 from latentsync.data.talkers.clip import make_talker
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, WeightsMismatchError
 from latentsync.models.codec import LatentCodec
 from latentsync.training.builtin import codec
 from latentsync.training.builtin.codec import LatentMoments, standardize, train_codec
@@ -95,6 +97,39 @@ def test_going_on_from_a_codec_trains_its_decoder_only(place):
     before, after = load_file(start / name), load_file(place / "decoder" / "weights" / "last" / name)
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"decoder", "post_quant_conv"}
+
+
+def test_a_small_decoder_learns_the_latents_of_another_codec_and_is_loaded_with_its_encoder(place):
+    short = ["run.max_train_steps=2", "optimizer.lr_warmup_steps=0"]
+    assert train_codec(recipe_of(place, *short), "start") is TrainingResult.FINISHED
+    whole = place / "start" / "weights" / "last"
+    words = [word for word in SMALL if not word.startswith("model.")]
+    words += [f"data.train_output_dir={place}", f"ckpt.latents_of={whole}", *short]
+    words += ["model.decoder_block_out_channels=[4,4,4,4]"]
+    config = ROOT / "configs/codec/builtin_small.yaml"
+    assert train_codec(load_config(config, CodecRecipe, words), "small") is TrainingResult.FINISHED
+    folder = place / "small" / "weights" / "last"
+    original, small = load_codec(whole), load_codec(folder)
+    pixels = torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32)
+    latents = small.encode(pixels)
+    assert torch.equal(latents, original.encode(pixels))
+    assert small.decode(latents).shape == pixels.shape
+    assert latent_signature(small) == latent_signature(original)
+    card = read_card(folder / CODEC_WEIGHTS)
+    assert (card.kind, card.latents, card.global_step) == ("codec", latent_signature(original), 2)
+    with pytest.raises(ConfigError, match="latents_of names no codec"):
+        train_codec(recipe_of(place, f"ckpt.resume_ckpt_path={folder}"), "alone")
+
+    goes_on = [*words, f"ckpt.resume_ckpt_path={folder}"]
+    assert train_codec(load_config(config, CodecRecipe, goes_on), "faces") is TrainingResult.FINISHED
+    before, after = (load_file(each / CODEC_WEIGHTS) for each in (folder, place / "faces" / "weights" / "last"))
+    assert {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])} == {"decoder"}
+    assert load_codec(place / "faces" / "weights" / "last").encoder is None  # it keeps its own
+
+    shutil.copytree(place / "small", place / "moved" / "small")
+    shutil.copytree(place / "faces", place / "moved" / "start")  # another codec where the first one was
+    with pytest.raises(WeightsMismatchError, match="latents of another codec"):
+        load_codec(place / "moved" / "small" / "weights" / "last")
 
 
 def test_a_model_block_that_is_no_autoencoder_is_refused(place):
