@@ -58,6 +58,7 @@ from latentsync.metrics.color_difference import lip_color, lip_color_difference
 from latentsync.metrics.fidelity import psnr, ssim
 from latentsync.metrics.mouth import fill_gaps, mouth_opening
 from latentsync.metrics.seam import smudge
+from latentsync.metrics.sharpness import laplacian_variance
 from latentsync.metrics.stable_sync import StableSync, SyncTrace, load_stable_sync
 from latentsync.metrics.temporal import frame_changes, join_ratio, join_steps
 from latentsync.models.codec import LatentCodec
@@ -68,9 +69,10 @@ from latentsync.types import ArrayFrame, Frame, VideoInfo
 
 FRAME_PER_CROP = 2  # side of the frames over that of the aligned face
 SHEET_CLIPS, SHEET_TILES = 4, 10
-SPARSE = 5  # frames from one to the next that the color of lips and smudges are looked for in
+SPARSE = 5  # frames from one to the next that the color of lips, smudges and sharpness are looked for in
 FIGURES = (
-    *("correlation", "leak", "silence", "lag", "psnr", "ssim", "lpips", "lip_color", "smudge", "flicker", "joins"),
+    *("correlation", "leak", "silence", "lag", "psnr", "ssim", "lpips", "lip_color", "sharpness", "smudge"),
+    *("flicker", "joins"),
     *("sync_cosine", "sync_offset"),
 )
 
@@ -133,11 +135,15 @@ class Measures:
         return float(mine / true)
 
     def beside(self, faces: np.ndarray, truth: np.ndarray, landmarks: np.ndarray) -> Row:
-        """Color of the lips and smudges against the true faces, whose ``landmarks`` (N, 68, 2) serve for both."""
+        """Color of the lips, smudges and sharpness of the mouth against the true faces, whose ``landmarks`` (N, 68, 2)
+        serve for both."""
         few = range(0, len(faces), SPARSE)
         colors = (np.stack([lip_color(each[k], landmarks[k]) for k in few]) for each in (faces, truth))
         smudges = [smudge(faces[k], truth[k], landmarks[k], landmarks[k], self.keep_mask[0]) for k in few]
-        return {"lip_color": lip_color_difference(*colors), "smudge": float(np.mean(smudges))}
+        mouth = load_mask("mask3.png", faces.shape[1])[0] < 0.5
+        sharp = [laplacian_variance(faces[k], mouth) / max(laplacian_variance(truth[k], mouth), 1e-6) for k in few]
+        found = {"lip_color": lip_color_difference(*colors), "smudge": float(np.mean(smudges))}
+        return found | {"sharpness": float(np.median(sharp))}
 
     def joins(self, faces: np.ndarray) -> float:
         """Change from frame to frame where windows are joined, over that inside them."""
