@@ -79,6 +79,7 @@ def scene_from_text(text: str) -> Scene:
     if len(text) > LONGEST_SCENE:
         raise ConfigError("The scene is too long for the page.", remedy=f"Give up to {LONGEST_SCENE} characters.")
     scene = scene_of(Document(MISSING / "scene.json", "The scene", text))
+    _refuse_many(scene, "The scene")
     for person in scene.speakers():
         checked_face(person.face)
     return replace(scene, segments=tuple(replace(each, place="") for each in scene.segments))
@@ -119,11 +120,7 @@ def opened_scene(path: Path, fps: Fraction, known: Mapping[str, Path]) -> Scene:
     if path.stat().st_size > MOST_BYTES:
         raise ConfigError(f"{path} is too large for a scene.", remedy=f"Bring up to {MOST_BYTES // 2**20} MB.")
     scene = read_any(path, fps)
-    if len(scene.segments) > MOST_SEGMENTS:
-        raise ConfigError(
-            f"{path} has {len(scene.segments)} segments; the page shows up to {MOST_SEGMENTS}.",
-            remedy="Dub it in pieces.",
-        )
+    _refuse_many(scene, str(path))
 
     def brought(audio: SegmentAudio | None) -> SegmentAudio | None:
         if audio is None:
@@ -182,6 +179,14 @@ def checked_face(text: str) -> str:
     if choice is not None and choice.photo is not None:  # that would be a file of the server
         raise ConfigError(f"'{Path(text).name}' names nobody here.", remedy="Choose one of the people in the video.")
     return text
+
+
+def _refuse_many(scene: Scene, name: str) -> None:
+    if len(scene.segments) > MOST_SEGMENTS:
+        raise ConfigError(
+            f"{name} has {len(scene.segments)} segments; the page takes up to {MOST_SEGMENTS}.",
+            remedy="Dub the video in pieces.",
+        )
 
 
 def _usable_face(text: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from latentsync.media.video import VideoFile
+from latentsync.scene.files import read_scene
 from tests.media.hostile.uploads import web_page
 from tests.media.synthetic import tone, write_clip, write_wav
 from tests.page.browser import TIMEOUT, chromium
@@ -104,6 +106,39 @@ def test_two_people_have_a_sound_each(visit, example, tmp_path):
     result = VideoFile(download(page, tmp_path))
     changed = [green_people(result.info.path, at) for at in (10, 40, 55)]
     assert changed == [{"left"}, {"right"}, set()]
+
+
+@pytest.mark.slow
+def test_a_scene_of_another_program_is_opened_mended_moved_saved_and_there_again(visit, example, tmp_path):
+    turns = tmp_path / "talk.srt"
+    turns.write_text("1\n00:00:00,000 --> 00:00:01,000\nAnna: a\n\n2\n00:00:01,200 --> 00:00:02,000\nBen: b\n")
+    page = visit()
+    bring(page, example)
+    page.set_input_files("#scene [data-open]", str(turns))
+    expect(page.locator("#scene-account .wrong")).to_contain_text("Which face is Anna?")
+    for name, person in (("Anna", "Person 2"), ("Ben", "Person 1")):
+        page.get_by_label(f"Face of {name}").select_option(person)
+        expect(page.get_by_label(f"Face of {name}")).to_have_count(0)
+    expect(page.locator("#scene-account")).to_contain_text("2 segments")
+    box, lane = page.locator("#bar-1").bounding_box(), page.locator("#scene .lane").first.bounding_box()
+    where = box["x"] + box["width"] / 2, box["y"] + 10
+    page.mouse.move(*where)
+    page.mouse.down()
+    page.mouse.move(where[0] + lane["width"] / 6, where[1], steps=3)  # 0.4 s later
+    page.mouse.up()
+    expect(page.locator("#start-1")).to_have_value("1.6")
+    page.locator("#end-0").fill("0.8")
+    page.locator("#end-0").press("Tab")
+    expect(page.locator("#scene summary").first).to_be_visible()
+    with page.expect_download() as waiting:
+        page.get_by_text("Save the scene file").click()
+    waiting.value.save_as(tmp_path / "scene.yaml")
+    saved = read_scene(tmp_path / "scene.yaml")
+    assert [each.name for each in saved.speakers()] == ["Ben", "Anna"] and saved.segments[0].end == Fraction(4, 5)
+    finish(page, "#run", "60 frames, 2.4 s")
+    page.reload()
+    expect(page.locator("#scene .bar")).to_have_count(2)
+    expect(page.locator("#end-0")).to_have_value("0.8")
 
 
 def test_stop_ends_the_work_and_the_page_goes_on(visit, example, served, page_folder):

@@ -10,6 +10,7 @@ from latentsync.cli import page as program
 from latentsync.media.limits import MediaLimits
 from latentsync.page import jobs, login, uploads
 from latentsync.page.routes import OPEN
+from latentsync.page.scene_values import MOST_BYTES, MOST_SEGMENTS
 from latentsync.page.server import KEEP_SECONDS
 from latentsync.page.storage import StorageLimits, UploadLimits
 from latentsync.web import listener
@@ -27,6 +28,8 @@ SAID = {
     "other requests": f"any other request has {uploads.MOST_JSON / 2**20:.0f} MB and {uploads.JSON_SECONDS:.0f} s",
     "jobs": f"{jobs.QUEUE_LENGTH}, of one visitor {jobs.QUEUE_LENGTH // 2}",
     "looks": f"{jobs.LOOK_SECONDS:.0f} s; {jobs.LOOKS_WAITING} files wait, of one visitor {jobs.LOOKS_WAITING // 2}",
+    "surveys": f"who is seen when | {jobs.SURVEY_SECONDS / 60:.0f} minutes",
+    "scenes": f"| {MOST_SEGMENTS} segments; a file of it {MOST_BYTES / 2**20:.0f} MB |",
     "how long": f"files are kept | {KEEP_SECONDS / 3600:.0f} hours",
     "heads": f"within {listener.HEAD_SECONDS:.0f} s; {listener.MOST_CONNECTIONS} connections",
     "passwords": f"after {login.MOST_FAILURES} wrong passwords for a name from one address, none is looked at for "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +14,8 @@ from latentsync.cli.dub import command_for, main, make_request
 from latentsync.cli.scene import main as scene_main
 from latentsync.errors import ConfigError
 from latentsync.face.detections_file import write_detections
+from latentsync.face.selection import OTHER_FACE
+from latentsync.inference.excerpt_context import ExcerptContext
 from latentsync.inference.job.preflight import preflight
 from latentsync.inference.options import SyncOptions
 from latentsync.media.audio import read_audio
@@ -126,9 +129,18 @@ def test_what_is_heard(result):
         assert loudness(result, pitch, start, stop) < 0.02
 
 
-def test_an_excerpt_has_the_frames_and_the_audio_of_the_whole(folder, result, tmp_path):
+def test_an_excerpt_has_the_frames_and_the_audio_of_the_whole(folder, result, tmp_path, monkeypatch):
+    """Also where its own look finds nobody: then the people are followed from the start of the video."""
+    looks, follow = [], ExcerptContext.follow
+
+    def finds_nobody(context, tracks, whole=False):
+        looks.append(whole)
+        return follow(context, tracks, whole) if whole else [Counter({OTHER_FACE: 12})] * 2
+
+    monkeypatch.setattr(ExcerptContext, "follow", finds_nobody)
     output = tmp_path / "out.mkv"
     assert main(line(folder, output, "--excerpt", "0.49", "0.99")) == 0  # 12.25 frames: it begins with the 13th
+    assert looks == [False, True]
     first, stop = 12, 24
     np.testing.assert_array_equal(pixels(output), pixels(result)[first:stop])
     part, whole = read_audio(output), read_audio(result)

@@ -13,7 +13,7 @@ from latentsync.errors import ConfigError, NoFaceError
 from latentsync.inference.job import speakers
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.networks import Networks
-from latentsync.inference.job.preflight import preflight
+from latentsync.inference.job.preflight import LOOKING_WHO_SPEAKS, preflight
 from latentsync.inference.job.speakers import SILENT, UNSURE, smoothed
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.media.audio import read_audio
@@ -91,7 +91,10 @@ def stubs():
 
 def test_the_turns_of_two_speakers_are_dubbed_with_one_audio(folder, stubs, tmp_path):
     output, report = tmp_path / "out.mkv", tmp_path / "report.json"
-    done = dub(request_for(folder, output, "--face", "speaking", "--report", str(report)), networks=stubs)
+    said: list[str] = []
+    request = request_for(folder, output, "--face", "speaking", "--report", str(report))
+    done = dub(request, networks=stubs, on_note=said.append)
+    assert said[0] == LOOKING_WHO_SPEAKS  # before it begins
     turns = json.loads(report.read_text(encoding="utf-8"))["turns"]
     named = [turn for turn in turns if turn["person"] is not None]
     assert [turn["person"] for turn in named] == [0, 1]
