@@ -188,6 +188,7 @@ def load_person(folder: Path) -> Person:
     """What ``save_person`` wrote. Raises ``ConfigError`` for a folder that is none, or whose video was changed."""
     try:
         card = PersonCard(**json.loads((folder / _CARD).read_text(encoding="utf-8")))
+        card = replace(card, reasons=tuple(card.reasons))  # JSON knows lists only
         if card.version != VERSION:
             raise ValueError(f"version {card.version}")
         tensors = load_file(folder / _FACES)
