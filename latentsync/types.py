@@ -341,9 +341,18 @@ class Denoiser(Protocol):
     """Predicts the noise of a batch of latent windows; the U-Net is one."""
 
     def __call__(
-        self, sample: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: FeatureCache | None = None
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        audio: Tensor,
+        *,
+        feature_cache: FeatureCache | None = None,
+        guided: bool = False,
     ) -> Tensor:
-        """sample (B, 13, F, h, w), timestep () or (B,), audio (B, F, S, D) -> (B, 4, F, h, w)."""
+        """sample (B, 13, F, h, w), timestep () or (B,), audio (B, F, S, D) -> (B, 4, F, h, w).
+
+        ``guided``: (2 B, 4, F, h, w), for the same windows with tokens that are all zero, then for them with ``audio``.
+        """
 
 
 # -- losses and metrics -----------------------------------------------------------------------------------------------

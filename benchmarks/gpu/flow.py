@@ -78,8 +78,10 @@ class _Stopwatch:
 def _idle_models(context: Context) -> LatentModels:
     """Networks whose answers are there before they are asked for."""
 
-    def evaluated(sample: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: Any = None) -> Tensor:
-        return sample[:, :4]
+    def evaluated(
+        sample: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: Any = None, guided: bool = False
+    ) -> Tensor:
+        return sample[:, :4].repeat(1 + guided, 1, 1, 1, 1)
 
     def encoded(pixels: Tensor, draws: Tensor | None = None) -> Tensor:
         return pixels.new_empty(len(pixels), 4, pixels.shape[2] // 8, pixels.shape[3] // 8)

@@ -22,10 +22,12 @@ class SamplerSettings:
 
     ``guidance_scale``: weight of the difference that the audio makes; up to 1 guidance is off and a step costs half.
     ``guidance_band``: the training steps (least noise, most noise) between which a step is guided; 0 to 999 are all
-    (Kynkäänniemi et al. 2024, arXiv 2404.07724). ``cache_interval``: the whole network runs once in so many steps
-    (``sampler.StepCache``); 1 = at each. ``timesteps`` and ``prediction`` are for ``consistency`` only, and come from a
-    student's card: the training steps that it goes through, the noisiest first (with another number of ``steps`` they
-    are spread evenly), and what it predicts.
+    (Kynkäänniemi et al. 2024, arXiv 2404.07724). ``guidance_interval``: what the audio changes is computed at one in so
+    many guided steps and kept for those between, which cost half (``sampler.Guidance``); 1 = at each.
+    ``cache_interval``: the whole network runs once in so many steps (``sampler.StepCache``); 1 = at each.
+    ``cache_order``: 0 reuses its deep features, 1 extrapolates them. ``timesteps`` and ``prediction`` are for
+    ``consistency`` only, and come from a student's card: the training steps that it goes through, the noisiest first
+    (with another number of ``steps`` they are spread evenly), and what it predicts.
     """
 
     scheduler: SchedulerName = "ddim"
@@ -33,6 +35,8 @@ class SamplerSettings:
     guidance_scale: float = 1.5
     cache_interval: int = 1
     guidance_band: tuple[int, int] = (0, TRAINING_STEPS - 1)
+    guidance_interval: int = 1
+    cache_order: int = 0
     timesteps: tuple[int, ...] = ()
     prediction: Prediction = "epsilon"
 
@@ -57,6 +61,14 @@ class SamplerSettings:
             raise ConfigError(
                 f"A step cache interval of {self.cache_interval} makes no sense.", remedy="Give 1 (off) or more."
             )
+        if self.guidance_interval < 1:
+            raise ConfigError(
+                f"A guidance interval of {self.guidance_interval} makes no sense.", remedy="Give 1 (each) or more."
+            )
+        if self.cache_order not in (0, 1):
+            raise ConfigError(
+                f"A step cache of order {self.cache_order} makes no sense.", remedy="Give 0 (as it is) or 1."
+            )
 
     @property
     def guided(self) -> bool:
@@ -65,9 +77,9 @@ class SamplerSettings:
 
     @property
     def guided_share(self) -> float:
-        """About which share of the steps is guided, 0 to 1."""
+        """About which share of the steps computes both halves, 0 to 1."""
         low, high = self.guidance_band
-        return (high + 1 - low) / TRAINING_STEPS if self.guided else 0.0
+        return (high + 1 - low) / TRAINING_STEPS / self.guidance_interval if self.guided else 0.0
 
     def guided_at(self, timestep: int) -> bool:
         """Whether the step at this training step is guided."""

@@ -28,6 +28,12 @@ class Condition:
     frames: int  # F
     time: Tensor  # (B, time width)
     audio: Tensor | None  # (N, S, D); None skips the audio attention
+    guided: bool = False  # behind the first audio attention there are 2 N images: N with silent tokens, N with audio
+
+
+def as_many(images: Tensor, count: int) -> Tensor:
+    """(N, ...) as it is, or twice in a row where the two halves of a guided evaluation, ``count`` images, need it."""
+    return images if len(images) == count else torch.cat([images, images])
 
 
 class JointGroupNorm(nn.GroupNorm):
@@ -61,7 +67,7 @@ class ResidualBlock(nn.Module):
         shortcut = hidden if self.conv_shortcut is None else self.conv_shortcut(hidden)
         hidden = self.conv1(F.silu(self.norm1(hidden, frames)))
         time = self.time_emb_proj(F.silu(condition.time)).repeat_interleave(frames, dim=0)
-        hidden = hidden + time[:, :, None, None]
+        hidden = hidden + as_many(time, len(hidden))[:, :, None, None]
         return shortcut + self.conv2(F.silu(self.norm2(hidden, frames)))
 
 
@@ -77,12 +83,25 @@ class TransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim, activation_fn="geglu")
 
-    def forward(self, hidden: Tensor, audio: Tensor | None) -> Tensor:
-        """hidden (N, h*w, C), audio (N, S, D) -> (N, h*w, C)."""
+    def forward(self, hidden: Tensor, condition: Condition) -> Tensor:
+        """hidden (N, h*w, C) -> (N, h*w, C), or (2 N, h*w, C) from the first audio attention on if it is guided."""
         hidden = hidden + self.attn1(self.norm1(hidden))
-        if audio is not None:
-            hidden = hidden + self.attn2(self.norm2(hidden), encoder_hidden_states=audio)
+        if condition.audio is None:
+            return hidden + feed_forward(self.ff, self.norm3(hidden))
+        if condition.guided:
+            silent, heard = hidden.chunk(2) if len(hidden) > len(condition.audio) else (hidden, hidden)
+            hidden = torch.cat([silent + self._silence(silent), heard + self._listen(heard, condition.audio)])
+        else:
+            hidden = hidden + self._listen(hidden, condition.audio)
         return hidden + feed_forward(self.ff, self.norm3(hidden))
+
+    def _listen(self, hidden: Tensor, audio: Tensor) -> Tensor:
+        return self.attn2(self.norm2(hidden), encoder_hidden_states=audio)
+
+    def _silence(self, hidden: Tensor) -> Tensor:
+        """(1, 1, C): what ``_listen`` gives for tokens that are all zero. Keys and values have no bias, so these are
+        zero too, and the bias of the output is left."""
+        return self.attn2.to_out[0](hidden.new_zeros(1, 1, hidden.shape[-1]))
 
 
 class SpatialTransformer(nn.Module):
@@ -97,11 +116,12 @@ class SpatialTransformer(nn.Module):
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, hidden: Tensor, condition: Condition) -> Tensor:
-        """hidden (N, C, h, w) -> the same shape."""
+        """hidden (N, C, h, w) -> the same shape, or (2 N, C, h, w): see ``Condition.guided``."""
         tokens = rearrange(self.proj_in(self.norm(hidden)), "n c h w -> n (h w) c")
         for block in self.transformer_blocks:
-            tokens = block(tokens, condition.audio)
-        return hidden + self.proj_out(rearrange(tokens, "n (h w) c -> n c h w", h=hidden.shape[2]))
+            tokens = block(tokens, condition)
+        images = self.proj_out(rearrange(tokens, "n (h w) c -> n c h w", h=hidden.shape[2]))
+        return as_many(hidden, len(images)) + images
 
 
 class Downsampler(nn.Module):
@@ -214,7 +234,7 @@ class UpStage(Stage):
         Each layer takes the last of ``skips`` out of the list. ``layers``: which of them run.
         """
         for index in range(len(self.resnets))[layers]:
-            hidden = self.layer(index, torch.cat([hidden, skips.pop()], dim=1), condition)
+            hidden = self.layer(index, torch.cat([hidden, as_many(skips.pop(), len(hidden))], dim=1), condition)
         for upsampler in self.upsamplers:
             hidden = upsampler(hidden, skips[-1].shape[2:])
         return hidden

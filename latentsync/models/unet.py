@@ -58,7 +58,13 @@ class UNet3D(nn.Module):
                 yield from part.children()
 
     def forward(
-        self, sample: Tensor, timestep: Tensor, audio: Tensor | None, *, feature_cache: FeatureCache | None = None
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        audio: Tensor | None,
+        *,
+        feature_cache: FeatureCache | None = None,
+        guided: bool = False,
     ) -> Tensor:
         """The predicted noise (B, 4, F, h, w).
 
@@ -66,13 +72,18 @@ class UNet3D(nn.Module):
         ``timestep`` () or (B,). ``audio`` (B, F, S, D) or (B*F, S, D); None leaves the audio attention out.
         ``feature_cache``: with ``reuse`` only the outermost layer runs, on the hidden state that the last full run
         left there (DeepCache, arXiv 2312.00858, branch 0); without it the full run leaves that state there.
+        ``guided``: as for 2 B clips, the B given ones with silent tokens (all zero), then with ``audio``, which must
+        be there; what comes before the first audio attention is computed once -> (2 B, 4, F, h, w).
 
-        Raises ``ValueError`` if the motion modules know fewer positions than F, or if there is nothing to reuse.
+        Raises ``ValueError`` if the motion modules know fewer positions than F, if there is nothing to reuse, or no
+        audio to guide by.
         """
         batch, _, frames, height, width = sample.shape
         if self.config.use_motion_module and frames > self.config.max_frames:
             raise ValueError(f"a window of {frames} frames; the motion modules know {self.config.max_frames} positions")
-        condition = Condition(frames, self._embed_time(timestep, batch), _fold_audio(audio))
+        if guided and audio is None:
+            raise ValueError("guidance contrasts audio with silence, and there is no audio")
+        condition = Condition(frames, self._embed_time(timestep, batch), _fold_audio(audio), guided)
         images = rearrange(sample, "b c f h w -> (b f) c h w").contiguous(memory_format=torch.channels_last)
         entry = self.conv_in(images)
         if feature_cache is None:

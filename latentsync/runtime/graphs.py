@@ -70,7 +70,13 @@ class GraphedDenoiser:
         self._recorded.clear()
 
     def __call__(
-        self, sample: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: FeatureCache | None = None
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        audio: Tensor,
+        *,
+        feature_cache: FeatureCache | None = None,
+        guided: bool = False,
     ) -> Tensor:
         """See ``types.Denoiser``. What the step cache is given is overwritten by the next evaluation that fills it."""
         inputs: tuple[Tensor, ...] = (sample, timestep, audio)
@@ -78,9 +84,9 @@ class GraphedDenoiser:
             if feature_cache.hidden is None:
                 raise ValueError("the feature cache is to be reused but holds nothing yet")
             inputs += (feature_cache.hidden,)
-        key = (feature_cache is not None, *((each.shape, each.dtype) for each in inputs))
+        key = (feature_cache is not None, guided, *((each.shape, each.dtype) for each in inputs))
         if key not in self._recorded:
-            self._recorded[key] = self._record_for(inputs, feature_cache is not None)
+            self._recorded[key] = self._record_for(inputs, feature_cache is not None, guided)
         recorded = self._recorded[key]
         for place, value in zip(recorded.inputs, inputs, strict=True):
             place.copy_(value)
@@ -89,14 +95,14 @@ class GraphedDenoiser:
             feature_cache.hidden = recorded.hidden
         return recorded.predicted.clone()
 
-    def _record_for(self, inputs: tuple[Tensor, ...], cached: bool) -> _Recorded:
+    def _record_for(self, inputs: tuple[Tensor, ...], cached: bool, guided: bool) -> _Recorded:
         """A graph with inputs of its own, which take their values from ``inputs`` for a start."""
         own = tuple(each.clone() for each in inputs)
 
         def evaluate() -> tuple[Tensor, Tensor | None]:
             sample, timestep, audio, *kept = own
             cache = FeatureCache(reuse=bool(kept), hidden=kept[0] if kept else None) if cached else None
-            predicted = self._network(sample, timestep, audio, feature_cache=cache)
+            predicted = self._network(sample, timestep, audio, feature_cache=cache, guided=guided)
             return predicted, cache.hidden if cache is not None else None
 
         (predicted, hidden), replay = self._record(evaluate, own[0].device)

@@ -26,7 +26,9 @@ class Spy:
     audios: list[torch.Tensor] = field(default_factory=list)
     caches: list[object] = field(default_factory=list)
 
-    def __call__(self, sample, timestep, audio, *, feature_cache=None):
+    def __call__(self, sample, timestep, audio, *, feature_cache=None, guided=False):
+        if guided:
+            sample, audio = sample.repeat(2, 1, 1, 1, 1), torch.cat([torch.zeros_like(audio), audio])
         self.inputs.append(sample)
         self.timesteps.append(int(timestep))
         self.audios.append(audio)
@@ -110,6 +112,21 @@ def test_guidance_is_linear_in_the_predictions():
     assert relative_error(result, expected) < 1e-6
 
 
+def test_what_the_audio_changes_is_kept_for_the_guided_steps_between():
+    conditioning, audio, noise = _inputs(1)
+    spy, latents = Spy(), [noise]
+    settings = SamplerSettings(steps=4, guidance_scale=2.0, guidance_interval=2, guidance_band=(0, 751))
+    sample(spy, conditioning, audio, noise, settings, lambda index, after: latents.append(after))
+    assert [len(each) for each in spy.inputs] == [2, 1, 2, 1]
+    # What the audio changes is the same at all levels here, so nothing is lost by keeping it.
+    every = sample(Spy(), conditioning, audio, noise, SamplerSettings(steps=4, guidance_scale=2.0))
+    assert relative_error(latents[-1], every) < 1e-6
+    band = SamplerSettings(steps=4, guidance_scale=2.0, guidance_interval=2, guidance_band=(300, 751))
+    spy = Spy()
+    sample(spy, conditioning, audio, noise, band)
+    assert [len(each) for each in spy.inputs] == [2, 1, 1, 1]  # 751 and 501 are guided, 251 and 1 are not
+
+
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("scale", [1.0, 1.5])
 def test_windows_of_a_batch_do_not_touch_each_other(scheduler, scale):
@@ -130,11 +147,13 @@ def test_nothing_is_read_back_from_the_device(scheduler):
     conditioning, audio, noise = _inputs(1)
     conditioning = Conditioning(*(getattr(conditioning, name).to("meta") for name in conditioning.__slots__))
 
-    def denoiser(unet_input, timestep, audio, *, feature_cache):
+    def denoiser(unet_input, timestep, audio, *, feature_cache, guided):
         assert timestep.device.type == "meta"
-        return unet_input[:, :4] * 0.5
+        if not feature_cache.reuse:
+            feature_cache.hidden = unet_input.repeat(1 + guided, 1, 1, 1, 1)
+        return unet_input[:, :4].repeat(1 + guided, 1, 1, 1, 1) * 0.5
 
-    settings = SamplerSettings(scheduler=scheduler, steps=4, cache_interval=3)
+    settings = SamplerSettings(scheduler=scheduler, steps=4, cache_interval=2, cache_order=1, guidance_interval=2)
     result = sample(denoiser, conditioning, audio.to("meta"), noise.to("meta"), settings)
     assert (result.device.type, result.shape) == ("meta", noise.shape)
 
@@ -179,7 +198,7 @@ def test_a_perfect_denoiser_arrives_at_the_picture(scheduler):
     conditioning, audio, noise = _inputs(1)
     alphas_cumprod = make_scheduler("ddim").alphas_cumprod
 
-    def perfect(unet_input, timestep, audio, *, feature_cache=None):
+    def perfect(unet_input, timestep, audio, *, feature_cache=None, guided=False):
         alpha = alphas_cumprod[timestep]
         return (unet_input[:, :4] - alpha.sqrt() * unet_input[:, 9:]) / (1 - alpha).sqrt()
 
@@ -198,6 +217,8 @@ def test_a_perfect_denoiser_arrives_at_the_picture(scheduler):
         {"guidance_scale": float("nan")},
         {"guidance_scale": -1.0},
         {"cache_interval": 0},
+        {"cache_order": 2},
+        {"guidance_interval": 0},
         {"guidance_band": (-1, 500)},
         {"guidance_band": (500, 400)},
         {"guidance_band": (0, 1000)},
@@ -308,3 +329,14 @@ def test_where_guidance_begins_the_whole_network_runs():
     cache = StepCache(4)
     steps = [cache.at(index, guided=index >= 2).reuse for index in range(8)]
     assert steps == [False, True, False, True, False, True, True, True]
+
+
+def test_features_are_extrapolated_along_the_levels_of_the_last_two_full_steps():
+    cache = StepCache(2, order=1)
+    cache.at(0, level=900).hidden = torch.tensor([[1.0], [10.0]])
+    assert cache.at(1, level=800).hidden.tolist() == [[1.0], [10.0]]  # nothing to extrapolate yet
+    cache.at(2, level=700).hidden = torch.tensor([[3.0], [30.0]])
+    assert cache.at(3, level=600).hidden.tolist() == [[4.0], [40.0]]
+    assert cache.at(5, guided=False, level=500).hidden.tolist() == [[50.0]]  # of the half with audio
+    cache.at(6, guided=True, level=400).hidden = torch.tensor([[5.0], [50.0]])
+    assert cache.at(7, level=300).hidden.tolist() == [[5.0], [50.0]]  # those before were of one half

@@ -32,9 +32,10 @@ class PlainDenoiser:
     def __init__(self, at_work=lambda: None):
         self.at_work = at_work
 
-    def __call__(self, sample, timestep, audio, *, feature_cache=None):
+    def __call__(self, sample, timestep, audio, *, feature_cache=None, guided=False):
         self.at_work()
-        return 0.1 * sample[:, :4] + audio.mean()
+        heard = 0.1 * sample[:, :4] + audio.mean()
+        return torch.cat([0.1 * sample[:, :4], heard]) if guided else heard
 
 
 def models_on(device, dtype, at_work=lambda: None):

@@ -258,9 +258,14 @@ def _mixed(recipe: UNetRecipe, network: UNet3D, device: torch.device) -> Denoise
     mixed = training_dtype(recipe.run, device) is not torch.float32
 
     def forward(
-        sample: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: FeatureCache | None = None
+        sample: Tensor,
+        timestep: Tensor,
+        audio: Tensor,
+        *,
+        feature_cache: FeatureCache | None = None,
+        guided: bool = False,
     ) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
-            return network(sample, timestep, audio, feature_cache=feature_cache)
+            return network(sample, timestep, audio, feature_cache=feature_cache, guided=guided)
 
     return forward
