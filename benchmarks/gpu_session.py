@@ -29,6 +29,7 @@ STEPS = (
     Step("peak_memory", "Peak memory of a denoising step", 60, checks.peak_memory),
     Step("small_cards", "Emulated cards", 90, checks.small_cards),
     Step("passes", "One guided evaluation of the U-Net", 60, speed.passes),
+    Step("few_steps", "Generator by preset, and a student", 90, speed.few_steps),
     Step("attention", "Attention kernels, ms", 30, speed.attention),
     Step("host_work", "Work of the host for a batch, s", 40, flow.host_work),
     Step("pipeline", "From file to file", 120, flow.pipeline),

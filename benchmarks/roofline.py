@@ -1,15 +1,18 @@
 """What the networks must compute, and how long that takes at best: python -m benchmarks.roofline --output out/roof.json
 
 Operations are counted by torch on tensors without values, so nothing is computed and no weights are needed; a multiply
-and an add are two. Rows, one for every model and preset, per second of video at 25 fps: TFLOP of the U-Net, of the two
-encodings and of the decoding; floors in seconds at ``--utilisation`` of the peak of an H200 (989 TFLOP/s, dense fp16 or
-bf16) and of this machine's processor, whose peak is that of a matrix product in float32, the best of several.
+and an add are two. A guided call is counted as it is made: what its halves share once. Rows, one for every model and
+preset, per second of video at 25 fps: TFLOP of the U-Net, of the two encodings and of the decoding; floors in seconds
+at ``--utilisation`` of the peak of an H200 (989 TFLOP/s, dense fp16 or bf16) and of this machine's processor, whose
+peak is that of a matrix product in float32, the best of several.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,6 +36,7 @@ from tests.models.published import on_meta
 MODELS = ("1.5", "1.6", BUILTIN)
 H200_TFLOPS = 989.0
 AUDIO_TOKENS = 50
+Call = tuple[bool, bool]  # of the U-Net: guided, reusing deep features
 
 
 class Counted:
@@ -56,32 +60,45 @@ class Counted:
         latents = torch.empty(1, self.unet.config.out_channels, side, side, device="meta")
         return _flops(lambda: self.codec.encode(image)), _flops(lambda: self.codec.decode(latents))
 
-    def unet_pass_flops(self) -> tuple[float, float]:
-        """Of one window in one pass: of the whole network, and of what remains when deep features are reused."""
-        config, cache = self.unet.config, FeatureCache()
+    def unet_flops(self) -> dict[Call, float]:
+        """Of each kind of call for one window. A guided one is two evaluations."""
+        config = self.unet.config
         side = self.resolution // LATENT_DOWNSCALE
         seen = torch.empty(1, config.in_channels, WINDOW_FRAMES, side, side, device="meta")
         audio = torch.empty(1, WINDOW_FRAMES, AUDIO_TOKENS, config.cross_attention_dim, device="meta")
         time = torch.zeros((), device="meta")
-        whole = _flops(lambda: self.unet(seen, time, audio, feature_cache=cache))
-        cache.reuse = True
-        return whole, _flops(lambda: self.unet(seen, time, audio, feature_cache=cache))
+        counted = {}
+        for guided in (False, True):
+            cache = FeatureCache()
+            for reuse in (False, True):
+                cache.reuse = reuse
+                call = partial(self.unet, seen, time, audio, feature_cache=cache, guided=guided)
+                counted[guided, reuse] = _flops(call)
+        return counted
 
 
-def passes(sampler: SamplerSettings) -> tuple[int, int]:
-    """What the sampler asks of the network for one window: passes of the whole, and passes that reuse features."""
-    counts = {False: 0, True: 0}
+def calls(sampler: SamplerSettings) -> Counter[Call]:
+    """What the sampler asks of the network for one window."""
+    counted: Counter[Call] = Counter()
 
-    def denoiser(unet_input: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: FeatureCache | None) -> Tensor:
+    def denoiser(
+        unet_input: Tensor, timestep: Tensor, audio: Tensor, *, feature_cache: FeatureCache | None, guided: bool
+    ) -> Tensor:
         reuse = feature_cache is not None and feature_cache.reuse
-        counts[reuse] += len(unet_input)
+        counted[guided, reuse] += 1
+        images = unet_input.repeat(1 + guided, 1, 1, 1, 1)
         if feature_cache is not None and not reuse:
-            feature_cache.hidden = unet_input
-        return unet_input[:, :1]
+            feature_cache.hidden = images
+        return images[:, :1]
 
     one = torch.zeros(1, 1, 1, 1, 1)
     sample(denoiser, Conditioning(one, one, one), torch.zeros(1, 1, 1, 1), one, sampler)
-    return counts[False], counts[True]
+    return counted
+
+
+def evaluations(counted: Counter[Call]) -> list[int]:
+    """Of the whole network, and of what remains when deep features are reused."""
+    return [sum(n * (1 + guided) for (guided, reuse), n in counted.items() if reuse is kind) for kind in (False, True)]
 
 
 @torch.no_grad()
@@ -95,19 +112,20 @@ def measure(model: str, presets: list[str], utilisation: float, processor_tflops
     """A row for each preset."""
     networks = Counted(model)
     encode, decode = (MODEL_FPS * flops / 1e12 for flops in networks.codec_flops())
-    once, reusing = (flops / WINDOW_FRAMES for flops in networks.unet_pass_flops())
+    per_frame = {call: flops / WINDOW_FRAMES for call, flops in networks.unet_flops().items()}
     rows = []
     for preset in presets:
-        whole_passes, short_passes = passes(PRESETS[preset])
-        unet = MODEL_FPS * (whole_passes * once + short_passes * reusing) / 1e12
+        counted = calls(PRESETS[preset])
+        unet = MODEL_FPS * sum(n * per_frame[call] for call, n in counted.items()) / 1e12
         whole = unet + 2 * encode + decode
         rows.append(
             {
                 "model": model,
                 "resolution": networks.resolution,
                 "preset": preset,
-                "passes": [whole_passes, short_passes],
-                "unet_pass_gflop_per_frame": [once / 1e9, reusing / 1e9],
+                "passes": evaluations(counted),
+                "unet_pass_gflop_per_frame": [per_frame[False, reuse] / 1e9 for reuse in (False, True)],
+                "unet_guided_pass_gflop_per_frame": [per_frame[True, reuse] / 1e9 for reuse in (False, True)],
                 "tflop": {"unet": unet, "encode": 2 * encode, "decode": decode, "all": whole},
                 "h200_floor_seconds": whole / (utilisation * H200_TFLOPS),
                 "processor_floor_seconds": whole / (utilisation * processor_tflops),

@@ -10,11 +10,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu.networks import drawn_models, settle, side_of, timed, unet_inputs, windows_of
 from benchmarks.gpu.session import Context, Row
+from latentsync.constants import MODEL_FPS
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.face.mask import load_mask
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
+from latentsync.inference.options import PRESETS
 from latentsync.runtime.graphs import GraphedDenoiser
 
+STUDENT = "student of 2 steps"
 GUIDED = 2  # windows of an evaluation for each window that is generated
 
 
@@ -37,6 +40,39 @@ def passes(context: Context) -> Iterator[Row]:
                     row: Row = {"model": model, "windows": count, "layout": layout, "cudnn_benchmark": race}
                     yield row | {"pass_ms": whole, "launch_ms": launching}
     torch.backends.cudnn.benchmark = before
+
+
+def few_steps(context: Context) -> Iterator[Row]:
+    """The generator with four windows by preset and with a student of two steps: seconds per second of video, and what
+    they should be at most. A guided step beside its halves as two windows says what is saved by sharing."""
+    wanted = {("1.5", "exact"): 0.7, ("1.6", "exact"): 3.0, ("1.6", STUDENT): 1.0}
+    student = SamplerSettings("consistency", steps=2, guidance_scale=1.0, timesteps=(999, 499))
+    ways = {name: PRESETS[name] for name in ("exact", "fast", "live")} | {STUDENT: student}
+    frames, count = context.pick(16, 2), context.pick(4, 1)
+    for model in context.pick(("1.5", "1.6"), ("tiny",)):
+        models = drawn_models(context, model, context.pick(torch.float16, torch.float32))
+        side = side_of(context, model)
+        apart, shared = _guided_steps(context, models, count, side)
+        for way, settings in ways.items():
+            generator = LatentGenerator(models, load_mask("mask", side), settings, seed=1)
+            with torch.inference_mode():
+                batch = generator.prepare(windows_of(models, count, side, frames))
+                rounds = context.pick(2, 1)
+                whole, _ = timed(context.device, lambda g=generator, b=batch: g.launch(b), rounds, warm_ups=1)
+            seconds = whole / 1000 / (count * frames / float(MODEL_FPS))
+            row: Row = {"model": model, "way": way, "seconds_per_second": seconds, "at_most": wanted.get((model, way))}
+            yield row | {"guided_ms": shared, "halves_apart_ms": apart}
+
+
+def _guided_steps(context: Context, models: LatentModels, windows: int, side: int) -> tuple[float, float]:
+    """Milliseconds of a guided step: its two halves as twice as many windows, and as the product computes it."""
+    sample, level, audio = unet_inputs(models, windows, side, context.pick(16, 2))
+    doubled = torch.cat([sample] * GUIDED), level, torch.cat([torch.zeros_like(audio), audio])
+    rounds = context.pick(3, 1)
+    with torch.inference_mode():
+        apart, _ = timed(context.device, lambda: models.unet(*doubled), rounds)
+        shared, _ = timed(context.device, lambda: models.unet(sample, level, audio, guided=True), rounds)
+    return apart, shared
 
 
 def attention(context: Context) -> Iterator[Row]:

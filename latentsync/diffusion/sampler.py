@@ -37,7 +37,7 @@ def sample(
     the difference of an earlier one, are one plain call. ``on_step(index, latents)`` is called after each step. The
     loop itself never waits for the device.
     """
-    scheduler = make_scheduler(settings.scheduler, settings.timesteps, settings.prediction)
+    scheduler = make_scheduler(settings.scheduler, settings.timesteps, settings.prediction, settings.spacing)
     scheduler.set_timesteps(settings.steps)
     cache = StepCache(settings.cache_interval, settings.cache_order)
     guidance = Guidance(settings)

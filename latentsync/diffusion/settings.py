@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from latentsync.diffusion.schedule import TRAINING_STEPS, SchedulerName, check_scheduler
+from latentsync.diffusion.schedule import TRAINING_STEPS, SchedulerName, Spacing, check_scheduler
 from latentsync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ class SamplerSettings:
     (Kynkäänniemi et al. 2024, arXiv 2404.07724). ``guidance_interval``: what the audio changes is computed at one in so
     many guided steps and kept for those between, which cost half (``sampler.Guidance``); 1 = at each.
     ``cache_interval``: the whole network runs once in so many steps (``sampler.StepCache``); 1 = at each.
-    ``cache_order``: 0 reuses its deep features, 1 extrapolates them. ``timesteps`` and ``prediction`` are for
-    ``consistency`` only, and come from a student's card: the training steps that it goes through, the noisiest first
-    (with another number of ``steps`` they are spread evenly), and what it predicts.
+    ``cache_order``: 0 reuses its deep features, 1 extrapolates them. ``spacing``: see ``schedule.make_scheduler``.
+    ``timesteps`` and ``prediction`` are for ``consistency`` only, and come from a student's card: the training steps
+    that it goes through, the noisiest first (with another number of ``steps`` they are spread evenly), and what it
+    predicts.
     """
 
     scheduler: SchedulerName = "ddim"
@@ -37,6 +38,7 @@ class SamplerSettings:
     guidance_band: tuple[int, int] = (0, TRAINING_STEPS - 1)
     guidance_interval: int = 1
     cache_order: int = 0
+    spacing: Spacing = "leading"
     timesteps: tuple[int, ...] = ()
     prediction: Prediction = "epsilon"
 
@@ -76,10 +78,15 @@ class SamplerSettings:
         return self.guidance_scale > 1.0
 
     @property
-    def guided_share(self) -> float:
-        """About which share of the steps computes both halves, 0 to 1."""
+    def evaluations(self) -> tuple[float, float]:
+        """About how many evaluations of the network a window takes: of all of it, and of what remains where its deep
+        features are reused. A guided step is two, unless it keeps what the audio changes."""
         low, high = self.guidance_band
-        return (high + 1 - low) / TRAINING_STEPS / self.guidance_interval if self.guided else 0.0
+        guided_share = (high + 1 - low) / TRAINING_STEPS if self.guided else 0.0
+        counted = {True: 0.0, False: 0.0}
+        for step in range(self.steps):
+            counted[step % self.cache_interval == 0] += 1 + guided_share * (step % self.guidance_interval == 0)
+        return counted[True], counted[False]
 
     def guided_at(self, timestep: int) -> bool:
         """Whether the step at this training step is guided."""

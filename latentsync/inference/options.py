@@ -24,17 +24,21 @@ if TYPE_CHECKING:
     from latentsync.inference.weights import WeightPaths
 
 # `exact` is the plain sampler. `balanced` reuses deep features at two steps of three, as the published shell script
-# does. `fast` takes fewer steps of a higher-order solver and reuses features at every other one; so does `builtin`,
-# which is for the built-in models. `preview` has no guidance, and takes the small codec where it is installed.
+# does. `fast` takes fewer steps of a higher-order solver, computes the whole network and both halves of the guidance at
+# every third, and extrapolates the features between. `builtin` reuses features at every other one, for the built-in
+# models. `preview` has no guidance, and takes the small codec where it is installed. `live` is the least that gives
+# usable mouths; it takes the student where it is installed. docs/experiments/few_steps.md
 PRESETS: dict[str, SamplerSettings] = {
     "exact": SamplerSettings(),
     "balanced": SamplerSettings(cache_interval=3),
-    "fast": SamplerSettings("dpm++", steps=10, cache_interval=2),
+    "fast": SamplerSettings("dpm++", steps=9, cache_interval=3, cache_order=1, guidance_interval=3),
     "preview": SamplerSettings("dpm++", steps=4, guidance_scale=1.0),
     "builtin": SamplerSettings("dpm++", steps=6, cache_interval=2),
+    "live": SamplerSettings("dpm++", steps=2, guidance_scale=1.0, spacing="trailing"),
 }
 DEFAULT_PRESET = "exact"
 PREVIEW_PRESET = "preview"
+LIVE_PRESET = "live"
 BUILTIN_PRESET = "builtin"  # the default for the built-in models
 DEFAULT_SEED = 1247
 DEEPCACHE_INTERVAL = 3  # what --enable_deepcache means in the published code
@@ -55,8 +59,12 @@ def apply_preset(
     the same everywhere. A student (docs/train_unet.md) is sampled as its card says, whatever the preset. Raises
     ``ConfigError`` for values that make no sense, and the ``WeightsError`` family for a card that cannot be read.
     """
-    chosen = weights.with_small_codec() if preset == PREVIEW_PRESET else weights
-    student = student_sampler(weights.unet, steps, guidance_scale)
+    chosen = weights
+    if preset == PREVIEW_PRESET:
+        chosen = weights.with_small_codec()
+    elif preset == LIVE_PRESET:
+        chosen = weights.with_student()
+    student = student_sampler(chosen.unet, steps, guidance_scale)
     if student is not None:
         return chosen, student
     settings = PRESETS[preset or (BUILTIN_PRESET if weights.are_builtin else DEFAULT_PRESET)]

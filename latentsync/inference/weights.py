@@ -17,6 +17,7 @@ from latentsync.recipe import UNetRecipe
 
 BUILTIN_NAME = "built-in models"
 BUILTIN_UNET = BUILTIN / "unet.safetensors"
+STUDENT = "student.safetensors"  # beside a U-Net, what was distilled from it
 BUILTIN_NOTES = (
     "without published weights the built-in models are used; "
     "`latentsync weights --for inference` fetches the published ones",
@@ -59,7 +60,7 @@ class WeightPaths:
     @property
     def are_builtin(self) -> bool:
         """Whether these are the models that come with the repository."""
-        return self.unet == BUILTIN_UNET
+        return self.unet in (BUILTIN_UNET, BUILTIN_UNET.with_name(STUDENT))
 
     @classmethod
     def in_directory(cls, directory: Path = WEIGHTS, unet: Path | None = None) -> WeightPaths:
@@ -70,6 +71,14 @@ class WeightPaths:
             whisper=directory / "whisper" / "tiny.pt",
             auxiliary=directory / "auxiliary",
         )
+
+    def with_student(self) -> WeightPaths:
+        """The same files with the student (docs/train_unet.md) that lies beside the U-Net, if there is one.
+
+        Not with an adapter, which is for the U-Net that it was made for.
+        """
+        student = replace(self, unet=self.unet.with_name(STUDENT))
+        return student if self.adapter is None and student.unet.exists() else self
 
     def with_small_codec(self) -> WeightPaths:
         """The same files with TAESD for the codec, where it is installed.

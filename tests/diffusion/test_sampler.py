@@ -86,7 +86,7 @@ def test_only_steps_in_the_band_run_both_halves():
     assert [len(each) for each in spy.inputs] == [2, 2, 2, 4, 4, 4, 4, 2, 2, 2]
     assert all(torch.equal(heard[-2:], audio) for heard in spy.audios)
     assert spy.caches == [False, True, False, False, False, True, False, True, False, True]
-    assert settings.guided_share == pytest.approx(0.302)
+    assert settings.evaluations == (pytest.approx(5 * 1.302), pytest.approx(5 * 1.302))
 
 
 def test_the_whole_band_is_the_default_and_an_empty_stretch_of_it_is_no_guidance():

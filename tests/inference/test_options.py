@@ -42,13 +42,23 @@ def test_a_student_is_sampled_as_its_card_says_and_takes_no_guidance(tmp_path):
         apply_preset(None, weights, guidance_scale=1.5)
 
 
+def test_live_takes_the_student_beside_the_u_net_and_samples_it_as_its_card_says(tmp_path):
+    weights = WeightPaths.in_directory(tmp_path)
+    assert apply_preset("live", weights) == (weights, PRESETS["live"])
+    card = WeightsCard("unet", distilled_steps=1, distilled_timesteps=(999,), guidance_inside=1.5)
+    save_file({"x": torch.zeros(1)}, tmp_path / "student.safetensors", metadata={CARD_KEY: card.to_json()})
+    chosen, sampler = apply_preset("live", weights)
+    assert chosen.unet == tmp_path / "student.safetensors" and chosen.codec == weights.codec
+    assert (sampler.scheduler, sampler.steps, sampler.timesteps) == ("consistency", 1, (999,))
+    assert apply_preset("fast", weights) == (weights, PRESETS["fast"])
+
+
 def test_exact_is_the_plain_sampler_and_the_others_cost_less_in_turn():
     def cost(preset):
-        settings = PRESETS[preset]
-        return settings.steps / settings.cache_interval * (1 + settings.guided_share)
+        return PRESETS[preset].evaluations[0]
 
     assert PRESETS["exact"] == SamplerSettings("ddim", 20, 1.5, 1)
-    costs = [cost(preset) for preset in ("exact", "balanced", "fast", "preview")]
+    costs = [cost(preset) for preset in ("exact", "balanced", "fast", "preview", "live")]
     assert costs == sorted(costs, reverse=True)
 
 

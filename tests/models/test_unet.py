@@ -213,6 +213,32 @@ def test_reuse_runs_only_the_outermost_layer():
     assert torch.equal(cache.hidden, stored)
 
 
+@torch.no_grad()
+def test_a_guided_call_gives_both_halves_in_full_and_reused():
+    unet, (sample, level, audio), apart, together = toy_unet(), toy_inputs(), FeatureCache(), FeatureCache()
+    halves = torch.cat([sample, sample]), level, torch.cat([torch.zeros_like(audio), audio])
+    for reuse in (False, True):
+        apart.reuse = together.reuse = reuse
+        expected = unet(*halves, feature_cache=apart)
+        assert relative_error(unet(sample, level, audio, feature_cache=together, guided=True), expected) < 1e-6
+        assert relative_error(expected[2:], expected[:2]) > 1e-3  # the audio does change something
+    with pytest.raises(ValueError, match="no audio"):
+        unet(sample, level, None, guided=True)
+
+
+@torch.no_grad()
+def test_what_the_halves_share_is_computed_once():
+    unet, inputs, images = toy_unet(), toy_inputs(), {}
+    for name, module in unet.named_modules():
+        module.register_forward_hook(lambda module, inputs, output, name=name: images.setdefault(name, len(output)))
+    unet(*inputs, guided=True)
+    first = "down_blocks.0.attentions.0.transformer_blocks.0"
+    frames = len(inputs[0]) * inputs[0].shape[2]
+    assert images["conv_in"] == images["down_blocks.0.resnets.0"] == images[f"{first}.attn1"] == frames
+    assert images[f"{first}.ff"] == images["conv_out"] == 2 * frames
+    assert images["up_blocks.1.attentions.1.transformer_blocks.0.attn2"] == frames  # silence needs no attention
+
+
 def test_reuse_without_features_is_refused():
     with pytest.raises(ValueError, match="holds nothing"):
         toy_unet()(*toy_inputs(), feature_cache=FeatureCache(reuse=True))

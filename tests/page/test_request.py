@@ -98,7 +98,7 @@ REFUSED = [
     ("seed", 2**64, "Seed: so large a number is not possible. Give a whole number from -1."),
     ("seed", [5], "Seed: a list is no number. Give a whole number from -1."),
     ("moment", -0.1, "Moment to try: -0.1 is not possible. Give a number from 0 to 1e+06."),
-    ("preset", "quick", "Preset: there is no 'quick'. Use one of: exact, balanced, fast, preview, builtin."),
+    ("preset", "quick", "Preset: there is no 'quick'. Use one of: exact, balanced, fast, preview, builtin, live."),
     ("preset", {"a": 1}, "Preset: there is no an object. Use one of"),
     ("checkpoint", "../../x", "Models: there is no '../../x'. Use one of: built-in models, release 1.6"),
     ("length", 5, "If the video is shorter or longer than the sound: there is no 5. Use one of: pingpong"),

@@ -101,17 +101,17 @@ def estimate(
     """
     dubbed = max(1, ceil(frames * (1 - passing)))
     windows = plan.windows_in(dubbed)
-    branches = 1 + sampler.guided_share
-    full = ceil(sampler.steps / sampler.cache_interval)
-    effective = full + (sampler.steps - full) * CACHED_SHARE
+    full, reusing = sampler.evaluations
     area = (resolution / 256) ** 2
-    flops = _between(UNETS, networks.unet) * branches * effective + _between(CODECS, networks.codec)
+    flops = _between(UNETS, networks.unet) * (full + reusing * CACHED_SHARE) + _between(CODECS, networks.codec)
     generating = windows * plan.length * area * flops / (flops_per_second * UTILISATION)
     pixels = info.width * info.height
     around = frames * pixels * PIXEL_SECONDS / (os.cpu_count() or 1)
     start = START_SECONDS + 4 * networks.total / READ_BYTES
     if on_accelerator:
-        launching = ceil(windows / batch) * effective * LAUNCHES * LAUNCH_SECONDS
+        whole_calls = ceil(sampler.steps / sampler.cache_interval)
+        calls = whole_calls + (sampler.steps - whole_calls) * CACHED_SHARE
+        launching = ceil(windows / batch) * calls * LAUNCHES * LAUNCH_SECONDS
         seconds = start + max(generating, launching, around)
     else:
         seconds = start + generating + around
