@@ -54,11 +54,11 @@ ROWS: dict[str, SamplerSettings] = {
     "… guided between levels 200 and 999": replace(TEN, guidance_band=(200, 999)),
     "… guided between levels 0 and 800": replace(TEN, guidance_band=(0, 800)),
     "… difference of the halves kept for one step": replace(TEN, guidance_interval=2),
-    "10 steps, reuse at two of three, extrapolated, difference kept": replace(
+    "… reused at two of three, extrapolated, difference kept for two": replace(
         TEN, cache_interval=3, cache_order=1, guidance_interval=3
     ),
-    "9 steps, the same": replace(TEN, steps=9, cache_interval=3, cache_order=1, guidance_interval=3),
-    "8 steps, the same": replace(TEN, steps=8, cache_interval=3, cache_order=1, guidance_interval=3),
+    "… the same in 9 steps": replace(TEN, steps=9, cache_interval=3, cache_order=1, guidance_interval=3),
+    "… the same in 8 steps": replace(TEN, steps=8, cache_interval=3, cache_order=1, guidance_interval=3),
     "2 steps, not guided": SamplerSettings("dpm++", steps=2, guidance_scale=1.0),
     "… from the noisiest level": SamplerSettings("dpm++", steps=2, guidance_scale=1.0, spacing="trailing"),
     "… guided": SamplerSettings("dpm++", steps=2, spacing="trailing"),

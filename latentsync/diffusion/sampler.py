@@ -97,28 +97,22 @@ class StepCache:
     def __init__(self, interval: int, order: int = 0) -> None:
         self._interval = interval
         self._order = order
-        self._features = FeatureCache()  # that was handed out last
-        self._level = 0  # of that step
-        self._full: list[tuple[int, Tensor]] = []  # levels and features of the last full steps, the latest last
-        self._guided = True  # whether these are of guided steps: twice the windows, with audio second
+        self._features = FeatureCache()  # that was handed out last,
+        self._step = (0, True)  # and for which training step, computed with both halves or not
+        self._full: list[tuple[int, bool, Tensor]] = []  # the same of the last full steps, with their features
 
     def at(self, index: int, guided: bool = True, level: int = 0) -> FeatureCache | None:
         """The cache to hand to the denoiser at step ``index`` (from 0), or None when caching is off.
 
         ``guided``: whether both halves are computed. Where only one is, the kept features with audio are reused; where
-        both are and there are only those of one, the whole network runs. ``level``: the training step.
+        both are and the last full step had only one, the whole network runs. ``level``: the training step.
         """
         if self._interval == 1:
             return None
         self._note()
-        reuse = index % self._interval != 0 and (self._guided or not guided)
-        if self._guided and not guided:
-            self._full = [(at, hidden.chunk(2)[1]) for at, hidden in self._full]
-        elif guided and not self._guided:
-            self._full.clear()
-        self._guided = guided
-        self._level = level
-        self._features = FeatureCache(reuse, self._expected(level) if reuse and self._full else None)
+        reuse = index % self._interval != 0 and (not guided or all(both for _, both, _ in self._full[-1:]))
+        self._step = (level, guided)
+        self._features = FeatureCache(reuse, self._expected(guided, level) if reuse and self._full else None)
         return self._features
 
     def _note(self) -> None:
@@ -126,11 +120,14 @@ class StepCache:
         if self._features.hidden is not None and not self._features.reuse:
             # With an order of 1 a copy: the next full step may write to the same memory (``runtime.graphs``).
             hidden = self._features.hidden.clone() if self._order else self._features.hidden
-            self._full = [*self._full[len(self._full) - self._order :], (self._level, hidden)]
+            self._full = [*self._full[len(self._full) - self._order :], (*self._step, hidden)]
 
-    def _expected(self, level: int) -> Tensor:
-        at, hidden = self._full[-1]
-        if len(self._full) == 1:
+    def _expected(self, guided: bool, level: int) -> Tensor:
+        """The features at a step that computes both halves, or only the one with audio."""
+        usable = (full for full in self._full if full[1] or not guided)
+        known = [(at, hidden if both is guided else hidden.chunk(2)[1]) for at, both, hidden in usable]
+        at, hidden = known[-1]
+        if len(known) == 1:
             return hidden
-        before, earlier = self._full[0]
+        before, earlier = known[0]
         return torch.lerp(earlier, hidden, (level - before) / (at - before))

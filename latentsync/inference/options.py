@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from latentsync.inference.weights import WeightPaths
 
 # `exact` is the plain sampler. `balanced` reuses deep features at two steps of three, as the published shell script
-# does. `fast` takes fewer steps of a higher-order solver, computes the whole network and both halves of the guidance at
-# every third, and extrapolates the features between. `builtin` reuses features at every other one, for the built-in
-# models. `preview` has no guidance, and takes the small codec where it is installed. `live` is the least that gives
-# usable mouths; it takes the student where it is installed. docs/experiments/few_steps.md
+# does. `fast` takes fewer steps of a higher-order solver, computes the whole network at every third, extrapolates the
+# features between, and computes both halves of the guidance at every sixth. `builtin`, for the built-in models, reuses
+# features at every other step. `preview` has no guidance, and takes the small codec where it is installed. `live` is the
+# least that gives usable mouths; it takes the student where there is one. See docs/experiments/few_steps.md.
 PRESETS: dict[str, SamplerSettings] = {
     "exact": SamplerSettings(),
     "balanced": SamplerSettings(cache_interval=3),
-    "fast": SamplerSettings("dpm++", steps=9, cache_interval=3, cache_order=1, guidance_interval=3),
+    "fast": SamplerSettings("dpm++", steps=10, cache_interval=3, cache_order=1, guidance_interval=6),
     "preview": SamplerSettings("dpm++", steps=4, guidance_scale=1.0),
     "builtin": SamplerSettings("dpm++", steps=6, cache_interval=2),
     "live": SamplerSettings("dpm++", steps=2, guidance_scale=1.0, spacing="trailing"),

@@ -327,7 +327,12 @@ def test_where_guidance_ends_the_features_with_audio_are_reused():
 
 def test_where_guidance_begins_the_whole_network_runs():
     cache = StepCache(4)
-    steps = [cache.at(index, guided=index >= 2).reuse for index in range(8)]
+    steps = []
+    for index in range(8):
+        features = cache.at(index, guided=index >= 2)
+        steps.append(features.reuse)
+        if not features.reuse:
+            features.hidden = torch.zeros(1 + (index >= 2), 1)
     assert steps == [False, True, False, True, False, True, True, True]
 
 
@@ -338,5 +343,8 @@ def test_features_are_extrapolated_along_the_levels_of_the_last_two_full_steps()
     cache.at(2, level=700).hidden = torch.tensor([[3.0], [30.0]])
     assert cache.at(3, level=600).hidden.tolist() == [[4.0], [40.0]]
     assert cache.at(5, guided=False, level=500).hidden.tolist() == [[50.0]]  # of the half with audio
-    cache.at(6, guided=True, level=400).hidden = torch.tensor([[5.0], [50.0]])
-    assert cache.at(7, level=300).hidden.tolist() == [[5.0], [50.0]]  # those before were of one half
+    cache.at(6, guided=False, level=400).hidden = torch.tensor([[60.0]])
+    assert cache.at(7, guided=False, level=250).hidden.tolist() == [[75.0]]
+    cache.at(8, level=200).hidden = torch.tensor([[5.0], [50.0]])
+    assert cache.at(9, level=100).hidden.tolist() == [[5.0], [50.0]]  # of the step before there is one half
+    assert cache.at(9, guided=False, level=100).hidden.tolist() == [[45.0]]
