@@ -66,7 +66,7 @@ class Guidance:
     def __init__(self, settings: SamplerSettings) -> None:
         self._settings = settings
         self._guided_steps = 0
-        self._change: Tensor | None = None  # what the audio changed when that was computed last
+        self._change: Tensor | float = 0.0  # what the audio changed when that was computed last
 
     def computed_at(self, level: int) -> bool:
         """Whether the next step, at training step ``level``, computes both halves."""
