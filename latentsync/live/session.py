@@ -86,8 +86,12 @@ class LiveSession:
             self.shown = self.playout.show(now, self.jitter.behind) or self.shown
         return self.shown
 
+    def statistics_of_made(self) -> dict[str, Any]:
+        """What came and what was made of it, where somebody else shows it; plain values, for JSON."""
+        stream = self.stream.statistics
+        made = {"made": stream.frames, "frozen": stream.frozen, "left_out": stream.left_out}
+        return {**asdict(self.jitter.statistics), **made}
+
     def statistics(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        made = self.stream.statistics
-        own = {"frozen": made.frozen, "left_out": made.left_out}
-        return {**asdict(self.jitter.statistics), **asdict(self.playout.statistics), **own}
+        """All of it."""
+        return {**self.statistics_of_made(), **asdict(self.playout.statistics)}

@@ -134,7 +134,7 @@ class SocketSession:
                 await self._socket.send_bytes(struct.pack("<d", float(frame.time)) + image)
             elif now - told > STATISTICS_SECONDS:
                 told = now
-                figures = {"type": "statistics", **session.statistics(), "unsent": self._unsent}
+                figures = {"type": "statistics", **session.statistics_of_made(), "unsent": self._unsent}
                 await self._socket.send_text(json.dumps(figures))
             else:
                 await asyncio.sleep(TICK)
