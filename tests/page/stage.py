@@ -77,7 +77,7 @@ class StageNetworks(Networks):
 
     def _passed(self, on_step, windows):
         StageNetworks.steps += 1
-        StageNetworks.go_on.wait(60)
+        StageNetworks.go_on.wait(600)
         on_step(windows)
 
 

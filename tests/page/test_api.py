@@ -128,9 +128,9 @@ def test_networks_are_loaded_once_and_again_for_another_checkpoint(client, examp
 
 
 def test_a_job_that_is_cancelled_stops_working(served, client, example):
-    StageNetworks.seconds, start = 0.2, StageNetworks.steps
+    StageNetworks.seconds, start = 0.5, StageNetworks.steps  # 20 s, unless it is stopped
     job = client.submit(handle_file(str(example.video)), handle_file(str(example.audio)), api_name="/dub")
-    wait_until(lambda: StageNetworks.steps > start + 3)
+    wait_until(lambda: StageNetworks.steps > start)
     job.cancel()
     wait_until(lambda: not len(served[1]))
     stopped = StageNetworks.steps
@@ -208,10 +208,9 @@ def test_the_page_binds_to_this_machine_and_says_its_limits_at_once(served):
     assert httpx.get(address, timeout=TIMEOUT).status_code == 200
 
 
-def test_a_queue_with_an_end_and_files_with_a_limit(example, tmp_path, monkeypatch):
+def test_a_queue_with_an_end_and_files_with_a_limit(example, tmp_path, monkeypatch, held):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with stage(example, MediaLimits(bytes=10**6), queue_length=2) as (address, _):
-        StageNetworks.seconds = 0.2
         client = Client(address, verbose=False, download_files=False)
         files = [handle_file(str(example.video)), handle_file(str(example.audio))]
         jobs = [client.submit(*files, api_name="/dub") for _ in range(2)]
@@ -226,6 +225,7 @@ def test_a_queue_with_an_end_and_files_with_a_limit(example, tmp_path, monkeypat
             f"{address}gradio_api/upload", files={"files": ("a.mp4", bytes(2 * 10**6))}, timeout=TIMEOUT
         )
         assert answer.status_code == 413
+        held.set()
     assert not list(tmp_path.glob("latentsync_page_*"))  # nothing stays behind
 
 

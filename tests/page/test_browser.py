@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 from latentsync.media.video import VideoFile
 from latentsync.scene.files import read_scene
 from tests.media.hostile.uploads import web_page
 from tests.media.synthetic import tone, write_clip, write_wav
-from tests.page.browser import TIMEOUT, chromium
+from tests.page.browser import SIZE, TIMEOUT, chromium, lasting_context, leave
 from tests.page.stage import StageNetworks, green_people, wait_until
 
 expect.set_options(timeout=TIMEOUT)
@@ -24,25 +25,46 @@ def browser():
         yield browser
 
 
-@pytest.fixture
-def visit(browser: Browser, served):
-    """Opens the page as a visitor of their own; nothing may be asked of another server."""
-    contexts, elsewhere = [], []
+@pytest.fixture(scope="module")
+def contexts(browser: Browser, served):
+    """Of two visitors. They stay, since the page is in their caches; nothing may be asked of another server."""
+    asked = []
+    contexts = [lasting_context(browser) for _ in range(2)]
+    for context in contexts:
+        context.on("request", lambda request: asked.append(request.url))
+    yield contexts
+    for context in contexts:
+        context.close()
+    assert not [url for url in asked if not url.startswith((served[0], "data:", "blob:"))]
 
-    def open_page(**settings) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
-        context.set_default_timeout(TIMEOUT)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: elsewhere.append(request.url))
+
+@pytest.fixture
+def visit(contexts, served):
+    """Opens the page, each time of a test as another visitor who was never here."""
+    pages = []
+
+    def open_page(viewport=SIZE, color_scheme="light") -> Page:
+        page = contexts[len(pages)].new_page()
+        pages.append(page)
+        page.set_viewport_size(viewport)
+        page.emulate_media(color_scheme=color_scheme)
         page.goto(served[0])
         page.wait_for_selector("#run")
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
-    assert not [url for url in elsewhere if not url.startswith((served[0], "data:", "blob:"))]
+    for page in pages:
+        leave(page)
+
+
+@pytest.fixture(scope="class")
+def page_with_files(contexts, served, example):
+    """A page to which video and audio were brought."""
+    page = contexts[0].new_page()
+    page.goto(served[0])
+    bring(page, example)
+    yield page
+    leave(page)
 
 
 def bring(page: Page, example):
@@ -141,23 +163,49 @@ def test_a_scene_of_another_program_is_opened_mended_moved_saved_and_there_again
     expect(page.locator("#end-0")).to_have_value("0.8")
 
 
-def test_stop_ends_the_work_and_the_page_goes_on(visit, example, served, page_folder):
-    page = visit()
-    bring(page, example)
-    StageNetworks.seconds, start = 0.3, StageNetworks.steps
-    page.click("#run")
-    wait_until(lambda: StageNetworks.steps > start + 2)
-    expect(page.locator(".status.running")).to_contain_text("Dubbing")
-    page.click("#stop")
-    expect(page.locator("#status")).to_contain_text("Stopped")
-    wait_until(lambda: not len(served[1]))
-    stopped = StageNetworks.steps
-    page.wait_for_timeout(1000)
-    assert StageNetworks.steps - stopped <= 1
-    assert not list(page_folder.rglob("*.part"))
-    expect(page.locator("#stop")).to_be_disabled()
-    StageNetworks.seconds = 0.0
-    finish(page, "#run", "50 frames")
+class TestOnePage:
+    """One visitor does one thing after another."""
+
+    def test_stop_ends_the_work_and_the_page_goes_on(self, page_with_files, served, page_folder, held):
+        page, start = page_with_files, StageNetworks.steps
+        page.click("#run")
+        wait_until(lambda: StageNetworks.steps > start)
+        expect(page.locator(".status.running")).to_contain_text("Dubbing")
+        page.click("#stop")
+        expect(page.locator("#status")).to_contain_text("Stopped")
+        held.set()
+        wait_until(lambda: not len(served[1]))
+        assert StageNetworks.steps <= start + 2  # of 40: a step for each thread
+        assert not list(page_folder.rglob("*.part"))
+        expect(page.locator("#stop")).to_be_disabled()
+        finish(page, "#run", "50 frames")
+
+    def test_a_double_click_is_one_job(self, page_with_files, served, held):
+        page = page_with_files
+        page.dblclick("#run")
+        expect(page.locator(".status.running")).to_contain_text("Dubbing")
+        with page.expect_response("**/queue/join*"):
+            page.click("#try")
+        # The second of two clicks is refused by the browser or, if it was quicker than that, by the server as well.
+        expect(page.get_by_text("Your last job is not done yet. Wait for it, or stop it.").last).to_be_visible()
+        assert len(served[1]) == 1
+        expect(page.locator(".status.running")).to_contain_text("Dubbing")
+        held.set()
+        expect(page.locator(".status.done")).to_be_visible()
+
+    def test_an_emptied_number_has_its_default(self, page_with_files, held):
+        page = page_with_files
+        page.get_by_text("More settings").click()
+        for field in ("#steps", "#guidance", "#seed"):
+            page.locator(f"{field} input").fill("")
+        page.click("#run")
+        expect(page.locator(".status.running")).to_contain_text("Dubbing")
+        held.set()
+        expect(page.locator(".status.done")).to_be_visible()
+        expect(page.locator("#report")).to_contain_text("seed 1247")
+        page.locator("#steps input").fill("3.5")
+        page.click("#run")
+        expect(page.locator(".status.failed")).to_contain_text("Steps: 3.5 is not possible. Give a whole number")
 
 
 def test_an_error_is_a_sentence_and_the_page_lives_on(visit, example, tmp_path):
@@ -210,34 +258,6 @@ def test_names_of_files_are_never_read_as_markup(visit, example, tmp_path):
     assert scripts == []
 
 
-def test_a_double_click_is_one_job(visit, example, served):
-    page = visit()
-    bring(page, example)
-    StageNetworks.seconds = 0.1
-    page.dblclick("#run")
-    expect(page.locator(".status.running")).to_contain_text("Dubbing")
-    with page.expect_response("**/queue/join*"):
-        page.click("#try")
-    # The second of two clicks is refused by the browser or, if it was quicker than that, by the server as well.
-    expect(page.get_by_text("Your last job is not done yet. Wait for it, or stop it.").last).to_be_visible()
-    assert len(served[1]) == 1
-    expect(page.locator(".status.running")).to_contain_text("Dubbing")
-    StageNetworks.seconds = 0.0
-    expect(page.locator(".status.done")).to_be_visible()
-
-
-def test_an_emptied_number_has_its_default(visit, example):
-    page = visit()
-    bring(page, example)
-    page.get_by_text("More settings").click()
-    for field in ("#steps", "#guidance", "#seed"):
-        page.locator(f"{field} input").fill("")
-    finish(page, "#run", "seed 1247")
-    page.locator("#steps input").fill("3.5")
-    page.click("#run")
-    expect(page.locator(".status.failed")).to_contain_text("Steps: 3.5 is not possible. Give a whole number")
-
-
 def test_a_sound_that_is_none_is_said_beside_it(visit, tmp_path):
     page = visit()
     page.set_input_files("#audio input[type=file]", str(web_page(tmp_path / "sound.wav")))
@@ -258,11 +278,10 @@ def test_the_sound_of_a_film(visit, example, tmp_path):
     finish(page, "#run", " frames, 2.0 s")  # 50, and what the encoder of the sound adds
 
 
-def test_who_waits_is_told_and_may_stop(visit, example, served):
+def test_who_waits_is_told_and_may_stop(visit, example, served, held):
     first, second = visit(), visit()
     for page in (first, second):
         bring(page, example)
-    StageNetworks.seconds = 0.3
     first.click("#run")
     expect(first.locator(".status.running")).to_contain_text("Dubbing")
     second.click("#run")
@@ -270,7 +289,7 @@ def test_who_waits_is_told_and_may_stop(visit, example, served):
     second.click("#stop")
     expect(second.locator("#status")).to_contain_text("Stopped")
     assert len(served[1]) == 1
-    StageNetworks.seconds = 0.0
+    held.set()
     expect(first.locator(".status.done")).to_be_visible()
 
 
@@ -316,20 +335,34 @@ UNNAMED = """() => [...document.querySelectorAll("input, textarea, select, butto
   .map((e) => e.outerHTML.slice(0, 200))"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_is_legible(visit, example, scheme):
-    page = visit(color_scheme=scheme)
-    page.wait_for_function("dark => document.body.classList.contains('dark') === dark", arg=scheme == "dark")
+def expect_colors(page: Page, dark: bool):
+    page.wait_for_function("dark => document.body.classList.contains('dark') === dark", arg=dark)
+
+
+def expect_legible(page: Page):
+    """Once colors that change have changed."""
+    with suppress(TimeoutError):
+        page.wait_for_function(f"() => ({PALE})().length === 0")
     assert page.evaluate(PALE) == []
+
+
+def test_every_text_is_legible(visit, example):
+    page = visit()
+    expect_colors(page, dark=False)
+    expect_legible(page)
     bring(page, example)
     page.get_by_text("More settings").click()
     finish(page, "#try", "25 frames")
-    assert page.evaluate(PALE) == []
+    expect_legible(page)
+    page.emulate_media(color_scheme="dark")
+    expect_colors(page, dark=True)
+    expect_legible(page)
 
 
 def test_phone_dark_and_keyboard(visit, example):
     page = visit(viewport={"width": 390, "height": 844}, color_scheme="dark")
-    page.wait_for_function("document.body.classList.contains('dark')")
+    expect_colors(page, dark=True)
+    expect_legible(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
     page.get_by_text("More settings").click()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import namedtuple
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.page.login import Accounts
 from latentsync.page.server import ServerSettings
-from tests.page.browser import TIMEOUT, chromium
+from tests.page.browser import TIMEOUT, chromium, lasting_context
 from tests.page.stage import stage
 
 expect.set_options(timeout=TIMEOUT)
@@ -31,16 +32,20 @@ def browser():
         yield browser
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    with closing(lasting_context(browser, permissions=["camera", "microphone"])) as context:
+        yield context
+
+
 @pytest.fixture
-def page(browser):
+def page(context):
     """A new page; what it was refused is in ``page.refused``."""
-    context = browser.new_context(permissions=["camera", "microphone"], viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(TIMEOUT)
     page = context.new_page()
     page.refused = []
     page.on("response", lambda answer: answer.status >= 400 and page.refused.append((answer.status, answer.url)))
     yield page
-    context.close()
+    page.close()
 
 
 def unexpected(page):
@@ -162,8 +167,8 @@ const form = () => new Promise((done) => {
   document.body.insertAdjacentHTML("beforeend", `<iframe name="into"></iframe>
     <form target="into" method="post" enctype="text/plain" action="${page}gradio_api/queue/join">
     <input name='{"data": [], "fn_index": 0, "session_hash": "x", "rest": "' value='"}'></form>`);
+  document.querySelector("iframe").onload = () => done("sent");
   document.querySelector("form").submit();
-  setTimeout(done, 1000, "sent");
 });
 const frame = () => new Promise((done) => {
   const frame = document.createElement("iframe");

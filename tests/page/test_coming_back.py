@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.page.browser import TIMEOUT, chromium
+from tests.page.browser import TIMEOUT, chromium, lasting_context, leave
 from tests.page.line import line_to
 from tests.page.stage import StageNetworks, stage, wait_until
 
@@ -18,12 +20,18 @@ def browser():
         yield browser
 
 
+@pytest.fixture(scope="module")
+def lasting(browser):
+    with closing(lasting_context(browser)) as context:
+        yield context
+
+
 @pytest.fixture
-def context(browser, served):
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(TIMEOUT)
-    yield context
-    context.close()
+def context(lasting, served):
+    yield lasting
+    lasting.set_offline(False)
+    for page in lasting.pages:
+        leave(page)
     StageNetworks.go_on.set()
     wait_until(lambda: not len(served[1]))  # of what was left, for the next test
 

@@ -155,7 +155,7 @@ def test_looking_into_another_file_ends_the_look_into_the_last(jobs, example, mo
 
     def slow_look(video, *rest, **settings):
         begun.set()
-        go_on.wait(60)
+        go_on.wait(300)
         return []
 
     monkeypatch.setattr("latentsync.page.jobs.find_people", slow_look)
@@ -170,9 +170,9 @@ def test_looking_into_another_file_ends_the_look_into_the_last(jobs, example, mo
 
     thread = Thread(target=look)
     thread.start()
-    begun.wait(60)
+    begun.wait(300)
     assert jobs.find_people(example.video, checkpoint, ANN) == []
-    thread.join(60)
+    thread.join(300)
     assert len(ended) == 1
 
 
@@ -190,7 +190,7 @@ def test_a_look_that_takes_too_long_is_a_sentence_and_ends(jobs, example, monkey
     monkeypatch.setattr("latentsync.page.jobs.find_people", look)
     with pytest.raises(VideoError, match="takes too long to look into"):
         jobs.find_people(example.video, next(iter(jobs.weights)), ANN)
-    assert ended.wait(60)
+    assert ended.wait(300)
 
 
 def test_audio_is_measured_by_what_is_decoded(jobs, example, tmp_path):
