@@ -25,9 +25,13 @@ PAGE_DOC = Path(__file__).parents[2] / "docs" / "page.md"
 TIMEOUT = 120  # s; the machine may be busy
 
 
+def client_of(address, downloads=False):
+    return Client(address, verbose=False, download_files=downloads, httpx_kwargs={"timeout": TIMEOUT})
+
+
 @pytest.fixture
 def client(served, tmp_path):
-    return Client(served[0], verbose=False, download_files=str(tmp_path / "downloads"))
+    return client_of(served[0], str(tmp_path / "downloads"))
 
 
 def call(client, example, name="/dub", video=None, audio=None, **options):
@@ -211,14 +215,14 @@ def test_the_page_binds_to_this_machine_and_says_its_limits_at_once(served):
 def test_a_queue_with_an_end_and_files_with_a_limit(example, tmp_path, monkeypatch, held):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with stage(example, MediaLimits(bytes=10**6), queue_length=2) as (address, _):
-        client = Client(address, verbose=False, download_files=False)
+        client = client_of(address)
         files = [handle_file(str(example.video)), handle_file(str(example.audio))]
         jobs = [client.submit(*files, api_name="/dub") for _ in range(2)]
         wait_until(lambda: any(job.done() for job in jobs))
         (refused,) = [job for job in jobs if job.done()]
         with pytest.raises(AppError, match="Your last dub is not done yet. Wait for it, or stop it."):
             refused.result()
-        other = Client(address, verbose=False, download_files=False)  # from the same address, which has half the places
+        other = client_of(address)  # from the same address, which has half the places
         with pytest.raises(AppError, match="1 of your jobs wait or run already; the other places are for others."):
             other.submit(*files, api_name="/dub").result(timeout=TIMEOUT)
         answer = httpx.post(
