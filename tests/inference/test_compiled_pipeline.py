@@ -18,7 +18,7 @@ from latentsync.inference.weights import ModelSettings, WeightPaths
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
 from latentsync.runtime import compilation as compiling
-from latentsync.types import FeatureCache, Window
+from latentsync.types import Window
 from tests.golden import fill_by_rule
 from tests.inference import tiny_weights
 from tests.inference.plain_networks import PlainCodec
@@ -36,38 +36,21 @@ def noise_windows(count, side, frames=4):
     ]
 
 
-def test_the_network_is_one_graph_with_and_without_reused_features():
-    network = fill_by_rule(UNet3D(tiny_weights.UNET)).eval()
-    config, time = network.config, torch.tensor(10)
-    sample = torch.randn(2, config.in_channels, 2, 8, 8)
-    audio = torch.randn(2, 2, 50, config.cross_attention_dim)
-
-    def steps():
-        cache = FeatureCache()
-        full = network(sample, time, audio, feature_cache=cache)
-        cache.reuse = True
-        return full, network(sample + 0.1, time, audio, feature_cache=cache)
-
-    with torch.inference_mode():
-        wanted = steps()
-        network.compile(backend="eager", fullgraph=True, dynamic=False)  # raises where a graph would have to be cut
-        found = steps()
-    assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
-
-
 @pytest.mark.parametrize(
     ("settings", "shapes"), [(SamplerSettings(steps=2), 1), (SamplerSettings(steps=3, cache_interval=2), 2)]
 )
-def test_a_run_of_any_length_meets_few_shapes(settings, shapes):
-    """Whole batches, a smaller last one, single windows."""
+def test_a_run_of_any_length_is_few_graphs_and_computes_the_same(settings, shapes):
+    """Without and with reused features; whole batches, a smaller last one, single windows."""
     torch._dynamo.reset()
     network = fill_by_rule(UNet3D(tiny_weights.UNET)).eval()
     counter = CompileCounterWithBackend("eager")
-    network.compile(dynamic=False, backend=counter)
     models = LatentModels(network, PlainCodec(), torch.device("cpu"), torch.float32)
     generator = LatentGenerator(models, np.ones((1, 32, 32), np.float32), settings, seed=1)
     batch = AdaptiveBatch(generator, limit=2, filled=True)
-    for count in (2, 2, 1, 3):
+    wanted = batch(noise_windows(2, 32))
+    network.compile(dynamic=False, backend=counter, fullgraph=True)  # raises where a graph would have to be cut
+    assert all(np.array_equal(a, b) for a, b in zip(batch(noise_windows(2, 32)), wanted, strict=True))
+    for count in (2, 1, 3):
         assert len(batch(noise_windows(count, 32))) == count
     assert counter.frame_count == shapes
 
