@@ -103,8 +103,9 @@ def serve(arguments: argparse.Namespace) -> None:
         threading.Event().wait()
 
 
-def job_queue(checkpoint_dir: Path | None, grace_minutes: float = GRACE_SECONDS / 60) -> JobQueue:
-    """The jobs of a page, with the installed weights. Raises the ``WeightsError`` family."""
+def job_queue(checkpoint_dir: Path | None, device: str) -> JobQueue:
+    """The jobs of a page, with the installed weights, on a ``device`` as in ``DubRequest``. Raises the ``WeightsError``
+    family."""
     from latentsync.inference.weights import WeightPaths, installed_weights
     from latentsync.media.limits import MediaLimits
     from latentsync.page.jobs import Example, JobQueue
@@ -118,7 +119,7 @@ def job_queue(checkpoint_dir: Path | None, grace_minutes: float = GRACE_SECONDS 
         SAMPLE_AUDIO,
         SAMPLE_FACES,
     )
-    return JobQueue(weights, MediaLimits(), [sample], grace_seconds=grace_minutes * 60)
+    return JobQueue(weights, MediaLimits(), [sample], device=device)
 
 
 def server_settings(arguments: argparse.Namespace) -> ServerSettings:

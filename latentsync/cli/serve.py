@@ -14,9 +14,11 @@ import json
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +28,13 @@ from latentsync.inference.options import PRESETS
 from latentsync.terminal import command_parser, report
 
 if TYPE_CHECKING:
+    from latentsync.page.jobs import JobQueue
+    from latentsync.service.dubs import Models
     from latentsync.service.http.server import Page
     from latentsync.service.job import ServiceSettings
+    from latentsync.service.page_worker import PageWorker
+    from latentsync.service.store import JobStore
+    from latentsync.service.supervisor import Workers
 
 PORT = 8000
 COMMAND = [sys.executable, "-m", "latentsync", "serve"]  # of a worker
@@ -48,7 +55,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     who.add_argument("--new_key", metavar="NAME", help="add a key to --keys, print it, and end")
 
     beside = parser.add_argument_group("the page")
-    beside.add_argument("--page", action="store_true", help="also for people, at the same address; it has networks too")
+    beside.add_argument("--page", action="store_true", help="also for people, at the same address")
     beside.add_argument("--auth", type=Path, metavar="FILE", help="names and passwords for it: lines NAME:PASSWORD")
 
     work = parser.add_argument_group("work")
@@ -97,28 +104,36 @@ def serve(parsed: argparse.Namespace, words: list[str]) -> None:
     """Serve until Ctrl-C."""
     from latentsync.service.dubs import Models
     from latentsync.service.http.server import serving
+    from latentsync.service.supervisor import SeveralWorkers, Supervisor
 
     settings, models = make_settings(parsed), Models.installed(parsed.checkpoint_dir, parsed.model)
     devices = [name.strip() for name in parsed.device.split(",")]
     commands = [
         [*COMMAND, *words, "--worker", f"worker-{number}", "--device", device] for number, device in enumerate(devices)
     ]
+    make_workers: Callable[[JobStore], Workers] = lambda store: Supervisor(commands)  # noqa: E731
+    page = None
+    if parsed.page:
+        page, jobs = make_page(parsed, devices[0])
+        make_workers = lambda store: SeveralWorkers(  # noqa: E731
+            worker_beside(jobs, store, settings, models, devices[0]), Supervisor(commands[1:])
+        )
     with serving(
         settings,
         models,
         parsed.keys,
-        commands,
+        make_workers,
         host=parsed.host,
         port=parsed.port,
         allow_hosts=parsed.allow_host,
-        page=make_page(parsed) if parsed.page else None,
+        page=page,
     ) as address:
         print(f"The service is at {address}, its pages for programmers at {address}/docs (Ctrl-C ends it).", flush=True)
         threading.Event().wait()
 
 
-def make_page(parsed: argparse.Namespace) -> Page:
-    """What serves the page beside the service. Raises ``ConfigError`` where everybody could use it."""
+def make_page(parsed: argparse.Namespace, device: str) -> tuple[Page, JobQueue]:
+    """What serves the page beside the service, and its jobs. Raises ``ConfigError`` where everybody could use it."""
     try:
         import gradio  # noqa: F401
     except ImportError as error:
@@ -134,8 +149,20 @@ def make_page(parsed: argparse.Namespace) -> Page:
         )
     accounts = None if parsed.auth is None else Accounts.read(parsed.auth)
     settings = ServerSettings(host=parsed.host, allow_hosts=tuple(parsed.allow_host), accounts=accounts)
-    jobs = job_queue(parsed.checkpoint_dir)
-    return lambda hosts: page_app(jobs, settings, hosts, parsed.preset)
+    jobs = job_queue(parsed.checkpoint_dir, device)
+    return lambda hosts: page_app(jobs, settings, hosts, parsed.preset), jobs
+
+
+def worker_beside(
+    jobs: JobQueue, store: JobStore, settings: ServiceSettings, models: Models, device: str
+) -> PageWorker:
+    """The worker that shares networks and device with the page."""
+    from latentsync.runtime.malloc import keep_freed_memory
+    from latentsync.service.page_worker import PageWorker
+    from latentsync.service.worker import Worker
+
+    keep_freed_memory()
+    return PageWorker(jobs, partial(Worker, store, settings, models, "worker-0", device))
 
 
 def work(parsed: argparse.Namespace) -> None:

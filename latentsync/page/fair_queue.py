@@ -74,11 +74,15 @@ class FairQueue:
         """Do something in the thread of the work, before what enters later."""
         self._thread.submit(work)
 
-    def enter(self, visitor: Visitor, kind: str, control: RunControl, work: Callable[[], Any]) -> Ticket:
-        """Take a place. Raises ``BusyError`` and ``RepeatedError``."""
+    def enter(
+        self, visitor: Visitor, kind: str, control: RunControl, work: Callable[[], Any], bounded: bool = True
+    ) -> Ticket:
+        """Take a place. Raises ``BusyError`` and ``RepeatedError``, unless not ``bounded``: for who has a queue of
+        their own and takes one place at a time."""
         with self._lock:
             alive = [each for each in self._tickets if not each.control.stopped]
-            self._refuse_excess(visitor, kind, alive)
+            if bounded:
+                self._refuse_excess(visitor, kind, alive)
             last = max((each.turn for each in alive if each.visitor.address == visitor.address), default=0)
             ticket = Ticket(visitor, kind, max(self._turn, last) + 1, control, work)
             self._tickets.append(ticket)

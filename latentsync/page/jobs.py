@@ -39,7 +39,7 @@ from latentsync.media.audio import audio_blocks
 from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import EncodingOptions
-from latentsync.page.fair_queue import FairQueue, Visitor
+from latentsync.page.fair_queue import FairQueue, Ticket, Visitor
 from latentsync.page.kept_jobs import GRACE_SECONDS, TICK, Job, JobResult, KeptJobs, Report
 from latentsync.page.names import all_without_folders, shown_name
 from latentsync.page.request import QUALITIES, RANDOM_SEED, JobRequest, stretches
@@ -52,6 +52,7 @@ LOOKS_WAITING = 8  # files that may wait to be looked into
 LOOK_SECONDS = 60.0  # that looking into a file may take
 SURVEY_SECONDS = 900.0  # that a look at all frames of a video may take
 OVERVIEW = "_overview.png"  # end of the name of an overview picture
+ANOTHER = Visitor("somebody who is no visitor")
 NAME_KEPT = 60  # characters of the source's name in that of the result
 
 T = TypeVar("T")
@@ -70,9 +71,9 @@ class Example:
 class JobQueue:
     """``weights`` by the names that visitors choose from, the first one by default; ``examples`` come with the page.
 
-    ``queue_length`` jobs may wait, of one visitor half of them. ``make_networks`` gives what keeps networks in memory;
-    tests put stubs there. ``kept`` has the jobs of the page, which go on for ``grace_seconds`` when their visitors have
-    lost the connection.
+    ``queue_length`` jobs may wait, of one visitor half of them. ``device`` as in ``DubRequest``. ``make_networks`` gives
+    what keeps networks in memory; tests put stubs there. ``kept`` has the jobs of the page, which go on for
+    ``grace_seconds`` when their visitors have lost the connection.
     """
 
     def __init__(
@@ -83,9 +84,11 @@ class JobQueue:
         make_networks: Callable[[], Networks] = KeptNetworks,
         queue_length: int = QUEUE_LENGTH,
         grace_seconds: float = GRACE_SECONDS,
+        device: str = "auto",
     ) -> None:
         self.weights, self.limits, self.examples = dict(weights), limits, tuple(examples)
-        self._networks = make_networks()
+        self.device, self._make_networks = device, make_networks
+        self.networks = make_networks()
         self._detectors = make_networks()  # faces are looked for beside a running job
         self._surveyors = make_networks()  # and everybody in a video beside that
         self._importing = threading.Lock()
@@ -111,6 +114,20 @@ class JobQueue:
                 import_module("latentsync.inference.loading")
 
         self._dubs.run_first(work)
+
+    def renew_networks(self) -> Networks:
+        """Others in place of those that are loaded: nobody knows what state they are in."""
+        self.networks = self._make_networks()
+        return self.networks
+
+    def lend(self, control: RunControl, work: Callable[[], object]) -> Ticket:
+        """Have somebody else's work done in the thread of the jobs, by ``networks``, when its turn comes among those of
+        the visitors; a piece at a time. ``take_back`` ends it."""
+        return self._dubs.enter(ANOTHER, "work", control, work, bounded=False)
+
+    def take_back(self, ticket: Ticket) -> None:
+        """End what was lent: it does not begin, or ends at its next look at its ``control``."""
+        self._dubs.leave(ticket)
 
     def find_people(self, video: Path, checkpoint: str, visitor: Visitor) -> list[Person]:
         """Who is to be seen. Another call for the same session ends this one with ``StoppedError``.
@@ -268,7 +285,7 @@ class JobQueue:
         dub_request = self._dub_request(request, place, control)
         place.write(begun := JobState(State.RUNNING, attempts=1))
         start = time.monotonic()
-        report = dub(dub_request, control=control, networks=self._networks)
+        report = dub(dub_request, control=control, networks=self.networks)
         result = _result(dub_request, report, place)
         seconds, made = time.monotonic() - start, stamp(result.video)
         place.write(replace(begun, state=State.DONE, result=made, seconds=seconds, ended=time.time()))
@@ -311,6 +328,7 @@ class JobQueue:
             ),
             encoding=EncodingOptions(crf=QUALITIES[request.quality], for_browsers=True),
             weights=weights,
+            device=self.device,
             detector=self._detector(request.video),
             limits=self._limits(control),
             segments=place.segments,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from latentsync.errors import LatentSyncError, OutOfMemoryError, StoppedError, StoreError, VideoError
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.folder import JobFolder, JobState, Stamp, State, described, digest, ingredients, stamp
-from latentsync.inference.job.networks import KeptNetworks
+from latentsync.inference.job.networks import KeptNetworks, Networks
 from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.weights import WeightPaths, identities
@@ -24,7 +24,7 @@ ATTEMPTS = 3  # of a job that fails of what may pass, or during which the proces
 PASSING = (OutOfMemoryError, MemoryError, StoreError)  # what may not happen again
 PAUSE_SECONDS = 2.0  # before another attempt where a store did not answer, twice as long each time
 
-MakeNetworks = Callable[[], KeptNetworks]
+MakeNetworks = Callable[[], Networks]
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,6 +258,11 @@ class JobStore:
             db.execute("INSERT OR REPLACE INTO counts VALUES ('turn', '', ?)", (turn["turn"],))
         return self.get(found["id"])
 
+    def has_work(self) -> bool:
+        """Whether there may be a job to work on."""
+        query = "SELECT 1 FROM jobs WHERE status = 'PROCESSING' OR (status = 'PENDING' AND fetched) LIMIT 1"
+        return bool(self.read(query))
+
     def under_work(self) -> list[Job]:
         """Jobs that some process works on, or worked on when it was killed."""
         return [_job(row) for row in self.read(f"SELECT {_COLUMNS} FROM jobs WHERE status = 'PROCESSING'")]

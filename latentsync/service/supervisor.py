@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from latentsync.places import PACKAGE
 from latentsync.service.worker import Worker
@@ -22,6 +23,48 @@ SHORT_LIFE = 30.0  # s: who dies sooner is started again later and later
 LONGEST_PAUSE = 60.0  # s
 WATCH_SECONDS = 0.5
 logger = logging.getLogger(__name__)
+
+
+class Workers(Protocol):
+    """Who does the jobs of a server, from ``start`` to ``end``."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def wake(self) -> None:
+        """Tell all workers that there may be a job."""
+
+    def alive(self) -> int:
+        """How many run."""
+
+    def end(self) -> None:
+        """Have all put down their work, and wait for it."""
+
+
+class SeveralWorkers:
+    """Workers of several kinds as one."""
+
+    def __init__(self, *parts: Workers) -> None:
+        self._parts = parts
+
+    def start(self) -> None:
+        """See ``Workers``."""
+        for part in self._parts:
+            part.start()
+
+    def wake(self) -> None:
+        """See ``Workers``."""
+        for part in self._parts:
+            part.wake()
+
+    def alive(self) -> int:
+        """See ``Workers``."""
+        return sum(part.alive() for part in self._parts)
+
+    def end(self) -> None:
+        """See ``Workers``."""
+        for part in self._parts:
+            part.end()
 
 
 class Supervisor:

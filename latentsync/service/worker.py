@@ -26,7 +26,7 @@ from latentsync.runtime.device import choose_devices
 from latentsync.service.dubs import Models, make_dub
 from latentsync.service.generation import GenerateRequest
 from latentsync.service.job import Job, JobStatus, RequestRefusedError, ServiceSettings
-from latentsync.service.runner import JobRunner
+from latentsync.service.runner import JobRunner, MakeNetworks
 from latentsync.service.store import JobStore
 
 POLL_SECONDS = 1.0  # between two looks for a job, where nobody tells of one
@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 class Worker:
     """``name`` tells it from others of its store; ``device`` as in ``DubRequest``.
 
-    ``make_networks`` keeps networks in memory; tests put stubs there.
+    ``make_networks`` keeps networks in memory; tests put stubs there. ``in_turn`` does a piece of work, when others of
+    this process let it.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class Worker:
         models: Models,
         name: str,
         device: str = "auto",
-        make_networks: Callable[[], KeptNetworks] = KeptNetworks,
+        make_networks: MakeNetworks = KeptNetworks,
+        in_turn: Callable[[Callable[[], bool]], bool] = lambda work: work(),
     ) -> None:
         self._store, self._settings, self._models = store, settings, models
+        self._in_turn = in_turn
         self.name, self._device = name, device
         self._runner = JobRunner("service", make_networks=make_networks)
         self._control: RunControl | None = None
@@ -85,7 +88,7 @@ class Worker:
         while not self._ending.is_set():
             self._say("waiting")
             self._woken.clear()
-            if not self.work_on_one():
+            if not (self._store.has_work() and self._in_turn(self.work_on_one)):
                 self._woken.wait(POLL_SECONDS)
 
     def work_on_one(self) -> bool:

@@ -26,7 +26,7 @@ from latentsync.service.job import Job, JobStatus, ServiceSettings, deadline_mis
 from latentsync.service.keys import Keys
 from latentsync.service.outside import Outside
 from latentsync.service.store import JobStore
-from latentsync.service.supervisor import Supervisor
+from latentsync.service.supervisor import Workers
 from latentsync.service.uploads import Uploads
 from latentsync.service.webhooks import webhooks
 from latentsync.web.listener import bind, listening, local_address
@@ -47,14 +47,15 @@ def serving(
     settings: ServiceSettings,
     models: Models,
     keys: Path | None,
-    worker_commands: Sequence[list[str]],
+    make_workers: Callable[[JobStore], Workers],
     *,
     host: str = "127.0.0.1",
     port: int | None = None,
     allow_hosts: Sequence[str] = (),
     page: Page | None = None,
 ) -> Iterator[str]:
-    """The service's address while the block runs. ``page``: what is served beside it.
+    """The service's address while the block runs. ``make_workers``: who does the jobs of a store. ``page``: what is
+    served beside it.
 
     ``keys``: a file of keys; None: everybody who reaches the service may use it, so it listens on this machine only.
     Raises ``ConfigError`` for that, ``ServerError`` for a port that cannot be had, ``OutputError`` for a folder that
@@ -71,17 +72,17 @@ def serving(
         stack.enter_context(_alone(settings.folder))
         store = open_store(settings.folder)
         stack.callback(store.close)
-        supervisor = Supervisor(worker_commands)
-        service = _assemble(settings, models, Keys(keys), store, supervisor, stack)
+        workers = make_workers(store)
+        service = _assemble(settings, models, Keys(keys), store, workers, stack)
         store.forget_workers()
         shutil.rmtree(settings.folder / "estimates", ignore_errors=True)  # of a server that was killed
-        supervisor.start()
-        stack.callback(supervisor.end)
-        app = build_app(service, supervisor.alive, hosts)
+        app = build_app(service, workers.alive, hosts)
         blocks = None
         if page is not None:
             beside, blocks = stack.enter_context(page(TrustedHosts(host, allow_hosts)))
             app = Beside(app, beside)
+        workers.start()
+        stack.callback(workers.end)
         stack.enter_context(listening(app, sock))
         if blocks is not None:
             stack.callback(blocks.close, verbose=False)
@@ -93,7 +94,7 @@ def _assemble(
     models: Models,
     keys: Keys,
     store: JobStore,
-    supervisor: Supervisor,
+    workers: Workers,
     stack: ExitStack,
 ) -> Service:
     """The parts that the routes use, and the errands, which end with ``stack``."""
@@ -103,12 +104,12 @@ def _assemble(
     errands: list[Errands] = []
 
     def wake() -> None:
-        supervisor.wake()
+        workers.wake()
         for each in errands:
             each.wake()
 
     def unready() -> str:
-        if not supervisor.alive():
+        if not workers.alive():
             return "no worker runs"
         if not store.read("SELECT 1 FROM workers WHERE state != 'loading'"):
             return "the networks are being loaded"
@@ -118,7 +119,7 @@ def _assemble(
 
     service = Service(settings, store, keys, models, uploads, secret, wake, unready)
     errands += [
-        fetching(store, settings, supervisor.wake),
+        fetching(store, settings, workers.wake),
         webhooks(store, outside, secret, lambda job: as_json(service, job)),
         clearing(store, settings, uploads),
         deadlines(store),

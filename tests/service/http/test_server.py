@@ -40,7 +40,7 @@ def dub(request, control, networks):
 module.dub = dub
 from latentsync.cli import serve
 from latentsync.service.worker import Worker
-Worker.__init__.__defaults__ = ("auto", lambda: None)
+Worker.__init__.__defaults__ = ("auto", lambda: None, lambda work: work())
 Worker.warm_up = lambda self: None
 serve.COMMAND = [sys.executable, __file__]
 from latentsync.__main__ import run
