@@ -14,7 +14,6 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -60,6 +59,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
     work = parser.add_argument_group("work")
     work.add_argument("--device", default="auto", help="auto, cpu, ...; with commas: a worker for each (auto)")
+    work.add_argument("--ray", metavar="ADDRESS", help="workers on a Ray cluster; local: on this machine by Ray")
     work.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
     work.add_argument("--model", default="", metavar="NAME", help="for sync.so's names of models (the installed one)")
     work.add_argument("--preset", choices=PRESETS, help="sampler settings of jobs that name none")
@@ -75,7 +75,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     outside.add_argument("--url_inputs", action="store_true", help="fetch inputs that are named by their address")
     outside.add_argument("--private_addresses", action="store_true", help="also for them and webhooks: risky")
     parser.add_argument("--worker", metavar="NAME", help=argparse.SUPPRESS)  # a process of a service
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    if parsed.ray is not None and "," in parsed.device:
+        parser.error("--ray finds the devices itself: --device is auto, cpu or cuda with it")
+    if parsed.ray is not None and parsed.page:
+        parser.error("--page wants a worker of this machine: start `latentsync page` beside a service with --ray")
+    return parsed
 
 
 def make_settings(parsed: argparse.Namespace) -> ServiceSettings:
@@ -111,13 +116,18 @@ def serve(parsed: argparse.Namespace, words: list[str]) -> None:
     commands = [
         [*COMMAND, *words, "--worker", f"worker-{number}", "--device", device] for number, device in enumerate(devices)
     ]
-    make_workers: Callable[[JobStore], Workers] = lambda store: Supervisor(commands)  # noqa: E731
     page = None
     if parsed.page:
         page, jobs = make_page(parsed, devices[0])
-        make_workers = lambda store: SeveralWorkers(  # noqa: E731
-            worker_beside(jobs, store, settings, models, devices[0]), Supervisor(commands[1:])
-        )
+
+    def make_workers(store: JobStore) -> Workers:
+        if parsed.ray is not None:
+            return on_cluster(parsed.ray, settings, models, parsed.device)
+        if parsed.page:
+            beside = worker_beside(jobs, store, settings, models, devices[0])
+            return SeveralWorkers(beside, Supervisor(commands[1:]))
+        return Supervisor(commands)
+
     with serving(
         settings,
         models,
@@ -165,11 +175,22 @@ def worker_beside(
     return PageWorker(jobs, partial(Worker, store, settings, models, "worker-0", device))
 
 
+def on_cluster(address: str, settings: ServiceSettings, models: Models, device: str) -> Workers:
+    """Workers on a Ray cluster. Raises ``PackageMissingError``."""
+    try:
+        from ray import serve  # noqa: F401
+    except ImportError as error:
+        raise package_missing("serve --ray", "cluster", error) from error
+    from latentsync.service.replicas import ServeWorkers
+
+    return ServeWorkers(address, settings, models, device)
+
+
 def work(parsed: argparse.Namespace) -> None:
     """Be one of the workers of a service."""
     from latentsync.runtime.malloc import keep_freed_memory
     from latentsync.service.dubs import Models
-    from latentsync.service.http.server import open_store
+    from latentsync.service.store import open_store
     from latentsync.service.supervisor import run_worker
     from latentsync.service.worker import Worker
 

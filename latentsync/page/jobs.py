@@ -71,8 +71,8 @@ class Example:
 class JobQueue:
     """``weights`` by the names that visitors choose from, the first one by default; ``examples`` come with the page.
 
-    ``queue_length`` jobs may wait, of one visitor half of them. ``device`` as in ``DubRequest``. ``make_networks`` gives
-    what keeps networks in memory; tests put stubs there. ``kept`` has the jobs of the page, which go on for
+    ``queue_length`` jobs may wait, of one visitor half of them. ``device`` as in ``DubRequest``. ``make_networks``
+    gives what keeps networks in memory; tests put stubs there. ``kept`` has the jobs of the page, which go on for
     ``grace_seconds`` when their visitors have lost the connection.
     """
 

@@ -20,6 +20,7 @@ from latentsync.places import PACKAGE
 
 logger = logging.getLogger(__name__)
 
+LOCAL = "local"  # as an address: this machine alone
 _OBJECT_STORE = 100 * 2**20  # bytes; only small values travel, Ray's default is a third of the memory
 _SECONDS_TO_ANSWER = 10
 _STARTS = 3  # of actors in succession that may fail
@@ -27,6 +28,16 @@ _START = (
     "Start it with 'ray start', or name another. If it has a token, set RAY_AUTH_MODE=token here and give this machine "
     "the cluster's ~/.ray/auth_token."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ActorShares:
+    """How many actors a cluster has room for, and what each of them takes."""
+
+    count: int
+    device: str  # as torch names its kind
+    cpus: int
+    gpus: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +203,20 @@ def _join(ray: Any, address: str) -> None:
     except (OSError, ValueError, refused) as error:
         cause = first_line(error).rstrip(".")
         raise ConfigError(f"There is no Ray cluster to work on at {address}: {cause}.", remedy=_START) from error
+
+
+def shares_of(nodes: list[dict[str, Any]], device: str) -> ActorShares:
+    """The actors that there is room for on ``nodes``, as ``ray.nodes`` lists them. Each has the same number of
+    processors: what the machine with the fewest has for a device. Raises ``DeviceError`` where nothing can work."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    if device != "cpu":
+        with_gpus = [node for node in alive if node.get("GPU", 0) >= 1]
+        if with_gpus:
+            cpus = min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpus)
+            return ActorShares(sum(int(node["GPU"]) for node in with_gpus), "cuda", cpus, 1)
+        if device != "auto":
+            raise DeviceError(f"The cluster has no GPU for --device {device}.", remedy="Use --device auto or cpu.")
+    counts = [int(node["CPU"]) for node in alive if node.get("CPU", 0) >= 1]
+    if not counts:
+        raise DeviceError("The cluster has neither processors nor GPUs to work with.", remedy="Add a machine to it.")
+    return ActorShares(sum(count // min(counts) for count in counts), "cpu", min(counts), 0)

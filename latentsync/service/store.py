@@ -4,11 +4,6 @@ One file, in WAL mode, shared by the server and its workers, which are processes
 decided by the lock and the journal of its folder (``job.folder``), as in a batch: a job that is ``PROCESSING`` while
 nobody holds its lock belongs to a process that was killed, and whoever comes by goes on with it.
 
-Turns are those of start-time fair queueing (Goyal, Vin, Cheng 1996) with equal weights, as on the page: who has n jobs
-here gets the turn n + 1 after the one that is on. So nobody's second job comes before anybody's first. A turn of a key
-goes to that of its jobs that has the highest priority, among these the earliest deadline, and then is the oldest: so a
-priority takes no turn from anybody else.
-
 Why no library: ``huey`` deletes a task from its table before the work begins, so a kill loses it, knows one order for
 all (priority, then age) and no owners, and states and webhooks would still need tables of ours, in other transactions.
 """
@@ -16,7 +11,6 @@ all (priority, then age) and no owners, and states and webhooks would still need
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 import threading
 import time
@@ -27,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.errors import OutputError
-from latentsync.service.job import Job, JobStatus, RequestRefusedError
+from latentsync.service.job import Job, JobStatus
 from latentsync.service.keys import Key
+from latentsync.service.turns import DAY, ahead_of, count, next_turn, one, refuse_excess_of, take_turn
 
 _BUSY_SECONDS = 30.0  # that a process waits for another one's transaction
-_DAY = 24 * 3600
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, key TEXT NOT NULL, status TEXT NOT NULL, request TEXT NOT NULL, base_url TEXT NOT NULL,
@@ -48,7 +42,6 @@ CREATE TABLE IF NOT EXISTS workers (
     name TEXT PRIMARY KEY, device TEXT NOT NULL, pid INTEGER NOT NULL, state TEXT NOT NULL, seen REAL NOT NULL);
 """
 _LATER = {"priority": "REAL NOT NULL DEFAULT 0", "deadline": "REAL"}  # columns that older files do not have
-_DEADLINE = "coalesce(deadline, 9e999)"
 _COLUMNS = ", ".join(each.name for each in fields(Job))
 
 
@@ -131,8 +124,8 @@ class JobStore:
         key has as many as it may."""
         now = time.time()
         with self.writing() as db:
-            _refuse_excess(db, key, waiting, now)
-            turn = _next_turn(db, key)
+            refuse_excess_of(db, key, waiting, now)
+            turn = next_turn(db, key)
             db.execute(
                 "INSERT INTO jobs (id, key, status, request, base_url, created, turn, fetched, priority, deadline)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -149,8 +142,8 @@ class JobStore:
                     deadline,
                 ),
             )
-            _count(db, f"day {int(now // _DAY)}", key.name)
-            db.execute("DELETE FROM counts WHERE name LIKE 'day %' AND name != ?", (f"day {int(now // _DAY)}",))
+            count(db, f"day {int(now // DAY)}", key.name)
+            db.execute("DELETE FROM counts WHERE name LIKE 'day %' AND name != ?", (f"day {int(now // DAY)}",))
         return Job(
             id,
             key.name,
@@ -167,7 +160,7 @@ class JobStore:
     def refuse_excess(self, key: Key, waiting: int) -> None:
         """Raise as ``add`` would now: before the body of a request is read."""
         with self._reading:
-            _refuse_excess(self._reader, key, waiting, time.time())
+            refuse_excess_of(self._reader, key, waiting, time.time())
 
     def get(self, id: str, key: Key | None = None) -> Job | None:
         """The job, if it is there, and that key's if one is given."""
@@ -193,30 +186,13 @@ class JobStore:
     def ahead(self, job: Job) -> int:
         """How many jobs come before one that waits: those that have a turn before the one that its key will spend on
         it."""
-        urgency = (-job.priority, math.inf if job.deadline is None else job.deadline, job.created)
-        sooner = self.read(
-            "SELECT count(*) FROM jobs WHERE status = 'PENDING' AND key = ? AND id != ?"
-            f" AND (-priority, {_DEADLINE}, created) < (?, ?, ?)",
-            job.key,
-            job.id,
-            *urgency,
-        )[0][0]
-        (turn,) = self.read(
-            "SELECT turn, created FROM jobs WHERE status = 'PENDING' AND key = ? AND id != ?"
-            " UNION ALL SELECT ?, ? ORDER BY turn, created LIMIT 1 OFFSET ?",
-            job.key,
-            job.id,
-            job.turn,
-            job.created,
-            sooner,
-        )
-        others = "SELECT count(*) FROM jobs WHERE status = 'PENDING' AND id != ? AND (turn, created) < (?, ?)"
-        return int(self.read(others, job.id, *turn)[0][0]) + ((job.turn, job.created) < tuple(turn))
+        with self._reading:
+            return ahead_of(self._reader, job)
 
     def ahead_of_new(self, key: Key, priority: float, deadline: float | None) -> int:
         """How many jobs would come before one that is added now."""
         with self._reading:
-            turn = _next_turn(self._reader, key)
+            turn = next_turn(self._reader, key)
         return self.ahead(
             Job("", key.name, JobStatus.PENDING, {}, "", time.time(), turn, priority=priority, deadline=deadline)
         )
@@ -243,20 +219,14 @@ class JobStore:
     def claim(self, worker: str) -> Job | None:
         """The job whose turn it is, which is the worker's from now on; None if none waits."""
         with self.writing(durable=False) as db:
-            waiting = "SELECT id, key, turn FROM jobs WHERE status = 'PENDING' AND fetched"
-            turn = db.execute(f"{waiting} ORDER BY turn, created LIMIT 1").fetchone()
-            if turn is None:
+            found = take_turn(db)
+            if found is None:
                 return None
-            found = db.execute(
-                f"{waiting} AND key = ? ORDER BY priority DESC, {_DEADLINE}, created, rowid LIMIT 1", (turn["key"],)
-            ).fetchone()
-            db.execute("UPDATE jobs SET turn = ? WHERE id = ?", (found["turn"], turn["id"]))  # they change places
             db.execute(
-                "UPDATE jobs SET status = 'PROCESSING', worker = ?, begun = coalesce(begun, ?), turn = ? WHERE id = ?",
-                (worker, time.time(), turn["turn"], found["id"]),
+                "UPDATE jobs SET status = 'PROCESSING', worker = ?, begun = coalesce(begun, ?) WHERE id = ?",
+                (worker, time.time(), found),
             )
-            db.execute("INSERT OR REPLACE INTO counts VALUES ('turn', '', ?)", (turn["turn"],))
-        return self.get(found["id"])
+        return self.get(found)
 
     def has_work(self) -> bool:
         """Whether there may be a job to work on."""
@@ -271,7 +241,7 @@ class JobStore:
         """How far a job is; whether it shall go on."""
         with self.writing(durable=False) as db:
             db.execute("UPDATE jobs SET stage = ?, done = ?, total = ? WHERE id = ?", (stage, done, total, id))
-            return not _one(db, "SELECT coalesce(max(stopped), 1) FROM jobs WHERE id = ?", id)
+            return not one(db, "SELECT coalesce(max(stopped), 1) FROM jobs WHERE id = ?", id)
 
     def put_back(self, id: str) -> None:
         """A job whose worker ends waits again, at its place."""
@@ -309,12 +279,12 @@ class JobStore:
             )
             if json.loads(found["request"]).get("webhookUrl"):
                 db.execute("INSERT OR IGNORE INTO webhooks (job, due) VALUES (?, ?)", (id, now))
-            _count(db, "jobs", status)
+            count(db, "jobs", status)
             if error:
-                _count(db, "failures", str(error["class"]))
-            _count(db, "seconds", "queue", (found["begun"] or now) - found["created"])
+                count(db, "failures", str(error["class"]))
+            count(db, "seconds", "queue", (found["begun"] or now) - found["created"])
             for stage, taken in (stages or {}).items():
-                _count(db, "seconds", stage, taken)
+                count(db, "seconds", stage, taken)
         return True
 
     def drop(self, id: str) -> None:
@@ -362,7 +332,7 @@ class JobStore:
                 (due, delivered, error, id),
             )
             if due is None:
-                _count(db, "webhooks", "given up" if error else "delivered")
+                count(db, "webhooks", "given up" if error else "delivered")
 
     def webhook(self, id: str) -> Mapping[str, Any] | None:
         """Attempts, and when the message of a job was delivered; None if there is none."""
@@ -375,46 +345,9 @@ class JobStore:
         return [row["id"] for row in self.read(query, before)]
 
 
-def _refuse_excess(db: sqlite3.Connection, key: Key, waiting: int, now: float) -> None:
-    active = "SELECT count(*) FROM jobs WHERE key = ? AND status IN ('PENDING', 'PROCESSING') AND NOT stopped"
-    if _one(db, "SELECT count(*) FROM jobs WHERE status = 'PENDING'") >= waiting:
-        raise RequestRefusedError(
-            f"{waiting} jobs are waiting already; no more are taken.",
-            remedy="Send it again later.",
-            status=429,
-            retry_after=10,
-        )
-    if _one(db, active, key.name) >= key.jobs:
-        raise RequestRefusedError(
-            f"{key.jobs} of your jobs wait or are worked on already; this key may have no more at one time.",
-            remedy="Send it again when one of them is done.",
-            status=429,
-            retry_after=10,
-        )
-    today = "SELECT value FROM counts WHERE name = ? AND label = ?"
-    if (_one(db, today, f"day {int(now // _DAY)}", key.name) or 0) >= key.jobs_per_day:
-        raise RequestRefusedError(
-            f"You have sent {key.jobs_per_day} jobs today; this key may send no more.",
-            remedy="Send it again tomorrow (UTC).",
-            status=429,
-            retry_after=_DAY - now % _DAY,
-        )
-
-
-def _next_turn(db: sqlite3.Connection, key: Key) -> int:
-    last = _one(db, "SELECT max(turn) FROM jobs WHERE key = ? AND status = 'PENDING'", key.name) or 0
-    return 1 + int(max(last, _one(db, "SELECT value FROM counts WHERE name = 'turn'") or 0))
-
-
-def _one(db: sqlite3.Connection, query: str, *values: Any) -> Any:
-    row = db.execute(query, values).fetchone()
-    return None if row is None else row[0]
-
-
-def _count(db: sqlite3.Connection, name: str, label: str, more: float = 1) -> None:
-    db.execute(
-        "INSERT INTO counts VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET value = value + ?3", (name, label, more)
-    )
+def open_store(folder: Path) -> JobStore:
+    """The jobs of a service's folder."""
+    return JobStore(folder / "service.db")
 
 
 def _job(row: sqlite3.Row) -> Job:

@@ -86,10 +86,14 @@ class Worker:
     def work(self) -> None:
         """Do jobs until ``end``."""
         while not self._ending.is_set():
-            self._say("waiting")
             self._woken.clear()
-            if not (self._store.has_work() and self._in_turn(self.work_on_one)):
+            if not self.look():
                 self._woken.wait(POLL_SECONDS)
+
+    def look(self) -> bool:
+        """Do the next job if there is one; whether there was."""
+        self._say("waiting")
+        return self._store.has_work() and self._in_turn(self.work_on_one)
 
     def work_on_one(self) -> bool:
         """Do the next job, one that a killed process left before others; False if there is none."""

@@ -17,9 +17,9 @@ from latentsync.service import runner
 from latentsync.service.dubs import Models
 from latentsync.service.http.access import Service
 from latentsync.service.http.app import build_app
-from latentsync.service.http.server import open_store
 from latentsync.service.job import ServiceSettings
 from latentsync.service.keys import Keys, add_key
+from latentsync.service.store import open_store
 from latentsync.service.uploads import Uploads
 from latentsync.service.worker import Worker
 

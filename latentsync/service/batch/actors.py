@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentsync.errors import DeviceError, LatentSyncError
-from latentsync.runtime.cluster import Finished, RayActors, connect
+from latentsync.errors import LatentSyncError
+from latentsync.runtime.cluster import LOCAL, Finished, RayActors, connect, shares_of
 from latentsync.service.batch.jobs import BatchJob
 from latentsync.service.batch.worker import JobWorker
 from latentsync.service.runner import Settled
 
-LOCAL = "local"  # as an address: this machine alone
 _POOL = "devices"
-
-
-@dataclass(frozen=True, slots=True)
-class ActorShares:
-    """How many actors a cluster has room for, and what each of them takes."""
-
-    count: int
-    device: str  # as torch names its kind
-    cpus: int
-    gpus: int
 
 
 class DeviceActors:
@@ -95,20 +83,3 @@ class _Actor:
             return self._worker.settle(job)
         except LatentSyncError as error:
             return error
-
-
-def shares_of(nodes: list[dict[str, Any]], device: str) -> ActorShares:
-    """The actors that there is room for on ``nodes``, as ``ray.nodes`` lists them. Each has the same number of
-    processors: what the machine with the fewest has for a device. Raises ``DeviceError`` where nothing can work."""
-    alive = [node["Resources"] for node in nodes if node["Alive"]]
-    if device != "cpu":
-        with_gpus = [node for node in alive if node.get("GPU", 0) >= 1]
-        if with_gpus:
-            cpus = min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpus)
-            return ActorShares(sum(int(node["GPU"]) for node in with_gpus), "cuda", cpus, 1)
-        if device != "auto":
-            raise DeviceError(f"The cluster has no GPU for --device {device}.", remedy="Use --device auto or cpu.")
-    counts = [int(node["CPU"]) for node in alive if node.get("CPU", 0) >= 1]
-    if not counts:
-        raise DeviceError("The cluster has neither processors nor GPUs to work with.", remedy="Add a machine to it.")
-    return ActorShares(sum(count // min(counts) for count in counts), "cpu", min(counts), 0)

@@ -25,7 +25,7 @@ from latentsync.service.http.generations import as_json
 from latentsync.service.job import Job, JobStatus, ServiceSettings, deadline_missed
 from latentsync.service.keys import Keys
 from latentsync.service.outside import Outside
-from latentsync.service.store import JobStore
+from latentsync.service.store import JobStore, open_store
 from latentsync.service.supervisor import Workers
 from latentsync.service.uploads import Uploads
 from latentsync.service.webhooks import webhooks
@@ -35,11 +35,6 @@ from latentsync.web.origins import TrustedHosts, is_loopback
 SWEEP_SECONDS = 60.0
 logger = logging.getLogger(__name__)
 Page = Callable[[TrustedHosts], AbstractContextManager[tuple[ASGIApp, Any]]]  # ``page.server.page_app``
-
-
-def open_store(folder: Path) -> JobStore:
-    """The jobs of a service's folder."""
-    return JobStore(folder / "service.db")
 
 
 @contextmanager

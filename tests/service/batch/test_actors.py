@@ -9,9 +9,8 @@ import pytest
 
 from latentsync.errors import DeviceError
 from latentsync.inference.job.folder import JobState, State
-from latentsync.runtime.cluster import Finished
+from latentsync.runtime.cluster import ActorShares, Finished, shares_of
 from latentsync.service.batch import run as run_module
-from latentsync.service.batch.actors import ActorShares, shares_of
 from latentsync.service.batch.results import SharedFolder
 from latentsync.service.batch.run import Batch
 from latentsync.service.runner import Settled

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from latentsync.inference.job.folder import JobFolder
-from latentsync.service.http.server import open_store
+from latentsync.service.store import open_store
 
 ROOT = Path(__file__).parents[3]
 # Server and worker with a stand-in for the dub: it keeps a window, waits until it is let on, and says whether it found
