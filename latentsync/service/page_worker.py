@@ -6,10 +6,10 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from typing import Any, Protocol
 
+from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.progress import RunControl
-from latentsync.page.fair_queue import Ticket
-from latentsync.page.jobs import JobQueue
 from latentsync.service.supervisor import END_SECONDS
 from latentsync.service.worker import Worker
 
@@ -17,16 +17,29 @@ AFTER_FAULT = 10.0  # s
 logger = logging.getLogger(__name__)
 
 
+class PageJobs(Protocol):
+    """What a worker uses of the page's jobs (``page.jobs.JobQueue``)."""
+
+    def renew_networks(self) -> Networks:
+        """Others in place of those that are loaded."""
+
+    def lend(self, control: RunControl, work: Callable[[], object]) -> Any:
+        """Have work done when its turn comes: what is given has its ``future``."""
+
+    def take_back(self, ticket: Any) -> None:
+        """End what was lent."""
+
+
 class PageWorker:
     """Works as ``Workers`` do, in the thread of the page's jobs. ``make_worker`` takes the last two arguments of
     ``Worker``; the page must be served from ``start`` to ``end``."""
 
-    def __init__(self, jobs: JobQueue, make_worker: Callable[..., Worker]) -> None:
+    def __init__(self, jobs: PageJobs, make_worker: Callable[..., Worker]) -> None:
         self._jobs = jobs
         self._worker = make_worker(make_networks=jobs.renew_networks, in_turn=self._in_turn)
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         self._lock, self._ending = threading.Lock(), threading.Event()
-        self._ticket: Ticket | None = None
+        self._ticket: Any = None
 
     def start(self) -> None:
         """Load the networks, and begin."""
