@@ -299,7 +299,7 @@ class JobQueue:
             guidance_scale=request.guidance_scale,
         )
         excerpt = None
-        audio = request.audio or next(file for file in request.files if file != request.video)
+        audio = request.audio or request.sounds[0]
         if request.moment is not None:
             seconds = (
                 VideoFile(request.video, limits=self._limits(control)).info.duration

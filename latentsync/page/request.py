@@ -135,8 +135,12 @@ class JobRequest:
     @property
     def files(self) -> tuple[Path, ...]:
         """Those that were uploaded for it."""
-        sounds = () if self.scene is None else self.scene.files()
-        return tuple(filter(None, (self.video, self.audio, self.mask_file, *sounds)))
+        return tuple(dict.fromkeys(filter(None, (self.video, self.audio, self.mask_file, *self.sounds))))
+
+    @property
+    def sounds(self) -> tuple[Path, ...]:
+        """The files of the scene's sounds."""
+        return () if self.scene is None else tuple(self.scene.files())
 
     @property
     def is_as_long_as_video(self) -> bool:

@@ -123,7 +123,9 @@ def test_two_people_have_a_sound_each(visit, example, tmp_path):
     page.locator("#bar-1").press("ArrowLeft")
     expect(page.locator("#start-1")).to_have_value("1.16")
     expect(page.locator("#scene-account")).to_contain_text("2 segments")
+    page.locator("#scene summary").first.click()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.evaluate(PALE) == page.evaluate(UNNAMED) == []
     finish(page, "#run", "60 frames, 2.4 s")
     result = VideoFile(download(page, tmp_path))
     changed = [green_people(result.info.path, at) for at in (10, 40, 55)]
@@ -377,7 +379,7 @@ def test_phone_dark_and_keyboard(visit, example):
     expect(page.locator(".status.done")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     reached = set()
-    for _ in range(60):
+    for _ in range(80):
         page.keyboard.press("Tab")
         reached |= set(
             page.evaluate("""() => {
