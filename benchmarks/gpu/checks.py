@@ -67,7 +67,8 @@ def correctness(context: Context) -> Iterator[Row]:
         inputs = windows_of(reference.models, windows, side, context.pick(16, 2))
         for scheduler in context.pick(SCHEDULERS, SCHEDULERS[:2]):
             for interval in (1, 2):
-                settings = SamplerSettings(scheduler, steps=context.pick(6, 2), cache_interval=interval)
+                guidance = 1.0 if scheduler == "consistency" else 1.5  # a student has it inside
+                settings = SamplerSettings(scheduler, context.pick(6, 2), guidance, interval)
                 wanted = _generated(reference.models, inputs, settings, side)
                 for dtype, models in own.items():
                     for batch in (1, windows):

@@ -59,6 +59,11 @@ class SamplerSettings:
                 f"A schedule through the training steps {list(self.timesteps)} makes no sense.",
                 remedy=f"Give steps from {TRAINING_STEPS - 1} down to 1, each smaller than the one before.",
             )
+        if self.scheduler == "consistency" and self.guided:
+            raise ConfigError(
+                f"A guidance scale of {self.guidance_scale} would come on top of what a student has inside.",
+                remedy="Give a student 1.0.",
+            )
         if self.cache_interval < 1:
             raise ConfigError(
                 f"A step cache interval of {self.cache_interval} makes no sense.", remedy="Give 1 (off) or more."

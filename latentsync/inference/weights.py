@@ -18,6 +18,7 @@ from latentsync.recipe import UNetRecipe
 BUILTIN_NAME = "built-in models"
 BUILTIN_UNET = BUILTIN / "unet.safetensors"
 STUDENT = "student.safetensors"  # beside a U-Net, what was distilled from it
+BUILTIN_UNETS = (BUILTIN_UNET, BUILTIN_UNET.with_name(STUDENT))
 BUILTIN_NOTES = (
     "without published weights the built-in models are used; "
     "`latentsync weights --for inference` fetches the published ones",
@@ -60,7 +61,7 @@ class WeightPaths:
     @property
     def are_builtin(self) -> bool:
         """Whether these are the models that come with the repository."""
-        return self.unet in (BUILTIN_UNET, BUILTIN_UNET.with_name(STUDENT))
+        return self.unet in BUILTIN_UNETS
 
     @classmethod
     def in_directory(cls, directory: Path = WEIGHTS, unet: Path | None = None) -> WeightPaths:
@@ -81,12 +82,10 @@ class WeightPaths:
         return student if self.adapter is None and student.unet.exists() else self
 
     def with_small_codec(self) -> WeightPaths:
-        """The same files with TAESD for the codec, where it is installed.
-
-        Not for the built-in models, whose codec has other latents.
-        """
-        small = replace(self, codec=self.codec.with_name("taesd"))
-        return small if not self.are_builtin and small.codec_file.exists() else self
+        """The same files with a small codec of the same latents, where it is there: TAESD, or for the built-in models
+        their small decoder (docs/train_builtin.md)."""
+        small = replace(self, codec=self.codec.with_name("codec_small" if self.are_builtin else "taesd"))
+        return small if small.codec_file.exists() else self
 
     @property
     def codec_file(self) -> Path:
@@ -214,4 +213,4 @@ def model_settings(unet: Path, config_path: Path | None) -> ModelSettings:
             "`latentsync weights --import`, which writes it down.",
         )
     settings = ModelSettings(card.resolution, card.num_frames or WINDOW_FRAMES, Path(card.mask or "mask").stem)
-    return replace(settings, notes=BUILTIN_NOTES, steady_reference=True) if unet == BUILTIN_UNET else settings
+    return replace(settings, notes=BUILTIN_NOTES, steady_reference=True) if unet in BUILTIN_UNETS else settings

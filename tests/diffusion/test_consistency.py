@@ -71,4 +71,9 @@ def test_every_further_step_starts_from_the_estimate_with_the_first_noise():
 @pytest.mark.parametrize("timesteps", [(400, 999), (999, 999), (1000, 400), (999, 0)])
 def test_a_schedule_that_does_not_go_down_is_refused(timesteps):
     with pytest.raises(ConfigError, match="schedule"):
-        SamplerSettings("consistency", steps=2, timesteps=timesteps)
+        SamplerSettings("consistency", steps=2, guidance_scale=1.0, timesteps=timesteps)
+
+
+def test_guidance_on_top_of_what_a_student_has_inside_is_refused():
+    with pytest.raises(ConfigError, match="inside"):
+        SamplerSettings("consistency", steps=2, guidance_scale=1.5)

@@ -79,6 +79,8 @@ def test_the_builtin_models_keep_their_own_codec(tmp_path, monkeypatch):
     weights = WeightPaths.builtin()
     assert weights.codec.parent == tmp_path
     assert apply_preset("preview", weights)[0] == weights
+    (tmp_path / "taesd").rename(tmp_path / "codec_small")
+    assert apply_preset("preview", weights)[0] == replace(weights, codec=tmp_path / "codec_small")
 
 
 def test_command_line_page_and_evaluation_take_the_same_networks_and_steps(tmp_path, monkeypatch):

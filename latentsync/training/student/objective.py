@@ -48,9 +48,7 @@ class Teacher:
         images, audio = build_unet_input(noisy, batch.conditioning).to(self.dtype), batch.audio.to(self.dtype)
         if self.guidance == 1:
             return self.network(images, timesteps, audio).float()
-        tokens = torch.cat([torch.zeros_like(audio), audio])
-        both = self.network(torch.cat([images, images]), torch.cat([timesteps, timesteps]), tokens).float()
-        without, with_audio = both.chunk(2)
+        without, with_audio = self.network(images, timesteps, audio, guided=True).float().chunk(2)
         return without + self.guidance * (with_audio - without)
 
 

@@ -36,7 +36,7 @@ class Knowing(nn.Module):
         self.levels: list[list[int]] = []
         self.noisy: list[torch.Tensor] = []
 
-    def forward(self, sample, timestep, audio, *, feature_cache=None):
+    def forward(self, sample, timestep, audio, *, feature_cache=None, guided=False):
         alpha_bar = ALPHA_BARS[timestep].view(-1, 1, 1, 1, 1)
         self.levels.append(timestep.flatten().tolist())
         self.noisy.append(sample[:, :4])
@@ -114,8 +114,9 @@ def test_the_target_is_the_average_of_the_weights():
 
 def test_guidance_weighs_the_difference_that_the_audio_makes():
     class Hearing(nn.Module):
-        def forward(self, sample, timestep, audio):
-            return sample[:, :4] + audio.mean(dim=(1, 2, 3)).view(-1, 1, 1, 1, 1)
+        def forward(self, sample, timestep, audio, *, guided):
+            assert guided
+            return torch.cat([sample[:, :4], sample[:, :4] + audio.mean(dim=(1, 2, 3)).view(-1, 1, 1, 1, 1)])
 
     batch, noisy = _batch(), rule_input("noise", SHAPE)
     guided = Teacher(Hearing(), torch.float32, "epsilon", 3.0).guided(noisy, torch.tensor([5, 5, 5]), batch)
