@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import queue
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +23,8 @@ U = TypeVar("U")
 _END = object()
 _PRODUCER = "prefetch"  # name of the threads
 CLOSE_SECONDS = 1.0  # how long a consumer that stops early waits for its producer; a network's step may take longer
+EXIT_SECONDS = 60.0  # how long the end of the interpreter waits for the producers of iterators that were left open
+_consumed: dict[threading.Thread, threading.Event] = {}  # producers whose consumer is none -> what stops them
 
 
 class _Failure:
@@ -32,7 +37,8 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
 
     Order is kept, an exception of the producer is raised at the consumer's next step, and a consumer that stops early
     (``close()``, an exception, Ctrl-C) stops the producer: its ``finally`` blocks run in its own thread, which is
-    waited for up to ``CLOSE_SECONDS``. The thread starts at the first step, so building a chain costs nothing.
+    waited for up to ``CLOSE_SECONDS``. The thread starts at the first step, so building a chain costs nothing. An
+    iterator that is still open when the interpreter ends is stopped then.
     """
     if depth < 1:
         raise ValueError(f"depth must be at least 1, not {depth}")
@@ -64,6 +70,9 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
                 close()
 
     thread = threading.Thread(target=produce, name=_PRODUCER, daemon=True)
+    if threading.current_thread().name != _PRODUCER:  # otherwise its consumer stops it
+        _stop_at_exit()
+        _consumed[thread] = stop
     thread.start()
     try:
         while True:
@@ -76,6 +85,23 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
     finally:
         stop.set()
         thread.join(CLOSE_SECONDS)
+        _consumed.pop(thread, None)
+
+
+@functools.cache
+def _stop_at_exit() -> None:
+    """Stop all producers before the interpreter ends. A thread that comes back from native code after that is ended by
+    force, which the C++ of PyTorch and FFmpeg's bindings answer by aborting the process."""
+    atexit.register(_stop_all)
+
+
+def _stop_all() -> None:
+    deadline = time.monotonic() + EXIT_SECONDS
+    for stop in list(_consumed.values()):
+        stop.set()
+    for thread in threading.enumerate():  # those that a consumer has given up waiting for as well
+        if thread.name == _PRODUCER:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def parallel_map(

@@ -154,3 +154,26 @@ def test_branches_may_be_consumed_in_threads_of_their_own():
     branches = deal(iter(range(2000)), 3)
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(list, branches)) == [list(range(2000))] * 3
+
+
+LEFT_OPEN = """
+import cv2, numpy as np
+from latentsync.stream import parallel_map, prefetch
+
+def work():
+    image = np.zeros((1000, 1000), np.float32)
+    try:
+        while True:  # hardly ever outside native code
+            yield cv2.GaussianBlur(image, (0, 0), 5)[0, 0]
+    finally:
+        print("closed")
+
+stream = prefetch(parallel_map(lambda value: value, prefetch(work(), depth=2)), depth=1_000_000)
+print(next(stream))
+"""
+
+
+def test_an_iterator_left_open_at_the_end_of_the_interpreter_is_stopped():
+    """Otherwise its threads are ended by force in the middle of native code, which aborts the process."""
+    run = subprocess.run([sys.executable, "-c", LEFT_OPEN], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert (run.returncode, run.stdout.split(), run.stderr) == (0, ["0.0", "closed"], "")
