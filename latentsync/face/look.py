@@ -7,7 +7,7 @@ its landmarks above the lips to those of the first, which is what turning and no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -32,16 +32,16 @@ def _powers(points: np.ndarray) -> np.ndarray:
 
 
 _CELLS = _powers(np.stack(np.meshgrid(np.arange(float(SIDE)), np.arange(float(SIDE))), axis=-1))
+_CELLS = np.ascontiguousarray(_CELLS.reshape(-1, 6).T.astype(np.float32))  # (6, cells)
+_RIDGE = 1e-9 * np.eye(6)  # landmarks in a line determine no bend
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is kept of an aligned face; about 60 kB. Arrays (SIDE, SIDE[, 3]) uint8; colors are Y, Cr, Cb."""
+    """What is kept of an aligned face; about 40 kB. Arrays (SIDE, SIDE[, 3]) uint8; colors are Y, Cr, Cb."""
 
     points: np.ndarray  # (68, 2) landmarks in cells
     colors: np.ndarray
-    low: np.ndarray  # range of the colors around each cell
-    high: np.ndarray
     skin: np.ndarray  # (3,) color of the nose
     face: np.ndarray  # 1 in the hull of the lower face
     ground: np.ndarray  # 1 where a thing can raise an alarm: the hull without its edge and the lips
@@ -52,7 +52,7 @@ class Look:
     def of(cls, pixels: np.ndarray, matrix: np.ndarray, landmarks: np.ndarray) -> Look:
         """From an aligned face (3, R, R) float32 in [-1, 1], its matrix (2, 3) and landmarks (68, 2) in the frame."""
         side = pixels.shape[-1]
-        fine = cv2.resize(pixels.transpose(1, 2, 0), (FINE, FINE), interpolation=cv2.INTER_AREA)
+        fine = cv2.merge([cv2.resize(plane, (FINE, FINE), interpolation=cv2.INTER_AREA) for plane in pixels])
         fine = cv2.convertScaleAbs(fine + 1, alpha=127.5)
         colors = cv2.cvtColor(cv2.resize(fine, (SIDE, SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2YCrCb)
         points = (transform(matrix, landmarks) + 0.5) * (SIDE / side) - 0.5
@@ -63,37 +63,27 @@ class Look:
         nose = colors[filled(points[[39, 42, 35, 31]]) > 0]
         width = float(np.linalg.norm(landmarks[16] - landmarks[0]))
         return cls(
-            points, colors, cv2.erode(colors, _RANGE), cv2.dilate(colors, _RANGE),
-            np.median(nose, axis=0) if len(nose) else np.full(3, 128.0), face, ground,
+            points, colors, np.median(nose, axis=0) if len(nose) else np.full(3, 128.0), face, ground,
             cv2.GaussianBlur(cv2.cvtColor(fine, cv2.COLOR_RGB2GRAY), (0, 0), 1), width >= LEAST_FACE,
         )  # fmt: skip
 
-    def comparable(self, others: Sequence[Look]) -> list[Look]:
+    def comparable(self, others: Sequence[Look]) -> list[BentLook]:
         """Those of the others whose pose is near enough, bent to the pose of this one."""
-        mine = self.points[:48]
+        if not others:
+            return []
+        mine, theirs = self.points[:48], np.stack([other.points[:48] for other in others])
         powers = _powers(mine)
-        inverse = np.linalg.pinv(powers)
-        near = []
-        for other in others:
-            theirs = other.points[:48]
-            bend = inverse @ theirs
-            if np.abs(mine - theirs).mean() <= FARTHEST and np.abs(powers @ bend - theirs).mean() <= WORST_FIT:
-                near.append(other._bent((_CELLS @ bend).astype(np.float32), self.points))
-        return near
+        bends = np.linalg.solve(powers.T @ powers + _RIDGE, powers.T) @ theirs  # (others, 6, 2)
+        near = (np.abs(mine - theirs).mean(axis=(1, 2)) <= FARTHEST) & (
+            np.abs(powers @ bends - theirs).mean(axis=(1, 2)) <= WORST_FIT
+        )
+        places = (bends[near].transpose(0, 2, 1).astype(np.float32) @ _CELLS).reshape(-1, 2, SIDE, SIDE)
+        return [BentLook.of(others[k], each) for k, each in zip(np.flatnonzero(near), places, strict=True)]
 
-    def _bent(self, places: np.ndarray, points: np.ndarray) -> Look:
-        """With the cells that lie at ``places`` (SIDE, SIDE, 2); its landmarks are then ``points``."""
-        colors = _moved(self.colors, places)
-        scale = FINE / SIDE
-        finer = (cv2.resize(places, (FINE, FINE)) + 0.5) * scale - 0.5
-        grey = _moved(self.grey, finer)
-        low, high = cv2.erode(colors, _RANGE), cv2.dilate(colors, _RANGE)
-        return replace(self, points=points, colors=colors, low=low, high=high, grey=grey)
-
-    def outside(self, other: Look, weights: np.ndarray) -> np.ndarray:
+    def outside(self, other: BentLook, weights: np.ndarray) -> np.ndarray:
         """Grey levels by which the colors in ``ROWS`` lie outside the range of the other look, (rows, SIDE) uint8."""
         colors = cv2.add(self.colors[ROWS], np.append(other.skin - self.skin, 0.0))
-        apart = cv2.max(cv2.subtract(colors, other.high[ROWS]), cv2.subtract(other.low[ROWS], colors))
+        apart = cv2.max(cv2.subtract(colors, other.high), cv2.subtract(other.low, colors))
         return cv2.transform(apart, weights)
 
     def off_skin(self) -> np.ndarray:
@@ -101,23 +91,55 @@ class Look:
         chroma = self.colors[..., 1:].astype(np.float32) - 128
         skin = self.skin[1:] - 128
         along = np.clip(chroma @ (skin / max(float(skin @ skin), 1.0)), 0, 2)
-        return np.linalg.norm(chroma - along[..., None] * skin, axis=-1)
+        off = chroma - along[..., None] * skin
+        return np.hypot(off[..., 0], off[..., 1])
 
-    def nose_likeness(self, other: Look) -> float:
-        """Correlation of the base of the nose with that of a look in the same pose, 1 where it cannot be compared."""
+    def nose_likeness(self, others: Sequence[BentLook]) -> list[float]:
+        """Correlations of the base of the nose with those of looks in the same pose, 1 where it cannot be compared."""
         points = (self.points + 0.5) * (FINE / SIDE) - 0.5
         left, top = np.maximum(np.round((points[31, 0] - 4, points[30, 1] - 2)).astype(int), _SEARCH)
         right, bottom = np.round((points[35, 0] + 5, points[33, 1] + 5)).astype(int)
         patch = self.grey[top:bottom, left:right]
         height, width = patch.shape
-        around = other.grey[top - _SEARCH : top + height + _SEARCH, left - _SEARCH : left + width + _SEARCH]
         if min(height, width) < 6:
-            return 1.0
-        return float(cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED).max())
+            return [1.0] * len(others)
+        box = left - _SEARCH, top - _SEARCH, left + width + _SEARCH, top + height + _SEARCH
+        return [float(cv2.matchTemplate(other.grey(box), patch, cv2.TM_CCOEFF_NORMED).max()) for other in others]
 
 
-def _moved(image: np.ndarray, places: np.ndarray) -> np.ndarray:
-    return cv2.remap(image, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+@dataclass(frozen=True, slots=True)
+class BentLook:
+    """An earlier look bent to the pose of another one, as far as the two are compared. ``low`` and ``high``: range of
+    the colors around each cell in ``ROWS``, (rows, SIDE, 3) uint8."""
+
+    skin: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    _grey: np.ndarray
+    _places: np.ndarray
+
+    @classmethod
+    def of(cls, look: Look, places: np.ndarray) -> BentLook:
+        """With the cells of a look that lie at ``places`` (2, SIDE, SIDE) float32: x and y."""
+        above = ROWS.start - len(_RANGE) // 2
+        colors = _moved(look.colors, places[:, above:])
+        low, high = (extreme(colors, _RANGE)[ROWS.start - above :] for extreme in (cv2.erode, cv2.dilate))
+        return cls(look.skin, low, high, look.grey, places)
+
+    def grey(self, box: tuple[int, int, int, int]) -> np.ndarray:
+        """The part of the grey image in ``box`` (x0, y0, x1, y1) that lies inside it."""
+        scale = FINE // SIDE
+        x0, y0, x1, y1 = (min(max(edge, 0), FINE) for edge in box)
+        left, top, right, bottom = x0 // scale, y0 // scale, -(-x1 // scale), -(-y1 // scale)
+        left, top = max(left - 1, 0), max(top - 1, 0)  # what lies beside it is interpolated with
+        cells = self._places[:, top : bottom + 1, left : right + 1]
+        finer = [(cv2.resize(each, None, fx=scale, fy=scale) + 0.5) * scale - 0.5 for each in cells]
+        own = slice(y0 - scale * top, y1 - scale * top), slice(x0 - scale * left, x1 - scale * left)
+        return _moved(self._grey, [each[own] for each in finer])
+
+
+def _moved(image: np.ndarray, places: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    return cv2.remap(image, places[0], places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def hull(points: np.ndarray) -> np.ndarray:

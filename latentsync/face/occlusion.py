@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from latentsync.face.look import ROWS, SIDE, Look, filled, hull
+from latentsync.face.look import ROWS, SIDE, BentLook, Look, filled, hull
 
 STEP, LOOKS = 12, 12  # a look is kept of every 12th frame without a thing, the last 12 of them
 LEAST_LOOKS = 3  # so nothing but vivid hues is found in the first 24 frames of a shot
@@ -72,7 +72,7 @@ def signs_of(look: Look, earlier: Sequence[Look]) -> Signs:
     if len(near) >= LEAST_LOOKS:
         new = _newness(look, near, _COLOR)
         if look.is_fine:
-            likeness = sorted((look.nose_likeness(other) for other in near), reverse=True)
+            likeness = sorted(look.nose_likeness(near), reverse=True)
             is_hand = likeness[int(len(near) * ALREADY)] < NOSE_UNLIKE
     vivid = look.off_skin() > VIVID
     new[vivid & (new >= LIKELY) if len(near) >= LEAST_LOOKS else vivid] = 255
@@ -297,7 +297,7 @@ def _hand_cover(look: Look, signs: Signs, earlier: Sequence[Look]) -> np.ndarray
     return cover
 
 
-def _newness(look: Look, near: Sequence[Look], weights: np.ndarray) -> np.ndarray:
+def _newness(look: Look, near: Sequence[BentLook], weights: np.ndarray) -> np.ndarray:
     """(SIDE, SIDE) uint8: grey levels by which colors lie outside the ranges of most of the looks."""
     new, rank = np.zeros((SIDE, SIDE), np.uint8), int(len(near) * ALREADY)
     new[ROWS] = np.partition(np.stack([look.outside(other, weights) for other in near]), rank, axis=0)[rank]

@@ -38,6 +38,8 @@ BORDER_MARGIN = 1.5  # canvas pixels that the pasted area is smaller: interpolat
 EDGE_REACH = 3.0  # canvas pixels, of one frame pixel at least, that grey from outside the frame is mixed into
 RING = 0.06  # width of the ring in which colors are compared, as a share of the canvas side
 TINT, TINT_SHARE = (0, 255, 0), 0.4  # of the painted area where it is to be seen
+COARSE_CELL = 5.0  # pixels from one point of a grid to the next, from which on it is coarse
+_TO_HALF = np.array([[0.5, 0.0, -0.25], [0.0, 0.5, -0.25]])  # pixels to those of an image of half the size
 TILE = 64  # pixels: sizes of dither patterns are multiples of it
 
 
@@ -225,6 +227,8 @@ class FacePaster:
         """
         to_frame, last = invert(matrix), self._side - 1
         seen = transformed_box(to_frame, (0, 0, last, last))
+        if seen[:2].min() >= 0 and seen[2] <= shape[1] - 1 and seen[3] <= shape[0] - 1:
+            return alpha
         steps = np.linalg.norm(to_frame[:, :2], axis=1)  # frame pixels per canvas pixel, along x and y
         for axis, side in enumerate((shape[1], shape[0])):
             reach = EDGE_REACH * max(1.0, float(steps[axis]))
@@ -264,8 +268,17 @@ def _coarse(canvas: np.ndarray) -> np.ndarray:
 
 
 def _smooth_warp(grid: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w[, C]) float32: smooth values on a grid, warped to ``size`` (w, h)."""
-    return cv2.warpAffine(grid, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    """(h, w[, C]) float32: smooth values on a grid, warped to ``size`` (w, h).
+
+    Where the grid is coarse in the target, every other pixel is warped, and those between are interpolated.
+    """
+    width, height = size
+    if is_coarse := bool(np.linalg.norm(matrix[:, :2], axis=0).min() >= COARSE_CELL):
+        matrix, size = compose(_TO_HALF, matrix), (width // 2 + 1, height // 2 + 1)
+    warped = cv2.warpAffine(grid, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if not is_coarse:
+        return warped
+    return cv2.resize(warped, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_LINEAR)[:height, :width]
 
 
 def _moved(x: float, y: float) -> np.ndarray:
