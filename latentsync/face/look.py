@@ -78,7 +78,8 @@ class Look:
             np.abs(powers @ bends - theirs).mean(axis=(1, 2)) <= WORST_FIT
         )
         places = (bends[near].transpose(0, 2, 1).astype(np.float32) @ _CELLS).reshape(-1, 2, SIDE, SIDE)
-        return [BentLook.of(others[k], each) for k, each in zip(np.flatnonzero(near), places, strict=True)]
+        chosen = [other for other, is_near in zip(others, near, strict=True) if is_near]
+        return [BentLook.of(other, each) for other, each in zip(chosen, places, strict=True)]
 
     def outside(self, other: BentLook, weights: np.ndarray) -> np.ndarray:
         """Grey levels by which the colors in ``ROWS`` lie outside the range of the other look, (rows, SIDE) uint8."""
