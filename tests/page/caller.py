@@ -14,7 +14,7 @@ from tests.page.anything import any_value
 
 FILE = {"_type": "gradio.FileData"}
 CHOICES = ["built-in models", "builtin", 0, 0, 0, "pingpong", "as the source", "largest"]
-CHOICES += ["face", "generate", "", "off", "auto", None]
+CHOICES += ["face", "generate", "", "off", "auto", None, ""]
 TIMEOUT = 120.0  # s; the machine may be busy
 
 

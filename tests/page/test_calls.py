@@ -20,7 +20,7 @@ from latentsync.page.wording import FAULT, NOT_UNDERSTOOD
 from tests.page.caller import CHOICES, Caller, any_call
 from tests.page.stage import wait_until
 
-FUNCTIONS = 15  # of the page
+FUNCTIONS = 21  # of the page
 
 
 @pytest.fixture(scope="module")
