@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,25 +175,39 @@ def connect(address: str | None, workers: int, gpus: int | None = None, otherwis
     import ray
 
     if address is not None:
-        _join(ray, address)
+        with _own_signals():
+            _join(ray, address)
         return
     root = str(PACKAGE.parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     try:
-        ray.init(
-            "local",
-            num_cpus=workers,
-            num_gpus=gpus,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE,
-            logging_level=logging.ERROR,
-        )
+        with _own_signals():
+            ray.init(
+                "local",
+                num_cpus=workers,
+                num_gpus=gpus,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE,
+                logging_level=logging.ERROR,
+            )
     except Exception as error:  # Ray gives its processes 30 s, and has no error of its own for it
         ray.shutdown()
         raise DeviceError(
             f"Ray's processes did not start: {first_line(error)}",
             remedy=f"Try again when the machine is less busy, or do without Ray: {otherwise}.",
         ) from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """SIGTERM means what it meant before the block: what Ray puts in its place aborts the process after three seconds,
+    in which a server cannot put down its work."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _join(ray: Any, address: str) -> None:

@@ -169,6 +169,7 @@ class ServeWorkers:
         self._name = "latentsync-" + blake2b(str(settings.folder).encode(), digest_size=6).hexdigest()
         self._beginning: threading.Thread | None = None
         self._calls: Calls | None = None
+        self._handle: Any = None
         self._access: Any = None
 
     def start(self) -> None:
@@ -202,6 +203,7 @@ class ServeWorkers:
         except Exception:
             logger.exception("The workers of the cluster do not start.")
             return
+        self._handle = handle
         self._calls = Calls(lambda: bool(handle.look.remote().result()), count)
         self._calls.start()
 
@@ -229,5 +231,6 @@ class ServeWorkers:
             ray.get(self._access.end.remote())
         if self._calls is not None:
             self._calls.end()
+            self._handle.shutdown()  # its thread must not outlive the connection to the cluster
         serve.delete(self._name)
         ray.shutdown()
