@@ -136,6 +136,8 @@ class AudioInput:
         """Whether the audio lasts until ``time`` seconds, as soon as that is known."""
         samples = -int(-time * AUDIO_RATE // 1)
         with self._changed:
+            self._wanted = max(self._wanted, samples)  # or ``append`` would wait for a reader that waits for it
+            self._changed.notify_all()
             return self._wait(lambda arrived: arrived >= samples, samples) >= samples
 
     def read(self, start: int, stop: int) -> np.ndarray:
