@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import wave
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from latentsync.client import Client
 from latentsync.inference.job.networks import KeptNetworks, NetworkChoice
 from latentsync.inference.weights import WeightPaths
 from latentsync.places import SAMPLE_AUDIO, SAMPLE_FACES, SAMPLE_VIDEO
+from latentsync.service import runner
 from latentsync.service.dubs import Models
 from latentsync.service.http.server import serving
 from latentsync.service.job import ServiceSettings
@@ -56,8 +58,7 @@ class SampleNetworks(KeptNetworks):
         return found
 
     def detector(self, name: str, auxiliary: Path, device: str) -> Any:
-        """See ``Networks``."""
-        return super().detector(str(SAMPLE_FACES), auxiliary, device)
+        """None is needed: ``work`` has every dub read the faces from the sample's file."""
 
 
 def settings_of(folder: Path) -> ServiceSettings:
@@ -72,7 +73,8 @@ def models() -> Models:
 
 def work(folder: Path, device: str) -> None:
     """The process of the worker."""
-    networks = partial(SampleNetworks, folder)
+    networks, dub = partial(SampleNetworks, folder), runner.dub
+    runner.dub = lambda request, **more: dub(replace(request, detector=str(SAMPLE_FACES)), **more)  # type: ignore[assignment]
     worker = Worker(open_store(folder), settings_of(folder), models(), "worker-0", device, make_networks=networks)
     worker.warm_up()
     run_worker(worker)
