@@ -34,7 +34,7 @@ from latentsync.constants import MODEL_FPS, WINDOW_FRAMES
 from latentsync.errors import ConfigError
 from latentsync.types import AlignedFace, AudioWindows, Compat, FaceObservation, Frame, Window
 
-REACH = 3  # frames of a window, on either side of those that it shares with a neighbour
+REACH = 5  # frames of a window, on either side of those that it shares with a neighbour
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,9 @@ class Worker:
         self._say("loading")
         weights, _ = apply_preset(self._settings.preset, self._models.weights[self._models.default])
         devices = choose_devices(self._device)
-        choice = NetworkChoice(weights, model_settings(weights.unet, None), devices, common_precision("auto", devices))
+        settings = model_settings(weights.unet, None)
+        dtype = common_precision("auto", devices, weights.unet, settings.resolution)
+        choice = NetworkChoice(weights, settings, devices, dtype)
         self._runner.networks.detector("auto", weights.auxiliary, str(devices[0]))
         self._runner.networks.pipeline(choice)
 

@@ -120,7 +120,7 @@ def test_any_second_of_two_who_cross(crossing, start):
     excerpt = Excerpt(start, start + 1)
     part, painter, _ = dub(video, Fraction(4), face="95,95@0.2", excerpt=excerpt)
     assert_equal_frames(part, whole, excerpt, 25)
-    assert painter.windows <= 4  # 25 frames, and 9 on either side that fits and joins depend on
+    assert painter.windows <= 4  # 25 frames, and 11 on either side that fits and joins depend on
     for frame in part:  # the one who was on the left at 0.2 s is dubbed, wherever he is now
         column, row = video.faces(frame.index)[0][62].astype(int)
         assert (frame.pixels != video.draw(frame.index))[row - 3 :, column].any()
@@ -150,7 +150,7 @@ def test_cuts_and_ways_of_fitting(video, seconds, start, steady, options):
     whole, _, _ = dub(video, seconds, steady, **options)
     part, painter, _ = dub(video, seconds, steady, **options, excerpt=excerpt)
     assert_equal_frames(part, whole, excerpt, int(video.info.fps))
-    assert painter.windows <= 5
+    assert painter.windows <= 6
 
 
 @pytest.fixture(scope="module")
@@ -160,11 +160,11 @@ def slow():
     return video, dub(video, Fraction(12, 5), detector=KnownFaces(video))[0]
 
 
-@pytest.mark.parametrize(("first", "windows"), [(27, 2), (31, 2), (34, 2), (56, 1)])
+@pytest.mark.parametrize(("first", "windows"), [(27, 2), (31, 2), (33, 2), (57, 1)])
 def test_a_join_that_reaches_into_the_excerpt(slow, first, windows):
     """Two frames before, at and after a join, and one frame beyond it."""
     video, whole = slow
-    excerpt = Excerpt(Fraction(first, 25), Fraction(first + 2 if first != 34 else 35, 25))
+    excerpt = Excerpt(Fraction(first, 25), Fraction(first + 2 if first != 33 else 34, 25))
     part, painter, _ = dub(video, Fraction(12, 5), detector=KnownFaces(video), excerpt=excerpt)
     assert_equal_frames(part, whole, excerpt, 25)
     assert painter.windows == windows

@@ -75,15 +75,15 @@ def levels(frames):
 
 def test_a_jump_becomes_equal_steps():
     plan = WindowPlan(16, overlap=1)
-    found = levels(joined([True] * 31, plan, its_number))  # frame 15 is in both windows; 3 more on either side
-    assert found[:12].tolist() == [0] * 12 and found[19:].tolist() == [1] * 12
-    assert np.diff(found[11:20]) == pytest.approx(np.full(8, 1 / 8))
+    found = levels(joined([True] * 31, plan, its_number))  # frame 15 is in both windows; 5 more on either side
+    assert found[:10].tolist() == [0] * 10 and found[21:].tolist() == [1] * 10
+    assert np.diff(found[9:22]) == pytest.approx(np.full(12, 1 / 12))
 
 
 def test_at_twice_the_rate_every_window_is_joined_to_its_own_successor():
     plan = WindowPlan(16, stride=2, overlap=1)
     found = levels(joined([True] * 62, plan, its_number))  # windows 0 and 2 have the even frames, 1 and 3 the odd ones
-    ramp = np.clip((np.arange(62) - 23) / 15, 0, 1)
+    ramp = np.clip((np.arange(62) - 19) / 23, 0, 1)
     assert found == pytest.approx(2 * ramp + np.arange(62) % 2, abs=1e-6)
 
 
@@ -110,12 +110,12 @@ def test_nothing_is_joined_across_a_cut_and_without_an_overlap():
     assert levels(joined([True] * 20, WindowPlan(16), its_number)).tolist() == [0] * 16 + [1] * 4
 
 
-@pytest.mark.parametrize(("refused", "fading"), [(1, range(12, 16)), (0, range(15, 19))])
+@pytest.mark.parametrize(("refused", "fading"), [(1, range(10, 16)), (0, range(15, 21))])
 def test_the_window_beside_a_refused_one_fades(refused, fading):
     frames = joined([True] * 31, WindowPlan(16, overlap=1), its_number, refused=[refused])
     strengths = np.array([frame.source.strength if isinstance(frame, GeneratedFrame) else 0 for frame in frames])
     steps = np.abs(np.diff(strengths))
-    assert strengths.max() == 1 and strengths.min() == 0 and steps.max() == pytest.approx(1 / 5)
+    assert strengths.max() == 1 and strengths.min() == 0 and steps.max() == pytest.approx(1 / 7)
     assert np.flatnonzero((strengths > 0) & (strengths < 1)).tolist() == list(fading)
     assert all(frame.reason == f"the network gave {FAULT}" for frame in frames if isinstance(frame, PassedFrame))
     assert np.nanmax(np.abs(levels(frames) - (1 - refused))) == 0  # nothing of what was refused is mixed in
@@ -129,7 +129,7 @@ def test_only_a_few_frames_wait_for_the_next_window():
             taken.append(group.frames[-1].frame.index)
             yield GeneratedGroup(group, tuple(w.faces for w in group.windows))
 
-    assert max(taken[-1] - frame.frame.index for frame in frames_of(groups(), {}, plan)) == 18  # 15 after the fourth
+    assert max(taken[-1] - frame.frame.index for frame in frames_of(groups(), {}, plan)) == 20  # 15 after the sixth
 
 
 def noisy(number, faces):
