@@ -18,7 +18,7 @@ from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.scene.document import Document
 from latentsync.scene.model import Scene, check_scene
-from latentsync.scene.readers.syncso import read_syncso
+from latentsync.scene.readers.syncso import SPEAKING, read_syncso
 from latentsync.service.generation import ActiveSpeaker, AudioInput, GenerateRequest, Options, SyncMode
 from latentsync.service.job import RESULT, RequestRefusedError, ServiceSettings
 
@@ -83,7 +83,7 @@ def make_dub(
     chosen = SyncOptions(
         sampler=sampler,
         seed=DEFAULT_SEED if options.seed is None else options.seed,
-        length=SYNC_MODES[SyncMode.BOUNCE if request.segments else options.sync_mode or SyncMode.BOUNCE],
+        length=SYNC_MODES[SyncMode.BOUNCE if request.is_as_long_as_video else options.sync_mode or SyncMode.BOUNCE],
     )
     if options.occlusion_detection_enabled is False:
         chosen = replace(chosen, visibility=replace(chosen.visibility, occlusion="off"))
@@ -139,6 +139,8 @@ def _scene(request: GenerateRequest, folder: Path, files: Mapping[str, Path], li
 
 def _face(speaker: ActiveSpeaker, video: Path, limits: MediaLimits) -> str:
     """Whom to follow, in the syntax of ``face.selection``; '' if nobody is named."""
+    if speaker.auto_detect:
+        return SPEAKING
     if speaker.coordinates is not None and speaker.frame_number is not None:
         frame, (x, y) = speaker.frame_number, speaker.coordinates
     elif speaker.bounding_boxes is not None:

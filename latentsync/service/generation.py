@@ -64,7 +64,8 @@ class TextInput(BaseModel):
 
 
 class ActiveSpeaker(_Strict):
-    """Whom to dub: who is at a point of a frame, or in the first box. ``[x, y]`` and ``[x1, y1, x2, y2]`` in pixels."""
+    """Whom to dub: who is at a point of a frame, or in the first box, or with ``auto_detect`` whoever speaks, in turn.
+    ``[x, y]`` and ``[x1, y1, x2, y2]`` in pixels."""
 
     auto_detect: bool | None = None
     frame_number: int | None = Field(default=None, ge=0)
@@ -146,6 +147,12 @@ class GenerateRequest(_Strict):
         return {"video": self.video, **audios}
 
     @property
+    def is_as_long_as_video(self) -> bool:
+        """Whether the result lasts as long as the video: with segments, or where whoever speaks is dubbed."""
+        speaker = None if self.options is None else self.options.active_speaker_detection
+        return bool(self.segments) or (speaker is not None and bool(speaker.auto_detect))
+
+    @property
     def deadline_seconds(self) -> float | None:
         """The deadline, as ``time.time`` has it."""
         return None if self.deadline is None else self.deadline.timestamp()
@@ -172,7 +179,13 @@ def refuse_impossible(request: GenerateRequest) -> None:
         if (each.url is None) == (each.asset_id is None):
             raise _refused(f"The {each.type} input needs either url or assetId.", "Upload the file: /v2/uploads.")
     _refuse_impossible_speaker(options.active_speaker_detection or ActiveSpeaker())
-    _refuse_impossible_segments(request, options)
+    _refuse_impossible_segments(request)
+    if request.is_as_long_as_video and options.sync_mode not in (None, SyncMode.CUT_OFF, SyncMode.SILENCE):
+        raise _refused(
+            "With segments or auto_detect the result is as long as the video, so there is no sync_mode "
+            f"{options.sync_mode}.",
+            "Leave it out, or give cut_off: audio that is longer than the video or its segment is cut.",
+        )
     for name in ("temperature", "model_mode", "prompt"):
         if getattr(options, name) is not None:
             raise _refused(f"There is no option {name} here: lips follow the audio, nothing else.", "Leave it out.")
@@ -181,10 +194,9 @@ def refuse_impossible(request: GenerateRequest) -> None:
 
 
 def _refuse_impossible_speaker(speaker: ActiveSpeaker) -> None:
-    if speaker.auto_detect:
+    if speaker.auto_detect and (speaker.coordinates is not None or speaker.bounding_boxes is not None):
         raise _refused(
-            "Who speaks is not found out here yet.",
-            "Say whom to dub by frame_number and coordinates, or leave active_speaker_detection out: the largest face.",
+            "auto_detect finds out who speaks, and a place in a frame names somebody.", "Give one of the two."
         )
     if (speaker.frame_number is None) != (speaker.coordinates is None):
         raise _refused("frame_number and coordinates belong together.", "Give both or none.")
@@ -194,7 +206,7 @@ def _refuse_impossible_speaker(speaker: ActiveSpeaker) -> None:
         raise _refused("No frame has a bounding box.", "Give a box for the frame in which the person is first seen.")
 
 
-def _refuse_impossible_segments(request: GenerateRequest, options: Options) -> None:
+def _refuse_impossible_segments(request: GenerateRequest) -> None:
     """What concerns segments alone; whether they lie in the video is known when that is opened."""
     if not request.segments:
         return
@@ -212,11 +224,6 @@ def _refuse_impossible_segments(request: GenerateRequest, options: Options) -> N
             raise _refused(f"Segment {number} crops its audio at one end only.", "Give startTime and endTime of it.")
         own = segment.options_override or SegmentOptions()
         _refuse_impossible_speaker(own.active_speaker_detection or ActiveSpeaker())
-    if options.sync_mode not in (None, SyncMode.CUT_OFF, SyncMode.SILENCE):
-        raise _refused(
-            f"With segments the result is as long as the video, so there is no sync_mode {options.sync_mode}.",
-            "Leave it out, or give cut_off: an audio that is longer than its segment is cut.",
-        )
 
 
 def _refused(message: str, remedy: str) -> RequestRefusedError:

@@ -131,6 +131,16 @@ def as_scene(request: DubRequest) -> DubRequest:
     return replace(request, scene=scene, audio_track=None, options=replace(options, face=LARGEST))
 
 
+def without_look(request: DubRequest) -> DubRequest:
+    """The request with the largest face in place of whoever speaks: for an estimate, which has no time to look at the
+    whole video. The result is as long; whoever is silent is not dubbed in it, so it may take less."""
+    scene = as_scene(request).scene
+    if scene is None:
+        return request
+    people = tuple(replace(each, face=LARGEST) if each.face == SPEAKING else each for each in scene.people)
+    return replace(as_scene(request), scene=replace(scene, people=people))
+
+
 def sync_at_hand(weights: WeightPaths, device: torch.device) -> StableSync | None:
     """The sync network that belongs to the weights, if it is there."""
     from latentsync.inference.job.sync_judge import load_sync  # here: it imports torch, which takes seconds

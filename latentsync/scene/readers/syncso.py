@@ -17,7 +17,7 @@ from latentsync.scene.document import Document, Value
 from latentsync.scene.model import PersonChoice, Scene, Segment, SegmentAudio
 
 SPEAKER = "speaker"  # the name of the first person of a request, which names nobody; others have a number
-LARGEST = "largest"  # ``face.selection``
+LARGEST, SPEAKING = "largest", "speaking"  # ``face.selection``
 _AS_FILE = "Save it beside the request, and give its name as url."
 
 
@@ -86,7 +86,7 @@ def _face(options: Value, fps: Fraction | None, default: str = LARGEST) -> str:
         return default
     choice = given["active_speaker_detection"].mapping()
     if "auto_detect" in choice and not choice["auto_detect"].is_empty and choice["auto_detect"].truth():
-        return "speaking"
+        return SPEAKING
     if "coordinates" in choice and not choice["coordinates"].is_empty:
         point = [side.number() for side in choice["coordinates"].items()]
         if len(point) != 2 or min(point) < 0:

@@ -76,14 +76,16 @@ def estimate(
     service: TheService,
     key: TheKey,
 ) -> list[Cost]:
-    """What a job would take: its inputs are checked as `latentsync dub --dry-run` does, and nothing is generated."""
+    """What a job would take: its inputs are checked as `latentsync dub --dry-run` does, and nothing is generated. With
+    `auto_detect` it is what dubbing the largest face would take: who speaks is found out by the job."""
     from latentsync.inference.job.preflight import preflight  # here: it imports torch in the end, which takes seconds
+    from latentsync.inference.job.speakers import without_look
 
     refuse_impossible(wanted)
     service.models.resolve(wanted.model)
     refuse_addresses(wanted, service.settings)
     with _inputs(service, key, wanted) as folder, _estimating:
-        checked = preflight(make_dub(wanted, service.models, service.settings, folder))
+        checked = preflight(without_look(make_dub(wanted, service.models, service.settings, folder)))
     cost, deadline = checked.cost, wanted.deadline_seconds
     ahead = service.store.ahead_of_new(key, wanted.priority, deadline)
     wait = service.store.seconds_before(ahead, cost.seconds)

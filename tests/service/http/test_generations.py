@@ -10,12 +10,15 @@ import anyio
 import pytest
 
 from latentsync.inference.job import preflight
+from latentsync.inference.job.speakers import as_scene, whoever_speaks
 from latentsync.scene.model import SegmentAudio
 from latentsync.service import dubs
 from latentsync.service.http.server import clearing, deadlines
 
 PLAIN = {"type": "video", "assetId": "00000000-0000-4000-8000-000000000001"}
 SPEECH = {"type": "audio", "assetId": "00000000-0000-4000-8000-000000000002"}
+WHOEVER = {"auto_detect": True}
+BOTH = WHOEVER | {"frame_number": 1, "coordinates": [10, 10]}
 
 
 def segment(start, end, audio, **crop):
@@ -135,11 +138,9 @@ def test_deleted_while_it_waits_and_while_it_is_worked_on(stage, dubbed):
         (
             {
                 "input": [PLAIN, SPEECH | {"refId": "a"}],
-                "segments": [
-                    segment(0, 1, "a") | {"optionsOverride": {"active_speaker_detection": {"auto_detect": True}}}
-                ],
+                "segments": [segment(0, 1, "a") | {"optionsOverride": {"active_speaker_detection": BOTH}}],
             },
-            "Who speaks",
+            "names somebody",
         ),
         ({"priority": "high"}, "priority: "),
         ({"input": [PLAIN, SPEECH, SPEECH]}, "one video and one audio"),
@@ -153,7 +154,8 @@ def test_deleted_while_it_waits_and_while_it_is_worked_on(stage, dubbed):
         ({"options": {"new_option": 1}}, "options.new_option"),
         ({"options": {"sync_mode": "stretch"}}, "options.sync_mode"),
         ({"options": {"preset": "best"}}, "no preset 'best'"),
-        ({"options": {"active_speaker_detection": {"auto_detect": True}}}, "Who speaks"),
+        ({"options": {"active_speaker_detection": BOTH}}, "names somebody"),
+        ({"options": {"active_speaker_detection": WHOEVER, "sync_mode": "bounce"}}, "no sync_mode bounce"),
         ({"options": {"active_speaker_detection": {"frame_number": 1}}}, "belong together"),
         ({"options": {"active_speaker_detection": {"bounding_boxes": [None]}}}, "No frame has"),
         ({"outputFileName": "../../etc/passwd"}, "outputFileName"),
@@ -226,6 +228,33 @@ def test_segments_with_speakers_of_their_own(stage, dubbed, opened):
         ("speaker", "largest"),
         ("speaker-2", "500,80@1.0000"),
     ]
+
+
+def test_whoever_speaks(stage, dubbed, opened, monkeypatch):
+    """A dub by ``--face speaking``, which tells who speaks with or without a sync network; an estimate does not look."""
+    job = stage.send(options={"active_speaker_detection": WHOEVER, "sync_mode": "cut_off"})
+    inputs = [
+        {"type": "video", "assetId": stage.upload()},
+        {"type": "audio", "assetId": stage.upload(b"anna", "anna.wav"), "refId": "a"},
+    ]
+    own = segment(1, 2, "a") | {"optionsOverride": {"active_speaker_detection": WHOEVER}}
+    parts = {"model": "latentsync-builtin", "input": inputs, "segments": [segment(0, 1, "a"), own]}
+    assert stage.worker().work_on_one() and stage.get(job)["status"] == "COMPLETED"
+    job = stage.client.post("/v2/generate", json=parts).json()
+    assert stage.worker().work_on_one() and stage.get(job)["status"] == "COMPLETED"
+    whole, scene = dubbed.requests
+    assert whole.options.face == "speaking" and whole.options.length == "pingpong" and whole.scene is None
+    assert whoever_speaks(as_scene(whole).scene) and whoever_speaks(scene.scene)
+    assert [person.face for person in scene.scene.speakers()] == ["largest", "speaking"]
+    asked = []
+    cost = SimpleNamespace(frames=50, seconds=1.0, denoising_steps=40, disk_bytes=1000)
+    monkeypatch.setattr(
+        preflight, "preflight", lambda request: asked.append(request) or SimpleNamespace(cost=cost, notes=())
+    )
+    for wanted in (stage.wanted(options={"active_speaker_detection": WHOEVER}), parts):
+        assert stage.client.post("/v2/generate/estimate-cost", json=wanted).status_code == 200
+    for request in asked:
+        assert request.scene.segments and not whoever_speaks(request.scene) and request.options.length == "pingpong"
 
 
 def test_deadlines(stage, dubbed, monkeypatch):
