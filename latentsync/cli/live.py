@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentsync.errors import ConfigError
-from latentsync.inference.options import PRESETS, LiveSettings, SyncOptions, apply_preset
+from latentsync.inference.options import LIVE_PRESET, PRESETS, LiveSettings, SyncOptions, apply_preset
 from latentsync.inference.weights import WeightPaths, model_settings
 from latentsync.terminal import command_parser, run_command
 
@@ -42,7 +42,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     serve.add_argument("--window", type=int, default=LiveSettings().window, metavar="N", help="frames together (8)")
     for action in (prepare, serve):
         action.add_argument("--checkpoint_dir", type=Path, help="folder of all weights (checkpoints/)")
-        action.add_argument("--preset", choices=PRESETS, help="sampler settings")
+        action.add_argument("--preset", choices=PRESETS, default=LIVE_PRESET, help=f"sampler settings ({LIVE_PRESET})")
         action.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (auto)")
     return parser.parse_args(arguments)
 
@@ -53,8 +53,7 @@ def load(parsed: argparse.Namespace) -> tuple[LipsyncPipeline, SyncOptions, Weig
     from latentsync.inference.loading import load_pipeline
     from latentsync.runtime.device import choose_devices
 
-    preset = parsed.preset or ("live" if "live" in PRESETS else None)
-    weights, sampler = apply_preset(preset, WeightPaths.choose(parsed.checkpoint_dir))
+    weights, sampler = apply_preset(parsed.preset, WeightPaths.choose(parsed.checkpoint_dir))
     weights.check()
     settings, devices = model_settings(weights.unet, None), choose_devices(parsed.device)
     dtype = common_precision("auto", devices, weights.unet, settings.resolution)
@@ -65,19 +64,16 @@ def load(parsed: argparse.Namespace) -> tuple[LipsyncPipeline, SyncOptions, Weig
 
 def prepare(parsed: argparse.Namespace) -> None:
     """Analyse a video."""
-    import torch
-
     from latentsync.inference.faces import FaceFinder
     from latentsync.inference.record import StageClock
     from latentsync.live.person import analyse, save_person
     from latentsync.media.video import VideoFile
+    from latentsync.runtime.device import choose_devices
 
     pipeline, options, weights = load(parsed)
     video = VideoFile(parsed.video)
-    aspect = video.info.sample_aspect_ratio
-    finder = FaceFinder(
-        parsed.detector, weights.auxiliary, torch.device("cpu"), StageClock(), pixel_aspect=aspect
-    )
+    device, aspect = choose_devices(parsed.device)[0], video.info.sample_aspect_ratio
+    finder = FaceFinder(parsed.detector, weights.auxiliary, device, StageClock(), pixel_aspect=aspect)
     person = analyse(video, finder.tracks(video.info, options), pipeline, options)
     save_person(person, parsed.video, parsed.person, pipeline)
     faces = sum(each.face is not None for each in person.known.values())

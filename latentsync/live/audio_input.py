@@ -74,7 +74,7 @@ def mono(samples: np.ndarray) -> np.ndarray:
 class AudioInput:
     """An ``AudioSource`` (``features.live_features``) that is filled by one thread and read by another.
 
-    Kept are the samples that nobody has waited for yet, and ``LEVEL_SECONDS`` before them. ``most_waiting``: seconds of
+    Kept are the samples after the last that was read, and ``LEVEL_SECONDS`` before it. ``most_waiting``: seconds of
     audio ahead of the reader from which ``append`` waits; None: it never does.
     """
 
@@ -144,7 +144,7 @@ class AudioInput:
         """See ``AudioSource.read``."""
         with self._changed:
             whole = np.concatenate([np.empty(0, np.float32), *self._pieces])
-            old = max(0, min(self._wanted, self._arrived) - self._dropped - LEVEL_SECONDS * AUDIO_RATE)
+            old = max(0, stop - self._dropped - LEVEL_SECONDS * AUDIO_RATE)
             found = whole[start - self._dropped : stop - self._dropped]
             self._pieces, self._dropped = [whole[old:]], self._dropped + old
             return found

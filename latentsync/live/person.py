@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -194,7 +195,7 @@ def load_person(folder: Path) -> Person:
         tensors = load_file(folder / _FACES)
         known = _known_of(tensors, card.reasons)
         masked, references = (_latents_of(tensors, name) for name in ("masked", "reference"))
-    except (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
             f"{folder} is no prepared person: {error}.",
             remedy="Make one with `latentsync live prepare VIDEO NAME.lsp`.",

@@ -13,11 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from latentsync.errors import AudioError
 from latentsync.live.jitter import WAIT, JitterBuffer
 from latentsync.live.playout import Playout
 from latentsync.live.stream import StreamStatistics
 from latentsync.types import Frame
 
+MOST_AHEAD = 4.0  # s of audio that may come before it can have been spoken, and again at double speed
 COMPUTING = 0.3  # s that a window takes at first guess; the delay grows where it takes longer
 
 
@@ -61,6 +63,8 @@ class LiveSession:
     jitter: JitterBuffer = field(init=False)
     playout: Playout = field(init=False)
     shown: Frame = field(init=False)
+    _began: float | None = field(default=None, init=False)  # when the first piece came
+    _received: int = field(default=0, init=False)  # samples
 
     def __post_init__(self) -> None:
         self.jitter = JitterBuffer(self.settings.rate, self.settings.wait)
@@ -68,7 +72,12 @@ class LiveSession:
         self.shown = self.still
 
     def receive(self, first: int, samples: np.ndarray, now: float) -> None:
-        """A piece of audio (n,) float32 whose samples are counted from ``first``."""
+        """A piece of audio (n,) float32 whose samples are counted from ``first``. Raises ``AudioError`` for more audio,
+        or a later sample, than time has passed for: silence would stand for all that is missing before it."""
+        self._began = now if self._began is None else self._began
+        self._received += len(samples)
+        if max(self._received, first) > (MOST_AHEAD + 2 * (now - self._began)) * self.settings.rate:
+            raise AudioError("More audio has come than time has passed.", remedy="Send it as it is spoken.")
         self.jitter.put(first, samples, now)
 
     def made(self, now: float) -> list[Frame]:

@@ -128,16 +128,16 @@ class LipsyncStream:
 
     def push(self, samples: np.ndarray, rate: int = AUDIO_RATE) -> None:
         """The next audio: (n,) or (n, channels) float32 in [-1, 1] or int16. Raises ``AudioError`` for what is no
-        audio, and ``StreamClosedError`` after the end."""
+        audio, ``StreamClosedError`` after the end, and what ended the work."""
         samples = mono(samples)
         if self._resampler is None or self._resampler[0] != rate:
-            self._audio.append(self._rest())
+            self._append(self._rest())
             self._resampler = rate, Resampler(rate)
-        self._audio.append(self._resampler[1].convert(samples))
+        self._append(self._resampler[1].convert(samples))
 
     def end(self) -> None:
         """There is no more audio: the frames that are left come out, as many as the audio is long."""
-        self._audio.append(self._rest())
+        self._append(self._rest())
         self._audio.end()
 
     def close(self) -> None:
@@ -161,9 +161,12 @@ class LipsyncStream:
         return found
 
     def frames(self) -> Iterator[Frame]:
-        """Frames in order, until the stream has ended; waits for them. Raises what ended the work."""
-        while not self._over:
-            item = self._ready.get()
+        """Frames in order, until the stream has ended or is closed; waits for them. Raises what ended the work."""
+        while not self._over and not self._stop.is_set():
+            try:
+                item = self._ready.get(timeout=0.05)  # or ``close`` would leave whoever waits here
+            except queue.Empty:
+                continue
             if item is _END:
                 self._finish()
             else:
@@ -173,6 +176,14 @@ class LipsyncStream:
     def is_over(self) -> bool:
         """Whether the last frame was taken."""
         return self._over
+
+    def _append(self, samples: np.ndarray) -> None:
+        try:
+            self._audio.append(samples)
+        except StreamClosedError:
+            if self._failure is not None:
+                raise self._failure from None
+            raise
 
     def _rest(self) -> np.ndarray:
         return np.empty(0, np.float32) if self._resampler is None else self._resampler[1].rest()
@@ -198,6 +209,7 @@ class LipsyncStream:
         except BaseException as error:  # noqa: BLE001  handed to whoever takes the frames
             self._failure = error
         finally:
+            self._audio.close()  # nobody reads it any more: ``push`` must not wait
             self._put(_END)
 
     def _in_time(self, frames: Iterator[AlignedFrame]) -> Iterator[AlignedFrame]:

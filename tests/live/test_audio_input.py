@@ -93,6 +93,16 @@ def test_memory_does_not_grow():
     assert sum(map(len, source._pieces)) <= (LEVEL_SECONDS + 1) * RATE
 
 
+def test_what_is_read_is_there_though_somebody_has_asked_for_what_is_later():
+    source = AudioInput()
+    for _ in range(LEVEL_SECONDS + 8):
+        source.append(np.zeros(RATE, np.float32))
+    for second in (LEVEL_SECONDS + 1, LEVEL_SECONDS + 2):
+        stop = source.until(second * RATE)
+        assert source.lasts(Fraction(second + 5))
+        assert len(source.read(stop - LEVEL_SECONDS * RATE, stop)) == LEVEL_SECONDS * RATE
+
+
 def test_whoever_waits_is_woken_by_the_end_and_by_closing():
     for wake, outcome in ((AudioInput.end, 5), (AudioInput.close, StreamClosedError)):
         source, found = AudioInput(), []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from fractions import Fraction
 
@@ -71,6 +72,26 @@ def test_a_failure_of_the_network_reaches_whoever_takes_the_frames(world):
     stream.end()
     with pytest.raises(RuntimeError, match="broken"):
         list(stream.frames())
+
+
+def test_whoever_pushes_is_woken_by_a_failure_and_told_of_it(world):
+    def broken(windows):
+        raise RuntimeError("broken")
+
+    broken.resolution = 256
+    stream = LipsyncStream(plain_pipeline(broken), world[1], OPTIONS, most_waiting=Fraction(1, 10))
+    with pytest.raises(RuntimeError, match="broken"):
+        for _ in range(100):  # waits for a reader that is no more
+            stream.push(np.zeros(1600, np.float32))
+
+
+def test_closing_ends_the_wait_for_frames(world):
+    stream, found = LipsyncStream(*world, OPTIONS), []
+    taking = threading.Thread(target=lambda: found.append(list(stream.frames())))
+    taking.start()
+    stream.close()
+    taking.join(300)  # the machine may be busy
+    assert found == [[]]
 
 
 def test_closing_ends_a_stream_that_waits_for_audio(world):

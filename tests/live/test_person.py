@@ -104,6 +104,11 @@ def test_what_is_no_person_is_refused(kept, tmp_path):
     (tmp_path / "b.lsp" / other.card.video).write_bytes(b"another video")
     with pytest.raises(ConfigError, match="is not the video that was analysed"):
         load_person(tmp_path / "b.lsp")
+    faces = tmp_path / "b.lsp" / "faces.safetensors"
+    whole = faces.read_bytes()
+    faces.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match="is no prepared person"):
+        load_person(tmp_path / "b.lsp")
     card.write_text(json.dumps({**json.loads(card.read_text()), "version": 2}))
     with pytest.raises(ConfigError, match="version 2"):
         load_person(tmp_path / "b.lsp")

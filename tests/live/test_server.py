@@ -161,6 +161,11 @@ def test_without_a_key_it_listens_on_this_machine_only():
         pass
 
 
+def test_no_sessions_at_once_are_refused():
+    with pytest.raises(ConfigError, match="are none"):
+        StudioLimits(sessions=0)
+
+
 def test_a_folder_without_people(tmp_path):
     with pytest.raises(ConfigError, match="no prepared people"):
         people_in(tmp_path)

@@ -17,8 +17,8 @@ from starlette.websockets import WebSocket
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.live.server.studio import BusyError, Studio, as_jpeg
 from latentsync.live.server.websocket import MESSAGE_BYTES, SocketSession
-from latentsync.web.listener import bind, listening
-from latentsync.web.origins import OwnOrigin, TrustedHosts, is_everywhere, is_loopback
+from latentsync.web.listener import bind, listening, local_address
+from latentsync.web.origins import OwnOrigin, TrustedHosts, is_loopback
 
 if TYPE_CHECKING:
     from latentsync.live.server.webrtc import Calls
@@ -115,5 +115,4 @@ def serving(
         sock = stack.enter_context(bind(host, port))
         app = build_app(studio, TrustedHosts(host, allow_hosts))
         stack.enter_context(listening(app, sock, MESSAGE_BYTES))
-        local = "127.0.0.1" if is_everywhere(host) else host.strip("[]")
-        yield f"http://{f'[{local}]' if ':' in local else local}:{sock.getsockname()[1]}"
+        yield local_address(host, sock)

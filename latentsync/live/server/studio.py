@@ -34,12 +34,16 @@ class BusyError(LatentSyncError):
 @dataclass(frozen=True, slots=True)
 class StudioLimits:
     """``sessions`` at once; seconds that one may be ``idle`` (no message), and may last; ``key``: what has to be said
-    to begin one, empty: nothing."""
+    to begin one, empty: nothing. Raises ``ConfigError``."""
 
     sessions: int = 1
     idle_seconds: float = 30.0
     longest_seconds: float = 3600.0
     key: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if self.sessions < 1:
+            raise ConfigError(f"{self.sessions} sessions at once are none.", remedy="Give --sessions 1 or more.")
 
 
 class Studio:

@@ -7,8 +7,9 @@ frames are: ``Playout.delay``, also when that grows.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
+from latentsync.errors import LatentSyncError
 from latentsync.live.server.studio import Studio
 from latentsync.live.session import LiveSession
 
@@ -25,6 +27,7 @@ RATE = 48_000  # of WebRTC's audio
 PIECE = RATE // 50  # samples, 20 ms
 _VIDEO_CLOCK = 90_000
 _HELD = 5 * RATE  # samples of audio that are kept to be sent back
+logger = logging.getLogger(__name__)
 
 
 class Calls:
@@ -38,6 +41,8 @@ class Calls:
         """The answer to an offer with ``sdp``, ``type``, ``person`` and ``key``. Raises ``ConfigError``,
         ``BusyError``, and ``ValueError`` for what is no offer."""
         self._studio.check_key(str(offer.get("key", "")))
+        if offer["type"] != "offer":
+            raise ValueError("no offer")
         description = RTCSessionDescription(sdp=str(offer["sdp"]), type=str(offer["type"]))
         call = Call(self._studio, str(offer["person"]), self._calls.discard)
         self._calls.add(call)
@@ -56,34 +61,41 @@ class Calls:
 class Call:
     """One caller."""
 
-    def __init__(self, studio: Studio, person: str, on_end: Any) -> None:
+    def __init__(self, studio: Studio, person: str, on_end: Callable[[Call], None]) -> None:
         self._on_end, self._limits = on_end, studio.limits
         self._stack = ExitStack()
         self._session = self._stack.enter_context(studio.session(person, RATE))
-        self._echo = EchoTrack(self._session)
+        self._face, self._echo = FaceTrack(self._session), EchoTrack(self._session)
         self._peer = RTCPeerConnection()
         self._peer.on("track", self._heard)
         self._peer.on("connectionstatechange", self._changed)
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing: asyncio.Task[None] | None = None
         self._last = time.monotonic()
 
     async def answer(self, offer: RTCSessionDescription) -> dict[str, str]:
         """See ``Calls.answer``."""
         await self._peer.setRemoteDescription(offer)
-        self._peer.addTrack(FaceTrack(self._session))
+        self._peer.addTrack(self._face)
         self._peer.addTrack(self._echo)
         await self._peer.setLocalDescription(await self._peer.createAnswer())
         self._tasks.append(asyncio.create_task(self._watch()))
         return {"sdp": self._peer.localDescription.sdp, "type": self._peer.localDescription.type}
 
     async def close(self) -> None:
-        """Hang up."""
+        """Hang up. It goes on in a task of its own: whoever asks for it may be one of those that it cancels."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._on_end(self)
         for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
-        await self._peer.close()
-        await asyncio.to_thread(self._stack.close)
+            task.cancel()
+        try:
+            await self._peer.close()
+        finally:
+            await asyncio.to_thread(self._stack.close)
 
     def _heard(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio":
@@ -96,7 +108,7 @@ class Call:
     async def _watch(self) -> None:
         began = time.monotonic()
         while time.monotonic() - self._last < self._limits.idle_seconds:
-            if time.monotonic() - began > self._limits.longest_seconds:
+            if time.monotonic() - began > self._limits.longest_seconds or self._face.has_failed:
                 break
             await asyncio.sleep(1)
         await self.close()
@@ -111,16 +123,22 @@ class Call:
                 return
             self._last = now = time.monotonic()
             start = frame.pts if start is None else start
-            first = frame.pts - start  # of 48 kHz, by the sender's count, so that what is lost leaves a hole
+            # By the sender's count, so that what is lost leaves a hole; not every codec's clock has the rate.
+            first = int((frame.pts - start) * frame.time_base * RATE)
             for part in resampler.resample(frame):
                 samples = part.to_ndarray()[0]
-                self._session.receive(first, samples.astype(np.float32) / 32768, now)
+                try:
+                    self._session.receive(first, samples.astype(np.float32) / 32768, now)
+                except LatentSyncError as error:
+                    logger.warning("A call was ended: %s", error)
+                    await self.close()
+                    return
                 self._echo.put(first, samples)
                 first += len(samples)
 
 
 class FaceTrack(MediaStreamTrack):
-    """The frames of a session, each when it is to be seen."""
+    """The frames of a session, each when it is to be seen. ``has_failed``: there are no more, and the log says why."""
 
     kind = "video"
 
@@ -129,16 +147,22 @@ class FaceTrack(MediaStreamTrack):
         self._session = session
         self._began = 0.0
         self._count = 0
+        self.has_failed = False
 
     async def recv(self) -> av.VideoFrame:
-        """The next frame, at its time."""
+        """The next frame, at its time. Raises ``MediaStreamError`` where the work has failed."""
         now = time.monotonic()
         self._began = self._began or now
         due = self._began + self._count * float(self._session.spacing)
         while now < due:
             await asyncio.sleep(min(due - now, 0.01))
             now = time.monotonic()
-        shown = self._session.tick(now)
+        try:
+            shown = self._session.tick(now)
+        except Exception as error:
+            logger.exception("The frames of a call cannot be made.")
+            self.has_failed = True
+            raise MediaStreamError from error
         frame = av.VideoFrame.from_ndarray(await asyncio.to_thread(lambda: shown.pixels), format="rgb24")
         frame.pts = int((due - self._began) * _VIDEO_CLOCK)
         frame.time_base = Fraction(1, _VIDEO_CLOCK)

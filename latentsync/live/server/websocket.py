@@ -33,7 +33,6 @@ from latentsync.types import Frame
 MESSAGE_BYTES = 2**16  # of the longest message of a client
 TICK = 0.01  # s
 STATISTICS_SECONDS = 1.0
-_AHEAD = 4.0  # s of audio that a client may send before it can have been spoken, and again at double speed
 _MOST_UNSENT = 25  # frames that wait for a slow network; older ones are left out
 _REFUSED, _LATER = 1008, 1013  # codes of RFC 6455
 
@@ -54,7 +53,7 @@ class SocketSession:
         try:
             hello = await asyncio.wait_for(self._hello(), self._studio.limits.idle_seconds)
             with self._studio.session(hello["person"], hello["rate"]) as session:
-                await self._talk(session, hello["rate"])
+                await self._talk(session)
         except WebSocketDisconnect:
             return
         except TimeoutError:
@@ -75,7 +74,7 @@ class SocketSession:
         self._studio.check_key(str(hello.get("key", "")))
         return {"person": str(hello["person"]), "rate": int(hello["rate"])}
 
-    async def _talk(self, session: LiveSession, rate: int) -> None:
+    async def _talk(self, session: LiveSession) -> None:
         height, width, _ = session.still.shape
         begin = {
             "type": "begin",
@@ -85,7 +84,7 @@ class SocketSession:
             "delay": session.playout.delay,
         }
         await self._socket.send_text(json.dumps(begin))
-        receiving = asyncio.create_task(self._receive(session, rate))
+        receiving = asyncio.create_task(self._receive(session))
         sending = asyncio.create_task(self._send(session))
         try:
             done, _ = await asyncio.wait({receiving, sending}, return_when=asyncio.FIRST_COMPLETED)
@@ -96,9 +95,7 @@ class SocketSession:
                 task.cancel()
             await asyncio.gather(receiving, sending, return_exceptions=True)
 
-    async def _receive(self, session: LiveSession, rate: int) -> None:
-        began = time.monotonic()
-        received = 0
+    async def _receive(self, session: LiveSession) -> None:
         while True:
             message = await self._socket.receive()
             now = time.monotonic()
@@ -110,11 +107,7 @@ class SocketSession:
             data = message.get("bytes")
             if data is None or len(data) < 8 or len(data) % 2:
                 raise ValueError("no audio")
-            received += (len(data) - 8) // 2
             first = int.from_bytes(data[:8], "little")
-            most = (_AHEAD + 2 * (now - began)) * rate
-            if received > most or first > most:
-                raise ValueError("more audio than time has passed")
             session.receive(first, np.frombuffer(data[8:], "<i2").astype(np.float32) / 32768, now)
 
     async def _send(self, session: LiveSession) -> None:
