@@ -180,7 +180,10 @@ packages+=(requirements-metrics.txt requirements-data.txt requirements-cluster.t
 case "$mode" in
   "" | --python | --sourced | --checkpoints) ;;
   --training) packages+=(requirements-train.txt) ;;
-  --tests) packages+=(requirements-train.txt requirements-c2pa.txt requirements-otio.txt requirements-live.txt requirements-dev.txt) ;;
+  --tests)
+    packages+=(requirements-train.txt requirements-c2pa.txt requirements-otio.txt requirements-live.txt)
+    packages+=(requirements-replicas.txt requirements-dev.txt)
+    ;;
   *) die "There is no option $mode; the first lines of this file say what there is." ;;
 esac
 [ "$purpose" != training ] || packages+=(requirements-train.txt)

@@ -75,7 +75,8 @@ class AudioInput:
     """An ``AudioSource`` (``features.live_features``) that is filled by one thread and read by another.
 
     Kept are the samples after the last that was read, and ``LEVEL_SECONDS`` before it. ``most_waiting``: seconds of
-    audio ahead of the reader from which ``append`` waits; None: it never does.
+    audio ahead of the reader from which ``append`` waits; None: it never does. It does not wait either while the reader
+    itself waits for others (``let_in``).
     """
 
     duration = ENDLESS
@@ -87,7 +88,7 @@ class AudioInput:
         self._dropped = 0  # samples before ``_pieces``
         self._wanted = 0  # the last sample that was waited for
         self._most_waiting = None if most_waiting is None else int(most_waiting * AUDIO_RATE)
-        self._ended = self._closed = False
+        self._ended = self._closed = self._lets_in = False
 
     @property
     def arrived(self) -> int:
@@ -106,11 +107,17 @@ class AudioInput:
         with self._changed:
             if self._most_waiting is not None:
                 limit = self._most_waiting
-                self._changed.wait_for(lambda: self._closed or self._arrived - self._wanted <= limit)
+                self._changed.wait_for(lambda: self._closed or self._lets_in or self._arrived - self._wanted <= limit)
             if self._closed or self._ended:
                 raise StreamClosedError("The stream has ended.", remedy="Begin a new one.")
             self._pieces.append(samples)
             self._arrived += len(samples)
+            self._changed.notify_all()
+
+    def let_in(self, all_of_it: bool) -> None:
+        """Whether ``append`` takes all of the audio: the reader waits, maybe for whoever appends."""
+        with self._changed:
+            self._lets_in = all_of_it
             self._changed.notify_all()
 
     def end(self) -> None:

@@ -45,9 +45,9 @@ _END = object()
 class OnBacklog(StrEnum):
     """What happens where audio comes faster than frames are made.
 
-    ``wait``: ``push`` waits. ``freeze``: ``push`` takes everything; the mouth keeps its shape for windows that are more
-    than ``most_waiting`` behind, while the head moves on, so image and audio stay together. Frames that are three times
-    as much behind are left out.
+    ``wait``: ``push`` waits, but not for whoever takes the frames, who may be the one that pushes. ``freeze``: ``push``
+    takes everything; the mouth keeps its shape for windows that are more than ``most_waiting`` behind, while the head
+    moves on, so image and audio stay together. Frames that are three times as much behind are left out.
     """
 
     WAIT = "wait"
@@ -229,7 +229,8 @@ class LipsyncStream:
         while not self._stop.is_set():
             try:
                 self._ready.put(item, timeout=0.05)
+                self._audio.let_in(False)
                 return True
             except queue.Full:
-                continue
+                self._audio.let_in(True)
         return False

@@ -74,6 +74,15 @@ def test_a_failure_of_the_network_reaches_whoever_takes_the_frames(world):
         list(stream.frames())
 
 
+def test_one_thread_may_push_more_than_there_is_room_for_frames(world, monkeypatch):
+    monkeypatch.setattr("latentsync.live.stream.FRAMES_READY", 2)
+    stream = LipsyncStream(*world, OPTIONS, most_waiting=Fraction(1, 10))
+    for _ in range(2):
+        stream.push(np.zeros(8000, np.float32))  # 12 frames and a half
+    stream.end()
+    assert [frame.time * 25 for frame in stream.frames()] == list(range(25))
+
+
 def test_whoever_pushes_is_woken_by_a_failure_and_told_of_it(world):
     def broken(windows):
         raise RuntimeError("broken")

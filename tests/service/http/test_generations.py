@@ -231,7 +231,7 @@ def test_segments_with_speakers_of_their_own(stage, dubbed, opened):
 
 
 def test_whoever_speaks(stage, dubbed, opened, monkeypatch):
-    """A dub by ``--face speaking``, which tells who speaks with or without a sync network; an estimate does not look."""
+    """It is a dub by ``--face speaking``, with or without a sync network; an estimate does not look at the video."""
     job = stage.send(options={"active_speaker_detection": WHOEVER, "sync_mode": "cut_off"})
     inputs = [
         {"type": "video", "assetId": stage.upload()},
