@@ -43,7 +43,6 @@ class SocketSession:
     def __init__(self, socket: WebSocket, studio: Studio) -> None:
         self._socket, self._studio = socket, studio
         self._last_message = time.monotonic()
-        self._ended = False
         self._unsent = 0
 
     async def run(self) -> None:
