@@ -16,6 +16,9 @@ hand before the nose is before the mouth, and below its highest row a hand that 
 the frames that show it well to those before and after, and ends where nothing of it is seen. Each sign needs much to
 speak, so a thing may be missed: one of the color of skin or beard that leaves the nose free, or one that was there from
 the start and not vivid.
+
+Things are solid and have few colors. What lies between the parts of a thing and has its color belongs to it, as do new
+parts of that color elsewhere; and where a thing is followed, only what has the colors of where it is shown well counts.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ REST = 0.08  # of cheeks, jaw and chin that may be new beside a thing that comes
 SHARP = 12.0  # times as far outside the range as the cells around them are those of a thing that comes in from below
 DISTINCT = 4.0  # the same of any area that belongs to a thing: shading and light that move are less
 GAP = 0.7  # widths of the mouth: narrower gaps in a thing belong to it
+NEAR_COLOR = 8  # levels of Y, Cr and Cb by which colors of one thing differ
 NOSE_UNLIKE = 0.66  # correlation
 _ROWS = {"is_thing": 3, "enters": 5, "is_hand": 5}  # frames in a row that must show the sign
 REACH = 14  # frames before and after such a row that are searched for the rest of the thing
@@ -49,6 +53,7 @@ SETTLED = 2 * STEP * LOOKS + REACH  # frames before its own on which a cover dep
 _COLOR = np.array([[0.6, 1.0, 1.0]], np.float32)  # weights of luma and chroma in a difference
 _LIGHT = np.array([[1.0, 1.0, 1.0]], np.float32)
 _DILATE = np.ones((5, 5), np.uint8)
+_INNER = np.ones((5, 13), np.uint8)  # taken off the face: hair comes in at its sides
 _PAIR = np.ones((2, 2), np.uint8)
 _LEAST_CELLS = 3  # by which an area lies below the face, or on the lips
 
@@ -89,6 +94,7 @@ class _Moment:
         self.index, self.look = index, look
         self.signs = None if look is None else signs_of(look, known)
         self._covers: dict[str, np.ndarray] = {}
+        self._followed: dict[tuple[str, int], np.ndarray] = {}
 
     def shows(self, kind: str) -> bool:
         """Whether it shows that sign, one of the names of ``_ROWS``."""
@@ -103,6 +109,17 @@ class _Moment:
             else:
                 self._covers[kind] = (_thing_cover if kind == "is_thing" else _entering_cover)(self.look, self.signs)
         return self._covers[kind]
+
+    def followed(self, kind: str, known: Sequence[Look], shown: _Moment) -> np.ndarray:
+        """(SIDE, SIDE) float32 in [0, 1]: of the thing that another moment shows well, here."""
+        if kind == "is_hand" or shown is self:
+            return self.cover(kind, known)
+        assert self.look is not None and self.signs is not None and shown.look is not None and shown.signs is not None
+        if (kind, shown.index) not in self._followed:
+            core = _core(shown.look, shown.signs, shown.cover(kind, known))
+            colors = shown.look.colors[core].astype(np.float64) - shown.look.skin
+            self._followed[kind, shown.index] = _of_color(self.look, self.signs, self.cover(kind, known), colors)
+        return self._followed[kind, shown.index]
 
 
 class OcclusionFinder:
@@ -138,8 +155,8 @@ class OcclusionFinder:
         moment = self._recent[position]
         if moment.look is None or moment.signs is None:
             return None
-        kinds = [kind for kind in _ROWS if self._leads_to(kind, near, near.index(moment))]
-        if not kinds:
+        found = [cover for kind in _ROWS if (cover := self._found(kind, near, near.index(moment))) is not None]
+        if not found:
             self._alarms = 0
             if moment.index % STEP == 0:
                 self._known.append(moment.look)
@@ -147,23 +164,28 @@ class OcclusionFinder:
         self._alarms += 1
         if self._alarms > GIVEN_UP:
             self._known.clear()
-        cover = np.max([moment.cover(kind, self._known) for kind in kinds], axis=0)
-        return _without_gaps(moment.look, moment.signs, cover) if cover.any() else None
+        cover = np.max(found, axis=0)
+        if not cover.any():
+            return None
+        return _without_gaps(moment.look, moment.signs, _in_one_piece(moment.look, moment.signs, cover))
 
-    def _leads_to(self, kind: str, near: Sequence[_Moment], at: int) -> bool:
-        """Whether a thing that enough frames in a row show is followed to the frame ``at``: it is in all between."""
+    def _found(self, kind: str, near: Sequence[_Moment], at: int) -> np.ndarray | None:
+        """The cover at the frame ``at`` of a thing that enough frames in a row show, if it can be followed from there:
+        it is in all between. None without one."""
         in_row = _in_rows([moment.shows(kind) for moment in near], _ROWS[kind])
-        if not any(in_row):
-            return False
         for direction in (-1, 1):
-            place = at
-            while 0 <= place < len(near):
-                if in_row[place]:
-                    return True
-                if near[place].look is not None and not near[place].cover(kind, self._known).any():
-                    break
-                place += direction
-        return False
+            way = range(at, len(near) if direction > 0 else -1, direction)
+            shown = next((place for place in way if in_row[place]), None)
+            if shown is None:
+                continue
+            covers = [
+                near[place].followed(kind, self._known, near[shown])
+                for place in range(at, shown + direction, direction)
+                if near[place].look is not None
+            ]
+            if all(cover.any() for cover in covers):
+                return covers[0]
+        return None
 
 
 def _in_rows(flags: Sequence[bool], count: int) -> list[bool]:
@@ -259,6 +281,58 @@ def _entering_cover(look: Look, signs: Signs) -> np.ndarray:
         if _sharpness(look, signs.new, area) >= DISTINCT:
             cells |= area
     return _softened(cv2.bitwise_and(cells, cv2.dilate(look.face, _DILATE)))
+
+
+def _in_one_piece(look: Look, signs: Signs, cover: np.ndarray) -> np.ndarray:
+    """With what lies between the parts of a thing and has its color, and with further new parts of that color: a bar
+    before a beard like it is seen at both sides of the beard only."""
+    core = _core(look, signs, cover)
+    if core.sum() < _LEAST_CELLS:
+        return cover
+    alike = _has_color_of(look.colors, look.colors[core])
+    parts = np.zeros((SIDE, SIDE), np.uint8)
+    parts[ROWS] = ((signs.new >= ENTERING) & alike)[ROWS]
+    parts[: int(look.points[33, 1])] = 0
+    parts = cv2.morphologyEx(parts, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) | core.astype(np.uint8)
+    whole = filled(hull(np.argwhere(parts)[:, ::-1]))
+    between = cv2.morphologyEx(whole & alike, cv2.MORPH_OPEN, _PAIR)
+    between = cv2.morphologyEx(between, cv2.MORPH_CLOSE, _DILATE) & whole
+    return np.maximum(cover, _softened(between) * cv2.dilate(look.face, _DILATE))
+
+
+def _core(look: Look, signs: Signs, cover: np.ndarray) -> np.ndarray:
+    """(SIDE, SIDE) bool: the cells of a cover that show the thing itself."""
+    core = (cover > 0.5) & (cv2.erode(look.face, _INNER) > 0)
+    certain = core & (signs.new >= CERTAIN)
+    return certain if certain.sum() >= _LEAST_CELLS else core & (signs.new >= LIKELY)
+
+
+def _of_color(look: Look, signs: Signs, cover: np.ndarray, examples: np.ndarray) -> np.ndarray:
+    """(SIDE, SIDE) float32 in [0, 1]: the areas of a cover that have the colors ``examples`` (n, 3) float of a thing,
+    relative to the color of the nose, and areas of these colors that are sharp. Each lies partly on the inner face,
+    beside the lips."""
+    alike = _has_color_of(look.colors, np.clip(examples + look.skin, 0, 255).astype(np.uint8))
+    inner = (cv2.erode(look.face, _INNER) > 0) & (filled(hull(look.points[48:60])) == 0)
+    count, labels = _areas(signs.new)
+    kept = np.zeros((SIDE, SIDE), np.uint8)
+    for label in np.flatnonzero(_touching(labels, count, inner)):
+        area = (labels == label).astype(np.uint8)
+        new = (area > 0) & (signs.new >= LIKELY)
+        if new.sum() < _LEAST_CELLS or alike[new].mean() < 0.5:
+            continue
+        if (cover[area > 0] > 0.5).mean() > 0.5 or _sharpness(look, signs.new, area) >= SHARP:
+            kept |= area
+    return _softened(cv2.bitwise_and(kept, cv2.dilate(look.face, _DILATE)))
+
+
+def _has_color_of(colors: np.ndarray, examples: np.ndarray) -> np.ndarray:
+    """(...) bool: which of ``colors`` (..., 3) uint8 lie near one of the ``examples`` (n, 3)."""
+    size = 256 // NEAR_COLOR
+    table = np.zeros((size + 2,) * 3, bool)
+    places = examples // NEAR_COLOR
+    for offset in np.ndindex(3, 3, 3):
+        table[tuple((places + offset).T)] = True
+    return table[tuple(np.moveaxis(colors // NEAR_COLOR + 1, -1, 0))]
 
 
 def _without_gaps(look: Look, signs: Signs, cover: np.ndarray) -> np.ndarray:
