@@ -44,6 +44,14 @@ def test_what_is_hidden_in_a_thing_by_its_color_belongs_to_it():
     assert shares(counts(looks, covers_of(looks), truth))[0] >= 0.98
 
 
+def test_parts_of_one_color_belong_together():
+    """A brown bar before a mustache and a goatee is new at both sides of them only."""
+    looks, truth = made(351, thing="bar", held=EVENT)
+    kept, touched = shares(counts(looks, covers_of(looks), truth))
+    assert kept >= 0.98
+    assert touched <= 0.005
+
+
 @pytest.fixture(scope="module")
 def clean():
     return made(7)[0]
