@@ -330,7 +330,7 @@ def _followed(frames: Iterator[Frame], tracks: FaceTracks, roles: int) -> list[I
 
 def _composed(frames: Iterator[JoinedFrame], context: ExcerptContext) -> Iterator[JoinedFrame]:
     """Those that an excerpt is composed of: the same ones for each role, whose windows reach differently far."""
-    return (member for member in frames if context.composes(member.frame))
+    return filter(lambda member: context.composes(member.frame), frames)
 
 
 def _noted(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gradio.processing_utils import hash_seed
-from gradio_client.utils import strip_invalid_filename_characters
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from latentsync.errors import LatentSyncError
+from latentsync.page.names import safe_name
 
 MOST_PARTS = 16  # files and fields of one form
 LONGEST_HEADER = 2**14  # bytes of a header of a part
@@ -139,13 +139,3 @@ class FormFiles:
 
     def _on_end(self) -> None:
         self._ended = True
-
-
-def safe_name(name: bytes) -> str:
-    """The last part of a file's name, as a name that every file system takes and that hides nothing."""
-    try:
-        text = name.decode()
-    except UnicodeDecodeError:
-        text = name.decode("latin-1")
-    text = "".join(letter for letter in text.replace("\\", "/").rpartition("/")[2] if letter.isprintable())
-    return strip_invalid_filename_characters(text).lstrip(".") or "upload"

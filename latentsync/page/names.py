@@ -1,4 +1,4 @@
-"""Names of files as visitors see them: no folder of the server, nothing invisible, and no mark-up."""
+"""Names of files as visitors see them, without the folders, hidden letters and mark-up, and as they are kept."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from gradio_client.utils import strip_invalid_filename_characters
 
 LONGEST_NAME = 80  # characters of a file's name that are shown
 _KEPT_END = 20  # of them, at its end: the ending is what a name is known by
@@ -57,3 +59,13 @@ def in_markdown(text: str) -> str:
 
 def _visible(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "" for c in text).split())
+
+
+def safe_name(name: bytes) -> str:
+    """The last part of a file's name, as a name that every file system takes and that hides nothing."""
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        text = name.decode("latin-1")
+    text = "".join(letter for letter in text.replace("\\", "/").rpartition("/")[2] if letter.isprintable())
+    return strip_invalid_filename_characters(text).lstrip(".") or "upload"

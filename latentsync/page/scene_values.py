@@ -18,7 +18,7 @@ import yaml
 
 from latentsync.errors import ConfigError
 from latentsync.face.selection import SPEAKING, FaceChoice
-from latentsync.page.forms import safe_name
+from latentsync.page.names import safe_name
 from latentsync.scene.document import Document, seconds_of
 from latentsync.scene.files import scene_of, scene_to_dict
 from latentsync.scene.model import PersonChoice, Scene, Segment, SegmentAudio, SegmentOptions, Transition

@@ -28,7 +28,7 @@ def test_the_counts_are_those_of_the_networks(number, model):
     scale = (256 / counted.resolution) ** 2
     encoding, decoding = counted.codec_flops()
     assert CODECS[number][1] == pytest.approx((2 * encoding + decoding) * scale, rel=0.02)
-    assert UNETS[number][1] == pytest.approx(counted.unet_pass_flops()[0] / 16 * scale, rel=0.02)
+    assert UNETS[number][1] == pytest.approx(counted.unet_flops()[False, False] / 16 * scale, rel=0.02)
     if model == "builtin":
         assert UNETS[0][0] == pytest.approx(count_parameters(BUILTIN.unet), rel=0.01)
         assert CODECS[0][0] == pytest.approx(count_parameters(BUILTIN.codec_file), rel=0.01)
