@@ -182,7 +182,7 @@ case "$mode" in
   --training) packages+=(requirements-train.txt) ;;
   --tests)
     packages+=(requirements-train.txt requirements-c2pa.txt requirements-otio.txt requirements-live.txt)
-    packages+=(requirements-replicas.txt requirements-dev.txt)
+    packages+=(requirements-dev.txt) # Ray Serve is for a trial of minutes that nobody runs by default
     ;;
   *) die "There is no option $mode; the first lines of this file say what there is." ;;
 esac
