@@ -83,16 +83,17 @@ class SocketSession:
             "delay": session.playout.delay,
         }
         await self._socket.send_text(json.dumps(begin))
-        receiving = asyncio.create_task(self._receive(session))
-        sending = asyncio.create_task(self._send(session))
+        both = {asyncio.create_task(self._receive(session)), asyncio.create_task(self._send(session))}
         try:
-            done, _ = await asyncio.wait({receiving, sending}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in (receiving, sending):
+            for task in both:
                 task.cancel()
-            await asyncio.gather(receiving, sending, return_exceptions=True)
+            await asyncio.wait(both)  # and not gather, whose CancelledError is not that of who cancels this session
+            for task in both:
+                task.cancelled() or task.exception()  # taken note of: the first to end has said why
 
     async def _receive(self, session: LiveSession) -> None:
         while True:
