@@ -254,11 +254,8 @@ def feature_positions(frame_time: Fraction, n_positions: int) -> np.ndarray:
 
 
 class AudioWindows(Protocol):
-    """Audio conditioning by time, whether it was computed beforehand or is computed when asked for.
-
-    The frames of a window are asked for from the last to the first: features that are computed while the audio comes
-    (``features.live_features``) are then computed once for all of them.
-    """
+    """Audio conditioning by time. The last frame of a window is asked for first, so that features which are computed
+    while the audio comes (``features.live_features``) are computed once for all of its frames."""
 
     duration: Fraction  # of the audio, s
 
@@ -349,10 +346,8 @@ class Denoiser(Protocol):
         feature_cache: FeatureCache | None = None,
         guided: bool = False,
     ) -> Tensor:
-        """sample (B, 13, F, h, w), timestep () or (B,), audio (B, F, S, D) -> (B, 4, F, h, w).
-
-        ``guided``: (2 B, 4, F, h, w), for the same windows with tokens that are all zero, then for them with ``audio``.
-        """
+        """sample (B, 13, F, h, w), timestep () or (B,), audio (B, F, S, D) -> (B, 4, F, h, w). ``guided``:
+        (2 B, 4, F, h, w), for the same windows with tokens that are all zero, then for them with ``audio``."""
 
 
 # -- losses and metrics -----------------------------------------------------------------------------------------------

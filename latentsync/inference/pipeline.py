@@ -170,12 +170,11 @@ class LipsyncPipeline:
         ``cast``: who speaks when; ``options``: what concerns the run as a whole. ``tracks`` follows the faces of the
         roles in ``video``, in their order. ``record`` is filled while the frames come out. ``on_step(n)`` is called in
         a thread of the generator after each denoising step of n windows; what it raises ends the run. ``context``: that
-        of ``options.excerpt``, if it is known already. ``kept``: where finished
-        windows are looked up and put. ``judges``: number of a role -> number of a part -> what judges it, if
-        ``options.sync_gate`` asks for that. ``overview`` collects what its picture shows. ``gate``: of a result whose
-        end is not known yet. Memory does not depend on the length. Raises ``VideoError``, ``AudioError``,
-        ``GenerationError`` and ``OutOfMemoryError``; closing the
-        iterator stops all stages.
+        of ``options.excerpt``, if it is known already. ``kept``: where finished windows are looked up and put.
+        ``judges``: number of a role -> number of a part -> what judges it, if ``options.sync_gate`` asks for that.
+        ``overview`` collects what its picture shows. ``gate``: of a result whose end is not known yet. Memory does not
+        depend on the length. Raises ``VideoError``, ``AudioError``, ``GenerationError`` and ``OutOfMemoryError``;
+        closing the iterator stops all stages.
         """
         record = record if record is not None else RunRecord()
         clock, roles = record.clock, len(cast.roles)
@@ -208,9 +207,7 @@ class LipsyncPipeline:
         made = generate_groups(merged(groups), batch, options.batch, clock, in_flight)
         joined = []
         for number, its in enumerate(deal(made, roles, lambda each: (each.group.role,)) if roles > 1 else [made]):
-            judged = its
-            if judges.get(number) and options.sync_gate is not SyncGate.OFF:
-                judged = self._judged(its, cast.roles[number], judges[number], options, record, on_step)
+            judged = self._judged(its, cast.roles[number], judges.get(number), options, record, on_step)
             placed = record.windows_of(cast.roles[number].name, number).follow(judged, plan)
             frames_made = frames_of(placed, record.windows_refused, plan)
             joined.append(frames_made if context is None else _composed(frames_made, context))
@@ -274,12 +271,25 @@ class LipsyncPipeline:
         self,
         groups: Iterator[GeneratedGroup],
         role: Role,
+        judges: Mapping[int, SyncJudge] | None,
+        options: SyncOptions,
+        record: RunRecord,
+        on_step: OnStep,
+    ) -> Iterator[GeneratedGroup]:
+        """The groups of a role; what is out of sync is told of, or made again, part by part, if there are judges."""
+        if not judges or options.sync_gate is SyncGate.OFF:
+            return groups
+        return self._gated(groups, role, judges, options, record, on_step)
+
+    def _gated(
+        self,
+        groups: Iterator[GeneratedGroup],
+        role: Role,
         judges: Mapping[int, SyncJudge],
         options: SyncOptions,
         record: RunRecord,
         on_step: OnStep,
     ) -> Iterator[GeneratedGroup]:
-        """The groups of a role; what is out of sync is told of, or made again, part by part."""
         for place, its in groupby(groups, key=lambda each: role.place(each.group.frames[0].frame.time)):
             if place is None or place not in judges:
                 yield from its

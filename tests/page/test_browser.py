@@ -178,7 +178,7 @@ class TestOnePage:
         held.set()
         wait_until(lambda: not len(served[1]))
         assert StageNetworks.steps <= start + 2  # of 40: a step for each thread
-        assert not list(page_folder.rglob("*.part"))
+        wait_until(lambda: not list(page_folder.rglob("*.part")))
         expect(page.locator("#stop")).to_be_disabled()
         finish(page, "#run", "50 frames")
 

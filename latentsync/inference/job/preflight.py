@@ -116,8 +116,7 @@ def preflight(
     """Check everything that could make the run of ``request`` fail; load no network but the face detector, and the sync
     network if whoever speaks is to be found.
 
-    ``networks``: where the detector is loaded from. ``on_note`` is told of what takes long. Raises the named error of
-    the first fault.
+    ``networks``: where the detector is loaded from. ``on_note`` is told of what takes long. Raises named errors.
     """
     request = as_scene(request)
     check_files(request)
@@ -137,32 +136,23 @@ def preflight(
     # torch takes seconds to import: all that can be refused without it has been.
     from latentsync.inference.kept_latents import bytes_per_window
 
-    if options.sync_gate is not SyncGate.OFF:
-        notes += _require_sync_network(request, options)
-    _require_usable_enhancer(options)
+    notes += _require_networks_beside(request, options)
     devices, device_notes = usable_devices(request)
-    device, notes = devices[0], notes + device_notes
     if request.commercial_only:
-        require_commercial([*request.weights.networks().values(), *_detector_files(request, device)])
+        require_commercial([*request.weights.networks().values(), *_detector_files(request, devices[0])])
     dtype, precision_notes = precision_of(request, options, devices, settings)
-    notes += precision_notes
-    finder = _face_finder(request, info, device, clock or StageClock(), networks or Networks())
+    notes += device_notes + precision_notes
+    finder = _face_finder(request, info, devices[0], clock or StageClock(), networks or Networks())
     tracks = finder.tracks(info, options)
     turns = None
     if scene is not None and whoever_speaks(scene):
-        on_note(LOOKING_WHO_SPEAKS)
-        turns = _find_turns(request, video, finder, tracks, device)
+        turns = _find_turns(request, video, finder, tracks, devices[0], on_note)
         in_turns = read_scene_speech(request, turns.scene(scene, video), video)
         speech, notes = replace(in_turns, heard=speech.heard, mix=speech.mix), notes + turns.notes  # heard as before
     cast = speech.cast(request, video, options)
-    if scene is not None:
-        if options.excerpt is not None:
-            require_segment_in(options.excerpt, cast)
-        tracks.choose([FaceSelector(role.face) for role in cast.roles])
-    tracks.prepare(video)
+    _follow_cast(cast, video, options, tracks, in_scene=scene is not None)
     frames = frames_to_do(video, duration, options)
-    made = result_stretch(options, result_seconds(info, duration, options.length))
-    passing = share_passing(cast, made)
+    passing = share_passing(cast, result_stretch(options, result_seconds(info, duration, options.length)))
     cost, room = cost_of(request, info, frames, settings, plan, options, devices, dtype, passing)
     kept = cost.windows * bytes_per_window(settings.num_frames, settings.resolution, dtype) if request.resume else 0
     require_room(request.output, cost.disk_bytes + kept - bytes_in(request.kept_folder))
@@ -197,16 +187,34 @@ def _check_heard(request: DubRequest, heard: AudioPart | None, container: str) -
     return check_audio(written, container)
 
 
-def _require_usable_enhancer(options: SyncOptions) -> None:
-    """Raise for an enhancer of no use; with ``compat`` none is asked."""
+def _require_networks_beside(request: DubRequest, options: SyncOptions) -> list[str]:
+    """What the user should know of the sync gate. Raises where its network is missing, or for an enhancer of no use;
+    with ``compat`` none is asked."""
+    notes = _require_sync_network(request, options) if options.sync_gate is not SyncGate.OFF else []
     if options.compat is None:
         load_enhancer(options.paste)
+    return notes
+
+
+def _follow_cast(cast: Cast, video: VideoFile, options: SyncOptions, tracks: FaceTracks, *, in_scene: bool) -> None:
+    """Have the faces of the cast followed. Raises for an excerpt of a scene in which nobody speaks."""
+    if in_scene:
+        if options.excerpt is not None:
+            require_segment_in(options.excerpt, cast)
+        tracks.choose([FaceSelector(role.face) for role in cast.roles])
+    tracks.prepare(video)
 
 
 def _find_turns(
-    request: DubRequest, video: VideoFile, finder: FaceFinder, tracks: FaceTracks, device: torch.device
+    request: DubRequest,
+    video: VideoFile,
+    finder: FaceFinder,
+    tracks: FaceTracks,
+    device: torch.device,
+    on_note: Callable[[str], None],
 ) -> Turns:
     """Who speaks when; all faces are known then. Raises ``ConfigError`` for a video that has no audio to tell it by."""
+    on_note(LOOKING_WHO_SPEAKS)
     own = source_waveform(request, video, "who speaks in it cannot be told", "Name the person with --face.")
     sync = sync_at_hand(request.weights, device)
     turns = find_turns(video, finder.tracks_again(tracks, request.options, LARGEST), own, sync)
