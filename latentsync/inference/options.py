@@ -64,7 +64,7 @@ def apply_preset(
         chosen = weights.with_small_codec()
     elif preset == LIVE_PRESET:
         chosen = weights.with_student()
-    student = student_sampler(chosen.unet, steps, guidance_scale)
+    student = student_sampler(chosen.unet, steps, guidance_scale, cache_interval)
     if student is not None:
         return chosen, student
     settings = PRESETS[preset or (BUILTIN_PRESET if weights.are_builtin else DEFAULT_PRESET)]
@@ -77,10 +77,12 @@ def apply_preset(
     return chosen, sampler
 
 
-def student_sampler(unet: Path, steps: int | None, guidance_scale: float | None) -> SamplerSettings | None:
+def student_sampler(
+    unet: Path, steps: int | None, guidance_scale: float | None, cache_interval: int | None = None
+) -> SamplerSettings | None:
     """How the weights ``unet`` are to be sampled if they are a student's, otherwise None; ``steps`` None as its card
-    says. Raises ``ConfigError`` for a ``guidance_scale`` but 1 (a student has learnt the guided result), and as
-    ``read_card``."""
+    says. Raises ``ConfigError`` for a ``guidance_scale`` but 1 (a student has learnt the guided result) and for reused
+    features (its steps are too far apart), and as ``read_card``."""
     from latentsync.checkpoint import read_card  # here: it imports torch
 
     card = read_card(unet) if unet.exists() else None  # whoever loads it says what is missing
@@ -91,6 +93,11 @@ def student_sampler(unet: Path, steps: int | None, guidance_scale: float | None)
             f"{unet} is a student that has a guidance of {card.guidance_inside} inside; "
             f"a guidance of {guidance_scale} would come on top.",
             remedy="Leave --guidance_scale out, or take the weights that it was distilled from.",
+        )
+    if cache_interval not in (None, 1):
+        raise ConfigError(
+            f"{unet} is a student of {card.distilled_steps} steps, too few to reuse the features of one at the next.",
+            remedy="Leave --enable_deepcache out.",
         )
     return SamplerSettings(
         "consistency",

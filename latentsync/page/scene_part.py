@@ -28,6 +28,7 @@ from latentsync.page.scene_script import EDITOR
 from latentsync.page.scene_values import (
     SeenPerson,
     SeenVideo,
+    brought_files,
     edited_scene,
     opened_scene,
     scene_from_text,
@@ -233,8 +234,7 @@ def _uploads() -> Path:
 
 def _known(scene: Scene, audio: Any) -> dict[str, Path]:
     """Name -> a sound that was brought to this page."""
-    files = [*scene.files(), *([] if audio is None else [uploaded_file("audio", audio)])]
-    return {file.name: file for file in files if file.is_file()}
+    return brought_files([*scene.files(), *([] if audio is None else [uploaded_file("audio", audio)])], _uploads())
 
 
 def _moment(message: dict[str, Any], before: Scene, scene: Scene, seen: SeenVideo) -> Any:

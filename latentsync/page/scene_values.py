@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -108,6 +108,12 @@ def scene_to_yaml(scene: Scene, video: str) -> str:
     segments = tuple(replace(each, audio=named(each.audio)) for each in scene.segments)
     plain = replace(scene, segments=segments, audio=named(scene.audio), video=MISSING / video if video else None)
     return yaml.safe_dump(scene_to_dict(plain, MISSING), sort_keys=False, allow_unicode=True)
+
+
+def brought_files(files: Iterable[Path], folder: Path) -> dict[str, Path]:
+    """Name -> file, of those that lie in the ``folder`` of uploads; a text that a visitor sends can name any."""
+    place = folder.resolve()
+    return {file.name: file for file in files if file.resolve().is_relative_to(place) and file.is_file()}
 
 
 def opened_scene(path: Path, fps: Fraction, known: Mapping[str, Path]) -> Scene:

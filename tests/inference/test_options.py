@@ -40,6 +40,8 @@ def test_a_student_is_sampled_as_its_card_says_and_takes_no_guidance(tmp_path):
     assert apply_preset(None, weights, steps=4)[1] == replace(expected, steps=4)
     with pytest.raises(ConfigError, match="guidance of 1.5 inside"):
         apply_preset(None, weights, guidance_scale=1.5)
+    with pytest.raises(ConfigError, match="too few to reuse"):
+        apply_preset(None, weights, cache_interval=3)
 
 
 def test_live_takes_the_student_beside_the_u_net_and_samples_it_as_its_card_says(tmp_path):

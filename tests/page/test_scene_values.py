@@ -17,6 +17,7 @@ from latentsync.page.scene_values import (
     WHOEVER_SPEAKS,
     SeenPerson,
     SeenVideo,
+    brought_files,
     edited_scene,
     opened_scene,
     scene_from_text,
@@ -140,3 +141,13 @@ def test_the_second_look_adds_stretches_and_who_was_missed():
     assert found.people[0].stretches == ((Fraction(0), Fraction(4)),)
     assert [each.stretches for each in with_stretches(SEEN, Cast((), 250)).people] == [(), ()]
     assert editor(Scene((), ()), found).count('class="seen"') == 1
+
+
+def test_a_text_that_names_a_file_of_the_server_learns_nothing_of_it(tmp_path):
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    (uploads / "a.wav").touch()
+    (tmp_path / "secret.wav").touch()
+    (uploads / "link.wav").symlink_to(tmp_path / "secret.wav")
+    named = [uploads / "a.wav", uploads / "gone.wav", tmp_path / "secret.wav", uploads / ".." / "secret.wav"]
+    assert brought_files([*named, uploads / "link.wav"], uploads) == {"a.wav": uploads / "a.wav"}
