@@ -26,6 +26,7 @@ SHOWN_BY = {
     "inference": ("dub", "dub-set"),
     "provenance": ("dub", "licenses"),
     "page": ("page",),
+    "live": ("live serve", "live prepare"),
     "evaluation": ("evaluate", "fvd", "sync-confidence"),
     "preprocess": ("preprocess", "data audit", "data make_manifest"),
 }

@@ -68,11 +68,12 @@ def page_with_files(contexts, served, example):
 
 
 def bring(page: Page, example):
-    """Upload a video and a sound, and wait for the faces."""
+    """Upload a video and a sound, and wait for the faces and what is below them: then nothing moves any more."""
     page.set_input_files("#video input[type=file]", str(example.video))
     page.set_input_files("#audio input[type=file]", str(example.audio))
     expect(page.locator("#people img")).to_have_count(2)
     expect(page.locator("#audio")).to_contain_text("0:02")
+    expect(page.locator("#scene .person img")).to_have_count(2)
 
 
 def pick(page: Page, number: int):

@@ -13,6 +13,11 @@ from tests.page.stage import StageNetworks, stage, wait_until
 
 expect.set_options(timeout=TIMEOUT)
 
+LOOK_OUT = """text => {  // for what is shown for some seconds only
+  const look = () => { window.seen ||= document.body.textContent.includes(text); };
+  new MutationObserver(look).observe(document.body, {childList: true, subtree: true, characterData: true});
+}"""
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -49,6 +54,7 @@ def begin(page: Page, example) -> str:
     page.set_input_files("#audio input[type=file]", str(example.audio))
     expect(page.locator("#people img")).to_have_count(2)
     expect(page.locator("#audio")).to_contain_text("0:02")
+    expect(page.locator("#scene .person img")).to_have_count(2)  # what is below the faces has its place
     page.locator("#people button.thumbnail-item").nth(1).click()
     expect(page.locator("#face input")).to_have_value("Person 2, from 0.0 s")
     page.click("#run")
@@ -101,9 +107,10 @@ def test_a_connection_that_breaks_and_comes_back(context, served, example, held)
     with line_to(served[0]) as line:
         page = visit(context, line.address)
         address = begin(page, example)
+        page.evaluate(LOOK_OUT, "Connection to the server was lost.")
         line.cut()
         wait_until(lambda: nobody_follows(served[1]))
-        expect(page.locator("body")).to_contain_text("Connection to the server was lost.")
+        page.wait_for_function("window.seen")
         held.set()
         wait_until(lambda: not len(served[1]))
         line.mend()
