@@ -1,4 +1,5 @@
-"""What the page does in the browser: it remembers its job, notices a lost connection, and plays two videos at once."""
+"""What the page does in the browser: it remembers its job, misses no answer, notices a lost connection, and plays two
+videos at once."""
 
 from __future__ import annotations
 
@@ -12,6 +13,11 @@ STALE_SECONDS = 45  # without one, after which the connection counts as lost
 # The name of the job stands behind the # of the address, which no browser sends to a server, and in the browser's
 # storage. A page that hears nothing of a running job while the server answers is loaded again: a phone that has slept
 # holds connections that nobody told it are gone. Gradio itself does so where it learns that a connection has broken.
+#
+# Gradio's answers come in a stream that the server ends when nothing more is asked for. Its client takes a stream for
+# open until it has read that end, and opens no other for what it asks meanwhile, whose answer it then never sees (over
+# a slow network: what is uploaded in the first second). So the receipt of what was asked is handed to it only when the
+# open stream has said a word of it, or has ended.
 _HEAD = """
 <script>
 (() => {
@@ -28,6 +34,53 @@ _HEAD = """
   const remembered = () => storage((items) => items.getItem(key)) ?? "";
   window.latentsync = {job: () => inAddress() ? [inAddress(), false] : [remembered(), true]};
   addEventListener("hashchange", () => location.reload());
+
+  const plainFetch = window.fetch, streams = new Set(), spokenOf = new Set();
+  let receipts = [];
+  const handOver = () => {
+    const [ready, kept] = [[], []];
+    for (const receipt of receipts) (!streams.size || spokenOf.has(receipt.id) ? ready : kept).push(receipt);
+    receipts = kept;
+    ready.forEach(({give}) => give());
+  };
+  const opened = () => {  // gives what to call when the stream has ended, however often
+    const open = {};
+    streams.add(open);
+    return () => setTimeout(() => { streams.delete(open); handOver(); }, 100);  // Gradio has read the last message then
+  };
+  const followed = (stream, ended) => {
+    const reader = stream.body.getReader(), decoder = new TextDecoder();
+    let text = "";
+    const pull = async (controller) => {
+      const {done, value} = await reader.read().catch((error) => { ended(); throw error; });
+      if (done) {
+        ended();
+        controller.close();
+        return;
+      }
+      text = text.slice(-100) + decoder.decode(value, {stream: true});
+      for (const [, id] of text.matchAll(/"event_id":"([^"]+)"/g)) spokenOf.add(id);
+      controller.enqueue(value);
+      handOver();
+    };
+    const cancel = (reason) => { ended(); return reader.cancel(reason); };
+    return new Response(new ReadableStream({pull, cancel}), stream);
+  };
+  const timely = async (answer) => {
+    const id = answer.ok && (await answer.clone().json()).event_id;
+    if (id) await new Promise((give) => { receipts.push({id, give}); handOver(); });
+    return answer;
+  };
+  window.fetch = async (...request) => {
+    const path = new URL(request[0].url ?? request[0], location).pathname;
+    if (path.endsWith("/queue/join")) return timely(await plainFetch(...request));
+    if (!path.endsWith("/queue/data")) return plainFetch(...request);
+    const ended = opened();
+    const stream = await plainFetch(...request).catch((error) => { ended(); throw error; });
+    if (stream.ok) return followed(stream, ended);
+    ended();
+    return stream;
+  };
 
   const sayWhereItIs = () => {  // nothing works where the page does not know its own address
     const known = new URL(window.gradio_config.root).pathname.replace(/\\/?$/, "/");

@@ -269,6 +269,32 @@ def test_a_sound_that_is_none_is_said_beside_it(visit, tmp_path):
     expect(page.locator("#audio-line")).to_contain_text("What is to be said.")
 
 
+LATE_STREAMS = """
+(() => {
+  const plain = window.fetch;
+  const late = () => new TransformStream({transform: async (piece, controller) => {
+    await new Promise((go) => setTimeout(go, 700));
+    controller.enqueue(piece);
+  }});
+  window.fetch = async (...request) => {
+    const answer = await plain(...request);
+    const isStream = String(request[0].url ?? request[0]).includes("queue/data");
+    return isStream ? new Response(answer.body.pipeThrough(late()), answer) : answer;
+  };
+})()
+"""
+
+
+def test_what_is_asked_while_the_end_of_a_stream_is_on_its_way_is_answered(contexts, served, tmp_path):
+    """What the page asks when it is loaded has been answered when the file arrives; the browser learns of it later."""
+    page = contexts[0].new_page()
+    page.add_init_script(LATE_STREAMS)
+    page.goto(served[0])
+    page.set_input_files("#audio input[type=file]", str(web_page(tmp_path / "sound.wav")))
+    expect(page.locator("#audio-line")).to_contain_text("Not taken. sound.wav is a web page")
+    leave(page)
+
+
 def test_the_sound_of_a_film(visit, example, tmp_path):
     film = write_clip(tmp_path / "film.mp4", 50, sound=tone(2.0))
     page = visit()
