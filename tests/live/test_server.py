@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
+import threading
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -143,6 +146,29 @@ def test_as_many_as_there_is_room_for_and_the_next_one_when_one_has_gone(client)
     with client.websocket_connect(LIVE) as third:
         third.send_text(json.dumps(HELLO))
         assert json.loads(third.receive_text())["type"] == "begin"
+
+
+def test_others_are_served_while_a_session_ends(client, monkeypatch):
+    """Its last window may take long. The end waits here until the server's loop has done something else."""
+    went_on = []
+    whole = Studio.session
+
+    @contextmanager
+    def slow_to_end(self, name, rate):
+        loop = asyncio.get_running_loop()
+        with whole(self, name, rate) as session:
+            yield session
+            reached = threading.Event()
+            loop.call_soon_threadsafe(reached.set)
+            went_on.append(reached.wait(60))
+
+    monkeypatch.setattr(Studio, "session", slow_to_end)
+    with client.websocket_connect(LIVE) as socket:
+        socket.send_text(json.dumps(HELLO))
+        socket.receive_text()
+        socket.send_text("end")
+        assert refusal(socket)[0] == 1000
+    assert went_on == [True]
 
 
 def test_a_key_and_a_client_that_says_nothing():

@@ -73,7 +73,8 @@ def test_frames_come_back_until_the_caller_has_gone(world):
 def test_what_is_no_offer_is_refused_and_takes_no_room(world):
     async def use(calls, peer):
         offer = await offer_of(peer)
-        for wrong in ({"type": "answer"}, {"sdp": "no description"}):
+        hostile = offer["sdp"].replace("m=audio", "m=audio x").replace("a=rtpmap:", "a=rtpmap:x")
+        for wrong in ({"type": "answer"}, {"sdp": "no description"}, {"sdp": hostile}):
             with pytest.raises(ValueError):
                 await calls.answer(offer | wrong)
 

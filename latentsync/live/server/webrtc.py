@@ -75,7 +75,10 @@ class Call:
 
     async def answer(self, offer: RTCSessionDescription) -> dict[str, str]:
         """See ``Calls.answer``."""
-        await self._peer.setRemoteDescription(offer)
+        try:
+            await self._peer.setRemoteDescription(offer)
+        except Exception as error:  # whatever the parser of a stranger's text stumbles over
+            raise ValueError("no offer") from error
         self._peer.addTrack(self._face)
         self._peer.addTrack(self._echo)
         await self._peer.setLocalDescription(await self._peer.createAnswer())

@@ -19,9 +19,11 @@ import json
 import struct
 import time
 from collections import deque
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
+import anyio
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -51,7 +53,7 @@ class SocketSession:
         code, say = 1000, ""
         try:
             hello = await asyncio.wait_for(self._hello(), self._studio.limits.idle_seconds)
-            with self._studio.session(hello["person"], hello["rate"]) as session:
+            async with self._session(hello["person"], hello["rate"]) as session:
                 await self._talk(session)
         except WebSocketDisconnect:
             return
@@ -65,6 +67,17 @@ class SocketSession:
             if say:
                 await self._socket.send_text(json.dumps({"type": "error", "message": say}))
             await self._socket.close(code)
+
+    @asynccontextmanager
+    async def _session(self, person: str, rate: int) -> AsyncIterator[LiveSession]:
+        with ExitStack() as stack:
+            session = stack.enter_context(self._studio.session(person, rate))
+            ending = stack.pop_all()
+        try:
+            yield session
+        finally:
+            with anyio.CancelScope(shield=True):  # it waits for the window that is being made; other clients do not
+                await asyncio.to_thread(ending.close)
 
     async def _hello(self) -> dict[str, Any]:
         hello = json.loads(await self._socket.receive_text())
