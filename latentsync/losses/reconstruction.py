@@ -14,14 +14,23 @@ from latentsync.models.lpips import perceptual_distance
 _HUBER = 0.03
 
 
-def noise_loss(predicted: Tensor, noise: Tensor, keep_mask: Tensor, kept_weight: float = 1.0) -> Tensor:
+def noise_loss(
+    predicted: Tensor,
+    noise: Tensor,
+    keep_mask: Tensor,
+    kept_weight: float = 1.0,
+    level_weight: Tensor | None = None,
+) -> Tensor:
     """Scalar mean squared error of noise (B, 4, F, h, w), float32 (Ho et al. 2020, arXiv 2006.11239, eq. 14).
 
     With ``kept_weight`` 1, as published, every cell counts the same. Below 1, the cells that ``keep_mask``
     (B, 1, F, h, w; 1 = keep, 0 = generate) keeps, which are thrown away in the result, count by that much less; the
-    mean is over the weights, so the loss keeps its scale.
+    mean is over the weights, so the loss keeps its scale. ``level_weight`` (B,) is a factor of each clip's error.
     """
-    return _mean_by_mask((predicted.float() - noise.float()).square(), keep_mask, kept_weight)
+    error = (predicted.float() - noise.float()).square()
+    if level_weight is not None:
+        error = error * level_weight[:, None, None, None, None]
+    return _mean_by_mask(error, keep_mask, kept_weight)
 
 
 def latent_distance(latents: Tensor, target: Tensor, keep_mask: Tensor, kept_weight: float = 1.0) -> Tensor:

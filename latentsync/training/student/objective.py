@@ -82,7 +82,7 @@ class StudentObjective(UNetObjective):
             table.to(device) for table in (self._levels, self._ladder, self._schedule)
         )
         level, lower = self._choose_levels(draws.timesteps)
-        (alpha_bar, level_weight), lower_alpha_bar = self._levels[:, level], self._levels[0, lower]
+        (alpha_bar, level_weight, _), lower_alpha_bar = self._levels[:, level], self._levels[0, lower]
         noisy = add_noise(batch.target, draws.noise, alpha_bar)
         # A dub begins with noise alone, in which nothing of the result is left.
         begins = (level == self._ladder[0]).view(-1, *[1] * (noisy.ndim - 1))

@@ -207,13 +207,13 @@ def sync_dtype(dtype: torch.dtype) -> torch.dtype:
 def loss_weights(recipe: UNetRecipe) -> LossWeights:
     """The factors of a configuration."""
     run = recipe.run
-    levels = cast(LevelWeighting, run.loss_levels)  # an unknown name is refused by the objective
     return LossWeights(
         recon=run.recon_loss_weight,
         sync=run.sync_loss_weight,
         perceptual=run.perceptual_loss_weight,
         trepa=run.trepa_loss_weight,
-        levels=levels,
+        levels=cast(LevelWeighting, run.loss_levels),  # an unknown name is refused by the objective
+        recon_levels=cast(LevelWeighting, run.recon_levels),
         kept_area=run.kept_area_weight,
         movement=run.movement_loss_weight,
     )

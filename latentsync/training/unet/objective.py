@@ -38,6 +38,7 @@ class LossWeights:
     trepa: float = 10.0
     # not in the published recipe
     levels: LevelWeighting = "uniform"  # of the losses on the one-step estimate, by noise level
+    recon_levels: LevelWeighting = "uniform"  # of the reconstruction loss
     kept_area: float = 1.0  # of latent cells outside the area to be generated, in the reconstruction loss
     movement: float = 0.0  # of the changes between frames
 
@@ -74,8 +75,9 @@ class UNetObjective:
         self._watch = GradientWatch((), lambda silent: None)
         scheduler: Any = make_scheduler("ddim")  # diffusers states the attribute for no scheduler
         alpha_bars: Tensor = scheduler.alphas_cumprod
-        # By noise level, (2, T): alpha bar and the weight of the losses on the estimate.
-        self._levels = torch.stack([alpha_bars, level_weights(alpha_bars, weights.levels)])
+        # By noise level, (3, T): alpha bar, the weight of the losses on the estimate, that of the reconstruction loss.
+        both = [level_weights(alpha_bars, each) for each in (weights.levels, weights.recon_levels)]
+        self._levels = torch.stack([alpha_bars, *both])
 
     def watch_gradients(self, report: Callable[[list[str]], None]) -> None:
         """Call ``report`` at the first step with the names of the losses that send no gradient to the U-Net, if there
@@ -90,10 +92,11 @@ class UNetObjective:
         Raises ``ValueError`` if a loss needs pixels or audio that ``batch`` does not bring.
         """
         self._levels = self._levels.to(batch.target.device)
-        noise, (alpha_bar, level_weight) = draws.noise, self._levels[:, draws.timesteps]
+        noise, (alpha_bar, level_weight, recon_weight) = draws.noise, self._levels[:, draws.timesteps]
         noisy = add_noise(batch.target, noise, alpha_bar)
         predicted = unet(build_unet_input(noisy, batch.conditioning), draws.timesteps, batch.audio).float()
-        recon = noise_loss(predicted, noise, batch.conditioning.keep_mask, self._weights.kept_area)
+        weighted = None if self._weights.recon_levels == "uniform" else recon_weight
+        recon = noise_loss(predicted, noise, batch.conditioning.keep_mask, self._weights.kept_area, weighted)
         estimate = self._watch.root(estimate_clean(noisy, predicted, alpha_bar))
         return self._with_estimate(recon, estimate, batch, level_weight)
 

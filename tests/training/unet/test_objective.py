@@ -277,6 +277,20 @@ def test_only_the_area_to_be_generated_counts_if_asked():
 
 
 @torch.no_grad()
+def test_the_reconstruction_loss_can_be_weighted_by_noise_level():
+    errors = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1, 1)
+
+    def unet(sample: Tensor, timestep: Tensor, audio: Tensor) -> Tensor:
+        return rule_input("toy_noise", (2, 4, 3, 16, 16)) + errors
+
+    draws = StepDraws(torch.tensor([50, 950]), rule_input("toy_noise", (2, 4, 3, 16, 16)))
+    table = level_weights(make_scheduler("ddim").alphas_cumprod, "velocity")
+    for name, expected in (("uniform", 5.0), ("velocity", (table[50] + 9 * table[950]).item() / 2)):
+        objective = UNetObjective(toy_networks()[1], LossWeights(recon_levels=name))
+        assert objective(unet, toy_batch(), draws).recon.item() == pytest.approx(expected, rel=1e-5)
+
+
+@torch.no_grad()
 def test_movement_is_judged_if_asked_and_weighs_by_noise_level():
     assert toy_losses(LossWeights(), toy_batch()).movement is None
     losses = toy_losses(LossWeights(movement=0.5), toy_batch())
