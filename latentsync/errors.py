@@ -158,6 +158,12 @@ class DeadlineError(LatentSyncError):
     exit_code = 63
 
 
+class BusyError(LatentSyncError):
+    """As much is under way or waits as may, of everybody or of this one; later there may be room."""
+
+    exit_code = 64
+
+
 class DataError(LatentSyncError):
     """Training or evaluation data that cannot be used."""
 

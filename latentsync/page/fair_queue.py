@@ -8,12 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from latentsync.errors import LatentSyncError
+from latentsync.errors import BusyError
 from latentsync.inference.job.progress import RunControl
-
-
-class BusyError(LatentSyncError):
-    """As much waits as may: of all visitors, or of this one."""
 
 
 class RepeatedError(BusyError):

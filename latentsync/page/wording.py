@@ -35,6 +35,7 @@ from latentsync.page.request import LABELS
 
 STAGES = {
     "starting": "Checking the files",
+    "looking for who speaks": "Looking at the whole video for who speaks when",
     "looking for a face": "Looking for a face",
     "loading": "Loading the models",
     "dubbing": "Dubbing",

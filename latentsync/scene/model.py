@@ -7,6 +7,7 @@ the scene's audio that lies at the same time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -21,6 +22,15 @@ class PersonChoice:
 
     name: str
     face: str = ""
+
+
+def face_at(x: float | Fraction, y: float | Fraction, seconds: Fraction) -> str:
+    """The face nearest to a point of the frame that is shown from ``seconds`` on, in the syntax of ``--face``.
+
+    Tenths of a pixel, none before 0; the time is rounded down, since one after that of the frame would name the next.
+    """
+    time = math.floor(seconds * 10_000) / 10_000
+    return f"{max(float(x), 0.0):.1f},{max(float(y), 0.0):.1f}@{time:.4f}"
 
 
 @dataclass(frozen=True, slots=True)

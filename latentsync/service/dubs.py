@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 from latentsync.atomic import write_text
@@ -18,7 +19,7 @@ from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.scene.document import Document
 from latentsync.scene.model import Scene, check_scene
-from latentsync.scene.readers.syncso import SPEAKING, read_syncso
+from latentsync.scene.readers.syncso import read_syncso, speaker_face
 from latentsync.service.generation import ActiveSpeaker, AudioInput, GenerateRequest, Options, SyncMode
 from latentsync.service.job import RESULT, RequestRefusedError, ServiceSettings
 
@@ -92,10 +93,8 @@ def make_dub(
     if request.segments:
         scene = _scene(request, folder, files, settings.limits)
         audio = next(scene.files())
-    elif options.active_speaker_detection is not None and (
-        face := _face(options.active_speaker_detection, video, settings.limits)
-    ):
-        chosen = replace(chosen, face=face)
+    elif options.active_speaker_detection is not None:
+        chosen = replace(chosen, face=_face(options.active_speaker_detection, video, settings.limits))
     return DubRequest(
         video,
         audio,
@@ -138,15 +137,11 @@ def _scene(request: GenerateRequest, folder: Path, files: Mapping[str, Path], li
 
 
 def _face(speaker: ActiveSpeaker, video: Path, limits: MediaLimits) -> str:
-    """Whom to follow, in the syntax of ``face.selection``; '' if nobody is named."""
-    if speaker.auto_detect:
-        return SPEAKING
-    if speaker.coordinates is not None and speaker.frame_number is not None:
-        frame, (x, y) = speaker.frame_number, speaker.coordinates
-    elif speaker.bounding_boxes is not None:
-        frame, box = next((number, box) for number, box in enumerate(speaker.bounding_boxes) if box)
-        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    else:
-        return ""
-    limits.check_video(video)
-    return f"{x:.1f},{y:.1f}@{float(frame / VideoFile(video, limits=limits).info.fps):.4f}"
+    """Whom to follow, in the syntax of ``face.selection``."""
+
+    def rate() -> Fraction:
+        limits.check_video(video)
+        return VideoFile(video, limits=limits).info.fps
+
+    point, frame, boxes = speaker.coordinates, speaker.frame_number or 0, speaker.bounding_boxes or []
+    return speaker_face(bool(speaker.auto_detect), point, frame, boxes, rate)

@@ -23,7 +23,7 @@ MOST_PRIORITY = 1e6
 class _Strict(BaseModel):
     """Unknown fields are errors: an option that is left out would give another result than was asked for."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class SyncMode(StrEnum):
@@ -200,6 +200,8 @@ def _refuse_impossible_speaker(speaker: ActiveSpeaker) -> None:
         )
     if (speaker.frame_number is None) != (speaker.coordinates is None):
         raise _refused("frame_number and coordinates belong together.", "Give both or none.")
+    if any(side < 0 for side in speaker.coordinates or ()):
+        raise _refused("The coordinates of a point are pixels from 0.", "Give [x, y] from the left and from the top.")
     if any(box is not None and len(box) != 4 for box in speaker.bounding_boxes or ()):
         raise _refused("A bounding box has four numbers.", "Give [x1, y1, x2, y2] or null for each frame.")
     if speaker.bounding_boxes is not None and not any(speaker.bounding_boxes):

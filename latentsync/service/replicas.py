@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -29,6 +30,7 @@ from latentsync.service.worker import POLL_SECONDS, Worker
 
 ELSEWHERE = -1  # in place of the number of a process, which means nothing on another machine
 FAULT_SECONDS = 5.0  # after a replica was lost
+ANSWER_SECONDS = 3.0  # that the cluster may take to say which replicas run: a check of health waits for it
 USED = {"has_work", "under_work", "claim", "get", "put_back", "finish", "drop", "report", "seen"}  # by a worker
 logger = logging.getLogger(__name__)
 
@@ -151,6 +153,39 @@ class Calls:
                 woken.wait(POLL_SECONDS)
 
 
+class Count:
+    """How many there are, by ``ask`` in a thread of its own: whoever wants to know waits so many ``seconds`` at most.
+
+    No answer in time counts as none, and so does an error; while one is awaited, nobody asks again.
+    """
+
+    def __init__(self, ask: Callable[[], int], seconds: float = ANSWER_SECONDS) -> None:
+        self._ask, self._seconds = ask, seconds
+        self._lock = threading.Lock()
+        self._asked: Future[int] | None = None
+
+    def now(self) -> int:
+        """The number."""
+        with self._lock:
+            if self._asked is None or self._asked.done():
+                self._asked = Future()
+                threading.Thread(target=self._answer, args=(self._asked,), daemon=True).start()
+            asked = self._asked
+        try:
+            return asked.result(self._seconds)
+        except TimeoutError:
+            logger.warning("The cluster does not say in %g s which workers run.", self._seconds)
+        except Exception as error:  # noqa: BLE001  of Ray's
+            logger.warning("The cluster does not say which workers run: %s", first_line(error))
+        return 0
+
+    def _answer(self, asked: Future[int]) -> None:
+        try:
+            asked.set_result(self._ask())
+        except Exception as error:  # noqa: BLE001  told in ``now``
+            asked.set_exception(error)
+
+
 class ServeWorkers:
     """``Workers`` on the Ray cluster at ``address`` ('local': on this machine alone). ``device`` as in
     ``shares_of``."""
@@ -171,6 +206,7 @@ class ServeWorkers:
         self._calls: Calls | None = None
         self._handle: Any = None
         self._access: Any = None
+        self._running = Count(self._replicas)
 
     def start(self) -> None:
         """Join the cluster and begin; the replicas load their networks meanwhile. Raises ``ConfigError`` and
@@ -213,7 +249,10 @@ class ServeWorkers:
             self._calls.wake()
 
     def alive(self) -> int:
-        """How many replicas run."""
+        """How many replicas run, as far as the cluster says it in time."""
+        return self._running.now()
+
+    def _replicas(self) -> int:
         from ray import serve
 
         application = serve.status().applications.get(self._name)

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from latentsync.errors import BusyError
 from latentsync.inference.job.progress import RunControl
-from latentsync.page.fair_queue import BusyError, FairQueue, RepeatedError, Visitor
+from latentsync.page.fair_queue import FairQueue, RepeatedError, Visitor
 from tests.page.stage import wait_until
 
 

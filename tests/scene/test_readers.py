@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import ConfigError, PackageMissingError
-from latentsync.scene.model import PersonChoice, SegmentAudio
+from latentsync.scene.model import PersonChoice, SegmentAudio, face_at
 from latentsync.scene.readers import read_any, with_faces
 
 FPS = Fraction(25)
@@ -53,7 +53,7 @@ def test_a_request_of_sync_so(tmp_path):
     write(tmp_path, "anna en.wav", "")
     scene = read_any(write(tmp_path, "request.json", REQUEST), FPS)
     assert scene.video == tmp_path / "talk.mp4"
-    assert scene.people == (PersonChoice("speaker", "320,180@2.0000"),)
+    assert scene.people == (PersonChoice("speaker", "320.0,180.0@2.0000"),)
     assert turns(scene) == [(0, 4.2, "speaker"), (5, 9, "speaker")]
     assert scene.segments[0].audio == SegmentAudio(tmp_path / "anna en.wav")
     assert scene.segments[1].audio == SegmentAudio(tmp_path / "ben.wav", start=Fraction(3, 2), end=Fraction(11, 2))
@@ -85,12 +85,13 @@ def test_who_speaks_in_a_request(tmp_path):
     write(tmp_path, "anna en.wav", "")
     assert face({"auto_detect": True}) == "speaking"
     assert face(None) == "largest"
-    assert face({"bounding_boxes": [None, [10, 20, 30, 60]]}) == "20,40@0.0400"
+    assert face({"bounding_boxes": [None, [10, 20, 30, 60]]}) == "20.0,40.0@0.0400"
     given = json.loads(REQUEST)
     given["segments"][0]["optionsOverride"] = {"active_speaker_detection": {"frame_number": 0, "coordinates": [9, 8]}}
     scene = read_any(write(tmp_path, "r.json", json.dumps(given)), FPS)
-    assert scene.people == (PersonChoice("speaker", "9,8@0.0000"), PersonChoice("speaker-2", "320,180@2.0000"))
+    assert scene.people == (PersonChoice("speaker", "9.0,8.0@0.0000"), PersonChoice("speaker-2", "320.0,180.0@2.0000"))
     assert [segment.person for segment in scene.segments] == ["speaker", "speaker-2"]
+    assert face_at(-3, 20.25, Fraction(2, 30)) == "0.0,20.2@0.0666", "no later than its frame"
 
 
 # -- NVIDIA's LipSync NIM ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from latentsync.errors import LatentSyncError
 from latentsync.inference.job.folder import JobFolder
-from latentsync.service.replicas import ELSEWHERE, Calls, RemoteStore, StoreAccess
+from latentsync.service.replicas import ELSEWHERE, Calls, Count, RemoteStore, StoreAccess
 from latentsync.service.worker import Worker
 
 
@@ -78,6 +78,25 @@ def test_when_the_server_is_lost_the_next_one_goes_on(stage, dubbed, far):
     assert place.read().state == "waiting" and stage.get(job)["status"] == "PROCESSING"
     dubbed.before = lambda request, control: None
     assert stage.worker().work_on_one() and stage.get(job)["status"] == "COMPLETED"
+
+
+def test_a_cluster_that_does_not_answer_has_no_workers():
+    answer, asked = threading.Event(), []
+
+    def ask():
+        asked.append(None)
+        assert answer.wait(60)
+        if len(asked) == 2:
+            raise OSError("the cluster has gone")
+        return 3
+
+    count = Count(ask, 0.01)
+    assert count.now() == count.now() == 0 and len(asked) == 1, "it is asked once while it does not answer"
+    waiting = count._asked
+    answer.set()
+    assert waiting.result(60) == 3
+    count._seconds = 60
+    assert [count.now(), count.now()] == [0, 3] and len(asked) == 3
 
 
 def test_whom_the_server_asks():

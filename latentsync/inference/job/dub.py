@@ -68,7 +68,7 @@ def dub(
     start = time.perf_counter()
     record, control, networks = RunRecord(), control or RunControl(), networks or Networks()
     request = as_scene(request)
-    checked = preflight(request, record.clock, networks, on_note)
+    checked = preflight(request, record.clock, networks, on_note, control)
     control.expect(checked.cost.frames, checked.cost.denoising_steps)
     on_note(checked.describe())
     options, context = checked.options, None
@@ -237,7 +237,7 @@ def _require_face_in_video(checked: Preflight, control: RunControl, role: Role) 
     reasons: Counter[str] = Counter()
     with closing(tracks.follow(prefetch(checked.video.frames(stop=checked.cost.frames)))) as targets:
         for target in VisibilityLimits(options, checked.video.info).apply(targets):
-            control.check()
+            control.beat()
             if target.face is not None:
                 return
             reasons[target.reason] += 1
@@ -251,7 +251,7 @@ def _with_faces_in_excerpt(checked: Preflight, control: RunControl) -> tuple[Pre
     seen them from other sides by then. Raises ``NoFaceError`` if no frame has a usable face.
     """
     options, plan, roles = checked.options, checked.plan, checked.cast.roles
-    context = ExcerptContext(checked.video, checked.cast, options, plan, control.check)
+    context = ExcerptContext(checked.video, checked.cast, options, plan, control.beat)
     found = context.follow(checked.tracks)
     if checked.tracks.knows_people and any(
         OTHER_FACE in reasons and not reasons[""] and FaceChoice.parse(role.face).names

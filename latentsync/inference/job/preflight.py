@@ -21,6 +21,7 @@ from latentsync.inference.job.devices import precision_of, usable_devices
 from latentsync.inference.job.estimate import Estimate
 from latentsync.inference.job.files import bytes_in, check_files, open_video, require_room
 from latentsync.inference.job.networks import Networks
+from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.job.scene import Mix, read_scene_speech, require_segment_in
 from latentsync.inference.job.speakers import Turns, as_scene, find_turns, sync_at_hand, whoever_speaks
@@ -112,11 +113,13 @@ def preflight(
     clock: StageClock | None = None,
     networks: Networks | None = None,
     on_note: Callable[[str], None] = lambda text: None,
+    control: RunControl | None = None,
 ) -> Preflight:
     """Check everything that could make the run of ``request`` fail; load no network but the face detector, and the sync
     network if whoever speaks is to be found.
 
-    ``networks``: where the detector is loaded from. ``on_note`` is told of what takes long. Raises named errors.
+    ``networks``: where the detector is loaded from. ``on_note`` is told of what takes long, and ``control`` may end
+    that. Raises named errors.
     """
     request = as_scene(request)
     check_files(request)
@@ -146,7 +149,8 @@ def preflight(
     tracks = finder.tracks(info, options)
     turns = None
     if scene is not None and whoever_speaks(scene):
-        turns = _find_turns(request, video, finder, tracks, devices[0], on_note)
+        on_note(LOOKING_WHO_SPEAKS)
+        turns = _find_turns(request, video, finder, tracks, devices[0], control or RunControl())
         in_turns = read_scene_speech(request, turns.scene(scene, video), video)
         speech, notes = replace(in_turns, heard=speech.heard, mix=speech.mix), notes + turns.notes  # heard as before
     cast = speech.cast(request, video, options)
@@ -211,13 +215,13 @@ def _find_turns(
     finder: FaceFinder,
     tracks: FaceTracks,
     device: torch.device,
-    on_note: Callable[[str], None],
+    control: RunControl,
 ) -> Turns:
     """Who speaks when; all faces are known then. Raises ``ConfigError`` for a video that has no audio to tell it by."""
-    on_note(LOOKING_WHO_SPEAKS)
+    control.enter("looking for who speaks")
     own = source_waveform(request, video, "who speaks in it cannot be told", "Name the person with --face.")
     sync = sync_at_hand(request.weights, device)
-    turns = find_turns(video, finder.tracks_again(tracks, request.options, LARGEST), own, sync)
+    turns = find_turns(video, finder.tracks_again(tracks, request.options, LARGEST), own, sync, control.beat)
     tracks.save()
     return turns
 

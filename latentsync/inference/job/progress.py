@@ -55,6 +55,12 @@ class RunControl:
             self._stage = stage
             self._report(self._frames_done)
 
+    def beat(self) -> None:
+        """Work goes on of which nothing is counted, such as a look at the whole video: whoever started the run is told,
+        and may have it end. Raises as ``check``."""
+        with self._lock:
+            self._report(self._frames_done)
+
     def step_done(self, windows: int) -> None:
         """One denoising step of ``windows`` windows is done. Raises as ``check``."""
         with self._lock:
@@ -118,13 +124,14 @@ class ProgressBar:
         if self._bar is None:
             # Frames come out a window at a time, so only the average over the whole run says something of the rest.
             self._bar = tqdm(total=total, unit="frame", file=sys.stderr, dynamic_ncols=True, smoothing=0)
-        if stage != self._stage:
+        begins = stage != self._stage
+        if begins:
             self._stage = stage
             self._bar.unpause()  # the rate counts from here
         self._bar.set_description(stage, refresh=False)
         self._bar.total = max(total, done)
         self._bar.update(done - self._bar.n)
-        if done == 0:
+        if begins:
             self._bar.refresh()
 
     def write(self, text: str) -> None:

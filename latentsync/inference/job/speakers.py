@@ -7,7 +7,7 @@ the report says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -152,12 +152,19 @@ def sync_at_hand(weights: WeightPaths, device: torch.device) -> StableSync | Non
     return sync if sync.view.fps == MODEL_FPS else None
 
 
-def find_turns(video: VideoFile, tracks: FaceTracks, waveform: np.ndarray, sync: StableSync | None) -> Turns:
+def find_turns(
+    video: VideoFile,
+    tracks: FaceTracks,
+    waveform: np.ndarray,
+    sync: StableSync | None,
+    check: Callable[[], None] = lambda: None,
+) -> Turns:
     """Who speaks when in the whole video, by its audio (n,) float32 at 16 kHz from the first frame on.
 
-    ``tracks`` are those of this look alone. Memory does not grow with the length, but for the tracks.
+    ``tracks`` are those of this look alone. Memory does not grow with the length, but for the tracks. ``check`` is
+    called for each frame; what it raises ends the look.
     """
-    looks = _Looks(video, sync)
+    looks = _Looks(video, sync, check)
     labels: list[int] = []
     confidences: list[float] = []
     with closing(tracks.people(prefetch(video.frames()))) as people:
@@ -185,10 +192,10 @@ def find_turns(video: VideoFile, tracks: FaceTracks, waveform: np.ndarray, sync:
 class _Looks:
     """The aligned faces and mouths of a video, judged block by block. ``clearest``: person -> (quality, choice)."""
 
-    def __init__(self, video: VideoFile, sync: StableSync | None) -> None:
+    def __init__(self, video: VideoFile, sync: StableSync | None, check: Callable[[], None]) -> None:
         from latentsync.metrics import active_speaker  # here: it imports torch, which takes seconds
 
-        self._judge, self._sync = active_speaker, sync
+        self._judge, self._sync, self._check = active_speaker, sync, check
         self.step = active_speaker.STEP
         self.clearest: dict[int, tuple[float, str]] = {}
         side = 1 if sync is None else sync.view.resolution
@@ -202,6 +209,7 @@ class _Looks:
         first = done = 0  # frame of the first one that is kept; frames whose verdicts are given
         speaks = speaking_frames(waveform, -(-len(waveform) // SAMPLES_PER_FRAME))
         for item in people:
+            self._check()
             seen.append(self._look(item))
             if first + len(seen) == done + BLOCK + MARGIN:
                 yield self._verdicts_of(seen, first, done, done + BLOCK, waveform, speaks)

@@ -14,8 +14,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from latentsync.errors import ConfigError, LatentSyncError
-from latentsync.live.server.studio import BusyError, Studio, as_jpeg
+from latentsync.errors import BusyError, ConfigError, LatentSyncError
+from latentsync.live.server.studio import Studio, as_jpeg
 from latentsync.live.server.websocket import MESSAGE_BYTES, SocketSession
 from latentsync.web.listener import bind, listening, local_address
 from latentsync.web.origins import OwnOrigin, TrustedHosts, is_loopback

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.errors import BusyError, ConfigError
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.timeline import frame_spacing
@@ -25,10 +25,6 @@ from latentsync.types import Frame
 
 MOST_BEHIND = Fraction(1, 2)  # s of audio that may wait before the mouth keeps its shape
 JPEG_QUALITY = 85
-
-
-class BusyError(LatentSyncError):
-    """As many people speak as may."""
 
 
 @dataclass(frozen=True, slots=True)

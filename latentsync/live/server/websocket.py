@@ -27,8 +27,8 @@ import anyio
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from latentsync.errors import LatentSyncError
-from latentsync.live.server.studio import BusyError, Studio, as_jpeg
+from latentsync.errors import BusyError, LatentSyncError
+from latentsync.live.server.studio import Studio, as_jpeg
 from latentsync.live.session import LiveSession
 from latentsync.types import Frame
 

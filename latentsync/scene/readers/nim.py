@@ -20,7 +20,7 @@ from pathlib import Path
 
 from latentsync.errors import ConfigError
 from latentsync.scene.document import Document, Value, line_error, number_of, read_text
-from latentsync.scene.model import PersonChoice, Scene, Segment
+from latentsync.scene.model import PersonChoice, Scene, Segment, face_at
 
 COLUMNS = ("frame", "x", "y", "width", "height", "speaker_id", "is_speaking", "bypass")
 ANYBODY = "largest"  # who is dubbed in frames for which no speaker is given
@@ -127,5 +127,4 @@ def _scene(path: Path, speaking: Iterable[_Speaking], fps: Fraction | None) -> S
 def _face(first: _Speaking, fps: Fraction) -> str:
     if first.centre is None:
         return ANYBODY
-    x, y = first.centre
-    return f"{float(x):.1f},{float(y):.1f}@{float(first.frame / fps):.4f}"
+    return face_at(*first.centre, first.frame / fps)

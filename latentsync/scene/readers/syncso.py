@@ -9,12 +9,13 @@ choice is the same person.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from latentsync.scene.document import Document, Value
-from latentsync.scene.model import PersonChoice, Scene, Segment, SegmentAudio
+from latentsync.scene.model import PersonChoice, Scene, Segment, SegmentAudio, face_at
 
 SPEAKER = "speaker"  # the name of the first person of a request, which names nobody; others have a number
 LARGEST, SPEAKING = "largest", "speaking"  # ``face.selection``
@@ -85,25 +86,46 @@ def _face(options: Value, fps: Fraction | None, default: str = LARGEST) -> str:
     if "active_speaker_detection" not in given or given["active_speaker_detection"].is_empty:
         return default
     choice = given["active_speaker_detection"].mapping()
-    if "auto_detect" in choice and not choice["auto_detect"].is_empty and choice["auto_detect"].truth():
-        return SPEAKING
-    if "coordinates" in choice and not choice["coordinates"].is_empty:
-        point = [side.number() for side in choice["coordinates"].items()]
+    given = {name: value for name, value in choice.items() if not value.is_empty}
+    whoever = "auto_detect" in given and given["auto_detect"].truth()
+    point, boxes = None, []
+    if "coordinates" in given:
+        point = [side.number() for side in given["coordinates"].items()]
         if len(point) != 2 or min(point) < 0:
-            raise choice["coordinates"].error("a point is two numbers from 0: x, y")
-        return _at(point[0], point[1], choice["frame_number"].whole() if "frame_number" in choice else 0, options, fps)
-    if "bounding_boxes" in choice and not choice["bounding_boxes"].is_empty:
-        for frame, value in enumerate(choice["bounding_boxes"].items()):
-            if value.is_empty:
-                continue
-            box = [side.number() for side in value.items()]
-            if len(box) != 4:
+            raise given["coordinates"].error("a point is two numbers from 0: x, y")
+    elif "bounding_boxes" in given:
+        for value in given["bounding_boxes"].items():
+            boxes.append([] if value.is_empty else [side.number() for side in value.items()])
+            if len(boxes[-1]) not in (0, 4):
                 raise value.error("a box is four numbers: x1, y1, x2, y2")
-            return _at((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, frame, options, fps)
-    return LARGEST
+    frame = given["frame_number"].whole() if "frame_number" in given else 0
+
+    def rate() -> Fraction:
+        if fps is None:
+            raise options.error("the speaker is named in a frame, and nothing says when that is", "Name the video too.")
+        return fps
+
+    return speaker_face(whoever, point, frame, boxes, rate)
 
 
-def _at(x: Fraction, y: Fraction, frame: int, value: Value, fps: Fraction | None) -> str:
-    if frame and fps is None:
-        raise value.error("the speaker is named in a frame, and nothing says when that is", "Name the video too.")
-    return f"{float(x):g},{float(y):g}@{float(frame / fps if fps and frame else 0):.4f}"
+def speaker_face(
+    whoever_speaks: bool,
+    point: Sequence[float | Fraction] | None,
+    frame: int,
+    boxes: Sequence[Sequence[float | Fraction] | None],
+    fps: Callable[[], Fraction],
+) -> str:
+    """Whom an ``active_speaker_detection`` means, in the syntax of ``--face``.
+
+    Whoever speaks, else who is at a ``point`` (x, y) of a ``frame``, else in the first of the ``boxes`` (x1, y1, x2,
+    y2; one for each frame, None or empty where there is none), else the largest face. ``fps`` is asked only where a
+    frame other than the first is named.
+    """
+    if whoever_speaks:
+        return SPEAKING
+    if point is None:
+        frame, box = next(((number, box) for number, box in enumerate(boxes) if box), (0, None))
+        if box is None:
+            return LARGEST
+        point = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return face_at(point[0], point[1], frame / fps() if frame else Fraction(0))

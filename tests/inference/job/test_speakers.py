@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from latentsync.cli.dub import make_request, parse_arguments
-from latentsync.errors import ConfigError, NoFaceError
+from latentsync.errors import ConfigError, NoFaceError, StoppedError
 from latentsync.inference.job import speakers
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.preflight import LOOKING_WHO_SPEAKS, preflight
+from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.speakers import SILENT, UNSURE, smoothed
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.media.audio import read_audio
@@ -135,6 +136,21 @@ def test_blocks_of_a_long_video_say_what_one_look_says(folder, stubs, tmp_path, 
     monkeypatch.setattr(speakers, "BLOCK", 20)
     parts = preflight(request, None, stubs).turns
     assert [(t.person, t.start, t.stop) for t in parts.turns] == [(t.person, t.start, t.stop) for t in whole.turns]
+
+
+def test_the_look_for_who_speaks_ends_when_it_is_asked_to(folder, stubs, tmp_path):
+    """By whoever hears of its progress, as a worker of the service that learns so that its job was deleted."""
+    heard: list[tuple[str, int]] = []
+
+    def on_progress(stage, done, total):
+        heard.append((stage, done))
+        if len(heard) == 10:
+            control.stop()
+
+    control = RunControl(on_progress)
+    with pytest.raises(StoppedError):
+        dub(request_for(folder, tmp_path / "out.mkv", "--face", "speaking"), networks=stubs, control=control)
+    assert heard == [("looking for who speaks", 0)] * 10 and not (tmp_path / "out.mkv").exists()
 
 
 def test_nobody_is_dubbed_where_nobody_can_be_told(folder, tmp_path):

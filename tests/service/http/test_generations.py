@@ -158,6 +158,7 @@ def test_deleted_while_it_waits_and_while_it_is_worked_on(stage, dubbed):
         ({"options": {"active_speaker_detection": WHOEVER, "sync_mode": "bounce"}}, "no sync_mode bounce"),
         ({"options": {"active_speaker_detection": {"frame_number": 1}}}, "belong together"),
         ({"options": {"active_speaker_detection": {"bounding_boxes": [None]}}}, "No frame has"),
+        ({"options": {"active_speaker_detection": {"frame_number": 0, "coordinates": [-1, 2]}}}, "pixels from 0"),
         ({"outputFileName": "../../etc/passwd"}, "outputFileName"),
         ({"webhookUrl": "http://127.0.0.1:1/"}, "private network"),
         ({"webhookUrl": "file:///etc/passwd"}, "begins with http"),
@@ -193,7 +194,7 @@ def test_segments_are_a_scene(stage, dubbed, opened, monkeypatch):
     assert first.audio == SegmentAudio(folder / "audio.wav") and first.start == Fraction(11, 10)
     assert second.audio == SegmentAudio(folder / "audio-1.mp3", start=Fraction(1, 2), end=Fraction(3, 2))
     assert (folder / "audio-1.mp3").read_bytes() == b"ben" and request.audio == folder / "audio.wav"
-    assert request.scene.speakers()[0].face == "120,80@2.0000" and request.options.length == "pingpong"
+    assert request.scene.speakers()[0].face == "120.0,80.0@2.0000" and request.options.length == "pingpong"
     asked = []
     cost = SimpleNamespace(frames=50, seconds=1.0, denoising_steps=40, disk_bytes=1000)
     monkeypatch.setattr(
@@ -226,7 +227,7 @@ def test_segments_with_speakers_of_their_own(stage, dubbed, opened):
     scene = dubbed.requests[0].scene
     assert [(person.name, person.face) for person in scene.speakers()] == [
         ("speaker", "largest"),
-        ("speaker-2", "500,80@1.0000"),
+        ("speaker-2", "500.0,80.0@1.0000"),
     ]
 
 
@@ -281,7 +282,7 @@ def test_whom_to_dub(stage, dubbed, opened):
     for speaker in (
         {"frame_number": 50, "coordinates": [120, 80]},
         {"bounding_boxes": [None] * 50 + [[100, 60, 140, 100]]},
-    ):
+    ):  # as in a segment (test_segments_are_a_scene)
         stage.send(options={"active_speaker_detection": speaker})
         assert stage.worker().work_on_one()
         assert dubbed.requests[-1].options.face == "120.0,80.0@2.0000"
