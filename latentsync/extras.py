@@ -44,8 +44,9 @@ def install_command(extra: str = "") -> str:
 
 def package_missing(what: str, extra: str, error: ImportError) -> PackageMissingError:
     """The error to raise where ``what`` needs a package of an ``extra`` that cannot be imported."""
-    name = (error.name or "").partition(".")[0]
-    absent = isinstance(error, ModuleNotFoundError) and name
+    first = error.__cause__ if isinstance(error.__cause__, ImportError) else error  # fsspec says it in its own words
+    name = (first.name or "").partition(".")[0]
+    absent = isinstance(first, ModuleNotFoundError) and name
     which = f"the package {name}, which is not installed in {sys.prefix}" if absent else f"one that fails: {error}"
     return PackageMissingError(f"{what} needs {which}.", remedy=f"Run {install_command(extra)}.")
 

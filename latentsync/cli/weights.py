@@ -110,7 +110,9 @@ def fetch_face_detector(folder: Path) -> None:
     try:
         download(wanted, folder, {}, say=lambda text: None, timeout=SET_UP_TIMEOUT)
     except DownloadError as error:
-        raise DownloadError(f"The face detector (4 MB) is not fetched. {error.message}") from error
+        raise DownloadError(
+            f"The face detector (4 MB) is not fetched. {error.message}", remedy=error.remedy
+        ) from error
     licences = ", ".join(f"{known.target} ({known.licence})" for known in wanted)
     print(f"Fetched the face detector, checksums as known: {licences}.")
 

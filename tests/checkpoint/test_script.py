@@ -122,7 +122,7 @@ def test_another_file_in_place_of_the_free_face_detector(
     for served in mirror.files.values():
         served.content += b" "
     assert script.main(["--face-detector", "--dir", str(tmp_path)]) == 14
-    assert "SHA-256" in capsys.readouterr().err
+    assert "SHA-256" in (said := capsys.readouterr().err) and "\n  -> " in said
     assert not (tmp_path / "auxiliary" / "face_detection_yunet_2023mar.onnx").exists()
 
 

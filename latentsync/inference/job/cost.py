@@ -12,14 +12,14 @@ from latentsync.constants import MODEL_FPS
 from latentsync.inference.excerpt import excerpt_frames
 from latentsync.inference.job.devices import usable_devices
 from latentsync.inference.job.estimate import Estimate, NetworkSizes, estimate
-from latentsync.inference.job.files import open_video
+from latentsync.inference.job.files import open_video, require_points_in_video, require_skipped_in_result
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.occlusion import occlusion_reach
 from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.scene import Cast
 from latentsync.inference.stretches import Stretch
 from latentsync.inference.sync_gate import STRETCH
-from latentsync.inference.timeline import expected_frames, frame_spacing
+from latentsync.inference.timeline import expected_frames, frame_spacing, result_seconds
 from latentsync.inference.weights import ModelSettings, model_settings
 from latentsync.inference.windows import WindowPlan
 from latentsync.media.audio import audio_seconds
@@ -106,6 +106,9 @@ def rough_cost(request: DubRequest) -> Estimate:
     """
     video = open_video(request)
     seconds = audio_seconds(request.audio if request.drive is None else request.drive, request.audio_track)
+    require_points_in_video(request, video.info, seconds)
+    if request.scene is None:
+        require_skipped_in_result(request.options, result_seconds(video.info, seconds, request.options.length))
     request.weights.check()
     settings, options = model_settings(request.weights.unet, request.unet_config), request.options
     plan = window_plan(options, settings, video.info)

@@ -1,14 +1,19 @@
-"""The files of a dub before it begins: the video opens, result and report can be written, the disk has room."""
+"""The files of a dub before it begins: the video opens, result and report can be written, the disk has room, and what
+the request names of them is in them."""
 
 from __future__ import annotations
 
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 from latentsync.errors import ConfigError, DiskFullError, OutputError
+from latentsync.face.selection import FaceChoice
 from latentsync.inference.job.request import DubRequest
+from latentsync.inference.options import SyncOptions
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import refuse_unwritable
+from latentsync.types import VideoInfo
 
 DISK_RESERVE = 1.2  # this many times the estimated size must be free
 
@@ -47,6 +52,35 @@ def open_video(request: DubRequest) -> VideoFile:
             f"--whole_frames makes no sense {why}.", remedy="Leave it out, or bring the video to a constant rate first."
         )
     return video
+
+
+def require_points_in_video(request: DubRequest, info: VideoInfo, audio_duration: Fraction) -> None:
+    """Raise ``ConfigError`` for a face at a point outside the frame, or at a time after the end of the result."""
+    scene = request.scene
+    faces = [request.options.face] if scene is None else [person.face for person in scene.speakers()]
+    for choice in map(FaceChoice.parse, faces):
+        if choice.point is None:
+            continue
+        x, y = choice.point
+        if x > info.width or y > info.height:
+            raise ConfigError(
+                f"The point {x:g},{y:g} of --face lies outside the frame, which is {info.width} x {info.height}.",
+                remedy="Give a point on the face: pixels from the left and from the top.",
+            )
+        if choice.time > max(info.duration, audio_duration):
+            raise ConfigError(
+                f"At {float(choice.time):g} s, the time of --face, the video of {float(info.duration):.2f} s is over.",
+                remedy="Give a time at which the face is in the frame.",
+            )
+
+
+def require_skipped_in_result(options: SyncOptions, whole: Fraction) -> None:
+    """Raise ``ConfigError`` for a stretch to be skipped after the end of the result, of ``whole`` seconds."""
+    late = next((stretch for stretch in options.skip if stretch.start >= whole), None)
+    if late is not None:
+        raise ConfigError(
+            f"--skip {late}: the result is over at {float(whole):.2f} s.", remedy="Give seconds of the result."
+        )
 
 
 def require_room(output: Path, needed: int) -> None:

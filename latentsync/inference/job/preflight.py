@@ -8,18 +8,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentsync.errors import ConfigError
 from latentsync.face.backends import DETECTOR_NAMES, detector_files
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
-from latentsync.face.selection import LARGEST, FaceChoice, FaceSelector, is_usable
+from latentsync.face.selection import LARGEST, FaceSelector, is_usable
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.enhance import load_enhancer
 from latentsync.inference.faces import FaceFinder
 from latentsync.inference.job.cost import cost_of, frames_to_do, share_passing, window_plan
 from latentsync.inference.job.devices import precision_of, usable_devices
 from latentsync.inference.job.estimate import Estimate
-from latentsync.inference.job.files import bytes_in, check_files, open_video, require_room
+from latentsync.inference.job.files import bytes_in, check_files, open_video, require_points_in_video, require_room
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.request import DubRequest
@@ -232,8 +231,7 @@ def _options_of(request: DubRequest, settings: ModelSettings, video: VideoFile, 
     if request.scene is not None:
         options = replace(options, length=LengthMode.CUT)  # each frame is shown once
     _require_usable_masks(options, settings, video)
-    for face in _faces_to_dub(request):
-        _require_point_in_video(face, video.info, duration)
+    require_points_in_video(request, video.info, duration)
     if options.excerpt is not None:
         asked = options.excerpt.between_frames(video.info.fps) if request.whole_frames else options.excerpt
         options = replace(options, excerpt=asked.on_frames(video, duration, options.length))
@@ -257,30 +255,6 @@ def _require_sync_network(request: DubRequest, options: SyncOptions) -> list[str
     if options.excerpt is not None:
         return ["an excerpt is judged by the sync network, but nothing of it is made again"]
     return ["--sync_gate redo: what is made again comes on top of the estimate"]
-
-
-def _faces_to_dub(request: DubRequest) -> list[str]:
-    """The face of each speaker, as the user names it."""
-    scene = request.scene
-    return [request.options.face] if scene is None else [person.face for person in scene.speakers()]
-
-
-def _require_point_in_video(face: str, info: VideoInfo, audio_duration: Fraction) -> None:
-    """Raise ``ConfigError`` for a face at a point outside the frame, or at a time after the end of the result."""
-    choice = FaceChoice.parse(face)
-    if choice.point is None:
-        return
-    x, y = choice.point
-    if x > info.width or y > info.height:
-        raise ConfigError(
-            f"The point {x:g},{y:g} of --face lies outside the frame, which is {info.width} x {info.height}.",
-            remedy="Give a point on the face: pixels from the left and from the top.",
-        )
-    if choice.time > max(info.duration, audio_duration):
-        raise ConfigError(
-            f"At {float(choice.time):g} s, the time of --face, the video of {float(info.duration):.2f} s is over.",
-            remedy="Give a time at which the face is in the frame.",
-        )
 
 
 def _detector_files(request: DubRequest, device: torch.device) -> list[Path]:

@@ -15,6 +15,7 @@ from latentsync.audio.voice_activity import VoiceActivity, find_speech
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.errors import AudioError, ConfigError, NoAudioStreamError
 from latentsync.inference.excerpt import order_of
+from latentsync.inference.job.files import require_skipped_in_result
 from latentsync.inference.job.request import DubRequest
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.scene import Cast
@@ -122,11 +123,7 @@ def plan_speech(request: DubRequest, video: VideoFile, waveform: np.ndarray, opt
     plan = pauses_of(request, video, waveform, options)
     duration = Fraction(len(waveform), AUDIO_RATE)
     whole = result_seconds(video.info, duration, options.length)
-    late = next((stretch for stretch in options.skip if stretch.start >= whole), None)
-    if late is not None:
-        raise ConfigError(
-            f"--skip {late}: the result is over at {float(whole):.2f} s.", remedy="Give seconds of the result."
-        )
+    require_skipped_in_result(options, whole)
     if plan.share_passing(result_stretch(options, whole)) == 1:
         raise ConfigError(
             f"All of {'the result' if options.excerpt is None else 'this excerpt'} would show the source as it is.",

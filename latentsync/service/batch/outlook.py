@@ -12,7 +12,7 @@ from latentsync.inference.job.estimate import Estimate, duration
 from latentsync.inference.job.folder import JobState, State
 from latentsync.inference.job.request import DubRequest
 from latentsync.service.batch.jobs import BatchJob, in_order
-from latentsync.service.batch.results import Results
+from latentsync.service.batch.results import Results, require_store
 
 SAMPLE = 50  # jobs that are looked into, evenly spread over all that are to be done
 
@@ -67,16 +67,15 @@ def look_ahead(
     faults: dict[str, LatentSyncError] = {}
     looked_into = 0
     for job in left[::step]:
-        if job.urls:
-            continue
-        looked_into += 1
         try:
-            if job.request is None:
-                assert job.fault is not None
-                raise job.fault
-            costs[job.name] = cost_of(job.request)
+            cost = _cost(job, cost_of)
         except LatentSyncError as error:
             faults[job.name] = error
+        else:
+            if cost is None:
+                continue
+            costs[job.name] = cost
+        looked_into += 1
     if not costs:
         return Outlook(len(jobs), len(jobs) - len(left), looked_into, None, 0, faults, ())
     failing = len(faults) / looked_into
@@ -94,6 +93,16 @@ def look_ahead(
         faults=faults,
         late=_late(left, each, [time.time() + start] * devices),
     )
+
+
+def _cost(job: BatchJob, cost_of: Callable[[DubRequest], Estimate]) -> Estimate | None:
+    """None where a file lies at an address. Raises what is wrong with the job."""
+    if job.request is None:
+        assert job.fault is not None
+        raise job.fault
+    for url in job.urls.values():
+        require_store(url)
+    return None if job.urls else cost_of(job.request)
 
 
 def _is_there(job: BatchJob, found: JobState, results: Results) -> bool:

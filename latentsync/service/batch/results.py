@@ -220,9 +220,25 @@ def _opened(url: str) -> Iterator[tuple[Any, str]]:
     """The file system of an address, and the path in it."""
     from fsspec.core import url_to_fs
 
+    with _naming(url):
+        yield url_to_fs(url)
+
+
+def require_store(url: str) -> None:
+    """Raise ``PackageMissingError`` or another named error where nothing installed knows such addresses; no store is
+    asked."""
+    from fsspec import get_filesystem_class
+
+    with _naming(url):
+        get_filesystem_class(url.partition("://")[0])
+
+
+@contextmanager
+def _naming(url: str) -> Iterator[None]:
+    """Errors of a store, by name."""
     protocol = url.partition("://")[0]
     try:
-        yield url_to_fs(url)
+        yield
     except (FileNotFoundError, LatentSyncError):
         raise
     except ImportError as error:

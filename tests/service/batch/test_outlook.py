@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,8 @@ from latentsync.inference.job.cost import rough_cost
 from latentsync.inference.job.folder import JobState, State
 from latentsync.inference.job.preflight import preflight
 from latentsync.inference.job.request import DubRequest
+from latentsync.inference.options import SyncOptions
+from latentsync.inference.stretches import Stretch
 from latentsync.places import SAMPLE_AUDIO, SAMPLE_FACES, SAMPLE_VIDEO
 from latentsync.service.batch.jobs import BatchJob
 from latentsync.service.batch.outlook import look_ahead
@@ -41,8 +44,10 @@ def test_costs_of_all_and_of_a_sample(tmp_path):
     asked = []
     sampled = look_ahead(make_jobs(1000), results, 1, 50, lambda request: asked.append(request) or cost_of(request))
     assert len(asked) == 50 and sampled.seconds == 60_005 and "estimated from 50 of them" in sampled.describe(1)
-    known = BatchJob("far", make_jobs(1)[0].request, urls={"video": "s3://b/a.mp4"})
+    known = BatchJob("far", make_jobs(1)[0].request, urls={"video": "memory://b/a.mp4"})
     assert "cannot be told" in look_ahead([known], results, 1, None, cost_of).describe(1)
+    nowhere = replace(known, urls={"video": "nowhere://b/a.mp4"})
+    assert "nowhere" in look_ahead([nowhere], results, 1, None, cost_of).faults["far"].message
     wrong = BatchJob("x", None, ConfigError("It makes no sense."))
     assert look_ahead([wrong], results, 1, None, cost_of).faults == {"x": wrong.fault}
 
@@ -74,6 +79,12 @@ def test_the_rough_cost_of_a_dub_is_that_of_its_preflight(sample):
     assert abs(rough.frames - checked.frames) <= 2 and abs(rough.windows - checked.windows) <= 1
     with pytest.raises(VideoError):
         rough_cost(replace(sample, video=SAMPLE_AUDIO))
+    for options, words in (
+        (SyncOptions(face="9999,1"), "outside the frame"),
+        (SyncOptions(skip=(Stretch(Fraction(60), Fraction(61)),)), "the result is over"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            rough_cost(replace(sample, options=options))
 
 
 def test_a_dry_run_looks_into_every_job_and_writes_nothing(files, dubbed, capsys):

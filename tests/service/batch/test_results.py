@@ -82,7 +82,8 @@ def test_a_store_that_is_none_is_named(far, monkeypatch, capsys):
     assert "nonsense" in capsys.readouterr().err
 
     def missing(url):
-        raise ModuleNotFoundError("No module named 's3fs'", name="s3fs")
+        absent = ModuleNotFoundError("No module named 's3fs'", name="s3fs")
+        raise ImportError("Install s3fs to access S3") from absent  # as fsspec says it
 
     monkeypatch.setattr("fsspec.core.url_to_fs", missing)
     assert command.main([*words, "s3://x/y"]) == PackageMissingError.exit_code
