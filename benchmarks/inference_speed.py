@@ -51,7 +51,7 @@ from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import write_video
-from latentsync.runtime.malloc import keep_freed_memory
+from latentsync.runtime.memory import keep_freed_memory
 from latentsync.types import Frame
 
 EXACT = PRESETS["exact"]

@@ -42,7 +42,7 @@ def dub(folder: Path, seconds: int, width: int, height: int) -> dict[str, float]
     from latentsync.media.audio import read_audio
     from latentsync.media.video import VideoFile
     from latentsync.media.writer import write_video
-    from latentsync.runtime.malloc import keep_freed_memory
+    from latentsync.runtime.memory import keep_freed_memory
     from tests.inference.world import ClockAudio, DrawnVideo, Identity, KnownFaces
 
     keep_freed_memory()

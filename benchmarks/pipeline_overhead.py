@@ -36,7 +36,7 @@ from latentsync.media.audio import read_audio
 from latentsync.media.encoding import EncodingOptions, plan_encoding
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import write_video
-from latentsync.runtime.malloc import keep_freed_memory
+from latentsync.runtime.memory import keep_freed_memory
 from latentsync.stream import prefetch
 from tests.inference.world import ClockAudio, Identity
 

@@ -39,7 +39,7 @@ from latentsync.data.unet_dataset import UNetDataset
 from latentsync.models.videomae import VideoMAE, VideoMAEConfig
 from latentsync.recipe import UNetRecipe
 from latentsync.runtime.compilation import compile_in_place, require_compiler
-from latentsync.runtime.malloc import keep_freed_memory
+from latentsync.runtime.memory import keep_freed_memory
 from latentsync.training.loop.clips import find_clips
 from latentsync.training.unet.data import cache_folder, prepare_windows
 from latentsync.training.unet.memory import settle_checkpointing

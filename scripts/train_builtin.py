@@ -27,7 +27,7 @@ from latentsync.config import load_config
 from latentsync.data.speech.collection import Speech
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
 from latentsync.recipe import SyncNetRecipe, TalkerData, UNetRecipe
-from latentsync.runtime.malloc import keep_freed_memory
+from latentsync.runtime.memory import keep_freed_memory
 from latentsync.terminal import report
 
 ROOT = Path(__file__).parents[1]

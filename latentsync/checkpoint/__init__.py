@@ -16,7 +16,7 @@ _HOMES = {
     "require_base": "adapter",
     "load_unet": "unet",
     "load_unet_weights": "unet",
-    "start_unet": "unet_start",
+    "start_unet": "unet",
     "load_syncnet": "syncnet",
     "load_codec": "codec",
     "build_codec": "codec",

@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, common: list[str], words: list[str]) -> int:
-    from latentsync.runtime.malloc import keep_freed_memory
+    from latentsync.runtime.memory import keep_freed_memory
     from latentsync.service.batch.listing import DubCommand, make_jobs, read_deadline, rows_of_file, rows_of_folders
     from latentsync.service.batch.run import Batch
 

@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
         from latentsync.inference.job.preflight import preflight
         from latentsync.inference.job.progress import ProgressBar, RunControl
         from latentsync.inference.job.resume import describe_kept
-        from latentsync.runtime.malloc import keep_freed_memory
+        from latentsync.runtime.memory import keep_freed_memory
 
         keep_freed_memory()
         request = make_request(parsed)

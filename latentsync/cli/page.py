@@ -76,7 +76,7 @@ def serve(arguments: argparse.Namespace) -> None:
     from latentsync.media.limits import MediaLimits
     from latentsync.page.jobs import Example, JobQueue
     from latentsync.page.server import serving, who_can_reach
-    from latentsync.runtime.malloc import keep_freed_memory
+    from latentsync.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     adapter = arguments.adapter

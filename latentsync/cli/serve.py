@@ -167,7 +167,7 @@ def worker_beside(
     jobs: JobQueue, store: JobStore, settings: ServiceSettings, models: Models, device: str
 ) -> PageWorker:
     """The worker that shares networks and device with the page."""
-    from latentsync.runtime.malloc import keep_freed_memory
+    from latentsync.runtime.memory import keep_freed_memory
     from latentsync.service.page_worker import PageWorker
     from latentsync.service.worker import Worker
 
@@ -188,7 +188,7 @@ def on_cluster(address: str, settings: ServiceSettings, models: Models, device: 
 
 def work(parsed: argparse.Namespace) -> None:
     """Be one of the workers of a service."""
-    from latentsync.runtime.malloc import keep_freed_memory
+    from latentsync.runtime.memory import keep_freed_memory
     from latentsync.service.dubs import Models
     from latentsync.service.store import open_store
     from latentsync.service.supervisor import run_worker

@@ -17,7 +17,7 @@ from pathlib import Path
 from latentsync.config import dump_config, load_config
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
-from latentsync.runtime.malloc import keep_freed_memory
+from latentsync.runtime.memory import keep_freed_memory
 from latentsync.terminal import command_parser, report
 
 

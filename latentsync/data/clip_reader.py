@@ -22,9 +22,8 @@ from latentsync.constants import AUDIO_RATE
 from latentsync.data.manifest import Clip
 from latentsync.errors import DataError, LatentSyncError, OutOfMemoryError, VideoError
 from latentsync.extras import package_missing
-from latentsync.media import png
 from latentsync.media.audio import read_audio
-from latentsync.media.decoder import decode_all
+from latentsync.media.decoder import PNG_CODECS, decode_all
 from latentsync.media.limits import GENEROUS
 from latentsync.media.probe import probe_video
 from latentsync.types import AudioFeatures
@@ -69,7 +68,7 @@ def frame_size(path: Path) -> tuple[int, int]:
     """
     size, changed = None, ""
     try:
-        if probe_video(path, limits=_LIMITS).codec in png.CODECS:
+        if probe_video(path, limits=_LIMITS).codec in PNG_CODECS:
             raise DataError("undecodable: its frames are PNG images, which may unpack to any size")
         with closing(decode_all(path, _LIMITS)) as frames:
             for number, frame in enumerate(frames):

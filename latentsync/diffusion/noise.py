@@ -1,4 +1,5 @@
-"""Noise: drawn for generation and training, added to latents, and taken out again.
+"""Noise: drawn for generation and training, added to latents, and taken out again; and what a loss weighs at each level
+of it.
 
 B clips · F frames · C latent channels (4 in every release) · h, w latent cells. Noise is drawn in float32 on the
 generator's own device, so a generator on the CPU gives the same noise for every device; the caller moves the result.
@@ -8,15 +9,19 @@ generator's own device, so a generator on the CPU gives the same noise for every
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from latentsync.constants import LATENT_CHANNELS
+from latentsync.errors import ConfigError
 
 # What a network predicts: the noise, as every published one, or v (Salimans and Ho 2022, arXiv 2202.00512).
 Prediction = Literal["epsilon", "v"]
+LevelWeighting = Literal["uniform", "alpha_bar", "min_snr", "velocity"]
+
+_MIN_SNR_GAMMA = 5.0  # signal-to-noise ratio above which the weight does not grow (Hang et al. 2023)
 
 
 def shared_noise(
@@ -94,3 +99,36 @@ def _amplitudes(alpha_bar: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
     """Of signal and noise, (B, 1, ..., 1)."""
     alpha_bar = alpha_bar.view(-1, *[1] * (ndim - 1))
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+
+def level_weights(alpha_bars: Tensor, weighting: LevelWeighting) -> Tensor:
+    """Weights (T,) of the T training steps with ``alpha_bars`` (T,), the share of signal that is left; their mean is 1.
+
+    - ``uniform``: as published, every step the same;
+    - ``alpha_bar``: in proportion to alpha_bar;
+    - ``min_snr``: in proportion to the signal-to-noise ratio, at most 5 (Hang et al. 2023, arXiv 2303.09556, for a
+      prediction of x0);
+    - ``velocity``: in proportion to 1 / alpha_bar, which makes an error of the noise count as one of the velocity does
+      in a network that predicts that (Salimans and Ho 2022, arXiv 2202.00512, section 4). For the reconstruction loss.
+
+    The one-step estimate (``estimate_clean``) of a very noisy window is a blur, and the gradient of a face loss on a
+    blur is of little use. The error of the noise is another matter: the same error is, at the last level of the
+    published schedule, one of 15 times its size in the estimate, and what a sampler takes from there is color and
+    light.
+
+    Raises ``ConfigError`` for any other name.
+    """
+    if weighting == "uniform":
+        weights = torch.ones_like(alpha_bars)
+    elif weighting == "alpha_bar":
+        weights = alpha_bars
+    elif weighting == "min_snr":
+        weights = (alpha_bars / (1 - alpha_bars)).clamp(max=_MIN_SNR_GAMMA)
+    elif weighting == "velocity":
+        weights = 1 / alpha_bars
+    else:
+        raise ConfigError(
+            f"There is no weighting of noise levels '{weighting}'.",
+            remedy=f"Choose one of {', '.join(get_args(LevelWeighting))}.",
+        )
+    return weights / weights.mean()

@@ -26,7 +26,7 @@ from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline, OnStep
 from latentsync.inference.room import batches_in_flight, fit_codec
 from latentsync.inference.weights import ModelSettings, WeightPaths
-from latentsync.models.pieces import attend_in_pieces
+from latentsync.models.attention import attend_in_pieces
 from latentsync.runtime.compilation import compile_in_place
 from latentsync.runtime.graphs import GraphedDenoiser
 from latentsync.runtime.memory import with_memory_freed

@@ -1,7 +1,13 @@
-"""Packets to decoded frames, from the start of a stream or from any key frame of it."""
+"""Packets to decoded frames, from the start of a stream or from any key frame of it; without the chunks of PNG images
+that nobody here reads (ISO/IEC 15948, 11.3.3).
+
+Comments and color profiles are packed, and FFmpeg unpacks them whatever their size: 200 KB become 200 MB, three times
+over.
+"""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -10,7 +16,6 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from latentsync.errors import VideoError
-from latentsync.media import png
 from latentsync.media.container import open_input, video_stream, with_padding
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.threads import codec_threads
@@ -19,6 +24,11 @@ from latentsync.media.timeline import Timeline
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of these drop the alpha
 _UNSTATED = 3840 * 2160  # pixels that a frame may have if the file says less: some grow within a file (WebRTC)
 _VP8_SHOW_FRAME = 0x10  # bit of the first byte of a VP8 frame (RFC 6386, 9.1)
+PNG_CODECS = frozenset({"png", "apng"})
+_PNG_SIGNATURE_BYTES = 8
+_AROUND_CHUNK = 12  # bytes of a chunk besides its content: length, kind, checksum
+_PACKED = frozenset({b"zTXt", b"iTXt", b"iCCP"})
+_MOST_PACKED = 2**16  # bytes of an image's; the profiles of cameras take less
 
 
 def is_shown(packet: av.Packet, codec: str) -> bool:
@@ -79,8 +89,8 @@ def _decoded(
         if packet is None:
             return
         limits.on_packet()
-        if stream.codec_context.name in png.CODECS and packet.size:
-            packet = png.without_comments(packet)
+        if stream.codec_context.name in PNG_CODECS and packet.size:
+            packet = without_comments(packet)
         try:
             frames = decoder.decode(packet if packet.size else None)
         except av.FFmpegError as error:
@@ -119,3 +129,24 @@ def _decoder_for(stream: VideoStream) -> av.VideoCodecContext:
     decoder.thread_type = "AUTO"
     decoder.thread_count = codec_threads()
     return decoder
+
+
+def without_comments(packet: av.Packet) -> av.Packet:
+    """The packet of a PNG image, or a copy without packed comments and profiles if they are large."""
+    data = memoryview(packet)
+    kept, packed, position = [data[:_PNG_SIGNATURE_BYTES]], 0, _PNG_SIGNATURE_BYTES
+    while position + _AROUND_CHUNK <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        chunk = data[position : position + _AROUND_CHUNK + length]
+        if kind in _PACKED:
+            packed += length
+        else:
+            kept.append(chunk)
+        position += len(chunk)
+    if packed <= _MOST_PACKED:
+        return packet
+    content = b"".join([*kept, data[position:]])
+    copy = av.Packet(len(content))  # memory of FFmpeg's: its threads would wait for Python's lock to free an object
+    copy.update(content)
+    copy.pts, copy.dts, copy.duration, copy.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    return copy

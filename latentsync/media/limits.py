@@ -16,14 +16,16 @@ from av.video.stream import VideoStream
 from latentsync.errors import AudioError, ConfigError, LatentSyncError, VideoError
 from latentsync.media.boxes import seconds_in_header
 from latentsync.media.container import (
+    COMMON_AUDIO,
+    COMMON_VIDEO,
     IMAGE_SUFFIXES,
     MOST_PIXELS,
+    READABLE,
     in_seconds,
     open_input,
     refuse_unreadable,
     video_stream,
 )
-from latentsync.media.formats import COMMON_AUDIO, COMMON_VIDEO, READABLE
 from latentsync.media.trial import refuse_costly
 
 _MOST_FRAMES = 10**7  # of one video, 17 bytes of index each: 24 hours at 115 per second

@@ -16,8 +16,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from latentsync.models.attention import feed_forward
 from latentsync.models.motion import MotionModule
-from latentsync.models.pieces import feed_forward
 from latentsync.models.unet_config import UNetConfig
 
 

@@ -15,7 +15,7 @@ from diffusers.models.attention_processor import Attention
 from einops import rearrange
 from torch import Tensor, nn
 
-from latentsync.models.pieces import feed_forward
+from latentsync.models.attention import feed_forward
 
 # CUDA's attention kernels take at most 65535 sequences and index a backward pass in 32 bits; eight windows with
 # guidance have 65536 at 512 px.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import psutil
 
-from latentsync.runtime.malloc import return_freed_memory
+from latentsync.runtime.memory import return_freed_memory
 
 INTERVAL = 2.0  # s between two looks
 NOTICED = 2**25  # bytes more than at the last look that was followed by a return

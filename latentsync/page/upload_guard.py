@@ -67,7 +67,7 @@ def no_downloads() -> Iterator[None]:
 def no_conversions() -> Iterator[None]:
     """While the block runs, Gradio finds no ffmpeg on this system.
 
-    It would give it every file that is shown, a stranger's too and without ``media.formats``, and show another file in
+    It would give it every file that is shown, a stranger's too, whatever format it has, and show another file in
     place of one that it thinks no browser plays.
     """
     installed = processing_utils.ffmpeg_installed

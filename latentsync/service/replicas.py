@@ -93,7 +93,7 @@ class Replica:
         import ray
         from ray import serve
 
-        from latentsync.runtime.malloc import keep_freed_memory
+        from latentsync.runtime.memory import keep_freed_memory
 
         def ask(*call: Any) -> tuple[Any, bool]:
             try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import VideoError
-from latentsync.media.formats import COMMON_VIDEO
+from latentsync.media.container import COMMON_VIDEO
 from latentsync.media.trial import refuse_costly
 from tests.media.hostile import AUDIO, HOSTILE, LIST, VIDEO
 from tests.media.hostile.containers import matroska

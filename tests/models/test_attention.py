@@ -1,16 +1,29 @@
-"""The U-Net's attention is diffusers' own, without its divisions by one."""
+"""The U-Net's attention is diffusers' own, without its divisions by one; work in pieces gives what the whole gives."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from latentsync.models.attention import PlainAttention
+from latentsync.models import attention
+from latentsync.models.attention import (
+    MOST_SCORES,
+    SCORE_BYTES,
+    AttentionInPieces,
+    PlainAttention,
+    attend_in_pieces,
+    feed_forward,
+)
 from latentsync.models.unet import UNet3D
+from latentsync.training.unet.memory import PeakMemory
 from tests.golden import fill_by_rule
 from tests.inference import tiny_weights
+from tests.inference.tiny_weights import UNET
 
 
 class Divisions(TorchDispatchMode):
@@ -50,3 +63,72 @@ def test_what_the_layers_do_not_have_is_refused():
     layer = Attention(8, heads=2, dim_head=4)
     with pytest.raises(ValueError, match="neither a mask"):
         PlainAttention()(layer, torch.zeros(1, 2, 8), attention_mask=torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize("most", [8 * 2 * 20 * 100, 8 * 2 * 20 * 7, 1], ids=["sequences", "queries", "one by one"])
+@pytest.mark.parametrize("context", [None, 20])
+def test_attention_in_pieces_is_attention(most, context):
+    torch.manual_seed(0)
+    attention = Attention(16, None if context is None else 12, heads=2, dim_head=8).eval()
+    hidden = torch.randn(5, 20, 16)
+    audio = None if context is None else torch.randn(5, context, 12)
+    with torch.inference_mode():
+        whole = attention(hidden, encoder_hidden_states=audio)
+        attention.set_processor(AttentionInPieces(most))
+        assert torch.allclose(attention(hidden, encoder_hidden_states=audio), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_the_codecs_attention_over_feature_maps_is_the_same_too():
+    torch.manual_seed(0)
+    options = {"norm_num_groups": 4, "residual_connection": True, "rescale_output_factor": 2}
+    attention = Attention(16, heads=1, dim_head=16, **options, bias=True, _from_deprecated_attn_block=True).eval()
+    hidden = torch.randn(3, 16, 6, 5)
+    with torch.inference_mode():
+        whole = attention(hidden)
+        attention.set_processor(AttentionInPieces(8 * 30 * 30))
+        assert torch.allclose(attention(hidden), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_a_whole_network_gives_the_same(monkeypatch):
+    network = fill_by_rule(UNet3D(UNET)).eval()
+    inputs = torch.randn(1, 13, 4, 8, 8), torch.tensor(5), torch.randn(1, 4, 50, UNET.cross_attention_dim)
+    with torch.inference_mode():
+        whole = network(*inputs)
+        monkeypatch.setattr(attention, "MOST_SCORES", 20_000)
+        attend_in_pieces(network)
+        assert torch.allclose(network(*inputs), whole, rtol=1e-4, atol=1e-5)
+
+
+def peak_of(processor):
+    """Bytes of self-attention over the 64 x 64 tokens of two frames of 512 px, without a fused kernel."""
+    with FakeTensorMode(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        attention = Attention(320, heads=8, dim_head=40).eval()
+        if processor is not None:
+            attention.set_processor(processor)
+        hidden = torch.empty(2, 4096, 320)
+        with PeakMemory() as memory:
+            attention(hidden)
+    return memory.peak
+
+
+def test_memory_is_bounded_where_there_is_no_fused_kernel():
+    assert peak_of(None) > 2 * 8 * 4096**2 * SCORE_BYTES
+    assert peak_of(AttentionInPieces(MOST_SCORES)) < 1.5 * MOST_SCORES
+
+
+def test_feed_forward_in_pieces(monkeypatch):
+    """Only where nothing is kept for a backward pass, and not on a CPU."""
+    torch.manual_seed(0)
+    layer = FeedForward(16, activation_fn="geglu").eval()
+    hidden = torch.randn(7, 5, 16)
+    whole = layer(hidden)
+    calls = []
+    layer.register_forward_hook(lambda *seen: calls.append(len(seen[1][0])))
+    monkeypatch.setattr(attention, "MOST_WIDENED", 8 * 5 * 16 * 3)
+    assert torch.equal(feed_forward(layer, hidden), whole)
+    with torch.no_grad():
+        assert torch.equal(feed_forward(layer, hidden), whole)
+        monkeypatch.setattr(torch.Tensor, "is_cpu", False)
+        assert torch.allclose(feed_forward(layer, hidden), whole, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(feed_forward(layer, hidden), whole)
+    assert calls == [7, 7, 3, 3, 1, 7]

@@ -36,7 +36,7 @@ def asked(monkeypatch):
         yield
 
     monkeypatch.setattr("latentsync.page.server.serving", serving)
-    monkeypatch.setattr("latentsync.runtime.malloc.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("latentsync.runtime.memory.keep_freed_memory", lambda: None)
     return seen
 
 
@@ -98,7 +98,7 @@ def test_a_disk_that_is_too_full_is_said_at_the_start(caplog, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("latentsync.runtime.malloc.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("latentsync.runtime.memory.keep_freed_memory", lambda: None)
     monkeypatch.setattr("latentsync.page.jobs.JobQueue.warm_up", interrupt)
     assert program.main(["--reserve_gb", "1e9"]) == 0
     assert "There is no room" in caplog.text and "--reserve_gb" in caplog.text

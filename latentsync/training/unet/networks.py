@@ -13,7 +13,7 @@ from lpips import LPIPS
 
 from latentsync.checkpoint import load_codec, load_lpips, load_videomae, start_unet
 from latentsync.config import load_config
-from latentsync.diffusion.level_weights import LevelWeighting
+from latentsync.diffusion.noise import LevelWeighting
 from latentsync.errors import ConfigError, WeightsMissingError
 from latentsync.losses.reconstruction import PerceptualLoss
 from latentsync.losses.sync import LatentSyncLoss, PixelSyncLoss

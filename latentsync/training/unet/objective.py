@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from latentsync.diffusion.conditioning import build_unet_input
-from latentsync.diffusion.level_weights import LevelWeighting, level_weights
-from latentsync.diffusion.noise import add_noise, estimate_clean
+from latentsync.diffusion.noise import LevelWeighting, add_noise, estimate_clean, level_weights
 from latentsync.diffusion.schedule import make_scheduler
 from latentsync.errors import ConfigError
 from latentsync.losses.reconstruction import PerceptualLoss, movement_loss, noise_loss

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from latentsync.data.batches import SampleOrigin, UNetBatch
 from latentsync.diffusion.conditioning import Conditioning
-from latentsync.diffusion.level_weights import level_weights
-from latentsync.diffusion.noise import mix_noise
+from latentsync.diffusion.noise import level_weights, mix_noise
 from latentsync.diffusion.schedule import make_scheduler
 from latentsync.errors import ConfigError
 from latentsync.face.mask import load_mask
