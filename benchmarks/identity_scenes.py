@@ -14,12 +14,12 @@ import numpy as np
 
 from latentsync.data.talkers import pose as posing
 from latentsync.data.talkers import skin
-from latentsync.data.talkers.backdrop import paint_body, paint_room
 from latentsync.data.talkers.geometry import Articulation, landmarks
 from latentsync.data.talkers.head import Head, draw_layer
 from latentsync.data.talkers.identity import Identity, make_identity
 from latentsync.data.talkers.pose import Pose, PoseTrack
 from latentsync.data.talkers.shading import Light, make_light
+from latentsync.data.talkers.surroundings import paint_body, paint_room
 from latentsync.face.detector import Detection
 from latentsync.types import ArrayFrame, Frame
 

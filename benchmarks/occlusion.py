@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from latentsync.data.talkers.clip import TalkerClip, TalkerOptions, make_talker
-from latentsync.data.talkers.things import THINGS
+from latentsync.data.talkers.surroundings import THINGS
 from latentsync.face.align import FaceAligner
 from latentsync.face.backends import yunet
 from latentsync.face.look import Look

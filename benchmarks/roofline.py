@@ -26,8 +26,8 @@ from latentsync.constants import LATENT_DOWNSCALE, MODEL_FPS, WINDOW_FRAMES
 from latentsync.diffusion.conditioning import Conditioning
 from latentsync.diffusion.sampler import sample
 from latentsync.diffusion.settings import SamplerSettings
-from latentsync.inference.device import measure_speed
 from latentsync.inference.options import PRESETS
+from latentsync.inference.precision import measure_speed
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
 from latentsync.types import FeatureCache

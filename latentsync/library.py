@@ -61,7 +61,7 @@ def load(
     name of ``face.backends``. Raises ``ConfigError``, ``DeviceError``, ``OutOfMemoryError`` and the ``WeightsError``
     family.
     """
-    from latentsync.inference.device import common_precision  # here: it imports torch, which takes seconds
+    from latentsync.inference.precision import common_precision  # here: it imports torch, which takes seconds
 
     paths, sampler = apply_preset(
         preset,

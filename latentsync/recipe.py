@@ -102,7 +102,7 @@ class UNetRun:
     tf32: bool = True  # products of float32 rounded to TF32 where the GPU knows it, see training.loop.precision
     sharded: bool = False  # weights, gradients and optimiser sharded over the processes (FSDP)
     compile: bool = False  # the network compiled by torch.compile
-    loss_levels: str = "uniform"  # of the losses on the one-step estimate, see diffusion.level_weights
+    loss_levels: str = "uniform"  # of the losses on the one-step estimate, see diffusion.noise
     recon_levels: str = "uniform"  # of the reconstruction loss, likewise
     kept_area_weight: float = 1.0  # of latents outside the mask's hole in the reconstruction loss
     movement_loss_weight: float = 0.0  # of the changes between frames in latent space

@@ -104,7 +104,7 @@ class People:
         return find_speech(load_config(AUDIO_CONFIG, AudioEncoderRecipe, self.voices()).data)
 
     def _make_grid_clips(self, people: Path) -> Path:
-        from latentsync.data.grid_crops import make_grid_crops
+        from latentsync.data.grid import make_grid_crops
         from latentsync.face.backends import yunet
 
         return make_grid_crops(people, yunet.load(self.detector, "cpu"), SIDE, RUNS / "grid_clips")

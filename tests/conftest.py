@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from latentsync.inference import device
+from latentsync.inference import precision
 
 # Files that take a minute and more, the longest first: begun last, one would keep a process busy while others wait.
 LONG_FILES = (
@@ -62,7 +62,7 @@ def pytest_collection_finish() -> None:
 def speed_of_the_processor() -> Iterator[None]:
     """Every dub asks for it, before it says what it will cost; here it is measured once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "measure_speed", functools.cache(device.measure_speed))
+        patch.setattr(precision, "measure_speed", functools.cache(precision.measure_speed))
         yield
 
 

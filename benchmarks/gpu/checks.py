@@ -18,8 +18,8 @@ from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import OutOfMemoryError
 from latentsync.face.mask import load_mask
 from latentsync.inference.batching import AdaptiveBatch
-from latentsync.inference.device import choose_precision, measure_speed, probe_error
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
+from latentsync.inference.precision import choose_precision, measure_speed, probe_error
 from latentsync.runtime.memory import GIB, is_out_of_memory, release_memory
 from latentsync.types import Window
 

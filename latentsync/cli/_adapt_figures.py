@@ -27,7 +27,7 @@ from latentsync.inference.options import SyncOptions, apply_preset
 from latentsync.inference.weights import WeightPaths, identities
 from latentsync.media.contact_sheet import SheetRow, write_sheet
 from latentsync.media.video import VideoFile
-from latentsync.training.adapters.adapt import AdaptRequest
+from latentsync.training.adapters.run import AdaptRequest
 
 FIGURES = ("opening_correlation", "opening_lag", "leak", "sharpness", "flicker", "lip_color", "smudge")
 SHOWN, TILES = 3, 8  # clips of the strip, and images of each

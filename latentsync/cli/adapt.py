@@ -18,7 +18,7 @@ from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
 from latentsync.terminal import command_parser, report
 
 if TYPE_CHECKING:
-    from latentsync.training.adapters.adapt import AdaptRequest
+    from latentsync.training.adapters.run import AdaptRequest
 
 MEASURED_HELP = "held-out clips that are dubbed before and after, for figures and images (8)"
 
@@ -47,7 +47,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def make_request(options: argparse.Namespace) -> AdaptRequest:
     """What the arguments ask for."""
     from latentsync.inference.weights import WeightPaths
-    from latentsync.training.adapters.adapt import AdaptRequest
+    from latentsync.training.adapters.run import AdaptRequest
 
     return AdaptRequest(
         output=options.output,
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("accelerate").setLevel(logging.WARNING)
     try:
         from latentsync.cli._adapt_figures import measure
-        from latentsync.training.adapters.adapt import adapt, held_out_clips
+        from latentsync.training.adapters.run import adapt, held_out_clips
         from latentsync.training.loop.trainer import TrainingResult
 
         request = make_request(options)

@@ -49,8 +49,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def load(parsed: argparse.Namespace) -> tuple[LipsyncPipeline, SyncOptions, WeightPaths]:
     """The networks, and the options that a stream of them has."""
-    from latentsync.inference.device import common_precision  # here: it imports torch, which takes seconds
     from latentsync.inference.loading import load_pipeline
+    from latentsync.inference.precision import common_precision  # here: it imports torch, which takes seconds
     from latentsync.runtime.device import choose_devices
 
     weights, sampler = apply_preset(parsed.preset, WeightPaths.choose(parsed.checkpoint_dir))

@@ -16,7 +16,7 @@ from latentsync.errors import LatentSyncError, NoFaceError, OutputError
 from latentsync.terminal import command_parser, for_terminal, report
 
 if TYPE_CHECKING:
-    from latentsync.inference.job.cast import Cast
+    from latentsync.inference.job.people import VideoPeople
 
 _PRINTED = Path("-")
 _MOST_STRETCHES = 5  # that a line tells
@@ -41,38 +41,38 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code 0, or that of the error; to find nobody is one."""
     options = parse_arguments(arguments)
     try:
-        cast = _find(options)
+        people = _find(options)
         if options.contact_sheet is not None:
-            _write_sheet(cast, options.contact_sheet)
+            _write_sheet(people, options.contact_sheet)
         if options.json not in (None, _PRINTED):
-            _write_json(cast, options.json)
+            _write_json(people, options.json)
     except LatentSyncError as error:
         return report(error, "Error: ")
-    print(_as_json(cast) if options.json == _PRINTED else for_terminal(_as_lines(cast)))
+    print(_as_json(people) if options.json == _PRINTED else for_terminal(_as_lines(people)))
     return 0
 
 
-def _find(options: argparse.Namespace) -> Cast:
-    from latentsync.inference.job.cast import find_cast
+def _find(options: argparse.Namespace) -> VideoPeople:
+    from latentsync.inference.job.people import find_everybody
     from latentsync.inference.options import SyncOptions
     from latentsync.inference.weights import WeightPaths
 
     weights = WeightPaths.choose(options.checkpoint_dir)
     known_by = SyncOptions(face_network=str(options.face_network or ""))
-    cast = find_cast(options.video, weights, options.detector, options.device, known_by)
-    if not cast.members:
+    people = find_everybody(options.video, weights, options.detector, options.device, known_by)
+    if not people.members:
         raise NoFaceError(f"{options.video} shows no face that could be dubbed.", remedy="Try --detector.")
-    return cast
+    return people
 
 
-def _as_json(cast: Cast) -> str:
-    return json.dumps([each.to_dict(number, cast.frames) for number, each in enumerate(cast.members, 1)], indent=1)
+def _as_json(people: VideoPeople) -> str:
+    return json.dumps([each.to_dict(number, people.frames) for number, each in enumerate(people.members, 1)], indent=1)
 
 
-def _as_lines(cast: Cast) -> str:
+def _as_lines(people: VideoPeople) -> str:
     """In the order in which they appear."""
     lines = []
-    for number, each in enumerate(cast.members, 1):
+    for number, each in enumerate(people.members, 1):
         spans = [f"{float(start):.1f}-{float(stop):.1f}" for start, stop in each.stretches]
         shown = ", ".join(spans[:_MOST_STRETCHES]) + (" ..." if len(spans) > _MOST_STRETCHES else "")
         sizes = f"face {each.smallest:.0f} to {each.largest:.0f} px"
@@ -80,21 +80,21 @@ def _as_lines(cast: Cast) -> str:
     return "\n".join(lines)
 
 
-def _write_json(cast: Cast, path: Path) -> None:
+def _write_json(people: VideoPeople, path: Path) -> None:
     from latentsync.atomic import write_text
 
     try:
-        write_text(path, _as_json(cast) + "\n")
+        write_text(path, _as_json(people) + "\n")
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error}.", remedy="Choose another place.") from error
 
 
-def _write_sheet(cast: Cast, path: Path) -> None:
+def _write_sheet(people: VideoPeople, path: Path) -> None:
     from latentsync.media.contact_sheet import SheetRow, write_sheet
 
     rows = [
         SheetRow(f"person {number}\n{each.choice}\n{float(each.seconds):.1f} s", [view.image for view in each.views])
-        for number, each in enumerate(cast.members, 1)
+        for number, each in enumerate(people.members, 1)
     ]
     try:
         write_sheet(path, rows)

@@ -81,7 +81,7 @@ def split_stills(
     stills: Sequence[StillFace], validation_share: float, folder: Path
 ) -> tuple[list[StillFace], list[StillFace]]:
     """Training and validation; all faces of a file are on the same side. The content of a file decides, as for the
-    photographs of ``photo_talkers.crops``; of a GRID talker in ``folder`` the sentence, as for ``data.grid_crops``."""
+    photographs of ``photo_talkers.crops``; of a GRID talker in ``folder`` the sentence, as for ``data.grid``."""
     sides = {}
     if (folder / TALKER_FOLDER).is_dir():
         sides = {sentence.path: sentence.split != TRAIN for sentence in grid_sentences(folder)}

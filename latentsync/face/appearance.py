@@ -2,7 +2,7 @@
 
 ``ShapeAndColors`` takes the colors of hair, skin, beard and clothes at places that the landmarks give, and a few ratios
 of the face's bones. It tells people of one scene from each other, who wear what they wear; it does not know a face
-again years later. A network that does is the user's own to bring (``face_network``).
+again years later. A network that does is the user's own to bring (``user_network``).
 """
 
 from __future__ import annotations

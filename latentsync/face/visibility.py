@@ -36,7 +36,7 @@ class VisibilitySettings:
     the face's box, pixels of the frame. ``max_cut``: share of the lower face that lies outside the frame, 0 to 1.
     ``fade``: frames over which the generated mouth goes before such a frame and comes back after it. ``occlusion``:
     'auto' finds things before the face, 'off' does not; else the path of a video whose white pixels keep the source, or
-    of a network that finds the things (``face.segmenter``).
+    of a network that finds the things (``face.user_network``).
     """
 
     max_yaw: float = 50.0

@@ -15,10 +15,10 @@ from latentsync.face.appearance import BY_LOOKS, FaceEmbedder
 from latentsync.face.backends import load_detector
 from latentsync.face.detections_file import Detections, read_detections
 from latentsync.face.detector import Detection, FaceDetector
-from latentsync.face.face_network import FaceNetwork
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracking import TrackingSettings
 from latentsync.face.tracks import FaceTracks
+from latentsync.face.user_network import FaceNetwork
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
 from latentsync.types import ArrayFrame, Frame, VideoInfo

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from latentsync.errors import OutOfMemoryError
-from latentsync.inference.device import works_on
 from latentsync.inference.latent_generator import LatentModels
+from latentsync.inference.precision import works_on
 from latentsync.runtime.memory import GIB, free_bytes, naming_lack_of_memory, release_memory
 
 REMEDY = "Close other programs that use this device, or give --precision bf16 or fp32 to start with."

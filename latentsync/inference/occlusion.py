@@ -21,8 +21,8 @@ from latentsync.errors import ConfigError
 from latentsync.face.look import Look
 from latentsync.face.occlusion import REACH, SETTLED, OcclusionFinder
 from latentsync.face.resample import warp_frame
-from latentsync.face.segmenter import SUFFIXES, load_segmenter
 from latentsync.face.similarity import transform
+from latentsync.face.user_network import SUFFIXES, load_segmenter
 from latentsync.face.visibility import AUTO, OFF
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock

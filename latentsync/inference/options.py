@@ -140,7 +140,7 @@ class SyncOptions:
     """Settings of one run of the pipeline. Raises ``ConfigError`` for values that make no sense.
 
     ``face``: whom to follow, in the syntax of ``face.selection``. ``face_network``: the path of a network that people
-    are known by (``face.face_network``); empty: their shape and colors (``face.appearance``). ``compat``: the release
+    are known by (``face.user_network``); empty: their shape and colors (``face.appearance``). ``compat``: the release
     whose alignment, windows and paste are reproduced; None = ours. ``batch``: windows generated together. ``ramp``:
     frames over which the generated mouth fades in and out beside a gap. ``overlap``: frames that windows have in common
     with the next one (``inference.joins``); None = ``windows.default_overlap``. ``paste``: how faces are put back into

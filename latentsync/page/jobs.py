@@ -23,11 +23,10 @@ from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.selection import LARGEST
 from latentsync.face.visibility import VisibilitySettings
 from latentsync.inference.excerpt import Excerpt
-from latentsync.inference.job.cast import Cast, find_cast
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.folder import JobFolder, JobState, State, stamp
 from latentsync.inference.job.networks import KeptNetworks, Networks
-from latentsync.inference.job.people import Person, find_people
+from latentsync.inference.job.people import Person, VideoPeople, find_everybody, find_people
 from latentsync.inference.job.progress import ProgressMeter, RunControl
 from latentsync.inference.job.report import RunReport
 from latentsync.inference.job.request import DubRequest
@@ -150,12 +149,12 @@ class JobQueue:
 
     def survey(
         self, video: Path, checkpoint: str, named: Sequence[str], visitor: Visitor
-    ) -> Generator[float, None, Cast]:
+    ) -> Generator[float, None, VideoPeople]:
         """Everybody in a video, by all of its frames; ``named``: choices whose people are wanted. Gives the share that
         is done now and then. Ends and raises as ``find_people``."""
         done = [0.0]
 
-        def work(control: RunControl) -> Cast:
+        def work(control: RunControl) -> VideoPeople:
             def on_frame(number: int, frames: int) -> None:
                 control.check()
                 done[0] = number / max(1, frames)
@@ -163,7 +162,7 @@ class JobQueue:
             weights, detector, limits = self.weights[checkpoint], self._detector(video), self._limits(control)
             with self._importing:  # only what is imported before the first frame
                 import_module("latentsync.inference.faces")
-            return find_cast(
+            return find_everybody(
                 video, weights, detector, limits=limits, networks=self._surveyors, named=named, on_frame=on_frame
             )
 

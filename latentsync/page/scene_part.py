@@ -16,8 +16,7 @@ from gradio import processing_utils
 from gradio.components import Component
 
 from latentsync.errors import StoppedError
-from latentsync.inference.job.cast import Cast
-from latentsync.inference.job.people import Person
+from latentsync.inference.job.people import Person, VideoPeople
 from latentsync.page import wording
 from latentsync.page.fair_queue import Visitor
 from latentsync.page.faults import FaultLog
@@ -195,7 +194,7 @@ def visitor(request: gr.Request) -> Visitor:
     return Visitor(visitor_of(scope), request.session_hash or "")
 
 
-def with_stretches(seen: SeenVideo, cast: Cast) -> SeenVideo:
+def with_stretches(seen: SeenVideo, cast: VideoPeople) -> SeenVideo:
     """The people of a first look with what the look at all frames has found, and those that the first has missed.
 
     Two of the first who are one person are one.

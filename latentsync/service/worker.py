@@ -63,7 +63,7 @@ class Worker:
     def warm_up(self) -> None:
         """Load the networks of the default model, and a face detector, as a job will ask for them. Raises as
         ``loading.load_pipeline`` and ``face.backends.load_detector``."""
-        from latentsync.inference.device import common_precision  # here: it imports torch, which takes seconds
+        from latentsync.inference.precision import common_precision  # here: it imports torch, which takes seconds
 
         self._say("loading")
         weights, _ = apply_preset(self._settings.preset, self._models.weights[self._models.default])

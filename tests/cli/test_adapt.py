@@ -16,7 +16,7 @@ from latentsync.data.manifest import Clip
 from latentsync.errors import ConfigError, DataError
 from latentsync.evaluation.settings import RESULT
 from latentsync.inference.weights import WeightPaths
-from latentsync.training.adapters.adapt import AdaptRequest
+from latentsync.training.adapters.run import AdaptRequest
 from tests.data.clips import write_talking_clips
 
 SCORES = {"before": 0.25, "after": 0.75}

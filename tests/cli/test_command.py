@@ -15,7 +15,7 @@ from latentsync import __main__ as command
 from latentsync.cli import people as people_command
 from latentsync.constants import VERSION
 from latentsync.errors import NoFaceError, PackageMissingError
-from latentsync.inference.job.cast import Cast, CastMember, View
+from latentsync.inference.job.people import VideoPeople, VideoPerson, View
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,8 +88,8 @@ def test_a_script_is_the_command():
 
 def test_people_are_listed_for_a_choice(monkeypatch, capsys, tmp_path):
     view = View(Fraction(0), np.array([100.0, 60, 140, 100]), np.zeros((160, 160, 3), np.uint8))
-    somebody = CastMember([(Fraction(0), Fraction(3, 2)), (Fraction(3), Fraction(4))], 60, 40, 80, [view], view)
-    monkeypatch.setattr("latentsync.inference.job.cast.find_cast", lambda *arguments: Cast(members, 120))
+    somebody = VideoPerson([(Fraction(0), Fraction(3, 2)), (Fraction(3), Fraction(4))], 60, 40, 80, [view], view)
+    monkeypatch.setattr("latentsync.inference.job.people.find_everybody", lambda *arguments: VideoPeople(members, 120))
     members = (somebody,)
     assert people_command.main(["in.mp4", "--contact_sheet", str(tmp_path / "people.png")]) == 0
     told = "person 1: 2.5 s (0.0-1.5, 3.0-4.0), face 40 to 80 px; --face 120,80@0.000\n"

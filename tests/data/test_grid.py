@@ -7,8 +7,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from latentsync.data.grid import TEST, grid_sentences, sentence_of, word_times
-from latentsync.data.grid_crops import articulated, make_grid_crops, measured_mouth, mouth_shapes
+from latentsync.data.grid import (
+    TEST,
+    articulated,
+    grid_sentences,
+    make_grid_crops,
+    measured_mouth,
+    mouth_shapes,
+    sentence_of,
+    word_times,
+)
 from latentsync.data.manifest import TRAIN, VALIDATION, read_manifest
 from latentsync.errors import DataError
 from latentsync.face.detector import Detection

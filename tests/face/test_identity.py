@@ -10,10 +10,10 @@ import pytest
 
 from latentsync.errors import ConfigError, NoFaceError
 from latentsync.face.appearance import BY_LOOKS
-from latentsync.face.face_network import FaceNetwork
 from latentsync.face.identity import MAX_VIEWS, NAMING_AHEAD
 from latentsync.face.selection import OTHER_FACE, FaceSelector
 from latentsync.face.tracks import FaceTracks
+from latentsync.face.user_network import FaceNetwork
 from latentsync.types import ArrayFrame
 from tests.face.drawn import detection, placed
 

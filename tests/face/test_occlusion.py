@@ -9,7 +9,7 @@ from benchmarks.occlusion import counts, covers_of, looks_and_truth, shares
 from latentsync.data.talkers.clip import TalkerOptions, make_talker
 from latentsync.errors import ConfigError, WeightsCorruptError
 from latentsync.face.occlusion import GIVEN_UP, REACH, SETTLED, OcclusionFinder, signs_of
-from latentsync.face.segmenter import load_segmenter
+from latentsync.face.user_network import load_segmenter
 
 EVENT = ((1.7, 2.2),)
 

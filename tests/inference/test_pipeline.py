@@ -17,7 +17,7 @@ from latentsync.face.align import FaceAligner
 from latentsync.face.occlusion import REACH
 from latentsync.face.paste import UNFITTED, FacePaster
 from latentsync.face.visibility import VisibilitySettings
-from latentsync.inference.job.estimate import NetworkSizes, estimate
+from latentsync.inference.job.cost import NetworkSizes, estimate
 from latentsync.inference.record import RunRecord
 from latentsync.inference.scene import AFTER_AUDIO
 from latentsync.inference.timeline import LengthMode, frame_count

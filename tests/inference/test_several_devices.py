@@ -13,12 +13,12 @@ from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import DeviceError, OutOfMemoryError
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference import device as precisions
-from latentsync.inference.device import common_precision
 from latentsync.inference.faces import tracking_settings
 from latentsync.inference.fallback import PrecisionFallback, convert_all
 from latentsync.inference.latent_generator import LatentGenerator
 from latentsync.inference.loading import load_pipeline
 from latentsync.inference.options import SyncOptions
+from latentsync.inference.precision import common_precision
 from latentsync.inference.weights import ModelSettings, WeightPaths
 from latentsync.runtime.device import choose_devices
 from latentsync.types import Compat

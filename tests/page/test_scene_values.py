@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from latentsync.errors import ConfigError
-from latentsync.inference.job.cast import Cast, CastMember
+from latentsync.inference.job.people import VideoPeople, VideoPerson
 from latentsync.page.scene_part import with_stretches
 from latentsync.page.scene_values import (
     MISSING,
@@ -134,12 +134,12 @@ def test_names_are_text_wherever_they_are_shown():
 
 
 def test_the_second_look_adds_stretches_and_who_was_missed():
-    member = CastMember([(Fraction(0), Fraction(4))], frames=100)
-    cast = Cast((member, member), 250, {LEFT: 1, RIGHT: 1})
+    member = VideoPerson([(Fraction(0), Fraction(4))], frames=100)
+    cast = VideoPeople((member, member), 250, {LEFT: 1, RIGHT: 1})
     found = with_stretches(SEEN, replace(cast, members=(member,), named={LEFT: 0, RIGHT: 0}))
     assert [each.face for each in found.people] == [LEFT]  # both are one person
     assert found.people[0].stretches == ((Fraction(0), Fraction(4)),)
-    assert [each.stretches for each in with_stretches(SEEN, Cast((), 250)).people] == [(), ()]
+    assert [each.stretches for each in with_stretches(SEEN, VideoPeople((), 250)).people] == [(), ()]
     assert editor(Scene((), ()), found).count('class="seen"') == 1
 
 

@@ -10,7 +10,7 @@ from diffusers import AutoencoderTiny
 from latentsync.checkpoint import WeightsCard, latent_signature, load_codec, read_card, save_codec, save_weights
 from latentsync.checkpoint.files import fingerprint
 from latentsync.checkpoint.registry import CODEC_WEIGHTS
-from latentsync.data import grid_crops
+from latentsync.data import grid
 from latentsync.data.photo_talkers import crops as photo_crops
 from latentsync.data.photo_talkers import portrait
 from latentsync.data.speech.collection import Speech
@@ -31,7 +31,7 @@ def test_without_people_no_step_is_told_of_any():
 
 def test_only_what_the_folder_holds_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(photo_crops, "make_photo_crops", lambda wanted, photos, *_, **__: photos / "made.jsonl")
-    monkeypatch.setattr(grid_crops, "make_grid_crops", lambda people, *_: people / "cut.jsonl")
+    monkeypatch.setattr(grid, "make_grid_crops", lambda people, *_: people / "cut.jsonl")
     monkeypatch.setattr(yunet, "load", lambda *_: None)
     monkeypatch.setattr(portrait, "PortraitReader", lambda *_: None)
     monkeypatch.setattr(audio_encoder, "find_speech", lambda data: Speech((), ()))

@@ -19,8 +19,8 @@ from latentsync.data.photo_talkers.canonical import FINEST, Face, canonical_face
 from latentsync.data.photo_talkers.eyelids import Eyelids, closed_lids
 from latentsync.data.photo_talkers.lower_face import LowerFace, edges_at, half_widths
 from latentsync.data.photo_talkers.motion import Framing, HeadField, head_motion
+from latentsync.data.photo_talkers.mouth import SpeakingFace
 from latentsync.data.photo_talkers.portrait import Portrait
-from latentsync.data.photo_talkers.speaking import SpeakingFace
 from latentsync.data.photo_talkers.surroundings import Surroundings
 from latentsync.data.talkers.clip import PersonTruth, Spoken, SpokenClip, TalkerOptions, frame_count, speak
 from latentsync.data.talkers.geometry import Articulation

@@ -2,7 +2,7 @@
 
 The warp is defined backwards, column by column of the moved face: sideways by the width of the mouth, then downwards
 through a row of heights (below the nose, four edges of the lips, jaw, neck) that are known in both faces and joined by
-straight lines. What lies between the inner lips comes from nowhere: ``inside`` paints it.
+straight lines. What lies between the inner lips comes from nowhere: ``mouth`` paints it.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 from latentsync.data.photo_talkers.canonical import Face
-from latentsync.data.talkers.backdrop import paint_room
 from latentsync.data.talkers.raster import blur, smoothstep
 from latentsync.data.talkers.shading import make_light
+from latentsync.data.talkers.surroundings import paint_room
 
 _WORK = 40.0  # pixels per face unit at which the background is looked for
 _EDGE = 0.12  # of the canvas' width: the bands at its sides that show background, in face units

@@ -16,8 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from latentsync.constants import FEATURE_RATE, MODEL_FPS
-from latentsync.data.grid import SPEAKER, TEST, GridSentence, grid_sentences, word_times
-from latentsync.data.grid_crops import make_grid_crops, measured_mouth
+from latentsync.data.grid import (
+    SPEAKER,
+    TEST,
+    GridSentence,
+    grid_sentences,
+    make_grid_crops,
+    measured_mouth,
+    word_times,
+)
 from latentsync.data.manifest import VALIDATION, content_hash, read_manifest
 from latentsync.data.speech.alignment import align_words, load_pocketsphinx
 from latentsync.data.speech.recordings import SAMPLES_PER_POSITION, Recording, read_recordings, write_recordings

@@ -37,7 +37,7 @@ class TalkerOptions:
     absences: tuple[Span, ...] = ()  # nobody in the frame, the voice goes on
     profiles: tuple[Span, ...] = ()  # the head is turned away
     hands: tuple[Span, ...] = ()  # a hand lies before the mouth
-    thing: str = "bar"  # one of ``things.THINGS``
+    thing: str = "bar"  # one of ``surroundings.THINGS``
     held: tuple[Span, ...] = ()  # the thing is held before the mouth
     cuts: tuple[float, ...] = ()  # times at which another person in another place goes on talking
     crossing: bool = False  # a second, silent person walks through the frame in front of the speaker

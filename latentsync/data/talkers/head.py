@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 
 from latentsync.data.talkers import hair, skin
-from latentsync.data.talkers.backdrop import Layer
 from latentsync.data.talkers.eyes import EyePainter
 from latentsync.data.talkers.geometry import (
     CHIN_PER_OPENING,
@@ -22,6 +21,7 @@ from latentsync.data.talkers.mouth import MouthPainter
 from latentsync.data.talkers.pose import Pose, shift_by_relief, unturn, unturn_outline
 from latentsync.data.talkers.raster import Grid, blur, mix, smoothstep, to_bytes, to_display, to_linear
 from latentsync.data.talkers.shading import Light, shade
+from latentsync.data.talkers.surroundings import Layer
 
 _LEFT, _TOP, _RIGHT, _BOTTOM = -1.9, -2.45, 1.9, 2.35  # the drawing, face units
 

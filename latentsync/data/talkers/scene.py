@@ -14,14 +14,13 @@ import numpy as np
 
 from latentsync.data.talkers import pose as posing
 from latentsync.data.talkers import skin
-from latentsync.data.talkers.backdrop import Layer, paint_body, paint_hand, paint_room
 from latentsync.data.talkers.geometry import Articulation, landmarks
 from latentsync.data.talkers.head import Head, draw_layer
 from latentsync.data.talkers.identity import Identity
 from latentsync.data.talkers.pose import Pose, PoseTrack
 from latentsync.data.talkers.raster import smoothstep
 from latentsync.data.talkers.shading import Light, make_light
-from latentsync.data.talkers.things import paint_thing
+from latentsync.data.talkers.surroundings import Layer, paint_body, paint_hand, paint_room, paint_thing
 
 Span = tuple[float, float]  # start and end, s
 
@@ -39,7 +38,7 @@ class Events:
     absences: tuple[Span, ...] = ()  # the person is out of the frame
     profiles: tuple[Span, ...] = ()  # turned to the side
     hands: tuple[Span, ...] = ()  # a hand lies before the mouth
-    thing: str = ""  # one of ``things.THINGS``
+    thing: str = ""  # one of ``surroundings.THINGS``
     held: tuple[Span, ...] = ()  # it is held before the mouth
 
 
@@ -54,7 +53,7 @@ class Actor:
     closure: np.ndarray  # (N,) of the lids
     gaze: np.ndarray  # (N, 2)
     hand: np.ndarray  # (N,) 0 none to 1 before the mouth
-    thing: str = ""  # one of ``things.THINGS``, or none
+    thing: str = ""  # one of ``surroundings.THINGS``, or none
     held: np.ndarray | None = None  # (N,) 0 out of the way to 1 before the mouth
 
     @cached_property

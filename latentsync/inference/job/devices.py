@@ -34,8 +34,8 @@ def precision_of(
     as it began; a release that is reproduced is computed in float32."""
     import torch
 
-    from latentsync.inference.device import common_precision
     from latentsync.inference.kept_latents import read_journal
+    from latentsync.inference.precision import common_precision
 
     dtype, choosing = None, request.precision == "auto" and devices[0].type == "cpu"
     if choosing and request.resume:

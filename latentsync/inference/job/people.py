@@ -1,36 +1,48 @@
-"""The people in a video, so that a user can choose whom to dub."""
+"""The people in a video: a look at some frames, so that a user can choose whom to dub, or at all of them: who is there,
+when each is seen, and how large."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from latentsync.face.box import box_centre, longer_side
 from latentsync.face.detector import Detection
-from latentsync.face.selection import MIN_SCORE, MIN_SIZE
+from latentsync.face.selection import MIN_SCORE, MIN_SIZE, FaceChoice
+from latentsync.face.tracks import PeopleFrame
 from latentsync.inference.faces import FaceFinder
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.record import StageClock
+from latentsync.inference.timeline import frame_spacing
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import GENEROUS, MediaLimits
 from latentsync.media.video import VideoFile
 from latentsync.runtime.device import choose_device
-from latentsync.types import Frame
+from latentsync.stream import prefetch
+from latentsync.types import FaceObservation, Frame
 
 if TYPE_CHECKING:
     import torch
+
 
 SAMPLED_FRAMES = 12
 THUMBNAIL_SIDE = 160  # px
 MARGIN = 1.6  # side of the thumbnail over the longer side of the face
 REACH = 1.0  # face sizes between two detections that count as one person, at most
 MAX_SIZE_RATIO = 1.8  # of the faces of two detections that count as one person
+MOST_VIEWS = 6  # of a person
+FIRST_INTERVAL = Fraction(1)  # s between two views, as long as they are few
+SHORT_GAP = Fraction(1, 2)  # s that do not end a stretch
+LEAST_FRAMES = 5  # with a face that is large and certain enough: less is no person
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +147,134 @@ def thumbnail(pixels: np.ndarray, box: np.ndarray) -> np.ndarray:
     matrix = np.array([[scale, 0, half - scale * x], [0, scale, half - scale * y]])
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     return cv2.warpAffine(pixels, matrix, side, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A face at ``time`` seconds: its ``box`` (4,) in frame pixels, and an image (160, 160, 3) uint8 RGB of it."""
+
+    time: Fraction
+    box: np.ndarray
+    image: np.ndarray
+
+
+@dataclass(slots=True)
+class VideoPerson:
+    """A person in a video.
+
+    ``stretches``: seconds from and to which they are seen; ``frames`` with their face, which is from ``smallest`` to
+    ``largest`` px on its longer side; ``views`` spread over the video; ``clearest``: the largest and most certain one.
+    """
+
+    stretches: list[tuple[Fraction, Fraction]] = field(default_factory=list)
+    frames: int = 0
+    smallest: float = np.inf
+    largest: float = 0.0
+    views: list[View] = field(default_factory=list)
+    clearest: View | None = None
+    _quality: float = 0.0
+    _interval: Fraction = FIRST_INTERVAL
+
+    @property
+    def choice(self) -> str:
+        """The value of ``SyncOptions.face`` that names them."""
+        assert self.clearest is not None
+        x, y = box_centre(self.clearest.box)
+        return f"{max(x, 0):.0f},{max(y, 0):.0f}@{float(self.clearest.time):.3f}"
+
+    @property
+    def seconds(self) -> Fraction:
+        """How long they are seen, all in all."""
+        return sum((stop - start for start, stop in self.stretches), Fraction(0))
+
+    def see(self, item: PeopleFrame, face: FaceObservation, spacing: Fraction) -> None:
+        """Take in the next frame that shows them; frames follow each other after ``spacing`` seconds."""
+        time, size = item.frame.time, longer_side(face.box)
+        if self.stretches and time - self.stretches[-1][1] <= SHORT_GAP:
+            self.stretches[-1] = (self.stretches[-1][0], time + spacing)
+        else:
+            self.stretches.append((time, time + spacing))
+        self.frames += 1
+        self.smallest, self.largest = min(self.smallest, size), max(self.largest, size)
+        if size * face.score > 1.05 * self._quality:
+            self._quality = size * face.score
+            self.clearest = View(time, face.box, thumbnail(item.frame.pixels, face.box))
+        if not self.views or time - self.views[-1].time >= self._interval:
+            self.views.append(View(time, face.box, thumbnail(item.frame.pixels, face.box)))
+            if len(self.views) > MOST_VIEWS:
+                self.views, self._interval = self.views[::2], self._interval * 2
+
+    def to_dict(self, number: int, frames: int) -> dict[str, Any]:
+        """Plain values, for JSON; ``frames`` of the whole video."""
+        return {
+            "person": number,
+            "face": self.choice,
+            "first_seconds": float(self.stretches[0][0]),
+            "share_of_frames": self.frames / frames,
+            "stretches": [[round(float(start), 3), round(float(stop), 3)] for start, stop in self.stretches],
+            "face_pixels": {"smallest": round(self.smallest), "largest": round(self.largest)},
+            "faces": [
+                {"seconds": round(float(view.time), 3), "box": [round(float(v), 1) for v in view.box]}
+                for view in self.views
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPeople:
+    """Everybody in a video of ``frames`` frames, in the order in which they appear. ``named``: a choice -> the place
+    among the ``members`` of the person whom it names."""
+
+    members: tuple[VideoPerson, ...]
+    frames: int
+    named: Mapping[str, int] = field(default_factory=dict)
+
+
+def find_everybody(
+    path: Path,
+    weights: WeightPaths,
+    detector: str = "auto",
+    device: torch.device | str = "auto",
+    options: SyncOptions | None = None,
+    limits: MediaLimits = GENEROUS,
+    networks: Networks | None = None,
+    named: Sequence[str] = (),
+    on_frame: Callable[[int, int], None] = lambda number, frames: None,
+) -> VideoPeople:
+    """Everybody in a video, by all of its frames; ``options.face_network`` counts. The detections are kept for the dub.
+
+    ``named``: choices by a point, of which the result says whom they mean. ``on_frame`` is told of each frame, and of
+    how many there are; what it raises ends the look. Raises ``VideoError``, ``ConfigError``, ``DeviceError`` and the
+    ``WeightsError`` family.
+    """
+    if not limits.own_files:
+        limits.check_video(path)
+    video = VideoFile(path, limits=limits)
+    tracks = face_finder(video, weights, detector, device, networks).tracks(video.info, options or SyncOptions())
+    members: dict[int, VideoPerson] = {}
+    sought, found = {choice: FaceChoice.parse(choice) for choice in named}, dict[str, int]()
+    frames = 0
+    with closing(tracks.people(prefetch(video.frames()))) as people:
+        for item in people:
+            on_frame(frames, video.info.n_frames)
+            frames += 1
+            for number, face in _usable(item):
+                members.setdefault(number, VideoPerson()).see(item, face, frame_spacing(video.info))
+            for choice in [each for each in sought if item.faces and sought[each].time <= item.frame.time]:
+                found[choice] = _nearest(item, sought.pop(choice))
+    tracks.save()
+    kept = [number for number, member in sorted(members.items()) if member.frames >= LEAST_FRAMES]
+    places = {choice: kept.index(number) for choice, number in found.items() if number in kept}
+    return VideoPeople(tuple(members[number] for number in kept), frames, places)
+
+
+def _nearest(item: PeopleFrame, choice: FaceChoice) -> int:
+    """Whose face is nearest to the point of a choice."""
+    point = choice.point or (0.0, 0.0)
+    return min(item.faces, key=lambda number: math.dist(box_centre(item.faces[number].box), point))
+
+
+def _usable(item: PeopleFrame) -> Iterator[tuple[int, FaceObservation]]:
+    for number, face in item.faces.items():
+        if face.score >= MIN_SCORE and longer_side(face.box) >= MIN_SIZE:
+            yield number, face

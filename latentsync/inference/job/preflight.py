@@ -15,9 +15,8 @@ from latentsync.face.selection import LARGEST, FaceSelector, is_usable
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.enhance import load_enhancer
 from latentsync.inference.faces import FaceFinder
-from latentsync.inference.job.cost import cost_of, frames_to_do, share_passing, window_plan
+from latentsync.inference.job.cost import Estimate, cost_of, frames_to_do, share_passing, window_plan
 from latentsync.inference.job.devices import precision_of, usable_devices
-from latentsync.inference.job.estimate import Estimate
 from latentsync.inference.job.files import bytes_in, check_files, open_video, require_points_in_video, require_room
 from latentsync.inference.job.networks import Networks
 from latentsync.inference.job.progress import RunControl

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from latentsync.errors import LatentSyncError
-from latentsync.inference.job.cost import rough_cost
-from latentsync.inference.job.estimate import Estimate, duration
+from latentsync.inference.job.cost import Estimate, duration, rough_cost
 from latentsync.inference.job.folder import JobState, State
 from latentsync.inference.job.request import DubRequest
 from latentsync.service.batch.jobs import BatchJob, in_order

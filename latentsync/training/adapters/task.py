@@ -19,10 +19,10 @@ from latentsync.recipe import AdapterRecipe
 from latentsync.training.adapters.low_rank import factors_of, merged
 from latentsync.training.loop.ema import EMA
 from latentsync.training.loop.metrics_log import Notes
-from latentsync.training.unet.background_rendering import BackgroundRendering
 from latentsync.training.unet.data import UNetWindows
 from latentsync.training.unet.objective import UNetObjective
 from latentsync.training.unet.task import UNetTask
+from latentsync.training.unet.validation import BackgroundRendering
 
 CHANGES = "changes.safetensors"  # in a checkpoint, in place of the whole network
 

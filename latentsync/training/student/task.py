@@ -18,9 +18,9 @@ from latentsync.training.adapters.low_rank import merged
 from latentsync.training.loop.ema import EMA
 from latentsync.training.loop.metrics_log import Notes
 from latentsync.training.student.objective import StudentObjective, prediction_of
-from latentsync.training.unet.background_rendering import BackgroundRendering
 from latentsync.training.unet.data import DrawnBatch, UNetWindows
 from latentsync.training.unet.task import UNetTask
+from latentsync.training.unet.validation import BackgroundRendering
 from latentsync.types import Losses
 
 

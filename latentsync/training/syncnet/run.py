@@ -17,8 +17,8 @@ from latentsync.training.loop.precision import asked_precision, training_dtype
 from latentsync.training.loop.run import loop_settings, open_run
 from latentsync.training.loop.task import LoopSettings
 from latentsync.training.loop.trainer import Trainer, TrainingResult
+from latentsync.training.syncnet.alarm import require_sync
 from latentsync.training.syncnet.data import find_clips, mel_reader
-from latentsync.training.syncnet.facts import require_sync
 from latentsync.training.syncnet.task import SyncNetTask
 
 # What may differ between two starts of one run without changing what it computes.

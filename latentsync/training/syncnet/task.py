@@ -28,9 +28,8 @@ from latentsync.training.loop.charts import Curve, Panel
 from latentsync.training.loop.clips import RunClips
 from latentsync.training.loop.task import Row
 from latentsync.training.loop.validation import loader_of, rows_of_all
-from latentsync.training.syncnet.alarm import CHANCE_LOSS, ChanceAlarm
+from latentsync.training.syncnet.alarm import CHANCE_LOSS, ChanceAlarm, measure_facts
 from latentsync.training.syncnet.data import fixed_pairs, pair_set
-from latentsync.training.syncnet.facts import measure_facts
 from latentsync.training.syncnet.objective import (
     DECISION_COSINE,
     SyncScores,

@@ -24,7 +24,6 @@ from latentsync.training.loop.run import loop_settings, open_run
 from latentsync.training.loop.sharding import shard
 from latentsync.training.loop.task import LoopSettings
 from latentsync.training.loop.trainer import Trainer, TrainingResult
-from latentsync.training.unet.background_rendering import BackgroundRendering
 from latentsync.training.unet.data import cache_folder, prepare_windows
 from latentsync.training.unet.memory import GIB, estimate_dub, estimate_memory, settle_checkpointing
 from latentsync.training.unet.networks import (
@@ -40,7 +39,7 @@ from latentsync.training.unet.networks import (
 )
 from latentsync.training.unet.objective import UNetObjective
 from latentsync.training.unet.task import UNetTask
-from latentsync.training.unet.validation import make_renderer, validation_video_of
+from latentsync.training.unet.validation import BackgroundRendering, make_renderer, validation_video_of
 
 logger = logging.getLogger(__name__)
 

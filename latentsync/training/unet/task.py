@@ -26,11 +26,11 @@ from latentsync.training.loop.sharding import is_sharded, whole
 from latentsync.training.loop.task import Row
 from latentsync.training.loop.validation import loader_of, rows_of_all
 from latentsync.training.unet.alarm import UNetAlarm, silent_losses
-from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
 from latentsync.training.unet.data import DrawnBatch, UNetWindows
 from latentsync.training.unet.latents import LatentBatch, PosteriorBatch, draw_latents, encode_batch
 from latentsync.training.unet.networks import audio_encoder_path
 from latentsync.training.unet.objective import UNetObjective, drop_audio
+from latentsync.training.unet.validation import BackgroundRendering, fits_beside
 from latentsync.types import Losses
 
 LOSSES = ("recon", "consistency", "sync", "perceptual", "trepa", "movement")

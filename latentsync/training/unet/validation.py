@@ -1,8 +1,15 @@
-"""What a validation shows of a U-Net besides its losses: dubbed images, and how well they fit the audio."""
+"""What a validation shows of a U-Net besides its losses: dubbed images, and how well they fit the audio.
+
+They are made beside the training where there is room (background rendering), so that no process waits for them.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +19,7 @@ from latentsync.config import load_config
 from latentsync.data.clip_reader import MEL_VERSION, ArrayCache, MelReader
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.diffusion.settings import SamplerSettings
-from latentsync.errors import ConfigError, DataError
+from latentsync.errors import ConfigError, DataError, LatentSyncError
 from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.inference.job.validation_video import ValidationVideo, open_validation_video
 from latentsync.inference.latent_generator import LatentModels
@@ -24,7 +31,10 @@ from latentsync.models.codec import LatentCodec
 from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
 from latentsync.places import WEIGHTS
 from latentsync.recipe import SyncNetRecipe, UNetRecipe
+from latentsync.runtime.memory import is_out_of_memory, release_memory
+from latentsync.training.loop.metrics_log import Notes
 from latentsync.training.loop.precision import training_dtype
+from latentsync.training.loop.task import LateFigures
 from latentsync.training.unet.data import cache_folder
 from latentsync.training.unet.held_out_clips import HeldOutClips, cross_stretches
 from latentsync.training.unet.networks import audio_encoder_path, sync_dtype
@@ -131,3 +141,66 @@ def _scoring_network(
 def _syncnet_v2(device: torch.device) -> SyncNetV2 | None:
     path = AUXILIARY / "syncnet_v2.model"
     return load_syncnet_v2(path, device) if path.exists() else None
+
+
+class BackgroundRendering(LateFigures):
+    """Renders in a thread of its own, one validation at a time. On the main process only. ``notes`` gets what fails."""
+
+    def __init__(self, renderer: ValidationRenderer, notes: Notes) -> None:
+        self._notes = notes
+        self.figures = renderer.figures
+        self.marks = renderer.marks
+        self._renderer = renderer
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="validation images")
+        self._pending: deque[tuple[int, Future[dict[str, float]]]] = deque()
+
+    def wait(self) -> None:
+        """Until nothing is rendered any more: before another copy of the network is made."""
+        for _, rendering in self._pending:
+            rendering.exception()
+
+    def start(self, copy: Callable[[], LatentModels], step: int) -> None:
+        """Begin with those of ``step``; ``copy``, called here, gives networks that do not change any more. Where there
+        is no memory for them there are no images."""
+        try:
+            models = copy()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = str(error)
+        else:
+            self._pending.append((step, self._pool.submit(self._render, models, step)))
+            return
+        release_memory()
+        self._leave_out(step, f"there is no memory for a copy of the network: {failure}")
+
+    def finished(self, wait: bool = False) -> list[tuple[int, dict[str, float]]]:
+        """See ``task.LateFigures``."""
+        found = []
+        while self._pending and (wait or self._pending[0][1].done()):
+            step, rendering = self._pending.popleft()
+            found.append((step, rendering.result()))
+        return found
+
+    def _render(self, models: LatentModels, step: int) -> dict[str, float]:
+        """What goes wrong with images is reported and costs the run nothing else."""
+        try:
+            return self._renderer.render(models, step)
+        except Exception as error:
+            if not (isinstance(error, LatentSyncError) or is_out_of_memory(error)):
+                raise
+            failure = str(error)
+        release_memory()
+        self._leave_out(step, failure)
+        return dict.fromkeys(self.figures, math.nan)
+
+    def _leave_out(self, step: int, why: str) -> None:
+        self._notes.add(f"Step {step} has no validation images: {why}")
+
+
+def fits_beside(device: torch.device, needed: int) -> bool:
+    """Whether ``needed`` bytes are left on ``device`` beside all that the training has taken so far. What torch holds
+    unused there is not left: the next step takes it. A processor has room; of other devices nobody knows."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] >= needed
+    return device.type == "cpu"

@@ -12,7 +12,7 @@ import pytest
 from latentsync.data.photo_talkers.canonical import canonical_face
 from latentsync.data.photo_talkers.clip import PhotoClip, make_photo_clip
 from latentsync.data.photo_talkers.files import make_photo_cross_clip
-from latentsync.data.photo_talkers.speaking import SpeakingFace
+from latentsync.data.photo_talkers.mouth import SpeakingFace
 from latentsync.data.photo_talkers.surroundings import Surroundings
 from latentsync.data.talkers.clip import TalkerOptions, make_talker
 from latentsync.data.talkers.geometry import Articulation

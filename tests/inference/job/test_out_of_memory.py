@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import OutOfMemoryError
 from latentsync.face.backends.face_alignment import FaceAlignmentDetector
-from latentsync.inference import device, loading
+from latentsync.inference import loading, precision
 from latentsync.inference.fallback import PrecisionFallback
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.networks import KeptNetworks
@@ -130,7 +130,7 @@ def check_next_job(process, expected, dtype, loaded):
 
 
 PLACES = {
-    "probe": (device, "_measure_speed"),
+    "probe": (precision, "_measure_speed"),
     "load": (loading, "load_codec"),
     "audio": (WhisperTaps, "forward"),
     "detector": (KnownFacesInPortions, "_detect"),
@@ -155,7 +155,7 @@ def test_a_result_or_a_named_error_and_the_next_job_is_unharmed(process, expecte
     """It runs out every time, then once, then not at all, in one process."""
     server = process("fp32")
     with pytest.MonkeyPatch.context() as patch:
-        device.measure_speed.cache_clear()
+        precision.measure_speed.cache_clear()
         always = LackOfMemory(patch, *PLACES[place], ALWAYS)
         with pytest.raises(OutOfMemoryError, match="not enough memory for .*: CUDA out of memory") as caught:
             server.run()

@@ -12,8 +12,7 @@ from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracks import FaceTracks
-from latentsync.inference.job.cast import find_cast
-from latentsync.inference.job.people import find_people
+from latentsync.inference.job.people import find_everybody, find_people
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.limits import MediaLimits
 from latentsync.media.video import VideoFile
@@ -69,7 +68,7 @@ def test_each_person_once_with_a_picture_and_a_name_that_the_selection_understan
 
 
 def test_everybody_with_the_time_in_which_they_are_seen(clip, tmp_path):
-    cast = find_cast(clip / "two.mp4", WeightPaths.in_directory(tmp_path), str(clip / "faces.npz"))
+    cast = find_everybody(clip / "two.mp4", WeightPaths.in_directory(tmp_path), str(clip / "faces.npz"))
     left, right = cast.members
     assert cast.frames == left.frames == N and left.stretches == [(0, Fraction(N, 25))]
     assert right.stretches == [(1, Fraction(N, 25))] and right.frames == N - 25

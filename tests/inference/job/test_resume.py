@@ -18,7 +18,7 @@ from latentsync.cli._dub_arguments import parse_arguments
 from latentsync.cli.dub import main, make_request
 from latentsync.errors import INTERRUPTED_EXIT_CODE, DiskFullError, StoppedError
 from latentsync.face.detections_file import write_detections
-from latentsync.inference import cpu_precision, latent_generator
+from latentsync.inference import latent_generator, precision
 from latentsync.inference.job.dub import dub
 from latentsync.inference.job.progress import RunControl
 from latentsync.inference.job.request import kept_folder
@@ -338,7 +338,7 @@ def test_a_run_that_was_killed_anywhere_goes_on(media, tmp_path, undisturbed, at
 
 def test_a_run_that_is_resumed_computes_as_it_began(media, tmp_path, network, monkeypatch):
     def decide(dtype):
-        monkeypatch.setattr(cpu_precision, "cpu_precision", lambda unet, resolution: dtype)
+        monkeypatch.setattr(precision, "cpu_precision", lambda unet, resolution: dtype)
 
     output, whole = tmp_path / "out.mp4", tmp_path / "whole.mp4"
     assert main(line(media, whole, "--quiet", "--precision", "bf16")) == 0

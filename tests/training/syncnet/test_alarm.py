@@ -1,15 +1,27 @@
-"""The alarm speaks at chance level only, and blames what was measured."""
+"""The alarm speaks at chance level only, and blames what was measured; offsets by a network whose answers are known."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from latentsync.training.syncnet.alarm import ChanceAlarm, SyncFacts, diagnose
+import numpy as np
+import pytest
+
+from latentsync.data.clip_reader import ArrayCache, MelReader
+from latentsync.data.scan import load_clips
+from latentsync.errors import DataError
+from latentsync.metrics.stable_sync import StableSync
+from latentsync.training.syncnet.alarm import ChanceAlarm, SyncFacts, diagnose, measure_offset
+from latentsync.types import SyncView
+from tests.data.clips import talking_square
+from tests.media.synthetic import write_clip
+from tests.metrics.sync_networks import Knowing
 
 FINE = SyncFacts(
     clips=50_000, sources=5_000, hours=100.0, silent_share=0.1, still_share=0.0, learning_rate=1e-5, pairs_per_step=256,
     min_distance=5, near_negative_share=0.0, in_sync_share=0.97, offsets="-1: 1, +0: 38",
 )  # fmt: skip
+MODEL = StableSync(Knowing(), SyncView(resolution=32))
 
 
 def rows(losses):
@@ -57,3 +69,32 @@ def test_the_worst_value_is_named_first_with_its_figure():
 
 def test_unmeasured_offsets_are_said_to_be_unmeasured():
     assert "offset_syncnet_path" in diagnose(replace(FINE, in_sync_share=None), 100_000, 0.69)
+
+
+@pytest.fixture(scope="module")
+def mels(tmp_path_factory):
+    return MelReader(ArrayCache(tmp_path_factory.mktemp("mel")))
+
+
+@pytest.mark.parametrize("late", [0, 3, -4, 75])
+def test_an_offset_is_measured_in_frames(tmp_path, mels, late):
+    frames, audio = talking_square(5, 200)
+    moved = np.roll(audio, late * 640)
+    write_clip(tmp_path / "clip.mp4", frames, sound=moved)
+    (clip,) = load_clips(tmp_path).clips
+    offset = measure_offset(MODEL, clip, mels, max_shift=15)
+    if late == 75:
+        assert offset.confidence < 0.2
+        assert measure_offset(MODEL, clip, mels, max_shift=90).frames == 75
+    else:
+        assert offset.frames == late
+        assert offset.confidence > 0.2
+
+
+def test_a_clip_without_two_windows_of_sound_has_no_offset(tmp_path, mels):
+    """Its audio is shorter than the container says, so that no look at the file foresaw it."""
+    frames, audio = talking_square(5, 48)
+    write_clip(tmp_path / "clip.mp4", frames, sound=audio[: 28 * 640])
+    (clip,) = load_clips(tmp_path).clips
+    with pytest.raises(DataError, match="too short to measure its offset"):
+        measure_offset(MODEL, clip, mels)

@@ -22,9 +22,9 @@ from latentsync.training.builtin.recipes import CodecRecipe
 from latentsync.training.loop.run import run_folder
 from latentsync.training.loop.trainer import TrainingResult
 from latentsync.training.syncnet import facts as sync_facts
+from latentsync.training.syncnet.alarm import measure_facts, require_sync
 from latentsync.training.syncnet.data import find_clips, mel_reader
 from latentsync.training.syncnet.evaluation import evaluate_syncnet
-from latentsync.training.syncnet.facts import measure_facts, require_sync
 from latentsync.training.syncnet.run import syncnet_loop_settings, train_syncnet
 from tests.data.clips import talking_square, write_talking_clips
 from tests.media.synthetic import write_clip

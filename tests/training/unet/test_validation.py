@@ -10,7 +10,7 @@ import torch
 
 from latentsync.errors import GenerationError
 from latentsync.training.loop.metrics_log import MetricsLog, Notes
-from latentsync.training.unet.background_rendering import BackgroundRendering, fits_beside
+from latentsync.training.unet.validation import BackgroundRendering, fits_beside
 
 MODELS = object()
 

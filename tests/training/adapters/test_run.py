@@ -16,8 +16,8 @@ from latentsync.errors import ConfigError, DataError
 from latentsync.inference.weights import WeightPaths
 from latentsync.metrics.stable_sync import SyncFit, SyncOffset
 from latentsync.training.adapters import clips
-from latentsync.training.adapters.adapt import AdaptRequest, adapt
 from latentsync.training.adapters.clips import hold_out
+from latentsync.training.adapters.run import AdaptRequest, adapt
 from latentsync.training.adapters.task import CHANGES
 from latentsync.training.loop.trainer import TrainingResult
 from tests.data.clips import write_talking_clips
