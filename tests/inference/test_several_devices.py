@@ -12,7 +12,7 @@ from latentsync.constants import AUDIO_RATE
 from latentsync.diffusion.settings import SamplerSettings
 from latentsync.errors import DeviceError, OutOfMemoryError
 from latentsync.face.tracks import FaceTracks
-from latentsync.inference import device as precisions
+from latentsync.inference import precision as precisions
 from latentsync.inference.faces import tracking_settings
 from latentsync.inference.fallback import PrecisionFallback, convert_all
 from latentsync.inference.latent_generator import LatentGenerator

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.roofline import Counted
 from latentsync.checkpoint import count_parameters
 from latentsync.diffusion.settings import SamplerSettings
-from latentsync.inference.job import estimate as module
+from latentsync.inference.job import cost as module
 from latentsync.inference.job.cost import CODECS, UNETS, NetworkSizes, estimate
 from latentsync.inference.weights import WeightPaths
 from latentsync.inference.windows import WindowPlan

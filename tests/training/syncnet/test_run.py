@@ -21,7 +21,7 @@ from latentsync.recipe import SyncNetData, SyncNetRecipe
 from latentsync.training.builtin.recipes import CodecRecipe
 from latentsync.training.loop.run import run_folder
 from latentsync.training.loop.trainer import TrainingResult
-from latentsync.training.syncnet import facts as sync_facts
+from latentsync.training.syncnet import alarm as sync_alarm
 from latentsync.training.syncnet.alarm import measure_facts, require_sync
 from latentsync.training.syncnet.data import find_clips, mel_reader
 from latentsync.training.syncnet.evaluation import evaluate_syncnet
@@ -197,7 +197,7 @@ def test_clips_out_of_sync_are_named_and_refused(clips, tmp_path, monkeypatch, c
     recipe = tiny_recipe(tmp_path, clips)
     found = find_clips(recipe.data, tmp_path / "cache")
     verdicts = [SyncOffset(0, 0.5, 0.8)] * 6 + [SyncOffset(75, 0.6, 0.8)] * 8 + [SyncOffset(3, 0.01, 0.2)]
-    monkeypatch.setattr(sync_facts, "sample_offsets", lambda *_: list(zip(found.train, verdicts, strict=True)))
+    monkeypatch.setattr(sync_alarm, "sample_offsets", lambda *_: list(zip(found.train, verdicts, strict=True)))
     with pytest.raises(DataError, match="Only 40% of 15 clips are in sync"):
         require_sync(recipe, found.train, None, torch.device("cpu"))
     assert f"{found.train[6].path}: the audio is +75 frames late" in caplog.text
@@ -214,10 +214,10 @@ def test_sound_that_is_three_seconds_late_is_found_before_the_first_step(tmp_pat
     torch.save({"state_dict": StableSyncNet(SyncNetConfig.from_dict(MODEL)).state_dict()}, weights)
     recipe = tiny_recipe(tmp_path, tmp_path / "clips", run={"offset_syncnet_path": str(weights)})
     clips = load_clips(tmp_path / "clips").clips
-    model = sync_facts._offset_model(recipe, weights, torch.device("cpu"))
+    model = sync_alarm._offset_model(recipe, weights, torch.device("cpu"))
     assert not model.network.training
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sync_facts, "_offset_model", lambda *_: StableSync(Knowing(), model.view))
+        patch.setattr(sync_alarm, "_offset_model", lambda *_: StableSync(Knowing(), model.view))
         with pytest.raises(DataError, match="Only 33% of 6 clips are in sync"):
             require_sync(recipe, clips, mel_reader(recipe.data, tmp_path), torch.device("cpu"))
     named = [clip for clip in clips if f"{clip.path}: " in caplog.text]
