@@ -35,6 +35,7 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 PROBE_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 4e-2}  # relative L2 error: 5 times the usual one
 WIDEST_HEAD = 160  # channels of an attention head of the published U-Net, at most
 LONG_PRODUCT = 0.3  # s; matrix products that would take longer are not tried
+LONG_TEST = 2.0  # s, after which no more of the largest products are tried
 ROUNDS = 5  # of either precision, after one that starts the libraries
 LEAST_WORK = 5e7  # multiplications of a convolution of the first level: in smaller networks there is nothing to gain
 TOKENS = 50  # of audio for a frame, about
@@ -127,29 +128,37 @@ def measure_speed(device: torch.device, dtype: torch.dtype, side: int = 1024) ->
 
 def _measure_speed(device: torch.device, dtype: torch.dtype, side: int) -> float:
     """Small products come first, and no larger ones after some that take long: on some CPUs half precision is a hundred
-    times slower than single. An accelerator is quick only with large products, and without a wait after each.
+    times slower than single. What takes long is told by the processor's time, since on a busy machine a small product
+    waits for its turn a thousand times as long as it is worked on. An accelerator is quick only with large products,
+    and without a wait after each.
     """
     sizes = [(side // 16, 1), (side // 8, 1), (side // 4, 1), (side // 2, 1), *[(side, 1)] * 4]
     if device.type != "cpu":
         sizes += [(2 * side, 4), (4 * side, 4), (4 * side, 16)]
-    best = 0.0
+    start = time.perf_counter()
+    best = at_work = 0.0  # operations per second of the clock, and of work
     for n, products in sizes:
         operations = products * 2 * n**3
-        if n > side // 8 and operations / best > LONG_PRODUCT:  # the very first product also starts the libraries
+        if n > side // 8 and operations / at_work > LONG_PRODUCT:  # the very first product also starts the libraries
             break
-        best = max(best, operations / _time_products(n, products, device, dtype))
+        if device.type == "cpu" and n == side and time.perf_counter() - start > LONG_TEST:
+            break
+        seconds, worked = _time_products(n, products, device, dtype)
+        best, at_work = max(best, operations / seconds), max(at_work, operations / worked)
     return best
 
 
-def _time_products(n: int, products: int, device: torch.device, dtype: torch.dtype) -> float:
-    """Seconds that products of two (n, n) matrices take one after another."""
+def _time_products(n: int, products: int, device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
+    """Seconds that products of two (n, n) matrices take one after another, and those of the processor's work in this
+    thread; of an accelerator, whose work takes none of them, the former twice."""
     a = torch.randn(n, n, device=device).to(dtype)
     result = torch.empty_like(a)
-    start = time.perf_counter()
+    start, work = time.perf_counter(), time.thread_time()
     for _ in range(products):
         torch.matmul(a, a, out=result)
     result.sum().item()
-    return time.perf_counter() - start
+    seconds, worked = time.perf_counter() - start, time.thread_time() - work
+    return seconds, max(worked, 1e-6) if device.type == "cpu" else seconds
 
 
 def cpu_precision(unet: Path, resolution: int) -> torch.dtype:

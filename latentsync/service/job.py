@@ -13,6 +13,7 @@ from latentsync.errors import DeadlineError, LatentSyncError
 from latentsync.media.limits import MediaLimits
 
 RESULT = "result.mp4"  # in the folder of a job
+LOADING, UNABLE = "loading", "unable"  # what a worker does that takes no job: it loads its networks, or failed to
 
 
 class JobStatus(StrEnum):

@@ -25,7 +25,7 @@ from latentsync.inference.weights import model_settings
 from latentsync.runtime.device import choose_devices
 from latentsync.service.dubs import Models, make_dub
 from latentsync.service.generation import GenerateRequest
-from latentsync.service.job import Job, JobStatus, RequestRefusedError, ServiceSettings
+from latentsync.service.job import LOADING, UNABLE, Job, JobStatus, RequestRefusedError, ServiceSettings
 from latentsync.service.runner import JobRunner, MakeNetworks
 from latentsync.service.store import JobStore
 
@@ -63,9 +63,16 @@ class Worker:
     def warm_up(self) -> None:
         """Load the networks of the default model, and a face detector, as a job will ask for them. Raises as
         ``loading.load_pipeline`` and ``face.backends.load_detector``."""
+        self._say(LOADING)
+        try:
+            self._load()
+        except LatentSyncError:
+            self._say(UNABLE)
+            raise
+
+    def _load(self) -> None:
         from latentsync.inference.precision import common_precision  # here: it imports torch, which takes seconds
 
-        self._say("loading")
         weights, _ = apply_preset(self._settings.preset, self._models.weights[self._models.default])
         devices = choose_devices(self._device)
         settings = model_settings(weights.unet, None)

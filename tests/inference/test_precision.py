@@ -45,11 +45,20 @@ def test_the_speed_of_an_accelerator_is_not_that_of_its_waits(monkeypatch, peak)
 
     def seconds(n, products, where, dtype):
         spent.append(50e-6 + products * (5e-6 + 2 * n**3 / peak))
-        return spent[-1]
+        return spent[-1], spent[-1]
 
     monkeypatch.setattr("latentsync.inference.precision._time_products", seconds)
     measured = measure_speed(torch.device("cuda"), torch.float16)
     assert 0.8 * peak < measured <= peak and sum(spent) < 0.6
+
+
+def test_a_busy_machine_is_not_taken_for_a_slow_one(monkeypatch):
+    def wait_and_work(n, products, where, dtype):
+        work = products * 2 * n**3 / 1e11
+        return 0.1 + work, work
+
+    monkeypatch.setattr("latentsync.inference.precision._time_products", wait_and_work)
+    assert measure_speed(torch.device("cpu"), torch.float32) > 1e10, "as fast as the largest product, wait included"
 
 
 def test_the_speed_of_products_is_that_of_the_clock():

@@ -37,14 +37,17 @@ class Outlook:
         if not left:
             return f"{words}."
         if self.seconds is None:
-            return f"{words}; what {left} will cost cannot be told."
-        on = "1 device" if devices == 1 else f"{devices} devices"
-        cost = f"about {duration(self.seconds / devices)} on {on}, results about {self.disk_bytes / 1e6:.0f} MB"
-        sampled = "" if self.looked_into == left else f" (estimated from {self.looked_into} of them)"
-        lines = [f"{words}; {left} to do: {cost}{sampled}."]
+            lines = [f"{words}; what {left} will cost cannot be told."]
+        else:
+            on = "1 device" if devices == 1 else f"{devices} devices"
+            cost = f"about {duration(self.seconds / devices)} on {on}, results about {self.disk_bytes / 1e6:.0f} MB"
+            sampled = "" if self.looked_into == left else f" (estimated from {self.looked_into} of them)"
+            lines = [f"{words}; {left} to do: {cost}{sampled}."]
         if self.faults:
-            first = next(iter(self.faults))
-            lines.append(f"{len(self.faults)} of {self.looked_into} cannot be dubbed, such as {first}.")
+            first, fault = next(iter(self.faults.items()))
+            lines.append(
+                f"{len(self.faults)} of {self.looked_into} cannot be dubbed, such as {first}: {fault.message}"
+            )
         if self.late:
             lines.append(f"{len(self.late)} may miss their deadlines, the first one {self.late[0]}.")
         return "\n".join(lines)

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from latentsync.service.fetching import fetching
 from latentsync.service.http.access import Service
 from latentsync.service.http.app import Beside, build_app
 from latentsync.service.http.generations import as_json
-from latentsync.service.job import Job, JobStatus, ServiceSettings, deadline_missed
+from latentsync.service.job import LOADING, UNABLE, Job, JobStatus, ServiceSettings, deadline_missed
 from latentsync.service.keys import Keys
 from latentsync.service.outside import Outside
 from latentsync.service.store import JobStore, open_store
@@ -84,6 +85,20 @@ def serving(
         yield local_address(host, sock)
 
 
+def why_unready(store: JobStore, settings: ServiceSettings, workers_alive: Callable[[], int]) -> str:
+    """Why a job would not be worked on now; empty if it would."""
+    states = {row["state"] for row in store.read("SELECT state FROM workers")}
+    if UNABLE in states and states <= {LOADING, UNABLE}:  # it ends and is started again
+        return "the networks cannot be loaded; the log of the service says why"
+    if not workers_alive():
+        return "no worker runs"
+    if states <= {LOADING}:
+        return "the networks are being loaded"
+    if shutil.disk_usage(settings.folder).free < settings.reserve:
+        return "the disk is full"
+    return ""
+
+
 def _assemble(
     settings: ServiceSettings,
     models: Models,
@@ -103,15 +118,7 @@ def _assemble(
         for each in errands:
             each.wake()
 
-    def unready() -> str:
-        if not workers.alive():
-            return "no worker runs"
-        if not store.read("SELECT 1 FROM workers WHERE state != 'loading'"):
-            return "the networks are being loaded"
-        if shutil.disk_usage(settings.folder).free < settings.reserve:
-            return "the disk is full"
-        return ""
-
+    unready = partial(why_unready, store, settings, workers.alive)
     service = Service(settings, store, keys, models, uploads, secret, wake, unready)
     errands += [
         fetching(store, settings, workers.wake),

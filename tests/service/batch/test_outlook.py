@@ -40,7 +40,7 @@ def test_costs_of_all_and_of_a_sample(tmp_path):
     all_of_them = look_ahead(make_jobs(20, broken={4}), results, 2, None, cost_of)
     assert (all_of_them.seconds, list(all_of_them.faults)) == (2 * 5 + 19 * 60, ["job 4"])
     assert "20 jobs; 20 to do: about 10 min on 2 devices, results about 19 MB." in all_of_them.describe(2)
-    assert "1 of 20 cannot be dubbed, such as job 4." in all_of_them.describe(2)
+    assert "1 of 20 cannot be dubbed, such as job 4: It cannot be decoded." in all_of_them.describe(2)
     asked = []
     sampled = look_ahead(make_jobs(1000), results, 1, 50, lambda request: asked.append(request) or cost_of(request))
     assert len(asked) == 50 and sampled.seconds == 60_005 and "estimated from 50 of them" in sampled.describe(1)

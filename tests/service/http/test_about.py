@@ -7,13 +7,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import pytest
 from openapi_spec_validator import validate
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from latentsync.errors import NoFaceError
+from latentsync.errors import NoFaceError, WeightsMissingError
 from latentsync.inference.job import preflight
 from latentsync.service.http.app import Beside, build_app
+from latentsync.service.http.server import why_unready
 from latentsync.web.origins import TrustedHosts
 
 
@@ -81,10 +83,29 @@ def test_health_and_figures(stage, dubbed):
         assert line in text
 
 
-def test_what_is_not_ready(make_stage):
+def test_what_is_not_ready(make_stage, monkeypatch):
     app = build_app(replace(make_stage().service, unready=lambda: "no worker runs"))
     answer = TestClient(app).get("/readyz")
     assert answer.status_code == 503 and answer.json()["reason"] == "no worker runs"
+    stage = make_stage()
+
+    def why(workers=1):
+        return why_unready(stage.store, stage.settings, lambda: workers)
+
+    assert why() == "the networks are being loaded"
+    worker = stage.worker()
+    monkeypatch.setattr(worker, "_load", lambda: None)
+    worker.warm_up()
+    assert why() == "the networks are being loaded" and why(0) == "no worker runs"
+
+    def lack():
+        raise WeightsMissingError("There is no face detector.", remedy="Fetch one.")
+
+    monkeypatch.setattr(worker, "_load", lack)
+    with pytest.raises(WeightsMissingError):
+        worker.warm_up()
+    assert "cannot be loaded" in why() and "cannot be loaded" in why(0), "it is started again all the time"
+    assert not worker.look() and why() == ""
 
 
 def test_pages_of_other_sites(make_stage):
