@@ -166,6 +166,11 @@ def unreachable(call: Call, error: httpx.HTTPError) -> ServiceError:
     )
 
 
+def may_be_sent_again(call: Call, error: httpx.TransportError) -> bool:
+    """Whether a request that got no answer may be sent again: it has not arrived, or may be done twice."""
+    return call.again or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+
+
 def may_pass(call: Call, response: httpx.Response) -> bool:
     """Whether a request that was answered so may be sent again, and may succeed then."""
     return response.status_code in (PASSING if call.again else REFUSED)

@@ -94,7 +94,7 @@ def test_our_client_for_asyncio(served, files, tmp_path):
 def test_an_upload_goes_on_after_a_broken_connection(stage, files, monkeypatch):
     content = bytes(range(256)) * 9000  # 2.3 MB
     files[0].write_bytes(content)
-    monkeypatch.setattr("latentsync.client.clients.PIECE", PIECE // 8)
+    monkeypatch.setattr("latentsync.client.talks.PIECE", PIECE // 8)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     broken = []
 
@@ -132,6 +132,18 @@ def test_what_may_pass_is_sent_again_as_the_service_says(monkeypatch):
         answers[:] = [httpx.Response(502, text="<html>")]
         with pytest.raises(ServiceError, match="status 502"):
             client.generate({"url": "a"}, {"url": "b"})
+
+    async def note(seconds):
+        pauses.append(seconds)
+
+    async def work():
+        async with AsyncClient("http://service.example", transport=httpx.MockTransport(answer)) as client:
+            return await client.jobs()
+
+    monkeypatch.setattr("asyncio.sleep", note)
+    busy = httpx.Response(429, headers={"Retry-After": "7"})
+    answers[:] = [busy, httpx.ConnectError("no"), httpx.Response(200, json=[])]
+    assert asyncio.run(work()) == [] and pauses[2] == 7 and len(pauses) == 4
 
 
 def test_what_our_client_asks_for():
