@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from latentsync.cli import serve
 from latentsync.constants import VERSION
 from latentsync.doctor.weights import BUILTIN_FILES
 from latentsync.extras import requirements
@@ -73,6 +75,23 @@ def test_what_is_in_it(wheel):
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "latentsync").rglob("*.py")} <= names
     assert not [name for name in names if name.startswith(NOT_SHIPPED)]
     assert wheel.stat().st_size < LIMIT
+
+
+def test_an_image_is_built_of_what_the_wheel_is_made_of():
+    """The Dockerfile copies what the build reads, and .dockerignore lets that in and nothing else."""
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    copied = {
+        word for line in lines if line.startswith("COPY ") and "--from" not in line for word in line.split()[1:-1]
+    }
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert ignored[1] == "*" and copied == {line[1:] for line in ignored if line.startswith("!")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {*wheel["packages"], *wheel["force-include"], project["project"]["readme"], "pyproject.toml"} <= copied
+    assert all(list(ROOT.glob(name)) for name in copied)
+    (command,) = [json.loads(line[4:]) for line in lines if line.startswith("CMD ")]
+    parsed = serve.parse_arguments(command[1:])
+    assert command[0] == "serve" and parsed.host == "0.0.0.0" and parsed.keys is not None
 
 
 def test_its_metadata_say_what_the_requirement_files_say(wheel):

@@ -1,4 +1,4 @@
-"""What remedies ask for exists: commands with their options, options of the program that shows them, files."""
+"""What remedies and pages ask for exists: commands with their options, options of whatever shows them, files."""
 
 from __future__ import annotations
 
@@ -81,6 +81,14 @@ def test_every_command_in_a_message_exists_with_its_options_and_can_be_copied(pa
             assert set(re.findall(r"--[a-zA-Z][\w-]*", rest)) <= options_of(program), text
         for module in re.findall(r"python -m ((?:scripts|eval|benchmarks)[\w.]*\w)", text):
             assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), text
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))])
+def test_every_command_of_a_page_exists_with_its_options(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for match in re.finditer(COMMAND.replace("[^`]", "[^`#|\\n]"), text):
+        known = options_of(match[1]) | (options_of("dub") if match[1] == "batch" else frozenset())
+        assert set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", match[2])) <= known, match[0]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -81,6 +84,19 @@ def test_health_and_figures(stage, dubbed):
         'latentsync_memory_bytes{process="server"}',
     ):
         assert line in text
+
+
+def test_the_examples_of_the_page(stage):
+    """Of docs/serving.md: a service that has the built-in models only takes them as they stand."""
+    page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+    whole, part = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    example, segments = json.loads(whole), json.loads(f"{{{part}}}")
+    for wanted in (example, example | segments | {"options": {}}):
+        for each, content in zip(wanted["input"], (b"a video", b"speech", b"more"), strict=False):
+            each["assetId"] = stage.upload(content)
+        answer = stage.client.post("/v2/generate", json={k: v for k, v in wanted.items() if k != "webhookUrl"})
+        assert answer.status_code == 201, answer.text
+    assert set(re.findall(r"-F model=(\S+)", page)) | {example["model"]} == {"lipsync-2"}
 
 
 def test_what_is_not_ready(make_stage, monkeypatch):
