@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -64,6 +67,21 @@ def test_the_published_sdk(served, files, other_side):
     with pytest.raises(sync.core.ApiError) as missing:
         client.generations.get("00000000-0000-4000-8000-000000000000")
     assert missing.value.status_code == 404
+
+
+def test_the_examples_of_the_page(served, files, monkeypatch, capsys):
+    """Of docs/serving.md, as they stand but for the address."""
+    pytest.importorskip("sync")
+    page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(files[0].parent)
+    pause = time.sleep
+    monkeypatch.setattr("time.sleep", lambda seconds: pause(min(seconds, 0.02)))
+    codes = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for first in ("import time", "from latentsync.client import Client"):
+        (code,) = [each for each in codes if each.startswith(first)]
+        exec(re.sub(r"http://(127.0.0.1|HOST):8000", served.address, code), {"key": ""})
+    assert f"{served.address}/v2/results/" in (said := capsys.readouterr().out) and "1.0" in said
+    assert Path("out.mp4").read_bytes() == b"dubbed a video with speech"
 
 
 def test_our_client(served, files, tmp_path):
