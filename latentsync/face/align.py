@@ -13,11 +13,13 @@ from hashlib import sha256
 import numpy as np
 
 from latentsync.face.compat import BORDER, CompatMatrices, crop_compat
+from latentsync.face.layers import warp_yuv, yuv_warps
 from latentsync.face.paste import paste_face
 from latentsync.face.resample import warp, warp_frame
 from latentsync.face.similarity import anchor_points, compose, crop_to_canvas, estimate_similarity
 from latentsync.levels import normalize_canvas
 from latentsync.types import AlignedFace, Compat, Frame
+from latentsync.yuv import yuv_frame
 
 __all__ = ["FaceAligner", "align_face", "anchor_points", "estimate_similarity", "image_key", "paste_face"]
 
@@ -50,7 +52,13 @@ class FaceAligner:
         drawn anew each time are not remembered."""
         if self._compat is not None:
             return align_face(frame.pixels, matrix, self.resolution, self._compat)
-        face = _aligned(warp_frame(frame, matrix, (self.resolution, self.resolution), BORDER), matrix)
+        size = (self.resolution, self.resolution)
+        planar, warps = yuv_frame(frame), yuv_warps(matrix, size, frame.shape)
+        if planar is None or warps is None:
+            levels = warp_frame(frame, matrix, size, BORDER).transpose(2, 0, 1)
+        else:
+            levels = warp_yuv(*planar, warps)
+        face = _aligned(levels, matrix)
         return replace(face, key=image_key(face.pixels))
 
     def align(self, frame: Frame, landmarks: np.ndarray) -> AlignedFace:
@@ -75,13 +83,15 @@ def align_face(
     else:
         raise ValueError(f"anchor points are (3, 2) and a matrix is (2, 3), not {given.shape}")
     if compat is None:
-        return _aligned(warp(pixels, matrix, (resolution, resolution), BORDER), matrix)
-    return _aligned(crop_compat(pixels, matrix, resolution, compat).astype(np.float32), matrix)
+        canvas = warp(pixels, matrix, (resolution, resolution), BORDER)
+    else:
+        canvas = crop_compat(pixels, matrix, resolution, compat).astype(np.float32)
+    return _aligned(canvas.transpose(2, 0, 1), matrix)
 
 
 def _aligned(canvas: np.ndarray, matrix: np.ndarray) -> AlignedFace:
-    """From a canvas (R, R, 3) float32 in grey levels."""
-    levels = np.ascontiguousarray(np.clip(canvas, 0, 255).transpose(2, 0, 1))
+    """From a canvas (3, R, R) float32 in grey levels."""
+    levels = np.clip(canvas, 0, 255, out=np.empty(canvas.shape, np.float32))
     return AlignedFace(pixels=normalize_canvas(levels), matrix=matrix)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from latentsync.face.box import pixels_in_box, transformed_box
 from latentsync.face.color_match import NEUTRAL, ColorFit, fit_color
 from latentsync.face.detail import coarse_difference, outside_lips
+from latentsync.face.layers import Layer, layers_of, with_painted
 from latentsync.face.mask import load_mask
 from latentsync.face.outline import (
     GRID,
@@ -33,13 +34,13 @@ from latentsync.face.resample import Warp, warp
 from latentsync.face.similarity import compose, invert, transform
 from latentsync.levels import denormalize_canvas, normalize_canvas
 from latentsync.types import AlignedFace, ArrayFrame, Box, Frame
+from latentsync.yuv import TO_CHROMA
 
 BORDER_MARGIN = 1.5  # canvas pixels that the pasted area is smaller: interpolation reaches 1.41 pixels beyond it
 EDGE_REACH = 3.0  # canvas pixels, of one frame pixel at least, that grey from outside the frame is mixed into
 RING = 0.06  # width of the ring in which colors are compared, as a share of the canvas side
 TINT, TINT_SHARE = (0, 255, 0), 0.4  # of the painted area where it is to be seen
 COARSE_CELL = 5.0  # pixels from one point of a grid to the next, from which on it is coarse
-_TO_HALF = np.array([[0.5, 0.0, -0.25], [0.0, 0.5, -0.25]])  # pixels to those of an image of half the size
 TILE = 64  # pixels: sizes of dither patterns are multiples of it
 
 
@@ -162,70 +163,107 @@ class FacePaster:
         box = None if painted is None else pixels_in_box(transformed_box(to_frame, _corners(painted.box)), frame.shape)
         if painted is None or box is None or strength == 0:
             return frame
-        to_box, size = to_frame - [[0, 0, box[0]], [0, 0, box[1]]], (box[2] - box[0], box[3] - box[1])
+        box, layers = layers_of(frame, box)
+        alpha = self._alpha(painted, strength, visible, to_frame, box, frame.shape)
+        points = None if landmarks is None else _on_canvas(landmarks, aligned)
+        coarse = None
+        if points is not None and self.settings.detail > 0 and not self.settings.debug_mask:
+            coarse = self._coarse_change(face, aligned, fit, points)
+        result = []
+        for layer in layers:
+            to_layer = compose(layer.matrix, to_frame)
+            changes = self._changes(layer, face, fit, coarse, to_layer)
+            # Chroma lies in the middle of its pixels, so its share is their average.
+            shares = cv2.resize(alpha, layer.shape[::-1], interpolation=cv2.INTER_AREA)
+            pattern = _dither(*(int(start) for start in -layer.matrix[:, 2]), *layer.shape)
+            for plane, change in zip(layer.planes, changes, strict=True):
+                # Where alpha is 0 this gives the frame's own value exactly.
+                change = cv2.add(cv2.multiply(change, shares), pattern)
+                result.append(cv2.add(plane, change, dtype=cv2.CV_8U))  # rounds, stops at 0 and 255
+        return with_painted(frame, box, result)
+
+    def _alpha(
+        self,
+        painted: PaintedArea,
+        strength: float,
+        visible: np.ndarray | None,
+        to_frame: np.ndarray,
+        box: Box,
+        shape: tuple[int, ...],
+    ) -> np.ndarray:
+        """(h, w) float32 in [0, 1]: the weight of the face in the pixels in ``box`` of a frame of ``shape``."""
         left, top, right, bottom = painted.box
         weights = painted.weights * np.float32(strength)
         if visible is not None:
             weights *= visible[top:bottom, left:right]
-        alpha = cv2.warpAffine(weights, compose(to_box, _moved(left, top)), size, flags=cv2.INTER_LINEAR)
-        alpha = self._faded_at_edges(alpha, box, aligned.matrix, frame.shape)
-        part = frame.region(box).astype(np.float32)
-        points = None if landmarks is None else _on_canvas(landmarks, aligned)
-        if points is None or self.settings.detail == 0 or self.settings.debug_mask:
-            shown = self._levels(face, fit, to_box, size)
-        else:
-            shown = self._with_detail(face, aligned, fit, points, to_box, part)
-        # Where alpha is 0 this gives the frame's own value to 0.003 grey levels, and rounding gives it exactly.
-        blended = cv2.blendLinear(shown, part, alpha, 1 - alpha)
-        return frame.patched(box, cv2.add(blended, _dither(box), dtype=cv2.CV_8U))  # rounds, stops at 0 and 255
+        from_area = compose(_moved(-box[0], -box[1]), compose(to_frame, _moved(left, top)))
+        size = (box[2] - box[0], box[3] - box[1])
+        alpha = cv2.warpAffine(weights, from_area, size, flags=cv2.INTER_LINEAR)
+        return self._faded_at_edges(alpha, box, to_frame, shape)
 
-    def _levels(self, face: np.ndarray, fit: FaceFit, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """(h, w, 3) float32 grey levels: the face as a part of the frame of ``size`` (w, h) shows it."""
+    def _coarse_change(
+        self, face: np.ndarray, aligned: AlignedFace, fit: FaceFit, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """On the grid: by what the face differs from the source without fine structure (3, GRID, GRID), and the share
+        of the source's fine structure that stays (GRID, GRID)."""
+        generated, source = fit.coarse or (_coarse(face), _coarse(aligned.pixels))
+        limit = outside_lips(points, self._side, fit.jaw) * np.float32(self.settings.detail)
+        return coarse_difference(fit.color.apply(generated), source, points, self._side, fit.jaw, limit)
+
+    def _changes(
+        self,
+        layer: Layer,
+        face: np.ndarray,
+        fit: FaceFit,
+        coarse: tuple[np.ndarray, np.ndarray] | None,
+        to_layer: np.ndarray,
+    ) -> list[np.ndarray]:
+        """(h, w) float32 for each plane of a layer: what the face, seen whole, adds to it.
+
+        The face itself is warped only where the source's fine structure does not stay; what is smooth is warped from
+        the grid. Without ``coarse`` it is warped everywhere. ``to_layer`` (2, 3): canvas to samples of the layer.
+        """
+        height, width = layer.shape
+        if coarse is None:
+            levels = self._levels(layer, face, fit, to_layer, (width, height))
+            return [cv2.subtract(*pair, dtype=cv2.CV_32F) for pair in zip(levels, layer.planes, strict=True)]
+        difference, kept = coarse
+        from_grid = compose(to_layer, grid_to_canvas(self._side))
+        changes = [_smooth_warp(each, from_grid, (width, height)) for each in layer.differences(difference)]
+        cells = _box_of(kept < 1, margin=1)
+        own = None if cells is None else pixels_in_box(transformed_box(from_grid, _corners(cells)), layer.shape)
+        if own is None:
+            return changes
+        x0, y0, x1, y1 = own
+        place, size, back = (slice(y0, y1), slice(x0, x1)), (x1 - x0, y1 - y0), _moved(-x0, -y0)
+        share = _smooth_warp(kept.astype(np.float32), compose(back, from_grid), size)
+        levels = self._levels(layer, face, fit, compose(back, to_layer), size)
+        for change, level, plane in zip(changes, levels, layer.planes, strict=True):
+            own_change = cv2.subtract(level, plane[place], dtype=cv2.CV_32F)
+            change[place] = cv2.blendLinear(own_change, change[place], 1 - share, share)
+        return changes
+
+    def _levels(
+        self, layer: Layer, face: np.ndarray, fit: FaceFit, matrix: np.ndarray, size: tuple[int, int]
+    ) -> list[np.ndarray]:
+        """(h, w) float32 for each plane of a layer: the face as a part of it of ``size`` (w, h) shows it."""
         to_part = Warp(matrix, size, (self._side, self._side))
         x0, y0, x1, y1 = to_part.box
         canvas = np.clip(fit.color.apply(denormalize_canvas(face[:, y0:y1, x0:x1])), 0, 255)
         if self.settings.debug_mask:
             canvas = canvas + TINT_SHARE * (np.array(TINT, np.float32)[:, None, None] - canvas)
-        return to_part.apply(cv2.merge(list(canvas)), 127.5)
+        grey = layer.levels(np.full((3, 1, 1), 127.5, np.float32))
+        return [
+            to_part.apply(plane[..., None], float(fill[0, 0]))[..., 0]
+            for plane, fill in zip(layer.levels(canvas), grey, strict=True)
+        ]
 
-    def _with_detail(
-        self,
-        face: np.ndarray,
-        aligned: AlignedFace,
-        fit: FaceFit,
-        points: np.ndarray,
-        to_part: np.ndarray,
-        part: np.ndarray,
-    ) -> np.ndarray:
-        """(h, w, 3) float32 grey levels: the face in a ``part`` of the frame, whose fine structure stays where it can.
-
-        The face itself is warped only where it is not; what is smooth is warped from the grid.
-        """
-        generated, source = fit.coarse or (_coarse(face), _coarse(aligned.pixels))
-        limit = outside_lips(points, self._side, fit.jaw) * np.float32(self.settings.detail)
-        colored = fit.color.apply(generated)
-        difference, kept = coarse_difference(colored, source, points, self._side, fit.jaw, limit)
-        from_grid = compose(to_part, grid_to_canvas(self._side))
-        height, width, _ = part.shape
-        shown = _smooth_warp(cv2.merge(list(difference)), from_grid, (width, height))
-        cv2.add(part, shown, dst=shown)
-        cells = _box_of(kept < 1, margin=1)
-        own = None if cells is None else pixels_in_box(transformed_box(from_grid, _corners(cells)), part.shape)
-        if own is None:
-            return shown
-        x0, y0, x1, y1 = own
-        place, size, back = (slice(y0, y1), slice(x0, x1)), (x1 - x0, y1 - y0), _moved(-x0, -y0)
-        share = _smooth_warp(kept.astype(np.float32), compose(back, from_grid), size)
-        levels = self._levels(face, fit, compose(back, to_part), size)
-        shown[place] = cv2.blendLinear(levels, shown[place], 1 - share, share)
-        return shown
-
-    def _faded_at_edges(self, alpha: np.ndarray, box: Box, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def _faded_at_edges(self, alpha: np.ndarray, box: Box, to_frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """``alpha`` of ``box``, less and less towards the edges of the frame that the canvas reaches over.
 
         The canvas is filled with grey out there, which interpolation mixes into the pixels at the edge.
         """
-        to_frame, last = invert(matrix), self._side - 1
+        last = self._side - 1
         seen = transformed_box(to_frame, (0, 0, last, last))
         if seen[:2].min() >= 0 and seen[2] <= shape[1] - 1 and seen[3] <= shape[0] - 1:
             return alpha
@@ -244,14 +282,13 @@ class FacePaster:
         return alpha
 
 
-def _dither(box: Box) -> np.ndarray:
-    """(h, w, 3) float32: what is added to the pixels in ``box`` before they are rounded.
+def _dither(left: int, top: int, height: int, width: int) -> np.ndarray:
+    """(h, w) float32: what is added to samples from that place on before they are rounded.
 
-    Source pixels are whole numbers, so a change of color that is the same everywhere would be rounded the same way
-    everywhere, and a slow drift would show as steps of a grey level. The pattern stands still, and whole numbers stay.
+    Those of the source are whole numbers, so a change of color that is the same everywhere would be rounded the same
+    way everywhere, and a slow drift would show as steps of a level. The pattern stands still, and whole numbers stay.
     """
-    x, y = box[0] % len(BAYER), box[1] % len(BAYER)
-    height, width = box[3] - box[1], box[2] - box[0]
+    x, y = left % len(BAYER), top % len(BAYER)
     rows, columns = (TILE * -(-(side + len(BAYER)) // TILE) for side in (height, width))
     return _dither_tile(rows, columns)[y : y + height, x : x + width]
 
@@ -259,7 +296,7 @@ def _dither(box: Box) -> np.ndarray:
 @functools.lru_cache(maxsize=16)
 def _dither_tile(height: int, width: int) -> np.ndarray:
     repeats = height // len(BAYER), width // len(BAYER)
-    return np.repeat(np.tile(BAYER, repeats)[..., None], 3, axis=-1)
+    return np.tile(BAYER, repeats)
 
 
 def _coarse(canvas: np.ndarray) -> np.ndarray:
@@ -274,7 +311,7 @@ def _smooth_warp(grid: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) ->
     """
     width, height = size
     if is_coarse := bool(np.linalg.norm(matrix[:, :2], axis=0).min() >= COARSE_CELL):
-        matrix, size = compose(_TO_HALF, matrix), (width // 2 + 1, height // 2 + 1)
+        matrix, size = compose(TO_CHROMA, matrix), (width // 2 + 1, height // 2 + 1)
     warped = cv2.warpAffine(grid, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if not is_coarse:
         return warped

@@ -37,27 +37,32 @@ class Warp:
         self._boxes = [max(1, int(COARSEST_BOX / step)) for step in steps]
         self._kernels = [_low_pass(round(float(step * box), 3)) for step, box in zip(steps, self._boxes, strict=True)]
         self._matrix, self._size = matrix, size
+        seen = transformed_box(invert(matrix), (0, 0, size[0] - 1, size[1] - 1))
         (self._left, self._right), (self._top, self._bottom) = (
-            self._span(axis, side) for axis, side in enumerate((shape[1], shape[0]))
+            self._span(axis, side, seen) for axis, side in enumerate((shape[1], shape[0]))
         )
         x0, y0 = min(max(0, self._left), shape[1]), min(max(0, self._top), shape[0])
         self.box: Box = (x0, y0, max(x0, min(shape[1], self._right)), max(y0, min(shape[0], self._bottom)))
 
-    def _span(self, axis: int, side: int) -> tuple[int, int]:
-        """First and last-plus-one pixel that the target needs along an axis, a multiple of the box average apart."""
-        width, height = self._size
-        seen = transformed_box(invert(self._matrix), (0, 0, width - 1, height - 1))
+    def _span(self, axis: int, side: int, seen: np.ndarray) -> tuple[int, int]:
+        """First and last-plus-one pixel that a target needs along an axis which is ``seen`` (4,), a multiple of the box
+        average apart."""
         reach = self._boxes[axis] * (INTERPOLATION_RADIUS + len(self._kernels[axis]) // 2 + 1)
         # Further out there is nothing but fill, so a target far outside the image stays cheap.
         limit = side + reach
-        low = int(np.clip(math.floor(seen[axis]) - reach, -2 * reach, limit))
-        high = int(np.clip(math.ceil(seen[axis + 2]) + reach + 1, low + 1, limit + reach))
+        low = min(max(math.floor(seen[axis]) - reach, -2 * reach), limit)
+        high = min(max(math.ceil(seen[axis + 2]) + reach + 1, low + 1), limit + reach)
         return low, high + (low - high) % self._boxes[axis]
 
-    def apply(self, part: np.ndarray, fill: float) -> np.ndarray:
+    @property
+    def is_inside(self) -> bool:
+        """Whether the target shows nothing from outside the image."""
+        return self.box == (self._left, self._top, self._right, self._bottom)
+
+    def apply(self, part: np.ndarray, fill: float | np.ndarray) -> np.ndarray:
         """(h, w, C) float32 in the units of ``part`` (H', W', C) uint8 or float32: the pixels of the image in ``box``.
 
-        Outside the image the target shows ``fill``, a value that the dtype can hold.
+        Outside the image the target shows ``fill``, a value that the dtype can hold, or one for each channel.
         """
         patch, boxes = self._filled(part, fill), self._boxes
         if max(boxes) > 1:
@@ -76,10 +81,10 @@ class Warp:
         )
         return warped.reshape(self._size[1], self._size[0], -1)
 
-    def _filled(self, part: np.ndarray, fill: float) -> np.ndarray:
+    def _filled(self, part: np.ndarray, fill: float | np.ndarray) -> np.ndarray:
         """The part with ``fill`` around it where the target shows more than the image."""
         x0, y0, x1, y1 = self.box
-        if self.box == (self._left, self._top, self._right, self._bottom):
+        if self.is_inside:
             return part
         patch = np.full((self._bottom - self._top, self._right - self._left, part.shape[2]), fill, dtype=part.dtype)
         patch[y0 - self._top : y1 - self._top, x0 - self._left : x1 - self._left] = part

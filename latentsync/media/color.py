@@ -11,6 +11,7 @@ rounding, at a third of the cost of going to packed RGB directly.
 
 from __future__ import annotations
 
+import functools
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +23,15 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from latentsync.media.threads import image_threads
 from latentsync.types import ColorTags
+from latentsync.yuv import YuvLayout
 
 # FFmpeg's code of a matrix (AVColorSpace) -> code of the coefficients that swscale knows for it. 10 is BT.2020 with
 # constant luminance, for which swscale has no transform of its own.
 _COEFFICIENTS = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _BT601 = 5
 _UNSTATED = (0, 2, 3)  # RGB, unspecified, reserved
+_LUMA = {1: (0.2126, 0.0722), 4: (0.3, 0.11), 5: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}  # by swscale's
+# code: shares of red and blue in luma
 
 _YUV = ("yuv420p", "yuv422p", "yuv444p")
 # Full-range values of 10 bits -> 8 bits; the half undoes swscale's rounding down of chroma.
@@ -84,6 +88,19 @@ class Reading:
     def of(cls, color: ColorTags, pix_fmt: str) -> Reading:
         """What a stream of that format says with its tags."""
         return cls(coefficients(color), value_range(color, pix_fmt))
+
+
+@functools.lru_cache(maxsize=16)
+def yuv_layout(reading: Reading) -> YuvLayout:
+    """What 8-bit planes mean that are read so, with chroma in the middle of its pixels, as swscale takes it."""
+    red, blue = _LUMA[reading.matrix]
+    luma = np.array([red, 1 - red - blue, blue])
+    linear = np.stack([
+        luma, (np.array([0, 0, 1]) - luma) / (2 * (1 - blue)), (np.array([1, 0, 0]) - luma) / (2 * (1 - red))
+    ])  # fmt: skip
+    full = reading.value_range is ColorRange.JPEG
+    scale = np.array([1, 1, 1]) if full else np.array([219, 224, 224]) / 255
+    return YuvLayout.of(linear * scale[:, None], np.array([0 if full else 16, 128, 128]))
 
 
 class _Converter(threading.local):

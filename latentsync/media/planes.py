@@ -8,7 +8,7 @@ others are the decoder's own, bit for bit, with all the bits that they have.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -16,8 +16,18 @@ import av
 import cv2
 import numpy as np
 
-from latentsync.media.color import Reading, RgbToFrame, alpha_of, plane_view, rgb_of, rgb_reduced, rgb_samples
+from latentsync.media.color import (
+    Reading,
+    RgbToFrame,
+    alpha_of,
+    plane_view,
+    rgb_of,
+    rgb_reduced,
+    rgb_samples,
+    yuv_layout,
+)
 from latentsync.types import ArrayFrame, Box, Frame, reduced_size
+from latentsync.yuv import YuvFrame, YuvLayout
 
 # Pixels around a part that are converted with it, so that it comes out as it does from the whole frame (measured).
 _READ_MARGIN = 16  # bicubic chroma reaches 3; swscale interpolates otherwise in images of less than 14 x 12 pixels
@@ -44,10 +54,15 @@ def in_parts(pix_fmt: str, width: int, height: int) -> bool:
 
 
 class _Image:
-    """What the decoder gave, and RGB of the part of it that was asked for last."""
+    """What the decoder gave, what was painted over it, and RGB of the part of it that was asked for last.
 
-    def __init__(self, planes: av.VideoFrame, reading: Reading) -> None:
-        self.planes, self.reading = planes, reading
+    ``painted``: number of a plane, box in its samples, and those that are there now (h, w), in the order of painting.
+    """
+
+    def __init__(
+        self, planes: av.VideoFrame, reading: Reading, painted: tuple[tuple[int, Box, np.ndarray], ...] = ()
+    ) -> None:
+        self.planes, self.reading, self.painted = planes, reading, painted
         self.whole: Box = (0, 0, planes.width, planes.height)
         self._known: tuple[Box, np.ndarray] = (0, 0, 0, 0), np.empty((0, 0, 3), np.uint8)
 
@@ -64,13 +79,42 @@ class _Image:
         left, top, right, bottom = around = _even(box, self.planes, _READ_MARGIN)
         x0, y0, x1, y1 = box
         if around == self.whole:
-            return rgb_of(self.planes, self.reading)[y0:y1, x0:x1]
-        part = _cut(self.planes, around, self.planes.format.name)
+            return rgb_of(self.shown(), self.reading)[y0:y1, x0:x1]
+        part = self.cut(around, self.planes.format.name)
         return rgb_of(part, self.reading, threads=1)[y0 - top : y1 - top, x0 - left : x1 - left]
+
+    def shown(self) -> av.VideoFrame:
+        """The planes, with what is painted; not to be written to."""
+        return self.cut(self.whole, self.planes.format.name) if self.painted else self.planes
+
+    def cut(self, box: Box, pix_fmt: str) -> av.VideoFrame:
+        """A copy of a part, as a frame of a format with the same planes."""
+        part = av.VideoFrame(box[2] - box[0], box[3] - box[1], pix_fmt)
+        for number, (source, target) in enumerate(_matching(self.planes, box, part)):
+            target[:] = source
+            rows, columns = target.shape
+            x, y = box[0] * columns // part.width, box[1] * rows // part.height
+            self._paint(number, (x, y, x + columns, y + rows), target)
+        return part
+
+    def plane(self, number: int, box: Box) -> np.ndarray:
+        """See ``YuvFrame``."""
+        x0, y0, x1, y1 = box
+        samples = plane_view(self.planes.planes[number])[y0:y1, x0:x1]
+        if self.painted:
+            samples = samples.copy()
+            self._paint(number, box, samples)
+        return samples
+
+    def _paint(self, number: int, box: Box, samples: np.ndarray) -> None:
+        """What is painted of a plane, into the ``samples`` of it in ``box``."""
+        for plane, place, painted in self.painted:
+            if plane == number:
+                _overlay(samples, box, place, painted)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DecodedFrame:
+class DecodedFrame(YuvFrame):
     """A ``Frame`` of a video file. Any thread may ask for its pixels.
 
     ``patches``: boxes and the pixels (y1 - y0, x1 - x0, 3) uint8 painted over them, in this order.
@@ -106,28 +150,43 @@ class DecodedFrame:
         if not self.patches:
             return part
         part = part.copy()
-        for (x0, y0, x1, y1), pixels in self.patches:
-            left, top, right, bottom = max(x0, box[0]), max(y0, box[1]), min(x1, box[2]), min(y1, box[3])
-            if left < right and top < bottom:
-                inside = pixels[top - y0 : bottom - y0, left - x0 : right - x0]
-                part[top - box[1] : bottom - box[1], left - box[0] : right - box[0]] = inside
+        for place, pixels in self.patches:
+            _overlay(part, box, place, pixels)
         return part
 
     def samples(self, width: int, height: int) -> np.ndarray:
         """See ``Frame``."""
         if self.patches:
             return self._painted().samples(width, height)
-        return rgb_samples(self.image.planes, self.image.reading, width, height)
+        return rgb_samples(self.image.shown(), self.image.reading, width, height)
 
     def reduced(self, scale: float) -> np.ndarray:
         """See ``Frame``."""
         if self.patches:
             return self._painted().reduced(scale)
-        return rgb_reduced(self.image.planes, self.image.reading, *reduced_size(self.shape, scale))
+        return rgb_reduced(self.image.shown(), self.image.reading, *reduced_size(self.shape, scale))
 
     def patched(self, box: Box, pixels: np.ndarray) -> DecodedFrame:
         """See ``Frame``."""
         return replace(self, patches=(*self.patches, (box, pixels)))
+
+    @property
+    def yuv_layout(self) -> YuvLayout | None:
+        """See ``YuvFrame``."""
+        is_such = not self.patches and layout_of(self.image.planes.format.name) == "yuv420p"
+        return yuv_layout(self.image.reading) if is_such else None
+
+    def plane(self, number: int, box: Box) -> np.ndarray:
+        """See ``YuvFrame``."""
+        return self.image.plane(number, box)
+
+    def with_planes(self, box: Box, planes: Sequence[np.ndarray]) -> DecodedFrame:
+        """See ``YuvFrame``."""
+        x0, y0, x1, y1 = box
+        boxes = box, *[(x0 // 2, y0 // 2, x1 // 2, y1 // 2)] * 2
+        painted = tuple((number, *pair) for number, pair in enumerate(zip(boxes, planes, strict=True)))
+        image = _Image(self.image.planes, self.image.reading, (*self.image.painted, *painted))
+        return replace(self, image=image)
 
     def _painted(self) -> ArrayFrame:
         return ArrayFrame(self.index, self.time, self.pixels)
@@ -140,7 +199,7 @@ class DecodedFrame:
         planes = self.image.planes
         if to_frame.pix_fmt != layout_of(planes.format.name) or to_frame.reading != self.image.reading:
             return None
-        result = _cut(planes, self.image.whole, to_frame.pix_fmt)
+        result = self.image.cut(self.image.whole, to_frame.pix_fmt)
         for patch, _ in self.patches:
             box = _even(patch, planes, _WRITTEN_MARGIN)
             painted = self.region(box)
@@ -162,12 +221,13 @@ def _even(box: Box, planes: av.VideoFrame, margin: int) -> Box:
     return left, top, min(planes.width, (x1 + margin + 1) // 2 * 2), min(planes.height, (y1 + margin + 1) // 2 * 2)
 
 
-def _cut(planes: av.VideoFrame, box: Box, pix_fmt: str) -> av.VideoFrame:
-    """A copy of a part, as a frame of a format with the same planes."""
-    part = av.VideoFrame(box[2] - box[0], box[3] - box[1], pix_fmt)
-    for source, target in _matching(planes, box, part):
-        target[:] = source
-    return part
+def _overlay(part: np.ndarray, box: Box, place: Box, painted: np.ndarray) -> None:
+    """``painted``, which lies at ``place``, over what of it is in a ``part`` that lies at ``box``."""
+    (x0, y0, _, _), (left, top, _, _) = box, place
+    low_x, low_y, high_x, high_y = max(left, x0), max(top, y0), min(place[2], box[2]), min(place[3], box[3])
+    if low_x < high_x and low_y < high_y:
+        inside = painted[low_y - top : high_y - top, low_x - left : high_x - left]
+        part[low_y - y0 : high_y - y0, low_x - x0 : high_x - x0] = inside
 
 
 def _matching(planes: av.VideoFrame, box: Box, part: av.VideoFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -184,3 +184,28 @@ def test_a_lossless_copy_with_a_painted_mouth_differs_there_only(tmp_path, rotat
                 outside[box[1] // scale : -(-box[3] // scale), box[0] // scale : -(-box[2] // scale)] = False
                 np.testing.assert_array_equal(b[outside], a[outside])
                 assert (b[~outside] != a[~outside]).mean() > 0.5
+
+
+def test_planes_are_painted_without_rgb():
+    planes, frame = decoded("yuv420p", ColorTags(matrix=1))
+    to_frame, box = RgbToFrame(ColorTags(matrix=1), "yuv420p"), (10, 20, 50, 44)
+    rng = np.random.default_rng(3)
+    new = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((24, 40), (12, 20), (12, 20))]
+    painted = frame.with_planes(box, new)
+    again = painted.with_planes((12, 20, 14, 22), [np.full((side, side), 9, np.uint8) for side in (2, 1, 1)])
+    new = [plane.copy() for plane in new]
+    new[0][:2, 2:4] = new[1][0, 1] = new[2][0, 1] = 9
+    expected = samples(planes)
+    for plane, part, (x, y) in zip(expected, new, ((10, 20), (5, 10), (5, 10)), strict=True):
+        plane[y : y + part.shape[0], x : x + part.shape[1]] = part
+    assert all(map(np.array_equal, samples(again.planes_for(to_frame)), expected))
+    assert all(map(np.array_equal, samples(frame.planes_for(to_frame)), samples(planes)))
+    assert np.array_equal(again.plane(1, (4, 9, 30, 25)), expected[1][9:25, 4:30])
+    whole = av.VideoFrame(*SIZE, "yuv420p")
+    for plane, part in zip(whole.planes, expected, strict=True):
+        plane_view(plane)[:] = part
+    rgb = rgb_of(whole, Reading.of(ColorTags(matrix=1), "yuv420p"))
+    assert np.array_equal(again.region((3, 7, 90, 70)), rgb[7:70, 3:90]) and np.array_equal(again.pixels, rgb)
+    assert frame.yuv_layout is not None and again.yuv_layout is frame.yuv_layout
+    assert frame.patched((0, 0, 2, 2), np.zeros((2, 2, 3), np.uint8)).yuv_layout is None
+    assert decoded("yuv420p10le")[1].yuv_layout is None and decoded("yuv444p")[1].yuv_layout is None
