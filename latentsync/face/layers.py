@@ -23,12 +23,20 @@ _HERE = np.eye(2, 3)
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Planes of a part of a frame whose samples lie alike. ``planes``: (h, w) uint8 each; ``matrix`` (2, 3): pixels of
-    the frame to places in them; ``colors`` (n, 4) float32: R, G, B and 1 to the level of each."""
+    """Planes of a part of a frame whose samples lie alike. ``planes``: (h, w) uint8 each; ``corner``: x, y of the first
+    sample in the whole frame's; ``matrix`` (2, 3): pixels of the frame to samples of the part; ``colors`` (n, 4)
+    float32: R, G, B and 1 to the level of each plane."""
 
     planes: tuple[np.ndarray, ...]
+    corner: tuple[int, int]
     matrix: np.ndarray
     colors: np.ndarray
+
+    @classmethod
+    def at(cls, box: Box, planes: tuple[np.ndarray, ...], matrix: np.ndarray, colors: np.ndarray) -> Layer:
+        """The part in ``box`` of planes to whose samples ``matrix`` brings the pixels of the frame."""
+        corner = box[:2]
+        return cls(planes, corner, compose(np.array([[1.0, 0, -corner[0]], [0, 1, -corner[1]]]), matrix), colors)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,7 +53,7 @@ class Layer:
         return [mixed(rgb, np.append(row[:3], 0)) for row in self.colors]
 
 
-def mixed(planes: Sequence[np.ndarray], row: np.ndarray) -> np.ndarray:
+def mixed(planes: Sequence[np.ndarray] | np.ndarray, row: np.ndarray) -> np.ndarray:
     """(h, w) float32: the sum of three planes (h, w) float32 and 1, each times its number in ``row`` (4,)."""
     first, second, third, constant = row.tolist()
     total = cv2.addWeighted(planes[0], first, planes[1], second, constant)
@@ -56,14 +64,14 @@ def layers_of(frame: Frame, box: Box) -> tuple[Box, list[Layer]]:
     """The layers of the part of a frame in ``box``, or in the next larger box that they can be cut at."""
     planar = yuv_frame(frame)
     if planar is None:
-        return box, [Layer(tuple(cv2.split(frame.region(box))), _from(box, _HERE), _RGB)]
+        return box, [Layer.at(box, tuple(cv2.split(frame.region(box))), _HERE, _RGB)]
     shown, layout = planar
     left, top, right, bottom = half = box[0] // 2, box[1] // 2, (box[2] + 1) // 2, (box[3] + 1) // 2
     box = 2 * left, 2 * top, 2 * right, 2 * bottom
     luma, chroma = (shown.plane(0, box),), (shown.plane(1, half), shown.plane(2, half))
     return box, [
-        Layer(luma, _from(box, _HERE), layout.from_rgb[:1]),
-        Layer(chroma, _from(half, TO_CHROMA), layout.from_rgb[1:]),
+        Layer.at(box, luma, _HERE, layout.from_rgb[:1]),
+        Layer.at(half, chroma, TO_CHROMA, layout.from_rgb[1:]),
     ]
 
 
@@ -71,10 +79,6 @@ def with_painted(frame: Frame, box: Box, painted: Sequence[np.ndarray]) -> Frame
     """A new frame with other planes of all layers that ``layers_of`` gave for its ``box``."""
     planar = yuv_frame(frame)
     return frame.patched(box, cv2.merge(painted)) if planar is None else planar[0].with_planes(box, painted)
-
-
-def _from(box: Box, matrix: np.ndarray) -> np.ndarray:
-    return compose(np.array([[1.0, 0, -box[0]], [0, 1, -box[1]]]), matrix)
 
 
 def yuv_warps(matrix: np.ndarray, size: tuple[int, int], shape: tuple[int, ...]) -> tuple[Warp, Warp] | None:

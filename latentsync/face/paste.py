@@ -175,7 +175,7 @@ class FacePaster:
             changes = self._changes(layer, face, fit, coarse, to_layer)
             # Chroma lies in the middle of its pixels, so its share is their average.
             shares = cv2.resize(alpha, layer.shape[::-1], interpolation=cv2.INTER_AREA)
-            pattern = _dither(*(int(start) for start in -layer.matrix[:, 2]), *layer.shape)
+            pattern = _dither(layer.corner, layer.shape)
             for plane, change in zip(layer.planes, changes, strict=True):
                 # Where alpha is 0 this gives the frame's own value exactly.
                 change = cv2.add(cv2.multiply(change, shares), pattern)
@@ -282,14 +282,15 @@ class FacePaster:
         return alpha
 
 
-def _dither(left: int, top: int, height: int, width: int) -> np.ndarray:
-    """(h, w) float32: what is added to samples from that place on before they are rounded.
+def _dither(corner: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """(h, w) float32 of that ``shape``: what is added to samples from a ``corner`` x, y on before they are rounded.
 
     Those of the source are whole numbers, so a change of color that is the same everywhere would be rounded the same
     way everywhere, and a slow drift would show as steps of a level. The pattern stands still, and whole numbers stay.
     """
-    x, y = left % len(BAYER), top % len(BAYER)
-    rows, columns = (TILE * -(-(side + len(BAYER)) // TILE) for side in (height, width))
+    x, y = (start % len(BAYER) for start in corner)
+    height, width = shape
+    rows, columns = (TILE * -(-(side + len(BAYER)) // TILE) for side in shape)
     return _dither_tile(rows, columns)[y : y + height, x : x + width]
 
 
