@@ -22,6 +22,7 @@ from latentsync.face.paste_settings import PasteSettings
 from latentsync.inference.enhance import enhanced, load_enhancer
 from latentsync.inference.joins import GeneratedFrame, JoinedFrame
 from latentsync.inference.record import StageClock
+from latentsync.inference.scene import OUTSIDE
 from latentsync.inference.windows import PassedFrame, is_cut
 from latentsync.stream import deal, parallel_map
 from latentsync.types import Compat, Frame
@@ -91,8 +92,11 @@ def _nearness(fitted: FittedFrame) -> float:
 
 
 def lead_of(row: Row) -> JoinedFrame:
-    """The member of a row that stands for the frame in reports: the first one that is dubbed, if one is."""
-    return next((member for member in row if isinstance(member, GeneratedFrame)), row[0])
+    """The member of a row that stands for the frame in reports: the first one that is dubbed, else the first one that
+    has a segment there, whose reason says why the frame is left alone."""
+    dubbed = (member for member in row if isinstance(member, GeneratedFrame))
+    spoken = (member for member in row if isinstance(member, PassedFrame) and member.reason != OUTSIDE)
+    return next(dubbed, None) or next(spoken, row[0])
 
 
 def _line_weights(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:

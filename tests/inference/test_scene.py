@@ -14,6 +14,7 @@ from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.selection import FaceSelector
 from latentsync.face.tracks import FaceTracks
 from latentsync.face.visibility import VisibilitySettings
+from latentsync.inference.compositing import lead_of
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
@@ -128,6 +129,12 @@ def test_gaps_are_untouched_and_turns_follow_their_own_audio():
     ]
     mouth = frames[:, 195:205, 120:140].mean(axis=(1, 2, 3)) - frames[0, 195:205, 120:140].mean()
     assert mouth[15] > 5 and mouth[57] < -15  # each with the audio of its own part
+
+
+def test_a_frame_is_left_alone_for_the_reason_of_whoever_has_a_segment_there():
+    frame = next(Crowd(1).frames())
+    outside, hidden = PassedFrame(frame, 0, OUTSIDE), PassedFrame(frame, 0, "no face")
+    assert lead_of((outside, hidden)) is hidden and lead_of((outside, outside)).reason == OUTSIDE
 
 
 def test_segments_have_their_own_settings_and_are_generated_together_where_these_agree():
