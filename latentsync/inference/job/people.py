@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from latentsync.face.appearance import BY_LOOKS
 from latentsync.face.box import box_centre, longer_side
 from latentsync.face.detector import Detection
+from latentsync.face.identity import SAME_PLACE_DIFFERENCE
 from latentsync.face.selection import MIN_SCORE, MIN_SIZE, FaceChoice
 from latentsync.face.tracks import PeopleFrame
 from latentsync.inference.faces import FaceFinder
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
 SAMPLED_FRAMES = 12
 THUMBNAIL_SIDE = 160  # px
 MARGIN = 1.6  # side of the thumbnail over the longer side of the face
-REACH = 1.0  # face sizes between two detections that count as one person, at most
-MAX_SIZE_RATIO = 1.8  # of the faces of two detections that count as one person
+REACH = 1.0  # face sizes between two detections that are at one place, at most
+MAX_SIZE_RATIO = 1.8  # of the faces of two detections that are at one place
+DIFFERENCE = 1.0  # of looks at which two faces count as one person, wherever they are
 MOST_VIEWS = 6  # of a person
 FIRST_INTERVAL = Fraction(1)  # s between two views, as long as they are few
 SHORT_GAP = Fraction(1, 2)  # s that do not end a stretch
@@ -47,7 +50,7 @@ LEAST_FRAMES = 5  # with a face that is large and certain enough: less is no per
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person at one place in the frame. ``choice``: the value of ``SyncOptions.face`` that chooses them.
+    """A person in the video. ``choice``: the value of ``SyncOptions.face`` that chooses them.
 
     ``thumbnail`` (160, 160, 3) uint8 RGB; ``time`` of the first detection in seconds; ``share`` of the sampled frames
     that show the person, 0 to 1.
@@ -59,13 +62,14 @@ class Person:
     share: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Candidate:
-    """The detections that count as one person: the first, the last, and a thumbnail of the clearest."""
+    """The detections that count as one person: the first, the last, the looks of all, a thumbnail of the clearest."""
 
     first: Detection
     time: float
     last: Detection
+    looks: list[np.ndarray]
     count: int
     thumbnail: np.ndarray
     quality: float
@@ -86,9 +90,9 @@ def find_people(
 ) -> list[Person]:
     """The people in a few frames spread over the video, from left to right; an empty list if there is nobody.
 
-    Faces at about the same place and of about the same size count as one person, as in ``face.selection``. The
-    detections are kept for the dub. Raises ``VideoError``, ``ConfigError``, ``DeviceError`` and the ``WeightsError``
-    family.
+    Faces that look alike (``face.appearance``) count as one person, wherever they are, and at one place those that do
+    not look very different; two in one frame never do. The detections are kept for the dub. Raises ``VideoError``,
+    ``ConfigError``, ``DeviceError`` and the ``WeightsError`` family.
     """
     if not limits.own_files:
         limits.check_video(path)
@@ -102,9 +106,7 @@ def find_people(
         frames += 1
         if frame.index not in known and finder.detector is not None:
             known[frame.index] = finder.detector.detect([frame])[0]
-        for face in known.get(frame.index, ()):
-            if face.score >= MIN_SCORE and longer_side(face.box) >= MIN_SIZE:
-                _add(seen, frame, face)
+        _add(seen, frame, known.get(frame.index, ()))
     tracks.save()
     return [each.person(frames) for each in sorted(seen, key=lambda each: box_centre(each.first.box)[0])]
 
@@ -118,21 +120,33 @@ def face_finder(
     return FaceFinder(detector, weights.auxiliary, place, StageClock(), load, aspect)
 
 
-def _add(seen: list[_Candidate], frame: Frame, face: Detection) -> None:
-    same = [person for person in seen if _is_same(person.last, face)]
-    known = min(same, key=lambda person: _distance(person.last, face), default=None)
-    quality = longer_side(face.box) * face.score
-    if known is None:
-        seen.append(_Candidate(face, float(frame.time), face, 1, thumbnail(frame.pixels, face.box), quality))
+def _add(seen: list[_Candidate], frame: Frame, found: Sequence[Detection]) -> None:
+    """Take in the faces of a frame that are large and certain enough."""
+    faces = [face for face in found if face.score >= MIN_SCORE and longer_side(face.box) >= MIN_SIZE]
+    if not faces:
         return
-    known.count, known.last = known.count + 1, face
-    if quality > known.quality:
-        known.quality, known.thumbnail = quality, thumbnail(frame.pixels, face.box)
+    free = list(seen)
+    looks = BY_LOOKS.embed(frame, [face.landmarks for face in faces], [face.landmarks for face in found])
+    for face, look in zip(faces, looks, strict=True):
+        alike = [person for person in free if _is_same(person, face, look)]
+        known = min(alike, key=lambda person: _distance(person.last, face), default=None)
+        quality = longer_side(face.box) * face.score
+        if known is None:
+            image = thumbnail(frame.pixels, face.box)
+            seen.append(_Candidate(face, float(frame.time), face, [look], 1, image, quality))
+            continue
+        free.remove(known)
+        known.count, known.last = known.count + 1, face
+        known.looks.append(look)
+        if quality > known.quality:
+            known.quality, known.thumbnail = quality, thumbnail(frame.pixels, face.box)
 
 
-def _is_same(before: Detection, now: Detection) -> bool:
-    smaller, larger = sorted((longer_side(before.box), longer_side(now.box)))
-    return _distance(before, now) <= REACH * smaller and larger <= MAX_SIZE_RATIO * smaller
+def _is_same(person: _Candidate, face: Detection, look: np.ndarray) -> bool:
+    smaller, larger = sorted((longer_side(person.last.box), longer_side(face.box)))
+    at_one_place = _distance(person.last, face) <= REACH * smaller and larger <= MAX_SIZE_RATIO * smaller
+    difference = BY_LOOKS.differences(look[None], np.stack(person.looks)).min()
+    return bool(difference <= (SAME_PLACE_DIFFERENCE if at_one_place else DIFFERENCE))
 
 
 def _distance(before: Detection, now: Detection) -> float:

@@ -67,6 +67,32 @@ def test_each_person_once_with_a_picture_and_a_name_that_the_selection_understan
     assert all(followed[number].box[0] > 160 for number in range(round(right.time * 25), N))
 
 
+def test_a_close_up_where_somebody_else_was_is_of_whom_it_shows(tmp_path):
+    """Two people, then after a cut one of them alone, larger, at the other one's place."""
+    colors = {"left": (220, 60, 60), "right": (60, 60, 220)}
+
+    def shown(number):
+        places = {"left": (80, 100), "right": (240, 110)} if number < 10 else {"left": (240, 100)}
+        return {name: face_landmarks(np.array(place), 60 if number < 10 else 80) for name, place in places.items()}
+
+    def image(number):
+        pixels = np.full((200, 320, 3), 90, np.uint8)
+        for name, points in shown(number).items():
+            (x0, y0), (x1, y1) = points.min(0).astype(int) - 10, points.max(0).astype(int) + 10
+            pixels[y0:y1, x0:x1] = colors[name]
+        return pixels
+
+    video = write_clip(tmp_path / "cut.mp4", (image(number) for number in range(20)), gop=5)
+    found = {
+        number: [Detection(np.concatenate([p.min(0), p.max(0)]), p, 0.9) for p in shown(number).values()]
+        for number in range(20)
+    }
+    write_detections(tmp_path / "faces.npz", found)
+    left, right = find_people(video, WeightPaths.in_directory(tmp_path), str(tmp_path / "faces.npz"))
+    assert left.share == 1 and 0 < right.share < 1
+    assert left.thumbnail[80, 80, 0] > 180 and right.thumbnail[80, 80, 2] > 180
+
+
 def test_everybody_with_the_time_in_which_they_are_seen(clip, tmp_path):
     cast = find_everybody(clip / "two.mp4", WeightPaths.in_directory(tmp_path), str(clip / "faces.npz"))
     left, right = cast.members
