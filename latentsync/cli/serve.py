@@ -221,7 +221,8 @@ def log_as_json() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for name in ("httpx", "httpcore", "python_multipart", "sse_starlette"):  # they name addresses of users
+    # Those name addresses of users; torch tells of its caches when the process ends.
+    for name in ("httpx", "httpcore", "python_multipart", "sse_starlette", "torch"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
