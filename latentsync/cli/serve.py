@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 PORT = 8000
 COMMAND = [sys.executable, "-m", "latentsync", "serve"]  # of a worker
+logger = logging.getLogger(__name__)
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -239,10 +240,14 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             serve(parsed, words)
     except LatentSyncError as error:
-        return report(error, "Error: ")
+        if not parsed.worker:
+            return report(error, "Error: ")
+        logger.error("This worker cannot begin: %s", error.message, extra={"remedy": error.remedy})
+        return error.exit_code
     except KeyboardInterrupt:
-        with suppress(OSError):  # of a terminal that has gone
-            print("The service has ended.", file=sys.stderr)
+        if not parsed.worker:
+            with suppress(OSError):  # of a terminal that has gone
+                print("The service has ended.", file=sys.stderr)
     return 0
 
 

@@ -15,6 +15,8 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from latentsync.cli import serve
+from latentsync.errors import WeightsMissingError
 from latentsync.inference.job.folder import JobFolder
 from latentsync.service.store import open_store
 
@@ -97,6 +99,22 @@ def workers(data):
     found = [row["pid"] for row in store.read("SELECT pid FROM workers")]
     store.close()
     return found
+
+
+@pytest.mark.parametrize(
+    "error", [WeightsMissingError("There is no detector.", remedy="Fetch one."), KeyboardInterrupt()]
+)
+def test_a_worker_that_cannot_begin_says_so_in_the_log_of_the_service(error, monkeypatch, caplog, capsys):
+    def fail(parsed):
+        raise error
+
+    monkeypatch.setattr(serve, "work", fail)
+    monkeypatch.setattr(serve, "log_as_json", lambda: None)
+    code = serve.main(["--worker", "worker-0"])
+    assert code == getattr(error, "exit_code", 0) and capsys.readouterr().err == ""
+    assert [(each.message, each.remedy) for each in caplog.records if each.name == serve.__name__] == (
+        [("This worker cannot begin: There is no detector.", "Fetch one.")] if code else []
+    )
 
 
 def test_killed_in_the_middle_of_a_job_and_ended_politely(program, other_side):
