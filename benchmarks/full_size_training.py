@@ -70,7 +70,7 @@ def train_one_step(config: str, folder: Path) -> dict[str, float]:
         make_objective,
     )
     from latentsync.training.unet.run import mixed_precision_of
-    from latentsync.training.unet.task import UNetTask
+    from latentsync.training.unet.task import UNetSetup, UNetTask
 
     recipe = load_config(ROOT / "configs" / "unet" / f"{config}.yaml", UNetRecipe, settings(folder))
     losses, accelerator = loss_config_of(recipe), make_accelerator(mixed_precision_of(recipe))
@@ -79,7 +79,7 @@ def train_one_step(config: str, folder: Path) -> dict[str, float]:
     codec = load_frozen_codec(recipe, accelerator.device)
     windows = prepare_windows(recipe, clips, losses, codec, accelerator)
     objective = make_objective(recipe, losses, load_loss_networks(recipe, losses, codec, accelerator.device), codec)
-    task = UNetTask(recipe, network, codec, objective, windows, None)
+    task = UNetTask(UNetSetup(recipe, network, codec, objective, windows))
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.optimizer.lr)
     start = time.perf_counter()

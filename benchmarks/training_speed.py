@@ -50,7 +50,7 @@ from latentsync.training.unet.networks import (
     loss_config_of,
     make_objective,
 )
-from latentsync.training.unet.task import UNetTask
+from latentsync.training.unet.task import UNetSetup, UNetTask
 from tests.golden import fill_by_rule
 from tests.training.tiny_unet import VIDEOMAE, write_syncnet, write_vgg
 
@@ -118,7 +118,7 @@ class Run:
         if way.compiled:
             compile_in_place(network)
         objective = make_objective(recipe, losses, load_loss_networks(recipe, losses, codec, device), codec)
-        self._task = UNetTask(recipe, network, codec, objective, windows, None)
+        self._task = UNetTask(UNetSetup(recipe, network, codec, objective, windows))
         self._trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         one_by_one = {"fused": False, "foreach": False}
         optimizer = torch.optim.AdamW(self._trained, lr=1e-5, **({"fused": True} if way.fused else one_by_one))

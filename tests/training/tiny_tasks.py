@@ -45,7 +45,7 @@ from latentsync.training.syncnet.task import SyncNetTask
 from latentsync.training.unet.data import DrawnBatch, DrawnWindows, UNetWindows
 from latentsync.training.unet.latents import Noise, PosteriorBatch, stack_draws
 from latentsync.training.unet.objective import LossWeights, UNetObjective
-from latentsync.training.unet.task import UNetTask
+from latentsync.training.unet.task import UNetSetup, UNetTask
 from latentsync.types import SyncView
 from tests.golden import fill_by_rule, rule_input
 from tests.models.networks import SMALL_VIDEOMAE, small_kl
@@ -107,7 +107,7 @@ def _unet(
     side = batch.keep_mask.shape[-1]
     draws = stack_draws([Noise(batch.audio.shape[1], side, 1.0, 0.5).draw(seed) for seed in (0, 1)])
     draws = replace(draws, audio_kept=torch.tensor([0.0, 1.0]))
-    task = UNetTask(UNetRecipe(model={}), network, objective.codec, objective, windows, None)
+    task = UNetTask(UNetSetup(UNetRecipe(model={}), network, objective.codec, objective, windows))
     return TinyTask(task, DrawnBatch(batch, draws), (objective.codec, *frozen))
 
 

@@ -51,6 +51,7 @@ from latentsync.training.unet.networks import (
     weight_files,
 )
 from latentsync.training.unet.run import MAY_CHANGE, unet_loop_settings
+from latentsync.training.unet.task import UNetSetup
 from latentsync.training.unet.validation import BackgroundRendering, make_renderer, validation_video_of
 
 logger = logging.getLogger(__name__)
@@ -219,7 +220,8 @@ def train_adapter(
         renderer = make_renderer(recipe, validation_video, windows.shown, networks.sync, codec, device, images)
         rendering = None if renderer is None else BackgroundRendering(renderer, notes)
     ema = EMA([p for p in network.parameters() if p.requires_grad], recipe.run.ema_decay)
-    task = AdapterTask(recipe, network, codec, objective, windows, ema, rendering, dub.work, notes)
+    setup = UNetSetup(recipe, network, codec, objective, windows, ema, rendering, dub.work, notes)
+    task = AdapterTask(recipe.adapter, setup)
     minutes = recipe.adapter.max_minutes
     settings = replace(
         unet_loop_settings(recipe, len(windows.train), accelerator.num_processes),

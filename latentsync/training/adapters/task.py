@@ -13,39 +13,21 @@ from torch import Tensor, nn
 
 from latentsync.checkpoint import WeightsCard
 from latentsync.checkpoint.adapter import LowRank, save_adapter
-from latentsync.models.codec import LatentCodec
-from latentsync.models.unet import UNet3D
-from latentsync.recipe import AdapterRecipe
+from latentsync.recipe import AdapterSection
 from latentsync.training.adapters.low_rank import factors_of, merged
-from latentsync.training.loop.ema import EMA
-from latentsync.training.loop.metrics_log import Notes
-from latentsync.training.unet.data import UNetWindows
-from latentsync.training.unet.objective import UNetObjective
-from latentsync.training.unet.task import UNetTask
-from latentsync.training.unet.validation import BackgroundRendering
+from latentsync.training.unet.task import UNetSetup, UNetTask
 
 CHANGES = "changes.safetensors"  # in a checkpoint, in place of the whole network
 
 
 class AdapterTask(UNetTask):
-    """``network`` has changes of the shape ``low_rank`` attached (``low_rank.attach``)."""
+    """The network of ``setup`` has changes attached (``low_rank.attach``) whose shape ``section`` says."""
 
-    def __init__(
-        self,
-        recipe: AdapterRecipe,
-        network: UNet3D,
-        codec: LatentCodec,
-        objective: UNetObjective,
-        windows: UNetWindows,
-        ema: EMA | None,
-        rendering: BackgroundRendering | None = None,
-        rendering_bytes: int = 0,
-        notes: Notes | None = None,
-    ) -> None:
-        super().__init__(recipe, network, codec, objective, windows, ema, rendering, rendering_bytes, notes)
-        self._low_rank = LowRank(recipe.adapter.rank, recipe.adapter.alpha)
-        self._stated = recipe.adapter
-        self._base = Path(recipe.ckpt.resume_ckpt_path or "")
+    def __init__(self, section: AdapterSection, setup: UNetSetup) -> None:
+        super().__init__(setup)
+        self._low_rank = LowRank(section.rank, section.alpha)
+        self._section = section
+        self._base = Path(setup.recipe.ckpt.resume_ckpt_path or "")
 
     def _plain(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return merged(weights, self._low_rank)
@@ -55,10 +37,10 @@ class AdapterTask(UNetTask):
         return replace(
             super().card(step),
             kind="adapter",
-            base=self._stated.base,
+            base=self._section.base,
             base_name=self._base.name,
-            videos=self._stated.videos or None,
-            consent=self._stated.consent or None,
+            videos=self._section.videos or None,
+            consent=self._section.consent or None,
         )
 
     def export(self, path: Path, step: int) -> None:

@@ -6,7 +6,6 @@ import logging
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from latentsync.checkpoint import load_unet, load_unet_weights
 from latentsync.checkpoint.adapter import LowRank
@@ -30,6 +29,7 @@ from latentsync.training.unet.networks import (
 )
 from latentsync.training.unet.objective import UNetObjective
 from latentsync.training.unet.run import UNetParts, train_unet
+from latentsync.training.unet.task import UNetSetup
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +57,9 @@ class StudentParts(UNetParts):
         make = partial(StudentObjective, section=section, teacher=teacher, target=target)
         return make_objective(recipe, losses, networks, codec, make)
 
-    def task(self, *parts: Any) -> StudentTask:
+    def task(self, setup: UNetSetup) -> StudentTask:
         """See ``UNetParts.task``."""
-        return StudentTask(self._section, *parts)
+        return StudentTask(self._section, setup)
 
     def sampler(self) -> SamplerSettings:
         """The student's own."""

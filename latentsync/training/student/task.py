@@ -11,38 +11,22 @@ from torch import Tensor
 
 from latentsync.checkpoint import WeightsCard
 from latentsync.checkpoint.adapter import LowRank
-from latentsync.models.codec import LatentCodec
-from latentsync.models.unet import UNet3D
-from latentsync.recipe import StudentSection, UNetRecipe
+from latentsync.recipe import StudentSection
 from latentsync.training.adapters.low_rank import merged
-from latentsync.training.loop.ema import EMA
-from latentsync.training.loop.metrics_log import Notes
 from latentsync.training.student.objective import StudentObjective, prediction_of
-from latentsync.training.unet.data import DrawnBatch, UNetWindows
-from latentsync.training.unet.task import UNetTask
-from latentsync.training.unet.validation import BackgroundRendering
+from latentsync.training.unet.data import DrawnBatch
+from latentsync.training.unet.task import UNetSetup, UNetTask
 from latentsync.types import Losses
 
 
 class StudentTask(UNetTask):
-    """``section`` says what the student is to be; with a rank, ``network`` has low-rank changes attached."""
+    """``section`` says what the student is to be; with a rank, the network has low-rank changes attached."""
 
-    def __init__(
-        self,
-        section: StudentSection,
-        recipe: UNetRecipe,
-        network: UNet3D,
-        codec: LatentCodec,
-        objective: StudentObjective,
-        windows: UNetWindows,
-        ema: EMA | None,
-        rendering: BackgroundRendering | None = None,
-        rendering_bytes: int = 0,
-        notes: Notes | None = None,
-    ) -> None:
-        super().__init__(recipe, network, codec, objective, windows, ema, rendering, rendering_bytes, notes)
+    def __init__(self, section: StudentSection, setup: UNetSetup) -> None:
+        super().__init__(setup)
+        assert isinstance(setup.objective, StudentObjective)
         self._section = section
-        self._student = objective
+        self._student = setup.objective
 
     def card(self, step: int) -> WeightsCard:
         """That of a U-Net, which also names its teacher, its schedule and the guidance inside."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
 
 import torch
 from accelerate.utils import set_seed
@@ -38,7 +37,7 @@ from latentsync.training.unet.networks import (
     weight_files,
 )
 from latentsync.training.unet.objective import UNetObjective
-from latentsync.training.unet.task import UNetTask
+from latentsync.training.unet.task import UNetSetup, UNetTask
 from latentsync.training.unet.validation import BackgroundRendering, make_renderer, validation_video_of
 
 logger = logging.getLogger(__name__)
@@ -66,9 +65,9 @@ class UNetParts:
         """What it is trained for; ``codec`` lies on the device of the training."""
         return make_objective(recipe, losses, networks, codec)
 
-    def task(self, *parts: Any) -> UNetTask:
-        """The arguments are those of ``UNetTask``."""
-        return UNetTask(*parts)
+    def task(self, setup: UNetSetup) -> UNetTask:
+        """What the loop trains."""
+        return UNetTask(setup)
 
     def sampler(self) -> SamplerSettings | None:
         """How validations generate their images; None = as ``run`` says."""
@@ -114,7 +113,7 @@ def train_unet(recipe: UNetRecipe, name: str, parts: UNetParts | None = None) ->
         shown, sampler = windows.shown, parts.sampler()
         renderer = make_renderer(recipe, validation_video, shown, networks.sync, codec, device, images, sampler)
         rendering = None if renderer is None else BackgroundRendering(renderer, notes)
-    task = parts.task(recipe, network, codec, objective, windows, ema, rendering, dub.work, notes)
+    task = parts.task(UNetSetup(recipe, network, codec, objective, windows, ema, rendering, dub.work, notes))
     settings = unet_loop_settings(recipe, len(windows.train), accelerator.num_processes)
     return Trainer(task, settings, run.folder, accelerator, ema, rendering, notes).run()
 

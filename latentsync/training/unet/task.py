@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -37,37 +38,42 @@ LOSSES = ("recon", "consistency", "sync", "perceptual", "trepa", "movement")
 SCORES = ("sync_cosine", "lse_c", "lse_d")  # of what validations render
 
 
-class UNetTask:
-    """What the loop trains (``loop.task.Task``). Its EMA, if it has one, is what is validated and exported.
+@dataclass(frozen=True, slots=True)
+class UNetSetup:
+    """What a U-Net's training consists of.
 
-    ``rendering`` is given on the main process only; None shows nothing. ``rendering_bytes``: what it takes besides its
-    copy of the network. ``notes`` gets the alarms.
+    ``ema`` is what is validated and exported; None: ``network`` is. ``rendering`` is given on the main process only;
+    None shows nothing. ``rendering_bytes``: what it takes besides its copy of the network. ``notes`` gets the alarms.
     """
 
-    def __init__(
-        self,
-        recipe: UNetRecipe,
-        network: UNet3D,
-        codec: LatentCodec,
-        objective: UNetObjective,
-        windows: UNetWindows,
-        ema: EMA | None,
-        rendering: BackgroundRendering | None = None,
-        rendering_bytes: int = 0,
-        notes: Notes | None = None,
-    ) -> None:
-        self.network = network
+    recipe: UNetRecipe
+    network: UNet3D
+    codec: LatentCodec
+    objective: UNetObjective
+    windows: UNetWindows
+    ema: EMA | None = None
+    rendering: BackgroundRendering | None = None
+    rendering_bytes: int = 0
+    notes: Notes = field(default_factory=Notes)
+
+
+class UNetTask:
+    """What the loop trains (``loop.task.Task``)."""
+
+    def __init__(self, setup: UNetSetup) -> None:
+        recipe, windows = setup.recipe, setup.windows
+        self.network = setup.network
         self.dataset = windows.train
         self.collate = windows.train.collate
         self._recipe = recipe
-        self._codec = codec
-        self._objective = objective
+        self._codec = setup.codec
+        self._objective = setup.objective
         self._validation = windows.validation
-        self._ema = ema
-        self._rendering = rendering
-        self._rendering_bytes = rendering_bytes
-        self._notes = notes or Notes()
-        objective.watch_gradients(lambda losses: self._notes.add(silent_losses(losses)))
+        self._ema = setup.ema
+        self._rendering = setup.rendering
+        self._rendering_bytes = setup.rendering_bytes
+        self._notes = setup.notes
+        setup.objective.watch_gradients(lambda losses: self._notes.add(silent_losses(losses)))
         self._alarm = UNetAlarm(
             recipe.optimizer.lr,
             len(windows.train),

@@ -42,7 +42,7 @@ from latentsync.training.unet.networks import (
     weight_files,
 )
 from latentsync.training.unet.run import train_unet, unet_loop_settings
-from latentsync.training.unet.task import UNetTask
+from latentsync.training.unet.task import UNetSetup, UNetTask
 from tests.golden import fill_by_rule
 from tests.models.published import on_meta
 from tests.training.tiny_unet import CODEC, ROOT, write_networks
@@ -151,7 +151,7 @@ def task_of(recipe: UNetRecipe) -> UNetTask:
     windows = prepare_windows(recipe, clips, losses, codec, accelerator)
     objective = make_objective(recipe, losses, load_loss_networks(recipe, losses, codec, accelerator.device), codec)
     torch.manual_seed(0)
-    return UNetTask(recipe, build_unet(recipe), codec, objective, windows, None)
+    return UNetTask(UNetSetup(recipe, build_unet(recipe), codec, objective, windows))
 
 
 def batch_of(task: UNetTask, *indices: int):
