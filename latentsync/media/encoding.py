@@ -50,7 +50,7 @@ class EncodingOptions:
 
     ``repeatable``: with one thread (``media.threads``) equal frames give equal bytes, for some more of them (h264).
     ``for_browsers``: what every browser shows, whatever the source has: H.264 in .mp4, opaque, with 8 bits in 4:2:0 and
-    so of even width and height; the sound is AAC.
+    so of even width and height; the audio is AAC.
     """
 
     codec: str = "auto"

@@ -31,7 +31,7 @@ _LONGEST_DELAY = 0.001  # seconds: a third of a metre between two microphones
 
 @dataclass(slots=True)
 class AudioFindings:
-    """What is found while audio is read: stretches without sound, and whether one of its channels was taken."""
+    """What is found while audio is read: stretches without audio, and whether one of its channels was taken."""
 
     channel: str = ""
     gaps: int = 0
@@ -39,7 +39,7 @@ class AudioFindings:
     missing: Fraction = Fraction(0)  # s, of all gaps
 
     def gap(self, start: Fraction, seconds: Fraction) -> None:
-        """Count a stretch of ``seconds`` without sound."""
+        """Count a stretch of ``seconds`` without audio."""
         if not self.gaps:
             self.first_gap = start
         self.gaps, self.missing = self.gaps + 1, self.missing + seconds

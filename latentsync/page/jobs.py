@@ -226,7 +226,6 @@ class JobQueue:
 
     def close(self) -> None:
         """End all work."""
-        self.kept.close()
         for queue in (self._dubs, *self._looks.values()):
             queue.close()
 

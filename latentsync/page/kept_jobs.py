@@ -20,7 +20,7 @@ from latentsync.page.visitors import VisitorFolders, may_return
 
 TICK = 0.25  # s between two looks at a run
 GRACE_SECONDS = 3600.0  # that a job goes on, or its result stays, while nobody follows it
-LOOK_SECONDS = 1.0  # between two looks for jobs that were left
+LEFT_JOBS_INTERVAL = 1.0  # s between two looks for jobs that were left
 MOST_SEEN = 500  # finished jobs that were seen and can still be opened again
 _NAME_BYTES = 24  # of chance in the name of a job
 
@@ -32,7 +32,7 @@ class JobGoneError(LatentSyncError):
 @dataclass(frozen=True, slots=True)
 class JobResult:
     """A finished job. ``figures``: the account as JSON, also in ``figures_file``; ``start``: second of the whole result
-    that the video begins with; ``overview``: a picture with a row a second (``inference.overview``), if that file is
+    that the video begins with; ``overview``: an image with a row a second (``inference.overview``), if that file is
     there. No path of the server is in ``figures``."""
 
     video: Path
@@ -117,7 +117,6 @@ class KeptJobs:
         self.grace_seconds, self._clock = grace_seconds, clock
         self._lock = threading.Lock()
         self._kept: dict[str, KeptJob] = {}
-        self._closed = threading.Event()
 
     def keep(self, job: Job) -> str:
         """The name by which the job is found again."""
@@ -167,19 +166,6 @@ class KeptJobs:
             ended = [self._kept.pop(name).job for name in {*left, *lost, *seen[:-MOST_SEEN]}]
         for job in ended:
             job.end()
-
-    def keep_looking(self) -> None:
-        """Look for jobs that were left, in a thread of its own, until ``close``."""
-
-        def work() -> None:
-            while not self._closed.wait(LOOK_SECONDS):
-                self.end_left()
-
-        threading.Thread(target=work, name="left jobs", daemon=True).start()
-
-    def close(self) -> None:
-        """End the looking."""
-        self._closed.set()
 
     def _find(self, name: str, visitor: Visitor) -> KeptJob:
         kept = self._kept.get(name)

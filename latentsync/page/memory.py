@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import psutil
@@ -20,7 +19,6 @@ class FreedMemory:
         self._is_idle = is_idle
         self._process = psutil.Process()
         self._least = self._resident()
-        self._closed = threading.Event()
 
     def look(self) -> None:
         """Return what can be returned, if the process has grown."""
@@ -29,19 +27,6 @@ class FreedMemory:
             self._least = self._resident()
         else:
             self._least = min(self._least, self._resident())
-
-    def keep_looking(self) -> None:
-        """Look now and then, in a thread of its own, until ``close``."""
-
-        def work() -> None:
-            while not self._closed.wait(INTERVAL):
-                self.look()
-
-        threading.Thread(target=work, name="memory", daemon=True).start()
-
-    def close(self) -> None:
-        """End the looking."""
-        self._closed.set()
 
     def _resident(self) -> int:
         return int(self._process.memory_info().rss)

@@ -59,7 +59,7 @@ _LONGEST_TEXT = 200  # characters of a choice
 _STRETCH = re.compile(r"\d{1,6}(?:\.\d{1,6})?-\d{1,6}(?:\.\d{1,6})?")  # seconds; no exponents, which can be huge
 _LONGEST_CAUSE = 300  # characters that are said of a wrong scene
 _SHOWN = 40  # characters of a wrong value that are said
-_LONGEST_MOMENT = 1e6  # s; whatever lies after the end of the sound is tried at its end
+_LONGEST_MOMENT = 1e6  # s; whatever lies after the end of the audio is tried at its end
 _KINDS = {list: "a list", dict: "an object", bool: "true or false", str: "a text", type(None): "nothing"}
 
 

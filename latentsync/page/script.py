@@ -100,7 +100,7 @@ _HEAD = """
     if (!video.src.startsWith("http")) unplayable(video, true);
     else fetch(video.src, {method: "HEAD"}).then(() => unplayable(video, true), () => again(video));  // no network
   }, true);
-  addEventListener("loadedmetadata", ({target}) => {  // some browsers play what they can, the sound alone
+  addEventListener("loadedmetadata", ({target}) => {  // some browsers play what they can, the audio alone
     if (target instanceof HTMLVideoElement) unplayable(target, !target.videoWidth);
   }, true);
 
@@ -141,7 +141,7 @@ FORGET_FAILURE = f"""
 (shown) => shown.includes('class="status failed"') ? {json.dumps(wording.status(wording.IDLE, kind="idle"))} : shown
 """
 
-# Both players from the start, the source without its sound; a preview is set against the second that it shows.
+# Both players from the start, the source without its audio; a preview is set against the second that it shows.
 PLAY_BOTH = """
 () => {
   const [source, result] = ["source", "result"].map((id) => document.querySelector(`#${id} video`));

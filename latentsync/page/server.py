@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,13 @@ from starlette.types import ASGIApp
 
 from latentsync.errors import DiskFullError, ServerError
 from latentsync.page.jobs import JobQueue
+from latentsync.page.kept_jobs import LEFT_JOBS_INTERVAL
 from latentsync.page.login import Accounts, Login, user_of
-from latentsync.page.memory import FreedMemory
+from latentsync.page.memory import INTERVAL, FreedMemory
 from latentsync.page.page_folder import page_folder
 from latentsync.page.routes import BelowPath, OpenRoutes, Understood, checked_root_path
 from latentsync.page.storage import Storage, StorageLimits, UploadLimits
-from latentsync.page.visitors import VisitorFolders
+from latentsync.page.visitors import CLEANING_INTERVAL, VisitorFolders
 from latentsync.web.listener import bind, listening, local_address
 from latentsync.web.origins import OwnOrigin, TrustedHosts, is_everywhere, is_loopback, own_addresses
 
@@ -93,15 +95,29 @@ def page_app(
         storage = Storage(folder, settings.storage)
         _warn_of_full_disk(storage)
         folders = VisitorFolders(storage, KEEP_SECONDS)
-        stack.callback(folders.close)
-        folders.keep_clean()
-        jobs.kept.keep_looking()
         memory = FreedMemory(is_idle=lambda: not len(jobs))
-        stack.callback(memory.close)
-        memory.keep_looking()
+        stack.enter_context(_every(CLEANING_INTERVAL, folders.clean, "cleaning"))
+        stack.enter_context(_every(LEFT_JOBS_INTERVAL, jobs.kept.end_left, "left jobs"))
+        stack.enter_context(_every(INTERVAL, memory.look, "memory"))
         blocks, app = mount(jobs, folders, preset, settings.accounts is not None, root_path)
         app = guard(app, blocks, storage, hosts, settings.accounts, settings.uploads, jobs.limits.bytes)
         yield BelowPath(app, root_path), blocks
+
+
+@contextmanager
+def _every(seconds: float, work: Callable[[], None], name: str) -> Iterator[None]:
+    """``work`` is done every ``seconds`` while the block runs, in a thread of its own."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(seconds):
+            work()
+
+    threading.Thread(target=go_on, name=name, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def who_can_reach(settings: ServerSettings, address: str) -> str:

@@ -58,7 +58,7 @@ class VisitorFolders:
         self._storage, self._root = storage, storage.folder / "jobs"
         self._keep_seconds = keep_seconds
         self._secret = secrets.token_bytes(16)
-        self._closed, self._tidying = threading.Event(), threading.Lock()
+        self._tidying = threading.Lock()
 
     def new_job(self, visitor: str) -> Path:
         """An empty folder for one job. ``visitor`` comes from the browser and may be any text.
@@ -100,16 +100,3 @@ class VisitorFolders:
             return time.time() - path.stat().st_mtime
         except FileNotFoundError:
             return 0.0
-
-    def keep_clean(self) -> None:
-        """Clean now and then, in a thread of its own, until ``close``."""
-
-        def work() -> None:
-            while not self._closed.wait(CLEANING_INTERVAL):
-                self.clean()
-
-        threading.Thread(target=work, name="cleaning", daemon=True).start()
-
-    def close(self) -> None:
-        """End the cleaning."""
-        self._closed.set()

@@ -67,7 +67,7 @@ class Surroundings:
 
 
 def _background(small: np.ndarray, person: np.ndarray, shoulders: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of a picture (h, w, 3) float32: color of what is behind the person, everywhere, and where it is seen (0 or 1).
+    """Of an image (h, w, 3) float32: color of what is behind the person, everywhere, and where it is seen (0 or 1).
 
     ``person`` (h, w): 1 where it cannot be; ``shoulders``: row down to which both sides show it.
     """

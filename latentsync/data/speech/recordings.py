@@ -21,7 +21,7 @@ from latentsync.data.talkers.speech import Utterance, mouth_at, tracks
 
 PHONE_NAMES = tuple(PHONES)
 MOUTH_NAMES = tuple(each.name for each in fields(Articulation))
-NOTHING = -100  # label of a position without audio or of an unknown sound; what PyTorch's cross-entropy leaves out
+NOTHING = -100  # label of a position without audio or of an unknown phone; what PyTorch's cross-entropy leaves out
 SAMPLES_PER_POSITION = exact_div(AUDIO_RATE, FEATURE_RATE)
 
 _ORDINARY = Voice(pitch=120.0, tract=1.0, breath=0.0, rate=1.0, articulation=1.0)

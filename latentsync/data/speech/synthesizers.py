@@ -1,4 +1,4 @@
-"""Voices of other programs that say which sound they make when: flite, festival and espeak-ng.
+"""Voices of other programs that say which phone they say when: flite, festival and espeak-ng.
 
 All are packages of Linux distributions and none is required: a voice that is not installed is not there.
 """

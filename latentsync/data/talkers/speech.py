@@ -20,7 +20,7 @@ _CORE = 0.55  # share of a phone, around its middle, in which its influence is f
 _LEAK = 0.04  # openings below this are closed: it undoes the tails of the neighbours' influence
 _EDGE = 0.012  # s of fading between the amplitudes of neighbouring phones
 _BURST = 0.022  # s from a stop's release to its end
-_LASTING = ("spread", "rounding")  # begin before a sound and outlast it twice as long as an opening does
+_LASTING = ("spread", "rounding")  # begin before a phone and outlast it twice as long as an opening does
 _MOUTH = ("opening", "spread", "rounding", "press", "tuck", "tongue")
 
 
@@ -67,7 +67,7 @@ def compose(seed: int, voice: Voice, seconds: float, silences: tuple[tuple[float
         for _ in range(int(rng.integers(2, 7))):
             for name, length, weight in _word(rng, voice.rate):
                 add(name, length, weight)
-        lengths[-1] *= 1.3  # the last sound of a phrase is drawn out
+        lengths[-1] *= 1.3  # the last phone of a phrase is drawn out
         add("sil", rng.uniform(0.16, 0.55))
         clock += sum(lengths[first:])
     ends = np.cumsum(lengths)

@@ -9,6 +9,26 @@ from typing import Any
 from latentsync.constants import MODEL_FPS
 from latentsync.recipe import ClipShare, TalkerData
 
+
+@dataclass
+class AdamWSection:
+    """AdamW and its learning rate."""
+
+    lr: float
+    weight_decay: float
+    lr_warmup_steps: int
+    max_grad_norm: float = 1.0
+    lr_scheduler: str = "cosine"
+
+
+@dataclass
+class SavingSection:
+    """How often training saves."""
+
+    save_ckpt_steps: int
+    keep_checkpoints: int = 2
+
+
 # -- codec ------------------------------------------------------------------------------------------------------------
 
 
@@ -77,17 +97,6 @@ class CodecRun:
 
 
 @dataclass
-class CodecOptimizer:
-    """AdamW."""
-
-    lr: float = 1.5e-3
-    max_grad_norm: float = 1.0
-    weight_decay: float = 0.0
-    lr_scheduler: str = "cosine"
-    lr_warmup_steps: int = 100
-
-
-@dataclass
 class CodecRecipe:
     """``model`` are the arguments of diffusers' ``AutoencoderKL``, with ``ckpt.latents_of`` of ``AutoencoderTiny``."""
 
@@ -95,7 +104,7 @@ class CodecRecipe:
     data: CodecData = field(default_factory=CodecData)
     ckpt: CodecCheckpointing = field(default_factory=CodecCheckpointing)
     run: CodecRun = field(default_factory=CodecRun)
-    optimizer: CodecOptimizer = field(default_factory=CodecOptimizer)
+    optimizer: AdamWSection = field(default_factory=lambda: AdamWSection(1.5e-3, 0.0, lr_warmup_steps=100))
 
 
 # -- audio encoder ----------------------------------------------------------------------------------------------------
@@ -137,14 +146,6 @@ class AudioEncoderData:
 
 
 @dataclass
-class AudioEncoderCheckpointing:
-    """How often training saves."""
-
-    save_ckpt_steps: int = 200
-    keep_checkpoints: int = 2
-
-
-@dataclass
 class AudioEncoderRun:
     """Losses and length."""
 
@@ -158,25 +159,14 @@ class AudioEncoderRun:
 
 
 @dataclass
-class AudioEncoderOptimizer:
-    """AdamW."""
-
-    lr: float = 2e-3
-    max_grad_norm: float = 1.0
-    weight_decay: float = 0.01
-    lr_scheduler: str = "cosine"
-    lr_warmup_steps: int = 50
-
-
-@dataclass
 class AudioEncoderRecipe:
     """An audio encoder's training file."""
 
     model: AudioEncoderModel = field(default_factory=AudioEncoderModel)
     data: AudioEncoderData = field(default_factory=AudioEncoderData)
-    ckpt: AudioEncoderCheckpointing = field(default_factory=AudioEncoderCheckpointing)
+    ckpt: SavingSection = field(default_factory=lambda: SavingSection(200))
     run: AudioEncoderRun = field(default_factory=AudioEncoderRun)
-    optimizer: AudioEncoderOptimizer = field(default_factory=AudioEncoderOptimizer)
+    optimizer: AdamWSection = field(default_factory=lambda: AdamWSection(2e-3, 0.01, lr_warmup_steps=50))
 
 
 # -- video encoder ----------------------------------------------------------------------------------------------------
@@ -196,14 +186,6 @@ class VideoEncoderData:
 
 
 @dataclass
-class VideoEncoderCheckpointing:
-    """How often training saves."""
-
-    save_ckpt_steps: int = 100
-    keep_checkpoints: int = 2
-
-
-@dataclass
 class VideoEncoderRun:
     """Length."""
 
@@ -215,22 +197,11 @@ class VideoEncoderRun:
 
 
 @dataclass
-class VideoEncoderOptimizer:
-    """AdamW."""
-
-    lr: float = 2e-3
-    max_grad_norm: float = 1.0
-    weight_decay: float = 0.01
-    lr_scheduler: str = "cosine"
-    lr_warmup_steps: int = 40
-
-
-@dataclass
 class VideoEncoderRecipe:
     """``model`` are the fields of ``models.videomae.VideoMAEConfig`` but ``num_classes``, which the task gives."""
 
     model: dict[str, int]
     data: VideoEncoderData = field(default_factory=VideoEncoderData)
-    ckpt: VideoEncoderCheckpointing = field(default_factory=VideoEncoderCheckpointing)
+    ckpt: SavingSection = field(default_factory=lambda: SavingSection(100))
     run: VideoEncoderRun = field(default_factory=VideoEncoderRun)
-    optimizer: VideoEncoderOptimizer = field(default_factory=VideoEncoderOptimizer)
+    optimizer: AdamWSection = field(default_factory=lambda: AdamWSection(2e-3, 0.01, lr_warmup_steps=40))
