@@ -21,8 +21,8 @@ from latentsync.preprocess.clip_record import ClipRecord, ManifestRow
 from latentsync.preprocess.engine import runner
 from latentsync.preprocess.engine.account import StepAccount
 from latentsync.preprocess.engine.layout import Layout
+from latentsync.preprocess.engine.manifest import file_records
 from latentsync.preprocess.engine.recordings import read_recordings
-from latentsync.preprocess.engine.records import file_records
 from latentsync.preprocess.settings import (
     AlignmentSettings,
     EngineSettings,

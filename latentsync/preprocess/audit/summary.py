@@ -16,8 +16,8 @@ from latentsync.preprocess.audit.final_clips import speaker_of
 from latentsync.preprocess.clip_record import ManifestRow
 from latentsync.preprocess.engine.account import StepAccount, account_by_step
 from latentsync.preprocess.engine.layout import Layout
+from latentsync.preprocess.engine.manifest import FileRecord, file_records
 from latentsync.preprocess.engine.recordings import read_recordings, rows_in_order
-from latentsync.preprocess.engine.records import FileRecord, file_records
 from latentsync.preprocess.steps.sequence import READABLE, Step
 
 _EXAMPLES = 3  # dropped clips of each reason that are shown

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from latentsync.constants import MODEL_FPS
 from latentsync.preprocess.clip_record import ManifestRow
 from latentsync.preprocess.engine.layout import Layout
+from latentsync.preprocess.engine.manifest import FileRecord, file_records, read_journal
 from latentsync.preprocess.engine.recordings import rows_in_order
-from latentsync.preprocess.engine.records import FileRecord, file_records, read_journal
 from latentsync.preprocess.steps.sequence import READABLE, Step
 
 EXAMPLES = 3  # names that are kept of each reason

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from latentsync.preprocess.clip_record import ClipRecord, ManifestRow
 from latentsync.preprocess.engine.layout import Layout
+from latentsync.preprocess.engine.manifest import FileRecord, Journal, RowKey
 from latentsync.preprocess.engine.recordings import is_open_to_use, open_recording
-from latentsync.preprocess.engine.records import FileRecord, Journal, RowKey
 from latentsync.preprocess.engine.worker import ClipTask, FileTask, WorkerTask
 from latentsync.preprocess.steps.sequence import Step
 

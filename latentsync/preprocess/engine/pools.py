@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from latentsync.media.threads import single_threaded
-from latentsync.preprocess.engine.commit import hold_worker_lock
+from latentsync.preprocess.engine.manifest import hold_worker_lock
 from latentsync.preprocess.engine.worker import TaskResult, Worker, WorkerTask
 from latentsync.runtime.cluster import Finished, RayActors, connect, first_line
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentsync.preprocess.clip_record import ManifestRow
 from latentsync.preprocess.engine.layout import input_files
-from latentsync.preprocess.engine.records import FileRecord
+from latentsync.preprocess.engine.manifest import FileRecord
 
 _INTERVAL = 10.0  # seconds between two lines
 _ENOUGH_FILES = 20  # after which the time left can be estimated

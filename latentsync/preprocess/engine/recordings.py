@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from latentsync.preprocess.clip_record import ClipRecord, ManifestRow
 from latentsync.preprocess.engine.layout import Layout, recording_name
-from latentsync.preprocess.engine.records import (
+from latentsync.preprocess.engine.manifest import (
     FileRecord,
     Journal,
     file_records,

@@ -17,12 +17,11 @@ from latentsync.errors import DataError, DeviceError, WeightsError, WeightsMissi
 from latentsync.face.backends import choose_detector
 from latentsync.preprocess.clip_record import ManifestRow
 from latentsync.preprocess.engine.account import StepAccount, account_by_step, account_table
-from latentsync.preprocess.engine.commit import exclusive_run, output_error, recover
 from latentsync.preprocess.engine.flow import Flow
 from latentsync.preprocess.engine.layout import SETTINGS_FILE, Layout, input_files
+from latentsync.preprocess.engine.manifest import FileRecord, exclusive_run, output_error, recover
 from latentsync.preprocess.engine.pools import CPU, GPU, LocalPool, Pools, RayPools, resources
 from latentsync.preprocess.engine.progress import RunProgress, input_size
-from latentsync.preprocess.engine.records import FileRecord
 from latentsync.preprocess.engine.worker import ClipTask, FileTask, TaskResult, Worker, WorkerTask
 from latentsync.preprocess.settings import PUBLISHED_SYNC, PreprocessSettings, check_settings
 from latentsync.preprocess.steps.networks import LoadedNetworks, StepNetworks

@@ -14,9 +14,8 @@ from uuid import uuid4
 from latentsync.atomic import is_disk_full
 from latentsync.errors import AudioError, DataError, LatentSyncError, NoFaceError, VideoError
 from latentsync.preprocess.clip_record import ClipRecord, MadeClip, ManifestRow, StepInput, StepResult
-from latentsync.preprocess.engine.commit import commit, output_error
 from latentsync.preprocess.engine.layout import Layout
-from latentsync.preprocess.engine.records import FileRecord, read_file_record, write_file_record
+from latentsync.preprocess.engine.manifest import FileRecord, commit, output_error, read_file_record, write_file_record
 from latentsync.preprocess.settings import PreprocessSettings
 from latentsync.preprocess.steps import step1_readable
 from latentsync.preprocess.steps.networks import StepNetworks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentsync.preprocess.engine.layout import Layout
-from latentsync.preprocess.engine.records import Journal, write_journal
+from latentsync.preprocess.engine.manifest import Journal, write_journal
 from tests.preprocess.world import SOURCE
 
 

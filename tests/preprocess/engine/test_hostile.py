@@ -9,7 +9,7 @@ import pytest
 
 from latentsync.errors import DataError
 from latentsync.preprocess.engine.layout import Layout
-from latentsync.preprocess.engine.records import file_records
+from latentsync.preprocess.engine.manifest import file_records
 from latentsync.preprocess.settings import LimitSettings
 from tests.media.hostile import HOSTILE
 from tests.preprocess.world import (

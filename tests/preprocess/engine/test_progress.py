@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from latentsync.preprocess.clip_record import ClipRecord, ManifestRow
+from latentsync.preprocess.engine.manifest import FileRecord
 from latentsync.preprocess.engine.progress import RunProgress
-from latentsync.preprocess.engine.records import FileRecord
 
 
 def test_the_time_left_is_told_after_the_first_files(monkeypatch):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import DataError, DiskFullError, OutputError, WeightsMissingError
-from latentsync.preprocess.engine import commit
-from latentsync.preprocess.engine.commit import exclusive_run, hold_worker_lock
+from latentsync.preprocess.engine import manifest
+from latentsync.preprocess.engine.manifest import exclusive_run, hold_worker_lock
 from latentsync.preprocess.settings import SyncSettings
 from latentsync.preprocess.steps.networks import LoadedNetworks
 from latentsync.preprocess.steps.sequence import steps_of
@@ -104,7 +104,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path, monkeypatch
     raw = tmp_path / "raw"
     draw_talk(raw / "a.mp4")
     draw_talk(raw / "b.mp4", seed=1)
-    before, calls, flush = tree_hash(raw), [], commit.flush
+    before, calls, flush = tree_hash(raw), [], manifest.flush
 
     def full(path):
         calls.append(path)
@@ -113,7 +113,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path, monkeypatch
         flush(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(commit, "flush", full)
+        patch.setattr(manifest, "flush", full)
         with pytest.raises(DiskFullError, match="not enough room"):
             preprocess(small_settings(raw), DrawnNetworks)
     assert tree_hash(raw) == before
@@ -156,7 +156,7 @@ def test_two_runs_on_one_folder_are_refused(tmp_path):
 
 
 def test_a_run_waits_for_workers_of_an_earlier_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(commit, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(manifest, "_WAIT_SECONDS", 0.1)
     ended, at_work = hold_worker_lock(tmp_path), hold_worker_lock(tmp_path)
     ended.release()
     with pytest.raises(OutputError, match="Workers of an earlier run"), exclusive_run(tmp_path):

@@ -13,8 +13,8 @@ from latentsync.errors import ConfigError, DataError, OutputError
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.preprocess.engine.layout import Layout
+from latentsync.preprocess.engine.manifest import file_records
 from latentsync.preprocess.engine.recordings import read_recordings
-from latentsync.preprocess.engine.records import file_records
 from latentsync.preprocess.settings import FaceSettings, PreprocessSettings, SyncSettings
 from tests.media.synthetic import tone, write_clip, write_wav
 from tests.preprocess.world import (
