@@ -10,6 +10,7 @@ All times are seconds of one steady clock that the caller reads; nothing here wa
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from dataclasses import dataclass
 
@@ -44,6 +45,8 @@ class JitterBuffer:
         self.statistics = JitterStatistics()
         self._rate, self._wait = rate, wait
         self._held: dict[int, tuple[np.ndarray, float]] = {}  # first sample -> samples, when they came
+        self._firsts: list[int] = []  # the first samples of what is held, as a heap
+        self._furthest = 0  # the largest of them; what has been taken lies before all that is held
         self._next = 0  # sample that is given next
         self._quickest: deque[tuple[float, float]] = deque()  # (came, behind its audio by), rising, of the last seconds
         self._first: tuple[float, float] | None = None  # when the first estimate was made, and what it was
@@ -65,6 +68,9 @@ class JitterBuffer:
         if too_late < len(samples):
             place = first + too_late
             known = self._held.get(place)
+            if known is None:
+                heapq.heappush(self._firsts, place)
+                self._furthest = max(self._furthest, place)
             if known is None or len(known[0]) < len(samples) - too_late:
                 self._held[place] = samples[too_late:], now
 
@@ -72,16 +78,16 @@ class JitterBuffer:
         """(n,) float32: what is passed on ``now``."""
         found: list[np.ndarray] = []
         while self._held:
-            first = min(self._held)
+            first = self._firsts[0]
             samples, came = self._held[first]
             if first > self._next:  # a hole
-                far = max(self._held) - self._next > _MOST_HELD * self._rate
+                far = self._furthest - self._next > _MOST_HELD * self._rate
                 if now - came < self._wait and not far:
                     break
                 self.statistics.lost += (first - self._next) / self._rate
                 found.append(np.zeros(first - self._next, np.float32))
                 self._next = first
-            del self._held[first]
+            del self._held[heapq.heappop(self._firsts)]
             samples = samples[self._next - first :]
             found.append(samples)
             self._next += len(samples)

@@ -16,7 +16,7 @@ from latentsync.face.visibility import AUTO, OFF
 from latentsync.inference.options import DEFAULT_SEED, PRESETS, SyncGate
 from latentsync.inference.stretches import SilenceMode, Stretch
 from latentsync.inference.timeline import LengthMode
-from latentsync.page.scene_values import MISSING, is_missing, scene_from_text, with_sound
+from latentsync.page.scene_values import MISSING, is_missing, scene_from_text, with_audio
 from latentsync.scene.model import Scene
 
 RANDOM_SEED = -1  # one is drawn
@@ -128,7 +128,7 @@ class JobRequest:
             sync_gate=chosen("sync_gate", values.get("sync_gate"), GATES) or SyncGate.OFF.value,
             occlusion=chosen("occlusion", values.get("occlusion"), OCCLUSIONS) or AUTO,
             mask_file=None if _is_empty(mask := values.get("mask_file")) else uploaded_file("mask_file", mask),
-            scene=None if scene is None else with_sound(scene, audio),
+            scene=None if scene is None else with_audio(scene, audio),
             moment=float(_number("moment", values, 0, _LONGEST_MOMENT)) if "moment" in values else None,
         )
 

@@ -109,7 +109,7 @@ class SceneHandlers:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         except Exception as error:  # noqa: BLE001  the page lives on, and says so
             return None, text, wording.not_taken(self._faults.sentence(error)), gr.Accordion(visible=False)
-        rows = [SeenPerson(each.choice, f"Person {n}", _picture(each.thumbnail)) for n, each in enumerate(people, 1)]
+        rows = [SeenPerson(each.choice, f"Person {n}", _data_url(each.thumbnail)) for n, each in enumerate(people, 1)]
         now = SeenVideo(seconds, fps, tuple(rows))
         return now, text, "", gr.Accordion(visible=True, open=len(people) > 1)
 
@@ -145,7 +145,7 @@ class SceneHandlers:
         return editor(scene, seen), self._account(scene, seen, audio, video)
 
     def say(self, seen: SeenVideo | None, text: Any, audio: Any, video: Any) -> Any:
-        """What the scene comes to with another sound of the whole."""
+        """What the scene comes to with other audio of the whole."""
         return gr.skip() if seen is None else self._account(_scene(text), seen, audio, video)
 
     def edit(
@@ -162,11 +162,11 @@ class SceneHandlers:
         message = event._data if isinstance(event._data, dict) else {}
         if seen is None:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip()
-        before, fault, sounds = _scene(text), "", []
+        before, fault, measured = _scene(text), "", []
 
         def measure(path: Path) -> Fraction:
             file = uploaded_file("scene", path, _uploads())
-            sounds.append(file)
+            measured.append(file)
             return self._jobs.measure_audio(file, visitor(request), instead=False)
 
         try:
@@ -176,16 +176,16 @@ class SceneHandlers:
                 scene = opened_scene(file, seen.fps, _known(before, audio))
             result = scene_to_text(scene)
         except Exception as error:  # noqa: BLE001  the page lives on, and says so
-            scene, fault, result = before, self._faults.sentence(error, *sounds), gr.skip()
+            scene, fault, result = before, self._faults.sentence(error, *measured), gr.skip()
         anew = not message.get("quiet") or fault
         shown = editor(scene, seen) if anew else gr.skip()
         return result, shown, self._account(scene, seen, audio, video, fault), _moment(message, before, scene, seen)
 
     def _account(self, scene: Scene, seen: SeenVideo, audio: Any, video: Any, fault: str = "") -> str:
-        sound = None if audio is None else uploaded_file("audio", audio)
+        whole = None if audio is None else uploaded_file("audio", audio)
         name = "" if video is None else shown_name(uploaded_file("video", video))
         text = scene_to_yaml(scene, name) if scene.segments else ""
-        return account(scene, seen, sound, text, fault)
+        return account(scene, seen, whole, text, fault)
 
 
 def visitor(request: gr.Request) -> Visitor:
@@ -194,7 +194,7 @@ def visitor(request: gr.Request) -> Visitor:
     return Visitor(visitor_of(scope), request.session_hash or "")
 
 
-def with_stretches(seen: SeenVideo, cast: VideoPeople) -> SeenVideo:
+def with_stretches(seen: SeenVideo, found: VideoPeople) -> SeenVideo:
     """The people of a first look with what the look at all frames has found, and those that the first has missed.
 
     Two of the first who are one person are one.
@@ -202,22 +202,22 @@ def with_stretches(seen: SeenVideo, cast: VideoPeople) -> SeenVideo:
     rows: list[SeenPerson] = []
     places: list[int] = []
     for person in seen.people:
-        place = cast.named.get(person.face)
+        place = found.named.get(person.face)
         if place is None:
             rows.append(person)
         elif place not in places:
             places.append(place)
-            rows.append(replace(person, stretches=tuple(cast.members[place].stretches)))
-    longest = sorted(range(len(cast.members)), key=lambda place: cast.members[place].seconds, reverse=True)
+            rows.append(replace(person, stretches=tuple(found.members[place].stretches)))
+    longest = sorted(range(len(found.members)), key=lambda place: found.members[place].seconds, reverse=True)
     for place in [each for each in longest if each not in places][: max(0, MOST_PEOPLE - len(rows))]:
-        member = cast.members[place]
+        member = found.members[place]
         assert member.clearest is not None  # it has been seen
-        picture = _picture(member.clearest.image)
-        rows.append(SeenPerson(member.choice, f"Person {len(rows) + 1}", picture, tuple(member.stretches)))
+        image = _data_url(member.clearest.image)
+        rows.append(SeenPerson(member.choice, f"Person {len(rows) + 1}", image, tuple(member.stretches)))
     return replace(seen, people=tuple(rows))
 
 
-def _picture(pixels: np.ndarray) -> str:
+def _data_url(pixels: np.ndarray) -> str:
     """An image (h, w, 3) uint8 RGB as a data URL."""
     _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
@@ -232,7 +232,7 @@ def _uploads() -> Path:
 
 
 def _known(scene: Scene, audio: Any) -> dict[str, Path]:
-    """Name -> a sound that was brought to this page."""
+    """Name -> an audio file that was brought to this page."""
     return brought_files([*scene.files(), *([] if audio is None else [uploaded_file("audio", audio)])], _uploads())
 
 

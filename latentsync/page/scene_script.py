@@ -34,7 +34,7 @@ function put(bar, start, end, from) {  // on whole frames, inside the video
 function change(bar, edge, by, [start, end] = times(bar), from = number(field(bar, "from"))) {
   const [seconds, fps] = limits(), within = (time, least, most) => Math.min(Math.max(time, least), most);
   if (edge === "end") put(bar, start, within(end + by, start + 1 / fps, seconds));
-  else if (edge === "start") {  // what is said stays at its place: the sound begins as much later
+  else if (edge === "start") {  // what is said stays at its place: the audio begins as much later
     const begin = within(start + by, Math.max(0, field(bar, "from") ? start - from : 0), end - 1 / fps);
     put(bar, begin, end, from + Math.round((begin - start) * fps) / fps);
   } else {

@@ -7,7 +7,7 @@ that a scene file names and nobody has brought yet.
 from __future__ import annotations
 
 import json
-import tempfile
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -24,7 +24,8 @@ from latentsync.scene.files import scene_of, scene_to_dict
 from latentsync.scene.model import PersonChoice, Scene, Segment, SegmentAudio, SegmentOptions, Transition
 from latentsync.scene.readers import ALL_SUFFIXES, read_any
 
-MISSING = Path(tempfile.gettempdir()) / "latentsync-missing"  # in place of a folder, of files that nobody has brought
+# In place of a folder, of files that nobody has brought: no system has files below it.
+MISSING = (Path(os.devnull) / "missing").absolute()
 MOST_SEGMENTS = 200
 LONGEST_SCENE = 200_000  # characters of the text
 MOST_BYTES = 2**20  # of a scene file
@@ -48,12 +49,12 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class SeenPerson:
-    """Somebody in a video. ``face``: as ``SyncOptions.face`` names them; ``picture``: a data URL; ``stretches``:
+    """Somebody in a video. ``face``: as ``SyncOptions.face`` names them; ``image``: a data URL; ``stretches``:
     seconds from and to which they are seen."""
 
     face: str
     name: str
-    picture: str
+    image: str
     stretches: tuple[tuple[Fraction, Fraction], ...] = ()
 
 
@@ -160,14 +161,14 @@ def edited_scene(message: Any, seen: SeenVideo, measure: Callable[[Path], Fracti
     segments = [_segment(each, people, seen) for each in fields if not each.get("new")]
     for each in fields:
         if each.get("new"):
-            segments = _with_sound(segments, _who(each, people), Path(_text(each, "file")), seen, measure)
+            segments = _with_audio(segments, _who(each, people), Path(_text(each, "file")), seen, measure)
     own = {segment.person for segment in segments}
     defaults = {each.face: each.name for each in seen.people}
     kept = [each for each in people if each.name in own or defaults.get(each.face, each.name) != each.name]
     return Scene(tuple(kept), tuple(sorted(segments, key=lambda segment: segment.start)))
 
 
-def with_sound(scene: Scene, audio: Path | None) -> Scene:
+def with_audio(scene: Scene, audio: Path | None) -> Scene:
     """The scene with the audio that was brought for all of it; without one that nobody has brought."""
     if audio is None:
         return replace(scene, audio=None) if is_missing(scene.audio) else scene
@@ -202,7 +203,7 @@ def _usable_face(text: str) -> str:
         return ""  # the page asks which face it is
 
 
-def _with_sound(
+def _with_audio(
     segments: list[Segment], person: str, file: Path, seen: SeenVideo, measure: Callable[[Path], Fraction]
 ) -> list[Segment]:
     seconds = measure(file)

@@ -18,7 +18,7 @@ from latentsync.page import wording
 from latentsync.page.choices import CHOICES
 from latentsync.page.names import shown_name
 from latentsync.page.request import LABELS
-from latentsync.page.scene_values import WHOEVER_SPEAKS, SeenPerson, SeenVideo, is_missing, with_sound
+from latentsync.page.scene_values import WHOEVER_SPEAKS, SeenPerson, SeenVideo, is_missing, with_audio
 from latentsync.scene.files import plain_seconds
 from latentsync.scene.model import PersonChoice, Scene, Segment, check_scene
 from latentsync.scene.readers import ALL_SUFFIXES
@@ -56,12 +56,12 @@ def editor(scene: Scene, seen: SeenVideo) -> str:
     )
 
 
-def account(scene: Scene, seen: SeenVideo, sound: Path | None, text: str, fault: str = "") -> str:
-    """What the scene comes to, or what is wrong with it, and a link that saves it. ``sound``: that of the whole;
+def account(scene: Scene, seen: SeenVideo, audio: Path | None, text: str, fault: str = "") -> str:
+    """What the scene comes to, or what is wrong with it, and a link that saves it. ``audio``: that of the whole;
     ``text``: the scene's file."""
     if not scene.segments:
         return _said(fault, is_wrong=True) if fault else _said(wording.SCENE_HELP)
-    fault = fault or _fault(with_sound(scene, sound), seen)
+    fault = fault or _fault(with_audio(scene, audio), seen)
     count = "1 segment" if len(scene.segments) == 1 else f"{len(scene.segments)} segments"
     link = "data:application/yaml;base64," + base64.b64encode(text.encode()).decode()
     return (
@@ -94,7 +94,7 @@ def _fault(scene: Scene, seen: SeenVideo) -> str:
 def _row(number: int, row: Row, scene: Scene, seen: SeenVideo) -> str:
     person, there = row
     name = _text(person.name)
-    face = f'<img src="{there.picture}" alt="" width="56" height="56">' if there else '<span class="faceless">?</span>'
+    face = f'<img src="{there.image}" alt="" width="56" height="56">' if there else '<span class="faceless">?</span>'
     stretches = there.stretches if there else ()
     lane = "".join(
         f'<i class="seen" style="{_place(start, stop, seen.seconds)}"></i>'
