@@ -3,7 +3,7 @@
 The published networks run on tensors without content that say they are on a GPU, in half precision and with the layout
 of the product; every tensor is counted while it lives. Not counted: the work space of kernels, and what the allocator
 cannot reuse. Rows: for each release what the networks take, the U-Net for some numbers of windows, the codec and the
-detector (GiB); and for each card what fits there by ``inference.room`` and what that takes, counted.
+detector (GiB); and for each card what fits there by ``inference.gpu_memory`` and what that takes, counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from benchmarks.networks import TOPOLOGIES
 from benchmarks.report import publish
 from latentsync.constants import LATENT_DOWNSCALE, WINDOW_FRAMES
-from latentsync.inference.room import CONTEXT, GpuRoom, gpu_room
+from latentsync.inference.gpu_memory import CONTEXT, GpuRoom, gpu_room
 from latentsync.models.codec import LatentCodec
 from latentsync.models.unet import UNet3D
 from latentsync.models.whisper import WhisperTaps

@@ -42,11 +42,11 @@ from latentsync.face.mask import load_mask
 from latentsync.face.tracks import FaceTracks
 from latentsync.inference.excerpt import Excerpt
 from latentsync.inference.faces import FaceFinder
+from latentsync.inference.gpu_memory import auto_batch
 from latentsync.inference.options import PRESETS, SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.precision import choose_precision
 from latentsync.inference.record import RunRecord, StageClock
-from latentsync.inference.room import auto_batch
 from latentsync.inference.weights import WeightPaths
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile

@@ -18,13 +18,13 @@ from latentsync.features.audio_encoder import AudioEncoder
 from latentsync.features.live_features import AudioSource, WholeAudio
 from latentsync.inference.batching import OverDevices, SideBySide
 from latentsync.inference.fallback import PrecisionFallback, convert_all, precision_name
+from latentsync.inference.gpu_memory import batches_in_flight, fit_codec
 from latentsync.inference.kept_latents import KeptLatents
 from latentsync.inference.latent_generator import LatentGenerator, LatentModels
 from latentsync.inference.latent_memory import FaceLatents
 from latentsync.inference.options import SyncOptions
 from latentsync.inference.pipeline import LipsyncPipeline, OnStep
 from latentsync.inference.precision import has_fused_attention
-from latentsync.inference.room import batches_in_flight, fit_codec
 from latentsync.inference.weights import ModelSettings, WeightPaths
 from latentsync.models.attention import attend_in_pieces
 from latentsync.runtime.compilation import compile_in_place

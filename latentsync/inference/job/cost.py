@@ -34,7 +34,7 @@ from latentsync.types import VideoInfo
 if TYPE_CHECKING:
     import torch
 
-    from latentsync.inference.room import GpuRoom
+    from latentsync.inference.gpu_memory import GpuRoom
 
 
 # Parameters, and floating-point operations for a frame at 256 pixels, which grow with the area: of the built-in
@@ -96,8 +96,8 @@ def cost_of(
     passing: Fraction,
 ) -> tuple[Estimate, GpuRoom | None]:
     """What the run will cost, and what there is room for on the GPU that has the least."""
+    from latentsync.inference.gpu_memory import auto_batch, batches_in_flight, room_on
     from latentsync.inference.precision import measure_speed
-    from latentsync.inference.room import auto_batch, batches_in_flight, room_on
 
     sizes = NetworkSizes(count_parameters(request.weights.unet), count_parameters(request.weights.codec_file))
     branches = 2 if options.sampler.guided else 1

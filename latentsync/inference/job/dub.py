@@ -153,7 +153,7 @@ def _judges(request: DubRequest, checked: Preflight) -> Mapping[int, Mapping[int
 def _auto_batch(request: DubRequest, checked: Preflight) -> int:
     """Windows per batch that fit beside the networks, which have been loaded, on each device; on a GPU no more than its
     share of all windows, nor than there is room for on the host."""
-    from latentsync.inference.room import auto_batch  # here: it imports torch, which takes seconds
+    from latentsync.inference.gpu_memory import auto_batch  # here: it imports torch, which takes seconds
 
     options, cost = checked.options, checked.cost
     branches = 2 if options.sampler.guided else 1

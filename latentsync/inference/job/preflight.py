@@ -41,7 +41,7 @@ from latentsync.types import VideoInfo
 if TYPE_CHECKING:
     import torch
 
-    from latentsync.inference.room import GpuRoom
+    from latentsync.inference.gpu_memory import GpuRoom
 
 LOOKING_WHO_SPEAKS = (
     "looking at the whole video to find out who speaks; its faces are kept, so the dub does not look for them again"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks.counted_memory import CountedNetworks, count_detector, peak_on, room_on, without_content
-from latentsync.inference import room as module
-from latentsync.inference.room import CONTEXT, MOST_WINDOWS, auto_batch, fit_codec, gpu_room
+from latentsync.inference import gpu_memory as module
+from latentsync.inference.gpu_memory import CONTEXT, MOST_WINDOWS, auto_batch, fit_codec, gpu_room
 from latentsync.models.codec import MAX_PIXELS
 from latentsync.runtime.memory import GIB
 
