@@ -30,7 +30,7 @@ from latentsync.places import PACKAGE
 from latentsync.terminal import command_parser, for_terminal, report
 
 if TYPE_CHECKING:
-    from latentsync.service.batch.listing import Places
+    from latentsync.service.batch.jobs import Places
     from latentsync.service.batch.results import Results
     from latentsync.service.batch.run import Batch
 
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, common: list[str], words: list[str]) -> int:
     from latentsync.runtime.memory import keep_freed_memory
-    from latentsync.service.batch.listing import DubCommand, make_jobs, read_deadline, rows_of_file, rows_of_folders
+    from latentsync.service.batch.jobs import DubCommand, make_jobs, read_deadline, rows_of_file, rows_of_folders
     from latentsync.service.batch.run import Batch
 
     keep_freed_memory()
@@ -106,7 +106,7 @@ def _say(text: str) -> None:
 
 
 def _places(options: argparse.Namespace) -> tuple[Places, Results]:
-    from latentsync.service.batch.listing import Places, is_url
+    from latentsync.service.batch.jobs import Places, is_url
     from latentsync.service.batch.results import ObjectStore, SharedFolder
 
     base = options.jobs.absolute().parent if options.jobs is not None else Path.cwd()
@@ -124,7 +124,7 @@ def _work_on_cluster(batch: Batch, options: argparse.Namespace) -> None:
         import ray  # noqa: F401
     except ImportError as error:
         raise package_missing("--ray", "cluster", error) from error
-    from latentsync.service.batch.actors import DeviceActors
+    from latentsync.service.batch.worker import DeviceActors
 
     with closing(DeviceActors(options.ray, batch.make_worker, options.device, options.attempts)) as actors:
         _say(f"Workers: {actors.shares.count} on {actors.shares.device}.")

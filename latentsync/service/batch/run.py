@@ -21,7 +21,7 @@ from latentsync.service.batch.worker import JobWorker
 from latentsync.service.runner import ATTEMPTS, MakeNetworks, Settled
 
 if TYPE_CHECKING:
-    from latentsync.service.batch.actors import DeviceActors
+    from latentsync.service.batch.worker import DeviceActors
 
 POLL_SECONDS = 0.5  # between two looks at the jobs of other processes
 

@@ -18,7 +18,7 @@ from latentsync.cli import batch as command
 from latentsync.errors import INTERRUPTED_EXIT_CODE, ConfigError, NoFaceError, OutOfMemoryError
 from latentsync.inference.job.folder import JobFolder, JobState, State
 from latentsync.service import runner
-from latentsync.service.batch import listing
+from latentsync.service.batch import jobs
 from tests.service.batch.stand_in import ROOT, run, summary, write_jobs
 
 # A process that runs the command line with a dub that copies its audio, takes a moment, and notes in a log and in the
@@ -110,7 +110,7 @@ def test_what_lacked_memory_is_tried_again(files, dubbed):
 
 
 def test_a_job_that_kills_its_process_is_given_up(files, dubbed):
-    name = listing._name({"output": "0.mp4"})
+    name = jobs._name({"output": "0.mp4"})
     assert run(files) == 0
     folder = JobFolder(files / "out" / ".jobs" / name)
     done = folder.read()
