@@ -24,6 +24,7 @@ from latentsync.inference.job.request import DubRequest
 from latentsync.inference.job.scene import Mix, read_scene_speech, require_segment_in
 from latentsync.inference.job.speakers import Turns, as_scene, find_turns, sync_at_hand, whoever_speaks
 from latentsync.inference.job.speech import read_speech, result_stretch, source_waveform
+from latentsync.inference.kept_latents import bytes_per_window
 from latentsync.inference.occlusion import OcclusionStage
 from latentsync.inference.options import SyncGate, SyncOptions
 from latentsync.inference.record import StageClock
@@ -135,8 +136,6 @@ def preflight(
     options = _options_of(request, settings, video, duration)
 
     # torch takes seconds to import: all that can be refused without it has been.
-    from latentsync.inference.kept_latents import bytes_per_window
-
     notes += _require_networks_beside(request, options)
     devices, device_notes = usable_devices(request)
     if request.commercial_only:
@@ -156,8 +155,7 @@ def preflight(
     frames = frames_to_do(video, duration, options)
     passing = share_passing(cast, result_stretch(options, result_seconds(info, duration, options.length)))
     cost, room = cost_of(request, info, frames, settings, plan, options, devices, dtype, passing)
-    kept = cost.windows * bytes_per_window(settings.num_frames, settings.resolution, dtype) if request.resume else 0
-    require_room(request.output, cost.disk_bytes + kept - bytes_in(request.kept_folder))
+    kept = _require_room(request, cost, settings, dtype)
     notes += [*cast.notes, *video.notes, *settings.notes, *written.notes, *filter(None, [tracks.note])]
     return Preflight(
         video=video,
@@ -179,6 +177,13 @@ def preflight(
         turns=turns,
         kept_bytes=kept,
     )
+
+
+def _require_room(request: DubRequest, cost: Estimate, settings: ModelSettings, dtype: torch.dtype) -> int:
+    """Bytes of the latents that ``--resume`` keeps. Raises ``DiskFullError`` where they and the result have no room."""
+    kept = cost.windows * bytes_per_window(settings.num_frames, settings.resolution, dtype) if request.resume else 0
+    require_room(request.output, cost.disk_bytes + kept - bytes_in(request.kept_folder))
+    return kept
 
 
 def _check_heard(request: DubRequest, heard: AudioPart | None, container: str) -> list[str]:
