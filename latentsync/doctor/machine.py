@@ -10,7 +10,7 @@ from pathlib import Path
 
 from latentsync.doctor.finding import Finding, Grade
 from latentsync.places import WEIGHTS, cache_folder
-from latentsync.runtime.memory import SHARED_MEMORY, free_shared_memory
+from latentsync.runtime.shared_memory import SHARED_MEMORY, free_shared_memory
 
 GIB = 2**30
 LEAST_MEMORY = 3 * GIB  # of a dub with the built-in models

@@ -1,5 +1,5 @@
-"""Memory of the process: the C library's heap, what is done when memory runs out on the host or on an accelerator, and
-room in /dev/shm.
+"""Memory of the process: the C library's heap, what is done when memory runs out on the host or on an
+accelerator, and how much there is.
 
 Whatever goes on after memory ran out does the same: recognise it, free what nobody uses, try again with half as much,
 and name what cannot be made smaller (``errors.OutOfMemoryError``). Importing this module loads no torch.
@@ -10,17 +10,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import gc
-import logging
-import os
-import pickle
 import platform
-import shutil
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import psutil
@@ -29,8 +24,6 @@ from latentsync import errors
 
 if TYPE_CHECKING:
     import torch
-
-logger = logging.getLogger(__name__)
 
 # mallopt's numbers, malloc.h of glibc.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
@@ -57,11 +50,6 @@ _SIGNS = (
     "insufficient memory",
     "bad_alloc",
 )
-
-SHARED_MEMORY = Path("/dev/shm")
-PLENTY = 8 * 2**30  # bytes with which nobody has to count
-BATCHES_PER_WORKER = 3  # two that torch's DataLoader has under way for each, and what is in use
-_warned: set[tuple[int, int]] = set()  # (workers wanted, workers that fit) of which the log has a line
 
 
 def keep_freed_memory() -> None:
@@ -217,34 +205,3 @@ def _says_out_of_memory(error: BaseException) -> bool:
         return False  # a sentence for people may name memory for another reason
     text = str(error).lower()
     return any(sign in text for sign in _SIGNS)
-
-
-def free_shared_memory() -> int | None:
-    """Bytes; None where the system has none that a program could fill (macOS, Windows)."""
-    return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
-
-
-def workers_that_fit(wanted: int, load_one: Callable[[], object], batch_size: int) -> int:
-    """``wanted`` loader workers, or as many as have room for their batches, with a line in the log that says so.
-
-    0: this process loads everything itself. ``load_one`` loads a batch of one; it is called where room is short only.
-    """
-    free = free_shared_memory()
-    if wanted == 0 or free is None or free >= PLENTY:
-        return wanted
-    batch = len(pickle.dumps(load_one())) * batch_size
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's: of this training, on this machine
-    fitting = min(wanted, free // processes // (batch * BATCHES_PER_WORKER))
-    if fitting < wanted and (wanted, fitting) not in _warned:  # a training asks before every validation
-        _warned.add((wanted, fitting))
-        _warn_of_shared_memory(wanted, fitting, batch, free)
-    return fitting
-
-
-def _warn_of_shared_memory(wanted: int, fitting: int, batch: int, free: int) -> None:
-    logger.warning(
-        "%s has %d MiB free, too little for batches of %.1f MiB from %d loader workers: %s. "
-        "More room: `mount -o remount,size=4g %s` as root, or docker run --shm-size=4g.",
-        *(SHARED_MEMORY, free >> 20, batch / 2**20, wanted),
-        *(f"{fitting} do it" if fitting else "this process loads them itself", SHARED_MEMORY),
-    )

@@ -21,7 +21,7 @@ from latentsync.cli.doctor import main
 from latentsync.doctor import machine
 from latentsync.doctor.finding import Finding, Grade, examine
 from latentsync.places import BUILTIN
-from latentsync.runtime import device, memory
+from latentsync.runtime import device, shared_memory
 
 GIB = 2**30
 NO_BUNDLE = b"PK\x03\x04 cut short"
@@ -173,7 +173,7 @@ def test_a_fault_is_named_with_the_command_that_mends_it(folder, monkeypatch, ca
 
 
 def test_little_shared_memory_is_a_note(folder, monkeypatch, capsys):
-    monkeypatch.setattr(memory, "SHARED_MEMORY", folder)
+    monkeypatch.setattr(shared_memory, "SHARED_MEMORY", folder)
     usage = shutil.disk_usage
     monkeypatch.setattr(
         shutil, "disk_usage", lambda path: SimpleNamespace(free=64 * 2**20) if path == folder else usage(path)

@@ -1,28 +1,19 @@
-"""Memory that the C library holds is given back, memory that ran out is recognised in the words of every library, and
-loader workers are few where /dev/shm is small."""
+"""Memory that the C library holds is given back; memory that ran out is recognised in the words of every library."""
 
 from __future__ import annotations
 
 import errno
-import logging
 import platform
-import shutil
 import subprocess
 import sys
-from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import pytest
 import torch
 
-from latentsync.data.clip_dataset import SampleKey
 from latentsync.errors import ConfigError, OutOfMemoryError, WeightsCorruptError
-from latentsync.runtime import memory
-from latentsync.runtime.memory import is_out_of_memory, release_memory, workers_that_fit
-from latentsync.training.loop.validation import loader_of
-from tests.training.toy import PointSet, ToyTask
+from latentsync.runtime.memory import is_out_of_memory, release_memory
 
 CODE = """
 import psutil
@@ -58,11 +49,6 @@ WORDS = [
     "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.",
     "std::bad_alloc",
 ]
-MIB = 2**20
-
-
-BATCHES = count()
-
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="is about glibc")
 def test_what_is_held_is_given_back():
@@ -123,50 +109,3 @@ def test_only_caches_of_accelerators_that_are_there_are_emptied(monkeypatch):
         monkeypatch.setattr(f"torch.{kind}.empty_cache", lambda kind=kind: emptied.append(kind))
     release_memory()
     assert "cuda" in emptied and "xpu" not in emptied
-
-
-def a_mebibyte():
-    """Pickled, a few bytes longer every time: a pickled tensor has the address of its storage in it."""
-    return torch.zeros(MIB + next(BATCHES), dtype=torch.uint8)
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """Sets how much is free."""
-
-    def set_free(n_bytes):
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=n_bytes))
-
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    memory._warned.clear()
-    return set_free
-
-
-@pytest.mark.parametrize(("free", "processes", "workers"), [(64, 1, 5), (64, 2, 2), (11, 1, 0), (2000, 1, 12)])
-def test_as_many_workers_as_there_is_room_for(small, monkeypatch, caplog, free, processes, workers):
-    small(free * MIB)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    with caplog.at_level(logging.WARNING):
-        assert workers_that_fit(12, a_mebibyte, batch_size=4) == workers
-        assert workers_that_fit(12, a_mebibyte, batch_size=4) == workers
-    assert len(caplog.records) == (workers < 12), "said once"
-    assert all("--shm-size" in record.getMessage() for record in caplog.records)
-
-
-def test_where_there_is_plenty_nothing_is_loaded(small):
-    small(memory.PLENTY)
-    assert workers_that_fit(12, lambda: pytest.fail("loaded"), batch_size=4) == 12
-
-
-def test_where_there_is_no_such_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "SHARED_MEMORY", tmp_path / "none")
-    assert workers_that_fit(3, lambda: pytest.fail("loaded"), batch_size=4) == 3
-
-
-@pytest.mark.parametrize(("free", "workers"), [(0, 0), (64 * MIB, 2)])
-def test_a_loader_has_the_workers_that_fit(small, free, workers):
-    small(free)
-    keys = [SampleKey(0, number) for number in range(4)]
-    loader = loader_of(PointSet(), keys, 2, ToyTask.collate, torch.device("cpu"), num_workers=2)
-    assert loader.num_workers == workers
-    assert loader_of(PointSet(), [], 2, ToyTask.collate, torch.device("cpu"), num_workers=2).num_workers == 0

@@ -31,7 +31,8 @@ from torch.utils.data import DataLoader, Dataset
 from latentsync.data.batches import ClipFault
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.errors import OutOfMemoryError, TrainingError
-from latentsync.runtime.memory import release_memory, workers_that_fit
+from latentsync.runtime.memory import release_memory
+from latentsync.runtime.shared_memory import workers_that_fit
 from latentsync.training.loop.checkpoints import CheckpointStore, TrainingState
 from latentsync.training.loop.data_order import StepBatches
 from latentsync.training.loop.ema import EMA

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from latentsync.data.clip_dataset import SampleKey
 from latentsync.errors import OutOfMemoryError, TrainingError
-from latentsync.runtime.memory import is_out_of_memory, release_memory, workers_that_fit
+from latentsync.runtime.memory import is_out_of_memory, release_memory
+from latentsync.runtime.shared_memory import workers_that_fit
 from latentsync.training.loop.task import Samples
 
 logger = logging.getLogger(__name__)
