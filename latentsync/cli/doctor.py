@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from types import ModuleType
 
 from latentsync.places import WEIGHTS
 from latentsync.terminal import command_parser, for_terminal
@@ -26,7 +27,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Print all findings; 1 if one of them is a fault."""
     options = parse_arguments(arguments)
-    from latentsync.doctor import machine, software, weights
+    from latentsync.doctor import machine, software
     from latentsync.doctor.finding import Grade, examine
 
     folder = options.checkpoint_dir or WEIGHTS
@@ -36,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
             "OpenCV": software.check_opencv,
             "codecs": software.check_codecs,
             "GPU": software.check_gpu,
-            "weights": lambda: weights.check_weights(folder, options.verify),
-            "face detector": lambda: weights.check_detector(folder),
+            "weights": lambda: _weights().check_weights(folder, options.verify),
+            "face detector": lambda: _weights().check_detector(folder),
             "memory": machine.check_memory,
             "disk": machine.check_disk,
             "shared memory": machine.check_shared_memory,
@@ -48,3 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
     faults = sum(finding.grade is Grade.FAULT for finding in findings)
     print(f"Faults: {faults}.")
     return 1 if faults else 0
+
+
+def _weights() -> ModuleType:
+    """Where weight files are checked; it needs packages, so that it can be missing as they can."""
+    from latentsync.doctor import weights
+
+    return weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 import tempfile
 from importlib import metadata
@@ -187,6 +188,14 @@ def test_large_files_are_hashed_when_asked(folder, capsys):
     code, text = examined(folder, capsys, "--verify")
     assert code == 1
     assert "SHA-256" in faults(text)["weights"]
+
+
+def test_without_any_package_it_says_which_are_missing():
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-S", "-m", "latentsync", "doctor"]  # -S: no folder of packages
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "psutil" in faults(done.stdout)["packages"] and "shared memory: " in done.stdout
 
 
 def test_an_old_python_is_named_before_anything_is_imported(monkeypatch, capsys):
