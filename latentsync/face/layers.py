@@ -94,8 +94,11 @@ def warp_yuv(frame: YuvFrame, layout: YuvLayout, warps: tuple[Warp, Warp]) -> np
     ``warps``: what ``yuv_warps`` gives for it.
     """
     luma, chroma = warps
+    # Of chroma that is enlarged, cubic interpolation shows 0.5 to 3 dB more at 60 dB, and takes three times as long.
+    smooth = cv2.INTER_LINEAR if chroma.enlarges else cv2.INTER_CUBIC
+    ways = (luma, cv2.INTER_CUBIC), (chroma, smooth), (chroma, smooth)
     planes = [
-        plane_warp.apply(frame.plane(number, plane_warp.box)[..., None], 0)[..., 0]
-        for number, plane_warp in enumerate((luma, chroma, chroma))
+        each.apply(frame.plane(number, each.box)[..., None], 0, interpolation)[..., 0]
+        for number, (each, interpolation) in enumerate(ways)
     ]
     return np.stack([mixed(planes, row) for row in layout.to_rgb])

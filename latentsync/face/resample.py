@@ -59,10 +59,15 @@ class Warp:
         """Whether the target shows nothing from outside the image."""
         return self.box == (self._left, self._top, self._right, self._bottom)
 
-    def apply(self, part: np.ndarray, fill: float | np.ndarray) -> np.ndarray:
+    @property
+    def enlarges(self) -> bool:
+        """Whether no pixel of the image is smaller in the target."""
+        return max(len(kernel) for kernel in self._kernels) == 1
+
+    def apply(self, part: np.ndarray, fill: float, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
         """(h, w, C) float32 in the units of ``part`` (H', W', C) uint8 or float32: the pixels of the image in ``box``.
 
-        Outside the image the target shows ``fill``, a value that the dtype can hold, or one for each channel.
+        Outside the image the target shows ``fill``, a value that the dtype can hold.
         """
         patch, boxes = self._filled(part, fill), self._boxes
         if max(boxes) > 1:
@@ -76,12 +81,12 @@ class Warp:
             patch.astype(np.float32, copy=False),
             np.column_stack([self._matrix[:, :2] * boxes, transform(self._matrix, origin)]),
             self._size,
-            flags=cv2.INTER_CUBIC,
+            flags=interpolation,
             borderMode=cv2.BORDER_REPLICATE,
         )
         return warped.reshape(self._size[1], self._size[0], -1)
 
-    def _filled(self, part: np.ndarray, fill: float | np.ndarray) -> np.ndarray:
+    def _filled(self, part: np.ndarray, fill: float) -> np.ndarray:
         """The part with ``fill`` around it where the target shows more than the image."""
         x0, y0, x1, y1 = self.box
         if self.is_inside:

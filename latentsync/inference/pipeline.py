@@ -42,6 +42,7 @@ from latentsync.inference.windows import (
     group_frames,
     ramp_at_gaps,
 )
+from latentsync.media.threads import opencv_in_one_thread
 from latentsync.stream import deal, parallel_map, prefetch
 from latentsync.types import AudioWindows, Frame, VideoSource, WindowGenerator
 
@@ -213,11 +214,12 @@ class LipsyncPipeline:
             joined.append(frames_made if context is None else _composed(frames_made, context))
         rows = _noted(zip(*joined, strict=True), record, None if context is None else context.shows, overview)
         try:
-            for frame in prefetch(compositor.paste(prefetch(rows, depth=waiting), roles), depth=1):
-                if context is None or context.shows(frame):
-                    if overview is not None:
-                        overview.result(frame)
-                    yield frame
+            with opencv_in_one_thread():
+                for frame in prefetch(compositor.paste(prefetch(rows, depth=waiting), roles), depth=1):
+                    if context is None or context.shows(frame):
+                        if overview is not None:
+                            overview.result(frame)
+                        yield frame
         finally:
             record.batch_reductions = batch.reductions
             self._on_end()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _codec_threads = 0  # one per processor core
+_serial_lock = threading.Lock()
+_serial: list[int] = []  # OpenCV's threads before, once for each block of ``opencv_in_one_thread`` that is open
 _SMALL_IMAGE = 2**18  # pixels; with fewer, threads wait for each other longer than they convert
 
 
@@ -40,3 +43,22 @@ def single_threaded() -> Iterator[None]:
         _codec_threads = before[0]
         cv2.setNumThreads(before[1])
         torch.set_num_threads(before[2])
+
+
+@contextmanager
+def opencv_in_one_thread() -> Iterator[None]:
+    """One thread for each call of OpenCV, for stages that run side by side and look at parts of frames: its threads
+    would wait for each other, busily, longer than they work. Blocks may be open in several threads; the last one that
+    ends brings back what was before."""
+    import cv2
+
+    with _serial_lock:
+        _serial.append(_serial[0] if _serial else cv2.getNumThreads())
+        cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        with _serial_lock:
+            before = _serial.pop()
+            if not _serial:
+                cv2.setNumThreads(before)
