@@ -3,8 +3,9 @@
 A *piece* is a part of a track in which the face is either free or touches another one. Free pieces are named by what
 they look like (``appearance``), all that begin together at once, so that two never get one number; where looks leave a
 doubt, the place where somebody was last seen decides. A piece in which faces touch keeps the name of the piece before
-it, because there each may show a part of the other; after it, the looks are asked again. A face that fits nobody is a
-new person. A track whose looks come to fit its name no longer (a dissolve, a missed cut) is named again.
+it, because there each may show a part of the other; after it, the looks are asked again. A face that was gone and comes
+back touching another one has no name until it is free: somebody else may have come out from behind that one. A face that
+fits nobody is a new person. A track whose looks come to fit its name no longer (a dissolve, a missed cut) is named again.
 
 Names depend on frames before and on ``NAMING_AHEAD`` frames after. Memory does not grow with the length of a video, and
 is bounded in the number of people.
@@ -32,6 +33,7 @@ NEW_VIEW = 0.35  # difference from those that are kept, at which another one is
 MAX_PEOPLE = 200  # that are remembered
 TOUCHING = 0.08  # share of the smaller of two boxes that lies in the other
 PATIENCE = 25  # frames that touching faces without a name wait to be free
+HIDDEN = 5  # frames after which a face that comes back touching another one may be of somebody else who hid behind it
 DOUBT = 1.6  # difference from the own looks, twice in a row, at which a name is given up for another one that fits,
 STRONG_DOUBT = 2.2  # and at which it is given up in any case
 PLACE_WEIGHT = 0.3  # of where somebody was last seen in this shot, against looks
@@ -253,6 +255,8 @@ def _continued(last: _Piece | None, free: bool, position: int) -> _Piece:
         return _Piece(free, position, position)
     if not free and not last.free and last.person is None and position - last.started > PATIENCE:
         free = True  # they touch for so long that nothing better will come
+    if not free and position > last.seen + HIDDEN:
+        return _Piece(free, position, position)
     if last.free != free or position > last.seen + 1:
         return _Piece(free, position, position, last)
     last.seen = position

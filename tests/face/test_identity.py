@@ -10,11 +10,12 @@ import pytest
 
 from latentsync.errors import ConfigError, NoFaceError
 from latentsync.face.appearance import BY_LOOKS
-from latentsync.face.identity import MAX_VIEWS, NAMING_AHEAD
+from latentsync.face.identity import MAX_VIEWS, NAMING_AHEAD, People
 from latentsync.face.selection import OTHER_FACE, FaceSelector
+from latentsync.face.tracking import TrackedFrame
 from latentsync.face.tracks import FaceTracks
 from latentsync.face.user_network import FaceNetwork
-from latentsync.types import ArrayFrame
+from latentsync.types import ArrayFrame, FaceObservation
 from tests.face.drawn import detection, placed
 
 WIDTH, HEIGHT = 640, 360
@@ -102,6 +103,27 @@ def test_after_a_cut_looks_decide_and_not_the_place():
     assert all(here == named[0] for here in named) and sorted(named[0].values()) == [0, 1]
     assert named[0][RED] == 0  # from the left
     assert dubbed(video, "index:1") == "B" * 40
+
+
+def test_who_comes_out_from_behind_another_one_is_not_who_went_there():
+    """A track that is lost beside red goes on with green, who touches red at first."""
+
+    def places(i):
+        x = 220 if i < 10 else 270 if i < 35 else 220
+        return {RED: (330, 150, 100)} | ({} if 15 <= i < 30 else {BLUE if i < 15 else GREEN: (x, 150, 90)})
+
+    def tracked():
+        for frame in video.frames():
+            faces = [
+                FaceObservation(frame.index, int(color != RED), found.box, found.landmarks, found.score)
+                for color, found in zip(places(frame.index), video.detections(frame.index), strict=True)
+            ]
+            yield TrackedFrame(frame, faces, 0)
+
+    video = Painted(places)
+    named = [sorted(item.faces) for item in People(BY_LOOKS).name(tracked())]
+    assert named[:15] == [[0, 1]] * 15  # also while they touch
+    assert named[15:35] == [[1]] * 20 and named[35:] == [[1, 2]] * 25
 
 
 def test_a_shot_without_them():
