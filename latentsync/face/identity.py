@@ -4,8 +4,9 @@ A *piece* is a part of a track in which the face is either free or touches anoth
 they look like (``appearance``), all that begin together at once, so that two never get one number; where looks leave a
 doubt, the place where somebody was last seen decides. A piece in which faces touch keeps the name of the piece before
 it, because there each may show a part of the other; after it, the looks are asked again. A face that was gone and comes
-back touching another one has no name until it is free: somebody else may have come out from behind that one. A face that
-fits nobody is a new person. A track whose looks come to fit its name no longer (a dissolve, a missed cut) is named again.
+back touching another one has no name until it is free: somebody else may have come out from behind that one. A face
+that fits nobody is a new person. A track whose looks come to fit its name no longer (a dissolve, a missed cut) is named
+again.
 
 Names depend on frames before and on ``NAMING_AHEAD`` frames after. Memory does not grow with the length of a video, and
 is bounded in the number of people.
