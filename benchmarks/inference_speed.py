@@ -48,6 +48,7 @@ from latentsync.inference.pipeline import LipsyncPipeline
 from latentsync.inference.precision import choose_precision
 from latentsync.inference.record import RunRecord, StageClock
 from latentsync.inference.weights import WeightPaths
+from latentsync.inference.windows import default_overlap
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.media.writer import write_video
@@ -103,7 +104,8 @@ class Bench:
         settings = networks.settings
         mask = load_mask(settings.mask, settings.resolution)
         self.mouths = Mouths(video, self._tracks(video, StageClock()), mask)
-        frames = min(batch * settings.num_frames, video.info.n_frames)
+        new = settings.num_frames - default_overlap(settings.num_frames)  # frames that another window adds
+        frames = min(batch * new + settings.num_frames - new, video.info.n_frames)
         self.one_batch = Excerpt(Fraction(0), frames / self.fps)
 
     def run(self, pipeline: LipsyncPipeline, sampler: SamplerSettings, mouths: Path, **changes: Any) -> Run:
