@@ -96,22 +96,25 @@ def page_app(
         _warn_of_full_disk(storage)
         folders = VisitorFolders(storage, KEEP_SECONDS)
         memory = FreedMemory(is_idle=lambda: not len(jobs))
-        stack.enter_context(_every(CLEANING_INTERVAL, folders.clean, "cleaning"))
-        stack.enter_context(_every(LEFT_JOBS_INTERVAL, jobs.kept.end_left, "left jobs"))
-        stack.enter_context(_every(INTERVAL, memory.look, "memory"))
+        stack.enter_context(every(CLEANING_INTERVAL, folders.clean, "cleaning"))
+        stack.enter_context(every(LEFT_JOBS_INTERVAL, jobs.kept.end_left, "left jobs"))
+        stack.enter_context(every(INTERVAL, memory.look, "memory"))
         blocks, app = mount(jobs, folders, preset, settings.accounts is not None, root_path)
         app = guard(app, blocks, storage, hosts, settings.accounts, settings.uploads, jobs.limits.bytes)
         yield BelowPath(app, root_path), blocks
 
 
 @contextmanager
-def _every(seconds: float, work: Callable[[], None], name: str) -> Iterator[None]:
-    """``work`` is done every ``seconds`` while the block runs, in a thread of its own."""
+def every(seconds: float, work: Callable[[], None], name: str) -> Iterator[None]:
+    """``work`` is done every ``seconds`` while the block runs, in a thread of its own, also after it has failed."""
     over = threading.Event()
 
     def go_on() -> None:
         while not over.wait(seconds):
-            work()
+            try:
+                work()
+            except Exception:
+                logger.exception("%s has failed, and is tried again in %.0f s.", name, seconds)
 
     threading.Thread(target=go_on, name=name, daemon=True).start()
     try:

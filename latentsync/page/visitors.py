@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 import secrets
 import shutil
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.types import Scope
@@ -86,14 +88,12 @@ class VisitorFolders:
         for job in self._root.glob("*/job_*"):
             if self._age(job) > self._keep_seconds:
                 shutil.rmtree(job, ignore_errors=True)  # a browser may be reading from it: next time, then
-        folders = [path for path in self._storage.folder.rglob("*") if path.is_dir()]
-        for folder in sorted(folders, reverse=True):  # what lies in a folder comes before it
-            if folder != self._storage.incoming and self._age(folder) > EMPTY_SECONDS:
-                try:
-                    with self._tidying:
+        # What lies in a folder comes before it; and pathlib's way would end where a folder goes meanwhile.
+        for parent, names, _ in os.walk(self._storage.folder, topdown=False):
+            for folder in (Path(parent, name) for name in names):
+                if folder != self._storage.incoming and self._age(folder) > EMPTY_SECONDS:
+                    with suppress(OSError), self._tidying:  # it is not empty
                         folder.rmdir()
-                except OSError:  # it is not empty
-                    continue
 
     def _age(self, path: Path) -> float:
         try:

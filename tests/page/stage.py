@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -140,6 +142,11 @@ def stage(example: Example, limits: MediaLimits | None = None, server: ServerSet
     jobs = JobQueue(weights, limits or MediaLimits(), [example], StageNetworks, **settings)
     with serving(jobs, server or ServerSettings(storage=StorageLimits(reserve=0))) as address:
         yield address, jobs
+
+
+def below(folder) -> list[Path]:
+    """All files and folders in ``folder``, of which some may go meanwhile, where ``rglob`` would fail."""
+    return [Path(parent, name) for parent, *names in os.walk(folder) for name in itertools.chain(*names)]
 
 
 def wait_until(condition, seconds=300.0):

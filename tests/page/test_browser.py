@@ -14,7 +14,7 @@ from latentsync.scene.files import read_scene
 from tests.media.hostile.uploads import web_page
 from tests.media.synthetic import tone, write_clip, write_wav
 from tests.page.browser import SIZE, TIMEOUT, chromium, lasting_context, leave
-from tests.page.stage import StageNetworks, green_people, wait_until
+from tests.page.stage import StageNetworks, below, green_people, wait_until
 
 expect.set_options(timeout=TIMEOUT)
 
@@ -185,7 +185,7 @@ class TestOnePage:
         held.set()
         wait_until(lambda: not len(served[1]))
         assert StageNetworks.steps <= start + 2  # of 40: a step for each thread
-        wait_until(lambda: not list(page_folder.rglob("*.part")))
+        wait_until(lambda: not [path for path in below(page_folder) if path.suffix == ".part"])
         expect(page.locator("#stop")).to_be_disabled()
         finish(page, "#run", "50 frames")
 

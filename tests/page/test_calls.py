@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from latentsync.page.request import CALLS
 from latentsync.page.wording import FAULT, NOT_UNDERSTOOD
 from tests.page.caller import CHOICES, Caller, any_call
-from tests.page.stage import wait_until
+from tests.page.stage import below, wait_until
 
 FUNCTIONS = 21  # of the page
 
@@ -168,9 +168,10 @@ def fuzz(caller, page_folder, count) -> Counter:
 
 def leftovers(page_folder) -> set[str]:
     """Files and folders of jobs, but for those of results."""
-    jobs = [path for path in page_folder.rglob("job_*") if path.is_dir()]
-    empty = {str(path) for path in jobs if not list(path.glob("*.mp4"))}
-    return empty | {str(path) for path in page_folder.rglob("*.part")}
+    paths = below(page_folder)
+    kept = {path.parent for path in paths if path.suffix == ".mp4"}
+    empty = {str(path) for path in paths if path.name.startswith("job_") and path not in kept and path.is_dir()}
+    return empty | {str(path) for path in paths if path.suffix == ".part"}
 
 
 def memory() -> int:

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from latentsync.page.page_folder import page_folder, sweep
 from tests.page.program import ROOT, SAMPLE, TIMEOUT, begin, program, upload
-from tests.page.stage import wait_until
+from tests.page.stage import below, wait_until
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def upload_under_way(address):
 
 
 def lies_in(folder):
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in below(folder) if path.is_file()]
 
 
 def begin_everything(address, folder):

@@ -11,7 +11,7 @@ from latentsync.page.request import JobRequest
 from latentsync.page.storage import Storage, StorageLimits
 from latentsync.page.visitors import VisitorFolders
 from tests.media.hostile.uploads import web_page
-from tests.page.stage import wait_until
+from tests.page.stage import below, wait_until
 
 ANN, AGAIN = Visitor("address 192.0.2.1", "first page"), Visitor("address 198.51.100.1", "second page")
 GRACE = 100.0
@@ -44,7 +44,7 @@ def begin(jobs, kept, example, tmp_path):
 
 
 def results_in(folder):
-    return list((folder / "jobs").rglob("*.mp4"))
+    return [path for path in below(folder / "jobs") if path.suffix == ".mp4"]
 
 
 def test_names_are_long_and_never_the_same(begin, held):
@@ -82,7 +82,7 @@ def test_a_job_that_is_left_for_too_long_ends_and_its_files_go(begin, jobs, kept
     with pytest.raises(JobGoneError):
         kept.find(name, ANN)
     held.set()
-    wait_until(lambda: not list((tmp_path / "jobs").rglob("job_*")))
+    wait_until(lambda: not [path for path in below(tmp_path / "jobs") if path.name.startswith("job_")])
 
 
 def test_a_job_that_waits_is_left_as_well(begin, jobs, kept, clock, held):

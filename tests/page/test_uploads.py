@@ -22,7 +22,7 @@ from latentsync.media.limits import MediaLimits
 from latentsync.page import forms, storage, uploads
 from latentsync.page.server import ServerSettings
 from latentsync.page.storage import StorageLimits, UploadLimits
-from tests.page.stage import stage, wait_until
+from tests.page.stage import below, stage, wait_until
 
 TIMEOUT = 120  # s; the machine may be busy
 MB = 10**6
@@ -45,12 +45,12 @@ def upload(address, content=b"x", name="a.mp4", field="files", **settings):
 
 def parts(folder):
     """What is left of uploads that have not been received."""
-    return [path for place in folder.glob("latentsync_page_*/incoming") for path in place.rglob("*")]
+    return [path for place in folder.glob("latentsync_page_*/incoming") for path in below(place)]
 
 
 def received(folder):
     """Files of visitors that lie on the disk."""
-    return [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock" and p.parent.parent != folder]
+    return [p for p in below(folder) if p.is_file() and p.suffix != ".lock" and p.parent.parent != folder]
 
 
 @contextmanager

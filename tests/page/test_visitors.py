@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 import pytest
 
 from latentsync.errors import DiskFullError
+from latentsync.page.server import every
 from latentsync.page.storage import Storage, StorageLimits
 from latentsync.page.visitors import EMPTY_SECONDS, VisitorFolders, address_of, visitor_of
 
@@ -57,6 +59,39 @@ def test_no_job_begins_on_a_full_disk(tmp_path):
     with pytest.raises(DiskFullError, match="no room"):
         full.new_job("a")
     assert not (tmp_path / "jobs").exists()
+
+
+def test_a_folder_that_goes_while_others_are_cleaned_ends_nothing(folders, monkeypatch):
+    """A job that ends removes what it worked in."""
+    going, old = folders.new_job("a") / "work", folders.new_job("b").parent
+    going.mkdir()
+    for job in old.iterdir():
+        job.rmdir()
+    age(old, EMPTY_SECONDS + 10)
+    scan = os.scandir
+
+    def late(path):
+        if os.fspath(path) == os.fspath(going):
+            going.rmdir()
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", late)
+    folders.clean()
+    assert not going.exists() and not old.exists()
+
+
+def test_cleaning_that_fails_is_tried_again(caplog):
+    done, tries = threading.Event(), []
+
+    def work():
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("gone")
+        done.set()
+
+    with every(0.01, work, "cleaning"):
+        assert done.wait(300)
+    assert "cleaning has failed" in caplog.text
 
 
 @pytest.mark.parametrize(
