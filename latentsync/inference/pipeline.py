@@ -201,8 +201,7 @@ class LipsyncPipeline:
         for number, targets in enumerate(_followed(frames, tracks, roles)):
             aligned = self._faces(targets, cast.roles[number], video, options, tracks, clock)
             found = prefetch(aligned, depth=max(2, waiting // roles))
-            if gate is not None:
-                found = gate(found)
+            found = found if gate is None else gate(found)
             groups.append(self._groups(found, cast, number, audios[number], plan, context))
         in_flight = 1 if options.compat is not None else self._in_flight
         made = generate_groups(merged(groups), batch, options.batch, clock, in_flight)
