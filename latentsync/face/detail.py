@@ -39,14 +39,14 @@ def outside_lips(points: np.ndarray, side: int, jaw: float = 0.0) -> np.ndarray:
     ``points`` (68, 2) landmarks on a canvas of ``side`` pixels; ``jaw``: canvas pixels by which the generated chin is
     lower.
     """
-    distance = _from_lips(points, side, max(jaw, 0.0))
+    distance = _from_lips(points, side, max(jaw, 0.0), FAR_FROM_LIPS)
     along = np.clip((distance - NEAR_LIPS) / (FAR_FROM_LIPS - NEAR_LIPS), 0, 1)
     return along * along * (3 - 2 * along)
 
 
 def lips_area(points: np.ndarray, side: int, jaw: float = 0.0) -> np.ndarray:
     """(GRID, GRID) float32: 1 where the lips of the generated face may be, 0 well outside; see ``outside_lips``."""
-    distance = _from_lips(points, side, max(jaw, 0.0) + LIP_DROP * side)
+    distance = _from_lips(points, side, max(jaw, 0.0) + LIP_DROP * side, LIPS_FAR)
     around = np.clip((LIPS_FAR - distance) / (LIPS_FAR - LIPS_NEAR), 0, 1)
     return around * around
 
@@ -60,11 +60,11 @@ def chin_area(points: np.ndarray, side: int, beside: tuple[float, float] = BESID
     return np.clip(np.minimum(below, (beside[1] - distance) / (beside[1] - beside[0])), 0, 1)
 
 
-def _from_lips(points: np.ndarray, side: int, drop: float) -> np.ndarray:
+def _from_lips(points: np.ndarray, side: int, drop: float, far: float) -> np.ndarray:
     """(GRID, GRID) float32: distance from the lips, and from a lower lip that is ``drop`` canvas pixels lower, as a
-    share of the side; negative on them."""
+    share of the side; negative on them, and ``far`` at most."""
     lowered = points[list(LOWER)] + [0, drop]
-    return -hull_depth(np.concatenate([points[LIPS], lowered]), side) / side
+    return -hull_depth(np.concatenate([points[LIPS], lowered]), side, far * side) / side
 
 
 def coarse_difference(

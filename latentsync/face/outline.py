@@ -87,11 +87,30 @@ def outline_map(points: np.ndarray, side: int, feather: float, expand: float = 0
     return OutlineMap(ramp.reshape(GRID, GRID), depths.min(axis=0).reshape(GRID, GRID))
 
 
-def hull_depth(points: np.ndarray, side: int) -> np.ndarray:
-    """(GRID, GRID) float32: canvas pixels inside the convex hull of ``points`` (n, 2), negative outside."""
+def hull_depth(points: np.ndarray, side: int, reach: float) -> np.ndarray:
+    """(GRID, GRID) float32: canvas pixels inside the convex hull of ``points`` (n, 2); outside, the distance from it,
+    negative, and no further than ``-reach``.
+
+    Beyond a corner the corner itself is nearest. The lines through the edges pass nearer by, the more the sharper the
+    corner is, and those of a closed mouth are sharp. Points in a line are a hull without an inside.
+    """
+    cell = side / GRID
+    left, top = np.maximum(np.floor((points.min(axis=0) - reach) / cell), 0).astype(int)
+    right, bottom = np.maximum(np.ceil((points.max(axis=0) + reach) / cell) + 1, 0).astype(int)
+    near = slice(top, bottom), slice(left, right)  # the cells beyond them are further away
+    rows, columns = (axis[near] for axis in reversed(grid_points(side).reshape(2, GRID, GRID)))
+    places = np.stack([columns.ravel(), rows.ravel()])
     corners, outward = _edges(points.astype(np.float32))
-    depths = (corners * outward).sum(axis=1)[:, None] - outward @ grid_points(side)
-    return depths.min(axis=0).reshape(GRID, GRID)
+    forward = np.roll(corners, -1, axis=0) - corners
+    lengths = np.linalg.norm(forward, axis=1, keepdims=True)
+    beyond = outward @ places - (corners * outward).sum(axis=1, keepdims=True)  # the line of an edge
+    along = (forward / lengths) @ places - (corners * forward / lengths).sum(axis=1, keepdims=True)
+    aside = np.abs(along - lengths / 2) - lengths / 2  # of the edge, along its line
+    distance = np.sqrt((beyond**2 + np.maximum(aside, 0) ** 2).min(axis=0))
+    inside = -beyond.max(axis=0)
+    depth = np.full((GRID, GRID), -reach, np.float32)
+    depth[near] = np.where(inside > 0, inside, np.maximum(-distance, -reach)).reshape(columns.shape)
+    return depth
 
 
 def canvas_map(grid: np.ndarray, side: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from latentsync.face.align import FaceAligner
-from latentsync.face.detail import coarse_difference
+from latentsync.face.detail import FAR_FROM_LIPS, LIPS_FAR, coarse_difference, lips_area, outside_lips
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
 from latentsync.face.paste_settings import PasteSettings
@@ -115,6 +115,20 @@ def test_a_chin_takes_its_colors_along(scene, cells):
     assert moved[0, band, column] == pytest.approx(-60)
     assert unmoved[0, band, column] == pytest.approx(-16, abs=0.1)
     assert kept[band, column] == 1
+
+
+@pytest.mark.parametrize("closed", [1.0, 0.2, 0.0])
+def test_cheeks_begin_as_near_to_the_corners_of_a_closed_mouth_as_above_its_lips(scene, closed):
+    _, landmarks, face = scene
+    points = transform(face.matrix, landmarks)
+    middle = points[48:68].mean(axis=0)
+    points[48:68] = middle + (points[48:68] - middle) * [1, closed]
+    columns = (np.arange(64) + 0.5) * 4 - 0.5
+    row = round((points[54, 1] + 0.5) / 4 - 0.5)
+    beside = columns - points[54, 0]  # the right corner
+    outside, lips = outside_lips(points, 256)[row], lips_area(points, 256)[row]
+    assert (outside[beside > FAR_FROM_LIPS * 256 + 4] == 1).all() and (lips[beside > LIPS_FAR * 256 + 4] == 0).all()
+    assert outside[(beside > 0) & (beside < 4)].max() < 0.1
 
 
 def test_the_source_itself_comes_back(scene):

@@ -8,7 +8,7 @@ import pytest
 
 from latentsync.face.align import FaceAligner
 from latentsync.face.mask import load_mask
-from latentsync.face.outline import CHIN, canvas_map, jaw_movement, outline_map
+from latentsync.face.outline import CHIN, canvas_map, grid_points, hull_depth, jaw_movement, outline_map
 from latentsync.face.paste import UNFITTED, FaceFit, FacePaster
 from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.similarity import transform
@@ -128,3 +128,18 @@ def test_softer_and_differently_colored_skin_is_no_movement():
     assert jaw_movement(np.zeros_like(still), still, points) == 0
     assert jaw_movement(still, np.zeros_like(still), points) == 0
     assert jaw_movement(soft, still, points - [0, 500]) == 0  # a face beside its canvas
+
+
+@pytest.mark.parametrize("height", [0.5, 0.05, 1e-3, 0.0])  # over the width, down to a line
+def test_the_depth_in_a_hull_is_the_distance_from_its_edge(height):
+    side, reach = 256, 20.0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        spread = rng.normal(size=(9, 2)) * [30, 30 * height]
+        angle = rng.uniform(0, np.pi)
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        points = (rng.uniform(0, side, 2) + spread @ turn).astype(np.float32)  # some reach over the canvas
+        hull = cv2.convexHull(points)
+        true = [cv2.pointPolygonTest(hull, place, measureDist=True) for place in grid_points(side).T.tolist()]
+        found = hull_depth(points, side, reach).ravel()
+        assert np.abs(found - np.maximum(true, -reach)).max() < 0.01
