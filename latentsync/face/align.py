@@ -29,11 +29,19 @@ class FaceAligner:
 
     With ``compat`` it keeps state from frame to frame, so ``matrix`` must be called in frame order. ``crop`` may run in
     any thread. ``pixel_aspect``: width over height of the frames' pixels; the canvas shows the face as it is seen (with
-    ``compat`` as it is stored).
+    ``compat`` as it is stored). ``keyed``: faces get their keys, by which their latents are remembered; not with
+    ``compat``, which draws them anew each time.
     """
 
-    def __init__(self, resolution: int, compat: Compat | None = None, pixel_aspect: Fraction = Fraction(1)) -> None:
+    def __init__(
+        self,
+        resolution: int,
+        compat: Compat | None = None,
+        pixel_aspect: Fraction = Fraction(1),
+        keyed: bool = False,
+    ) -> None:
         self.resolution = resolution
+        self._keyed = keyed
         self._to_square = np.diag([float(pixel_aspect), 1.0])
         self._compat = compat
         self._matrices = None if compat is None else CompatMatrices(compat, resolution)
@@ -48,8 +56,7 @@ class FaceAligner:
         return compose(crop_to_canvas(self.resolution), to_crop)
 
     def crop(self, frame: Frame, matrix: np.ndarray) -> AlignedFace:
-        """The face of a frame under a matrix from ``matrix``; with its key, but not with ``compat``: latents that are
-        drawn anew each time are not remembered."""
+        """The face of a frame under a matrix from ``matrix``."""
         if self._compat is not None:
             return align_face(frame.pixels, matrix, self.resolution, self._compat)
         size = (self.resolution, self.resolution)
@@ -59,7 +66,7 @@ class FaceAligner:
         else:
             levels = warp_yuv(*planar, warps)
         face = _aligned(levels, matrix)
-        return replace(face, key=image_key(face.pixels))
+        return replace(face, key=image_key(face.pixels)) if self._keyed else face
 
     def align(self, frame: Frame, landmarks: np.ndarray) -> AlignedFace:
         """``matrix`` and ``crop`` in one."""

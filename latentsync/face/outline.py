@@ -15,7 +15,6 @@ move by a fraction of one.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -38,17 +37,6 @@ LEAST_MATCH = (0.6, 0.85)  # correlation of the two chins: none of the movement 
 STILL = 0.05  # correlation by which the moved chin must fit better than the unmoved one
 
 
-@dataclass(frozen=True, slots=True)
-class OutlineMap:
-    """On the grid, (GRID, GRID) float32 each.
-
-    ``ramp``: 0 where the border begins, 1 where the face is fully seen. ``depth``: canvas pixels inside the outline.
-    """
-
-    ramp: np.ndarray
-    depth: np.ndarray
-
-
 @functools.lru_cache(maxsize=4)
 def grid_points(side: int) -> np.ndarray:
     """(2, GRID * GRID) float32: x, y of the grid on a canvas of ``side`` pixels, row by row, as ``cv2.resize`` places
@@ -63,12 +51,29 @@ def grid_to_canvas(side: int) -> np.ndarray:
     return np.array([[cell, 0, (cell - 1) / 2], [0, cell, (cell - 1) / 2]])
 
 
-def outline_map(points: np.ndarray, side: int, feather: float, expand: float = 0.0, jaw: float = 0.0) -> OutlineMap:
-    """The outline of a face whose landmarks lie at ``points`` (68, 2) on a canvas of ``side`` pixels.
+def outline_ramp(points: np.ndarray, side: int, feather: float, expand: float = 0.0, jaw: float = 0.0) -> np.ndarray:
+    """(GRID, GRID) float32: 0 where the border of a face begins, 1 where the face is fully seen, unlimited.
 
-    ``feather``: width of the border across the cheeks, and ``expand``: by how much the outline is larger, as shares of
-    the side. ``jaw``: canvas pixels by which the generated chin is lower (positive) or higher (negative).
+    Its landmarks lie at ``points`` (68, 2) on a canvas of ``side`` pixels. ``feather``: width of the border across the
+    cheeks, and ``expand``: by how much the outline is larger, as shares of the side. ``jaw``: canvas pixels by which the
+    generated chin is lower (positive) or higher (negative).
     """
+    depths, jawness, highest = _outline(points, side, expand, jaw)
+    width = np.maximum(1.0, feather * side * (1 + jawness * (JAW_FEATHER - 1)))
+    ramp = (depths / width[:, None].astype(np.float32)).min(axis=0)
+    ramp = np.minimum(ramp, highest / np.float32(UPPER_FADE * side))
+    return ramp.reshape(GRID, GRID)
+
+
+def outline_depth(points: np.ndarray, side: int, expand: float = 0.0) -> np.ndarray:
+    """(GRID, GRID) float32: canvas pixels inside the outline of a face whose jaw has not moved; see
+    ``outline_ramp``."""
+    return _outline(points, side, expand, 0.0)[0].min(axis=0).reshape(GRID, GRID)
+
+
+def _outline(points: np.ndarray, side: int, expand: float, jaw: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Canvas pixels inside each edge of the outline (edges, GRID * GRID), how much each edge is one of the jaw (edges,),
+    from 0 to 1, and canvas pixels below the end of the face (GRID * GRID,); all float32."""
     lowered = points[JAW].astype(np.float32)
     # A jaw turns about its joints: the chin moves most, the angles of the jaw hardly.
     share = np.sin(np.linspace(0, np.pi, len(lowered), dtype=np.float32)) ** 2
@@ -78,13 +83,10 @@ def outline_map(points: np.ndarray, side: int, feather: float, expand: float = 0
     jawness = np.clip((outward[:, 1] - cheek) / (jaw_line - cheek), 0, 1)
     margin = side * (JAW_MARGIN + min(abs(jaw) / side, MOVED_MARGIN))
     outer = np.float32(expand * side) + jawness * np.float32(margin)
-    width = np.maximum(1.0, feather * side * (1 + jawness * (JAW_FEATHER - 1)))
     reach = ((hull * outward).sum(axis=1) + outer).astype(np.float32)
-    depths = reach[:, None] - outward @ grid_points(side)  # (edges, GRID * GRID)
-    ramp = (depths / width[:, None].astype(np.float32)).min(axis=0)
+    depths = reach[:, None] - outward @ grid_points(side)
     above_end = grid_points(side)[1] - np.float32(points[UPPER_LIP, 1] - UPPER_END * side - outer.min())
-    ramp = np.minimum(ramp, above_end / np.float32(UPPER_FADE * side))
-    return OutlineMap(ramp.reshape(GRID, GRID), depths.min(axis=0).reshape(GRID, GRID))
+    return depths, jawness, above_end
 
 
 def hull_depth(points: np.ndarray, side: int, reach: float) -> np.ndarray:

@@ -21,13 +21,13 @@ from latentsync.face.layers import Layer, layers_of, with_painted
 from latentsync.face.mask import load_mask
 from latentsync.face.outline import (
     GRID,
-    OutlineMap,
     canvas_map,
     grid_points,
     grid_to_canvas,
     jaw_movement,
     on_grid,
-    outline_map,
+    outline_depth,
+    outline_ramp,
 )
 from latentsync.face.paste_settings import FACE, TRAINED, PasteSettings
 from latentsync.face.resample import Warp, warp
@@ -97,13 +97,19 @@ class FacePaster:
         self._whole = None if self._box is None else self._cut_out(self._ramp)
 
     def fit(
-        self, face: np.ndarray, aligned: AlignedFace, shape: tuple[int, ...], landmarks: np.ndarray | None = None
+        self,
+        face: np.ndarray,
+        aligned: AlignedFace,
+        shape: tuple[int, ...],
+        landmarks: np.ndarray | None = None,
+        *,
+        colors: bool = True,
     ) -> FaceFit:
         """What a generated ``face`` (3, R, R) float32 in [-1, 1] lacks to look like a part of its frame.
 
         ``aligned`` is the face in the frame, whose ``shape`` is (H, W, ...) and where its ``landmarks`` (68, 2) lie.
         The colors of the two are compared, averaged over the cells of a grid, in a ring inside the border of the pasted
-        area, where the ring lies inside the frame.
+        area, where the ring lies inside the frame; not without ``colors``.
         """
         if self._box is None:
             return UNFITTED
@@ -111,25 +117,25 @@ class FacePaster:
         jaw = 0.0 if points is None else jaw_movement(face, aligned.pixels, points)
         if not self.settings.match_color:
             return FaceFit(jaw=jaw)
+        coarse = _coarse(face), _coarse(aligned.pixels)
+        if not colors:
+            return FaceFit(jaw=jaw, coarse=coarse)
         depth = self._coarse_depth
         if points is not None and self.settings.mask == FACE:
-            depth = np.minimum(depth, self._outline(points).depth)
+            depth = np.minimum(depth, outline_depth(points, self._side, self.settings.expand))
         x, y = transform(invert(aligned.matrix), grid_points(self._side).T.astype(np.float64)).T
         inside = (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1)
         cell = self._side / GRID
         ring = inside.reshape(GRID, GRID) & (depth > cell / 2) & (depth < cell / 2 + RING * self._side)
-        coarse = _coarse(face), _coarse(aligned.pixels)
         return FaceFit(fit_color(*(image[:, ring].T for image in coarse)), jaw, coarse)
 
     def area(self, aligned: AlignedFace, landmarks: np.ndarray | None, fit: FaceFit = UNFITTED) -> PaintedArea | None:
         """Where a face is painted on its canvas; None if nowhere. For the arguments see ``fit``."""
         if self._box is None or landmarks is None or self.settings.mask != FACE:
             return self._whole
-        outline = self._outline(_on_canvas(landmarks, aligned), fit.jaw)
-        return self._cut_out(np.minimum(self._ramp, canvas_map(outline.ramp, self._side)))
-
-    def _outline(self, points: np.ndarray, jaw: float = 0.0) -> OutlineMap:
-        return outline_map(points, self._side, self.settings.feather, self.settings.expand, jaw)
+        points, settings = _on_canvas(landmarks, aligned), self.settings
+        ramp = outline_ramp(points, self._side, settings.feather, settings.expand, fit.jaw)
+        return self._cut_out(np.minimum(self._ramp, canvas_map(ramp, self._side)))
 
     def _cut_out(self, ramp: np.ndarray) -> PaintedArea | None:
         """The area whose border rises with ``ramp`` (R, R), from 0 to 1; a column and a row of zeros stay around it."""
@@ -174,11 +180,13 @@ class FacePaster:
             to_layer = compose(layer.matrix, to_frame)
             changes = self._changes(layer, face, fit, coarse, to_layer)
             # Chroma lies in the middle of its pixels, so its share is their average.
-            shares = cv2.resize(alpha, layer.shape[::-1], interpolation=cv2.INTER_AREA)
+            shares = alpha
+            if alpha.shape != layer.shape:
+                shares = cv2.resize(alpha, layer.shape[::-1], interpolation=cv2.INTER_AREA)
             pattern = _dither(layer.corner, layer.shape)
             for plane, change in zip(layer.planes, changes, strict=True):
                 # Where alpha is 0 this gives the frame's own value exactly.
-                change = cv2.add(cv2.multiply(change, shares), pattern)
+                change = cv2.add(cv2.multiply(change, shares, dst=change), pattern, dst=change)
                 result.append(cv2.add(plane, change, dtype=cv2.CV_8U))  # rounds, stops at 0 and 255
         return with_painted(frame, box, result)
 

@@ -34,19 +34,23 @@ Row = tuple[JoinedFrame, ...]  # one frame as it is for each role of the run
 
 @dataclass(frozen=True, slots=True)
 class FittedFrame:
-    """A generated frame with what brings its face into it; of a frame that passes through there is no fit."""
+    """A generated frame with what brings its face into it; of a frame that passes through there is no fit.
+    ``colored``: whether its own colors were compared."""
 
     member: JoinedFrame
     fit: FaceFit | None
+    colored: bool = True
 
 
 def with_steady_fits(
-    frames: Iterator[JoinedFrame], measure: Callable[[GeneratedFrame], FaceFit], ahead: int = FIT_REACH
+    frames: Iterator[JoinedFrame], measure: Callable[[GeneratedFrame, bool], FaceFit], ahead: int = FIT_REACH
 ) -> Iterator[FittedFrame]:
     """Each frame with its fit, smoothed over ``FIT_REACH`` frames before and ``ahead`` frames after it, for which it
     waits.
 
-    ``measure`` gives the fit of a frame alone. No fit is smoothed across a cut. Colors are taken from a straight line,
+    ``measure`` gives the fit of a frame alone, with its colors or without them: they are compared in every other frame
+    of the source, and wherever the frame before was none of those (``_compares_colors``). No fit is smoothed across a
+    cut. Colors are taken from a straight line,
     fitted with weights that fall with the distance in time (local regression, Cleveland 1979). The movement of the jaw
     is not averaged: it is the largest of the movements around, each times its weight, so the outline reaches where the
     jaw is, and does not jump.
@@ -59,7 +63,11 @@ def with_steady_fits(
                 yield _smoothed(around, position)
             around.clear()
             given_out = 0
-        around.append(FittedFrame(member, None if isinstance(member, PassedFrame) else measure(member)))
+        if isinstance(member, PassedFrame):
+            around.append(FittedFrame(member, None))
+        else:
+            colored = _compares_colors(member, around[-1] if around else None)
+            around.append(FittedFrame(member, measure(member, colored), colored))
         if len(around) - given_out > ahead:
             yield _smoothed(around, given_out)
             given_out += 1
@@ -70,6 +78,16 @@ def with_steady_fits(
         yield _smoothed(around, position)
 
 
+def _compares_colors(member: GeneratedFrame, before: FittedFrame | None) -> bool:
+    """Whether the colors of a frame are compared, whose predecessor in the shot is ``before``.
+
+    It is for the numbers of these two frames to say, so that an excerpt compares the same frames as the whole.
+    """
+    if before is None or before.fit is None:
+        return True
+    return member.frame.index % 2 == 0 or before.member.frame.index % 2 == 1
+
+
 def _smoothed(around: deque[FittedFrame], position: int) -> FittedFrame:
     """The frame at ``position`` with the fit of those around it."""
     member, own = around[position].member, around[position].fit
@@ -77,11 +95,12 @@ def _smoothed(around: deque[FittedFrame], position: int) -> FittedFrame:
         return around[position]
     near = range(max(0, position - FIT_REACH), min(len(around), position + FIT_REACH + 1))
     known = [(k - position, fit) for k in near if (fit := around[k].fit) is not None]
-    fits = [fit for _, fit in known]
     distances = np.array([distance for distance, _ in known], dtype=np.float64)
     weights = 1 - np.abs(distances) / (FIT_REACH + 1)
-    color = mean_fit([fit.color for fit in fits], _line_weights(distances, weights))
-    jaws = weights * [fit.jaw for fit in fits]
+    jaws = weights * [fit.jaw for _, fit in known]
+    colored = np.array([around[position + distance].colored for distance, _ in known])
+    colors = [fit.color for (_, fit), is_colored in zip(known, colored, strict=True) if is_colored]
+    color = mean_fit(colors, _line_weights(distances[colored], weights[colored]))
     return FittedFrame(member, replace(own, color=color, jaw=float(jaws[np.abs(jaws).argmax()])))
 
 
@@ -161,11 +180,12 @@ class Compositor:
                 face = enhanced(member.face, self._enhancer, self._settings.enhance_strength)
             yield replace(member, face=face)
 
-    def measure(self, generated: GeneratedFrame) -> FaceFit:
-        """The fit of a frame alone."""
+    def measure(self, generated: GeneratedFrame, colors: bool = True) -> FaceFit:
+        """The fit of a frame alone, with or without its colors."""
         source = generated.source
         with self._clock.measure("paste"):
-            return self._paster.fit(generated.face, source.face, source.frame.shape, source.observation.landmarks)
+            landmarks = source.observation.landmarks
+            return self._paster.fit(generated.face, source.face, source.frame.shape, landmarks, colors=colors)
 
     def paste_all(self, fitted: tuple[FittedFrame, ...]) -> Frame:
         """The frame with its faces, the nearest last; may run in any thread."""

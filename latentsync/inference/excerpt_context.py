@@ -82,7 +82,7 @@ class ExcerptContext:
         self._begins_shot: dict[int, bool] = {}  # by place, as far as they have been looked at
         times = [frame.time for frame in self._order]
         start, stop = times.index(self._shown[0].time), times.index(self._shown[-1].time) + 1
-        reach = FIT_REACH + plan.reach if options.compat is None else 0
+        reach = FIT_REACH + 1 + plan.reach if options.compat is None else 0
         start, stop = self._moved(start, -reach), self._moved(stop - 1, reach) + 1
         self._generated = times[start], times[stop - 1]
         before, after = occlusion_reach(options)

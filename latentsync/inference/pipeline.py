@@ -245,7 +245,8 @@ class LipsyncPipeline:
     ) -> Iterator[AlignedFrame]:
         """The frames with the aligned faces that are to be dubbed, what of them may be painted, and how strongly."""
         limits = VisibilityLimits(options, video.info)
-        aligner = FaceAligner(self.resolution, options.compat, video.info.sample_aspect_ratio)
+        remembered = self.latents is not None
+        aligner = FaceAligner(self.resolution, options.compat, video.info.sample_aspect_ratio, remembered)
         seen = role.spoken(limits.apply(role.inside(targets)))
         aligned = OcclusionStage(options, video, clock).apply(_aligned(prefetch(seen, depth=1), aligner, clock))
         if options.compat is None:

@@ -256,13 +256,14 @@ def _make_group(
             missing = plan.length - len(chosen)
             faces += [faces[-1]] * missing
             tokens += [tokens[-1]] * missing
+        keys = tuple(face.key for face in faces)
         windows.append(
             Window(
                 number + len(windows),
                 np.stack([face.pixels for face in faces]),
                 np.stack(tokens),
                 None if reference is None else reference.face.pixels,
-                tuple(face.key for face in faces),
+                keys if all(keys) else (),
                 b"" if reference is None else reference.face.key,
             )
         )

@@ -8,7 +8,7 @@ import pytest
 
 from latentsync.face.align import FaceAligner
 from latentsync.face.mask import load_mask
-from latentsync.face.outline import CHIN, canvas_map, grid_points, hull_depth, jaw_movement, outline_map
+from latentsync.face.outline import CHIN, canvas_map, grid_points, hull_depth, jaw_movement, outline_ramp
 from latentsync.face.paste import UNFITTED, FaceFit, FacePaster
 from latentsync.face.paste_settings import PasteSettings
 from latentsync.face.similarity import transform
@@ -73,20 +73,20 @@ def test_a_jaw_that_moves_takes_the_outline_along():
     points = on_canvas(256)
     chin = points[CHIN].round().astype(int)
     plain, lower, higher = (
-        canvas_map(outline_map(points, 256, 0.05, jaw=jaw).ramp, 256)[:, chin[0]] for jaw in (0.0, 14.0, -14.0)
+        canvas_map(outline_ramp(points, 256, 0.05, jaw=jaw), 256)[:, chin[0]] for jaw in (0.0, 14.0, -14.0)
     )
     end = [np.flatnonzero(column > 0)[-1] for column in (plain, lower, higher)]
     assert 1 <= end[0] - chin[1] <= 4  # a little over the chin
     assert 14 + 3 <= end[1] - chin[1] <= 14 + 9
     assert 3 <= end[2] - chin[1] <= 9  # over the edge of the source's chin, which must go
     upper = slice(0, int(points[2, 1]))
-    still, moved = (canvas_map(outline_map(points, 256, 0.05, jaw=jaw).ramp, 256)[upper] for jaw in (0.0, 14.0))
+    still, moved = (canvas_map(outline_ramp(points, 256, 0.05, jaw=jaw), 256)[upper] for jaw in (0.0, 14.0))
     assert np.abs(np.clip(still, 0, 1) - np.clip(moved, 0, 1)).max() < 0.2  # hardly at the angles of the jaw
 
 
 def test_a_fraction_of_a_pixel_moves_the_outline_by_that_fraction():
     points = on_canvas(256, degrees=9)
-    along = [np.clip(canvas_map(outline_map(points + k * 0.1, 256, 0.05).ramp, 256), 0, 1) for k in range(4)]
+    along = [np.clip(canvas_map(outline_ramp(points + k * 0.1, 256, 0.05), 256), 0, 1) for k in range(4)]
     steps = [float(np.abs(b - a).max()) for a, b in zip(along, along[1:], strict=False)]
     assert min(steps) > 0.01 and max(steps) < 0.03
 

@@ -27,9 +27,10 @@ def member(index: int, shot: int = 0, number: int | None = None) -> GeneratedFra
 def smoothed(members, level, jaw=lambda index: 0.0):
     """Offset and jaw of the smoothed fits, by frame; None where a frame passes through."""
 
-    def measure(generated):
+    def measure(generated, colors):
         index = int(generated.frame.time * 25)
-        return FaceFit(ColorFit(1.0, np.full(3, level(index), np.float32)), jaw(index))
+        offset = level(index) if colors else np.nan  # of a frame whose colors are not compared
+        return FaceFit(ColorFit(1.0, np.full(3, offset, np.float32)), jaw(index))
 
     found = list(with_steady_fits(iter(members), measure))
     assert [fitted.member for fitted in found] == members
@@ -41,7 +42,7 @@ def test_a_drift_is_followed_without_lag_and_noise_is_averaged():
     assert [offset for offset, _ in drift] == pytest.approx([0.5 * k for k in range(40)], abs=1e-4)
     noise = np.random.default_rng(0).normal(0, 1, 200)
     calm = [offset for offset, _ in smoothed([member(k) for k in range(200)], lambda k: noise[k])]
-    assert np.std(calm[FIT_REACH:-FIT_REACH]) < 0.45
+    assert np.std(calm[FIT_REACH:-FIT_REACH]) < 0.55
 
 
 def test_nothing_is_smoothed_across_a_cut_a_jump_or_further_than_the_reach():
@@ -50,9 +51,9 @@ def test_nothing_is_smoothed_across_a_cut_a_jump_or_further_than_the_reach():
     for members in (shots, again):
         offsets = [offset for offset, _ in smoothed(members, lambda k: 10.0 * (k >= 10))]
         assert offsets == pytest.approx([0.0] * 10 + [10.0] * 10)
-    pulse = smoothed([member(k) for k in range(30)], lambda k: 7.0 * (k == 15))
+    pulse = smoothed([member(k) for k in range(30)], lambda k: 7.0 * (k == 16))
     changed = [k for k, (offset, _) in enumerate(pulse) if offset != 0]
-    assert changed == list(range(15 - FIT_REACH, 16 + FIT_REACH))
+    assert changed == list(range(16 - FIT_REACH, 17 + FIT_REACH))
 
 
 def test_frames_without_a_face_keep_their_place_and_count_for_nothing():
@@ -61,6 +62,21 @@ def test_frames_without_a_face_keep_their_place_and_count_for_nothing():
     fits = smoothed(members, lambda k: 3.0)
     assert fits[5] is None
     assert [fit for fit in fits if fit is not None] == [(pytest.approx(3.0), 0.0)] * 11
+
+
+@pytest.mark.parametrize("numbers", [range(3, 24), range(1, 41, 2), range(0, 40, 2), [5], [7, 6, 5, 4]])
+def test_colors_are_compared_in_every_other_frame_of_the_source(numbers):
+    asked = []
+
+    def measure(generated, colors):
+        asked.append(colors)
+        return FaceFit(ColorFit(1.0, np.full(3, 2.0 if colors else np.nan, np.float32)), 0.0)
+
+    members = [member(k, number=number) for k, number in enumerate(numbers)]
+    found = list(with_steady_fits(iter(members), measure))
+    assert [float(each.fit.color.offset[0]) for each in found] == pytest.approx([2.0] * len(members))
+    steps = set(np.diff(numbers))
+    assert asked == [place == 0 or steps == {2} or number % 2 == 0 for place, number in enumerate(numbers)]
 
 
 def test_the_outline_is_where_the_jaw_is_and_moves_without_jumps():
