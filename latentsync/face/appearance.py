@@ -13,8 +13,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from latentsync.face.box import box_around, pixels_in_box
 from latentsync.face.head_pose import head_pose
+from latentsync.face.layers import rgb_at
 from latentsync.types import Frame
 
 
@@ -113,9 +113,6 @@ def _colors(frame: Frame, landmarks: np.ndarray, others: Sequence[np.ndarray]) -
     y = np.array([-x[1], x[0]])
     places = np.rint(middle + unit * (_POINTS[..., :1] * x + _POINTS[..., 1:] * y)).astype(int)
     found = np.full((len(_AREAS), 3), np.nan)
-    box = pixels_in_box(box_around(places.reshape(-1, 2).astype(np.float64)), frame.shape)
-    if box is None:
-        return found
     height, width, _ = frame.shape
     inside = ((places >= 0) & (places < (width, height))).all(axis=-1)
     for other in others:
@@ -123,10 +120,12 @@ def _colors(frame: Frame, landmarks: np.ndarray, others: Sequence[np.ndarray]) -
         apart = (places[_CLOTHES] - their_middle) / their_unit
         inside[_CLOTHES] &= (np.abs(apart[..., 0]) > _BODY) | (apart[..., 1] < _ABOVE)
     seen = inside.mean(axis=1) >= 0.5
-    pixels = frame.region(box)
-    lab = _lab(pixels[np.clip(places[..., 1] - box[1], 0, pixels.shape[0] - 1),
-                      np.clip(places[..., 0] - box[0], 0, pixels.shape[1] - 1)])  # fmt: skip
-    for number in np.nonzero(seen)[0]:
+    if not seen.any():
+        return found
+    lab = _lab(rgb_at(frame, np.clip(places[..., 0], 0, width - 1), np.clip(places[..., 1], 0, height - 1)))
+    whole = inside.all(axis=1)
+    found[whole] = np.median(lab[whole], axis=1)
+    for number in np.nonzero(seen & ~whole)[0]:
         found[number] = np.median(lab[number][inside[number]], axis=0)
     if seen[_SKIN].any():
         found -= (1 - _SKIN_KEPT) * np.nanmean(found[_SKIN], axis=0)
@@ -144,8 +143,8 @@ def _place(landmarks: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
 
 
 def _lab(pixels: np.ndarray) -> np.ndarray:
-    """(a, p, 3) CIE L*a*b* of uint8 sRGB (a, p, 3)."""
-    return cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    """(a, p, 3) CIE L*a*b* of sRGB levels (a, p, 3) float32."""
+    return cv2.cvtColor(pixels / 255, cv2.COLOR_RGB2LAB)
 
 
 def _shape(landmarks: np.ndarray) -> np.ndarray:

@@ -75,6 +75,23 @@ def layers_of(frame: Frame, box: Box) -> tuple[Box, list[Layer]]:
     ]
 
 
+def rgb_at(frame: Frame, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(..., 3) float32 RGB levels of the pixels in columns ``x`` and rows ``y`` (...), which lie in the frame.
+
+    Of a frame with planes nothing else is converted, and a pixel has the chroma of its sample.
+    """
+    box = int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1
+    planar = yuv_frame(frame)
+    if planar is None:
+        return frame.region(box)[y - box[1], x - box[0]].astype(np.float32)
+    shown, layout = planar
+    left, top, _, _ = half = box[0] // 2, box[1] // 2, (box[2] + 1) // 2, (box[3] + 1) // 2
+    chroma = y // 2 - top, x // 2 - left
+    levels = [shown.plane(0, box)[y - box[1], x - box[0]], *(shown.plane(n, half)[chroma] for n in (1, 2))]
+    levels = np.stack([*levels, np.ones_like(levels[0])], axis=-1).astype(np.float32)
+    return np.clip(levels @ layout.to_rgb.T, 0, 255)
+
+
 def with_painted(frame: Frame, box: Box, painted: Sequence[np.ndarray]) -> Frame:
     """A new frame with other planes of all layers that ``layers_of`` gave for its ``box``."""
     planar = yuv_frame(frame)

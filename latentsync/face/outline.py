@@ -55,13 +55,13 @@ def outline_ramp(points: np.ndarray, side: int, feather: float, expand: float = 
     """(GRID, GRID) float32: 0 where the border of a face begins, 1 where the face is fully seen, unlimited.
 
     Its landmarks lie at ``points`` (68, 2) on a canvas of ``side`` pixels. ``feather``: width of the border across the
-    cheeks, and ``expand``: by how much the outline is larger, as shares of the side. ``jaw``: canvas pixels by which the
-    generated chin is lower (positive) or higher (negative).
+    cheeks, and ``expand``: by how much the outline is larger, as shares of the side. ``jaw``: canvas pixels by which
+    the generated chin is lower (positive) or higher (negative).
     """
-    depths, jawness, highest = _outline(points, side, expand, jaw)
+    depths, jawness, below_end = _outline(points, side, expand, jaw)
     width = np.maximum(1.0, feather * side * (1 + jawness * (JAW_FEATHER - 1)))
     ramp = (depths / width[:, None].astype(np.float32)).min(axis=0)
-    ramp = np.minimum(ramp, highest / np.float32(UPPER_FADE * side))
+    ramp = np.minimum(ramp, below_end / np.float32(UPPER_FADE * side))
     return ramp.reshape(GRID, GRID)
 
 
@@ -72,8 +72,8 @@ def outline_depth(points: np.ndarray, side: int, expand: float = 0.0) -> np.ndar
 
 
 def _outline(points: np.ndarray, side: int, expand: float, jaw: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Canvas pixels inside each edge of the outline (edges, GRID * GRID), how much each edge is one of the jaw (edges,),
-    from 0 to 1, and canvas pixels below the end of the face (GRID * GRID,); all float32."""
+    """Float32: canvas pixels inside each edge of the outline (edges, GRID * GRID), how much of the jaw and not of the
+    cheeks an edge is (edges,), and canvas pixels below the upper end of what is painted (GRID * GRID,)."""
     lowered = points[JAW].astype(np.float32)
     # A jaw turns about its joints: the chin moves most, the angles of the jaw hardly.
     share = np.sin(np.linspace(0, np.pi, len(lowered), dtype=np.float32)) ** 2
@@ -85,8 +85,8 @@ def _outline(points: np.ndarray, side: int, expand: float, jaw: float) -> tuple[
     outer = np.float32(expand * side) + jawness * np.float32(margin)
     reach = ((hull * outward).sum(axis=1) + outer).astype(np.float32)
     depths = reach[:, None] - outward @ grid_points(side)
-    above_end = grid_points(side)[1] - np.float32(points[UPPER_LIP, 1] - UPPER_END * side - outer.min())
-    return depths, jawness, above_end
+    below_end = grid_points(side)[1] - np.float32(points[UPPER_LIP, 1] - UPPER_END * side - outer.min())
+    return depths, jawness, below_end
 
 
 def hull_depth(points: np.ndarray, side: int, reach: float) -> np.ndarray:

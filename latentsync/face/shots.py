@@ -9,7 +9,9 @@ from statistics import median
 import cv2
 import numpy as np
 
+from latentsync.face.layers import mixed
 from latentsync.types import Frame
+from latentsync.yuv import yuv_frame
 
 THUMBNAIL_SIDE = 32  # px
 THUMBNAIL_SAMPLES = 8  # pixels of the frame that are averaged along each side of a thumbnail's pixel
@@ -54,10 +56,19 @@ def _decide(changes: deque[float], after: int) -> bool:
 
 
 def _thumbnail(frame: Frame) -> np.ndarray:
-    """(32, 32, 3) uint8."""
-    side = THUMBNAIL_SIDE * THUMBNAIL_SAMPLES
-    samples = frame.samples(side, side)
-    return cv2.resize(samples, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    """(32, 32, 3) uint8. Of planes averages are taken before they become RGB: it is the same, and there are few."""
+    side, size = THUMBNAIL_SIDE * THUMBNAIL_SAMPLES, (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    planar = yuv_frame(frame)
+    if planar is None:
+        return cv2.resize(frame.samples(side, side), size, interpolation=cv2.INTER_AREA)
+    shown, layout = planar
+    height, width = frame.shape[0], frame.shape[1]
+    boxes = (0, 0, width, height), *[(0, 0, width // 2, height // 2)] * 2
+    levels = []
+    for number, box in enumerate(boxes):
+        samples = cv2.resize(shown.plane(number, box), (side, side), interpolation=cv2.INTER_NEAREST_EXACT)
+        levels.append(cv2.resize(samples.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+    return cv2.convertScaleAbs(np.maximum(cv2.merge([mixed(levels, row) for row in layout.to_rgb]), 0))
 
 
 def _change(before: np.ndarray, after: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from latentsync.face.align import FaceAligner, align_face, anchor_points, estimate_similarity
+from latentsync.face.align import FaceAligner, align_face, anchor_points, estimate_similarity, image_key
 from latentsync.face.similarity import compose, crop_to_canvas, transform
 from latentsync.types import ArrayFrame
 from tests.face.drawn import placed, smooth_image
@@ -52,3 +52,10 @@ def test_a_face_half_outside_the_frame_is_grey_there():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="matrix"):
         align_face(np.zeros((10, 10, 3), np.uint8), np.zeros((4, 4)), 256)
+
+
+def test_keys_are_made_where_they_are_asked_for():
+    frame, landmarks = ArrayFrame.of(smooth_image(300, 300, 12)), placed((150, 150), 120)
+    keyed, plain = (FaceAligner(256, keyed=asked).align(frame, landmarks) for asked in (True, False))
+    assert np.array_equal(keyed.pixels, plain.pixels)
+    assert (keyed.key, plain.key) == (image_key(plain.pixels), b"")

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from latentsync.face.align import FaceAligner
+from latentsync.face.appearance import BY_LOOKS
+from latentsync.face.layers import rgb_at
 from latentsync.face.mask import load_mask
 from latentsync.face.paste import FacePaster
+from latentsync.face.shots import mark_cuts
 from latentsync.media.color import Reading, RgbToFrame, plane_view
 from latentsync.media.planes import frame_of
 from latentsync.types import ArrayFrame, ColorTags, Frame
@@ -83,3 +86,20 @@ def test_a_second_face_lies_over_the_first_one_and_without_strength_nothing_chan
     assert whole.sum() > 1000
     for frame, level in ((once, 51), (twice, 204)):
         assert np.abs(frame.pixels[whole].astype(int) - level).max() <= 2
+
+
+@pytest.mark.parametrize("tags", [ColorTags(matrix=1), ColorTags(full_range=True)])
+def test_single_pixels_and_what_people_look_like_are_as_in_rgb(tags):
+    decoded, plain = frames(tags)
+    x, y = np.random.default_rng(0).integers(0, SIZE, (300, 2)).T
+    assert np.array_equal(rgb_at(plain, x, y), plain.pixels[y, x])
+    assert np.abs(rgb_at(decoded, x, y) - plain.pixels[y, x]).mean() < 1.5
+    for place in PLACES.values():
+        by_planes, by_rgb = (BY_LOOKS.embed(frame, [placed(place, 90)]) for frame in (decoded, plain))
+        assert np.array_equal(np.isfinite(by_planes), np.isfinite(by_rgb))
+        assert BY_LOOKS.differences(by_planes, by_rgb)[0, 0] < 0.2  # 1: two people
+
+
+def test_a_cut_between_frames_of_either_kind_is_none():
+    decoded, plain = frames(ColorTags(matrix=1))
+    assert not any(cut for _, cut in mark_cuts([decoded, plain, decoded, decoded, plain, plain]))

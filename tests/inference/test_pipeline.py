@@ -173,7 +173,7 @@ def test_all_stages_are_at_work_at_once(monkeypatch):
             return super().__call__(windows)
 
     monkeypatch.setattr(FaceAligner, "crop", lambda *job: meeting.attend("align") or canvas)
-    monkeypatch.setattr(FacePaster, "fit", lambda *job: UNFITTED)
+    monkeypatch.setattr(FacePaster, "fit", lambda *job, colors: UNFITTED)
     monkeypatch.setattr(FacePaster, "paste", lambda paster, frame, *rest, **more: meeting.attend("paste") or frame)
     video = MeetingVideo(600, 160, 160, face=70)
     frames = sync(video, video.info.duration, MeetingGenerator(), detector=MeetingFaces(video))

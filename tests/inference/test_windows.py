@@ -58,6 +58,7 @@ def test_every_frame_with_a_face_has_one_slot_with_its_own_sound(found, stride, 
     assert [g.frame.index for group in groups for g in group.frames] == list(range(len(found)))
     numbers = [w.number for group in groups for w in group.windows]
     assert numbers == list(range(len(numbers)))
+    assert not any(w.face_keys for group in groups for w in group.windows)  # faces without keys are not all the same
     for group in groups:
         assert len(set(group.slots)) == len(group.slots)
         for window in group.windows:
