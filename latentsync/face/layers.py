@@ -87,9 +87,9 @@ def rgb_at(frame: Frame, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     shown, layout = planar
     left, top, _, _ = half = box[0] // 2, box[1] // 2, (box[2] + 1) // 2, (box[3] + 1) // 2
     chroma = y // 2 - top, x // 2 - left
-    levels = [shown.plane(0, box)[y - box[1], x - box[0]], *(shown.plane(n, half)[chroma] for n in (1, 2))]
-    levels = np.stack([*levels, np.ones_like(levels[0])], axis=-1).astype(np.float32)
-    return np.clip(levels @ layout.to_rgb.T, 0, 255)
+    luma = shown.plane(0, box)[y - box[1], x - box[0]]
+    levels = np.stack([luma, *(shown.plane(n, half)[chroma] for n in (1, 2)), np.ones_like(luma)], axis=-1)
+    return np.clip(levels.astype(np.float32) @ layout.to_rgb.T, 0, 255)
 
 
 def with_painted(frame: Frame, box: Box, painted: Sequence[np.ndarray]) -> Frame:
