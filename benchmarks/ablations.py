@@ -23,9 +23,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentsync.places import BUILTIN_SYNCNET, BUILTIN_SYNCNET_CONFIG
+
 ROOT = Path(__file__).parents[1]
 STAGE_2 = ROOT / "configs" / "unet" / "talkers_stage2.yaml"
-SYNCNET = ROOT / "configs" / "syncnet" / "talkers.yaml"
 LATENT_SYNCNET = ROOT / "configs" / "syncnet" / "talkers_latent.yaml"
 BUILTIN = ROOT / "checkpoints" / "builtin"
 FIRST, NONE, LATENT, TREPA = "pixel SyncNet", "no SyncNet", "latent SyncNet", "with TREPA"
@@ -112,7 +113,7 @@ def sync_config(options: argparse.Namespace, *, latent: bool) -> Path:
 
     weights = options.latent_syncnet_weights if latent else options.syncnet_weights
     changes = [f"ckpt.inference_ckpt_path={weights}"] + [f"data.codec_path={options.codec}"] * latent
-    recipe = load_config(LATENT_SYNCNET if latent else SYNCNET, SyncNetRecipe, changes)
+    recipe = load_config(LATENT_SYNCNET if latent else BUILTIN_SYNCNET_CONFIG, SyncNetRecipe, changes)
     path = options.output / ("latent_syncnet.yaml" if latent else "syncnet.yaml")
     save_config(recipe, path)
     return path
@@ -126,7 +127,7 @@ def measure(row: Row, options: argparse.Namespace) -> None:
     command = [
         sys.executable, "-m", "benchmarks.cross_sync", "--mesh", options.mesh, "--unet", row.unet,
         "--codec", options.codec, "--audio_encoder", options.audio_encoder, "--output", place,
-        "--syncnet_config", SYNCNET, "--clips", options.clips, "--seconds", options.seconds,
+        "--syncnet_config", BUILTIN_SYNCNET_CONFIG, "--clips", options.clips, "--seconds", options.seconds,
         "--steps", options.sampling_steps, "--guidance", row.guidance,
         "--syncnet", f"ckpt.inference_ckpt_path={options.syncnet_weights}",
     ]  # fmt: skip
@@ -194,7 +195,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, default=ROOT / "output/builtin/unet_stage1/weights/last.safetensors")
     parser.add_argument("--codec", type=Path, default=BUILTIN / "codec")
     parser.add_argument("--audio_encoder", type=Path, default=BUILTIN / "audio_encoder.pt")
-    parser.add_argument("--syncnet_weights", type=Path, default=BUILTIN / "syncnet.safetensors")
+    parser.add_argument("--syncnet_weights", type=Path, default=BUILTIN_SYNCNET)
     parser.add_argument("--latent_syncnet_weights", type=Path, help="of configs/syncnet/talkers_latent.yaml")
     parser.add_argument("--videomae", type=Path, help="weights of configs/video_encoder/talkers.yaml")
     parser.add_argument("--mesh", type=Path, help="folder with the files of the detector 'yunet'")

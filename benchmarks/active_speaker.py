@@ -36,7 +36,7 @@ from latentsync.media.video import VideoFile
 from latentsync.metrics.active_speaker import FaceTrack, Speaking, who_speaks
 from latentsync.metrics.mouth import mouth_opening
 from latentsync.metrics.stable_sync import StableSync, load_stable_sync
-from latentsync.places import BUILTIN
+from latentsync.places import BUILTIN_SYNCNET
 from latentsync.types import ArrayFrame
 
 FIRST_SEED = 90_000_000  # far from the seeds of other clips
@@ -119,7 +119,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--no_turn", action="store_true", help="one person is heard the whole time")
     parser.add_argument("--people", type=Path, help="folder of videos of one speaker each, at 25 frames/s")
     parser.add_argument("--mesh", type=Path, help="folder with the files of the detector 'yunet', for --people")
-    parser.add_argument("--syncnet", type=Path, default=BUILTIN / "syncnet.safetensors", help="sync network")
+    parser.add_argument("--syncnet", type=Path, default=BUILTIN_SYNCNET, help="sync network")
     parser.add_argument("--output", type=Path, help="JSON file of the figures")
     options = parser.parse_args()
     if options.people is not None and options.mesh is None:

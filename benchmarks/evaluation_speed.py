@@ -23,7 +23,7 @@ from latentsync.evaluation.networks import load_networks
 from latentsync.evaluation.recordings import find_pairs
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.media.threads import single_threaded
-from latentsync.places import BUILTIN
+from latentsync.places import BUILTIN_SYNCNET
 
 CLIPS, WORKERS = 100, 2  # of the time that is extrapolated to
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--auxiliary", type=Path, required=True, help="folder of a face detector's weights")
     options = parser.parse_args()
     settings = EvaluationSettings()
-    weights = EvaluationWeights(options.auxiliary, BUILTIN / "syncnet.safetensors")
+    weights = EvaluationWeights(options.auxiliary, BUILTIN_SYNCNET)
     networks = load_networks(settings, weights)
     seconds, resident = [], []
     with tempfile.TemporaryDirectory() as folder, single_threaded():

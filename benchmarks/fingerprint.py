@@ -151,7 +151,7 @@ class Checkout:
         start = self.work / "runs" / "talkers_stage1" / "weights" / "last.safetensors"
         second = [*unet, "data.batch_size=1", f"ckpt.resume_ckpt_path={start}", f"run.max_train_steps={STEPS // 4}"]
         config = self.work / "syncnet.yaml"
-        block = read_yaml(self.root / "configs/syncnet/talkers.yaml")
+        block = read_yaml(self.root / "configs/syncnet/builtin.yaml")
         block["ckpt"]["inference_ckpt_path"] = str(self.root / "checkpoints/builtin/syncnet.safetensors")
         config.write_text(json.dumps(block), encoding="utf-8")  # JSON is YAML
         second.append(f"data.syncnet_config_path={config}")

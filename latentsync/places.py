@@ -23,6 +23,8 @@ PACKAGE = Path(str(resources.files("latentsync")))
 INSTALLED = (PACKAGE / "shipped").is_dir()  # from a wheel; pyproject.toml maps the folders there
 ROOT = PACKAGE / "shipped" if INSTALLED else PACKAGE.parent  # of what comes with the program
 CONFIGS, ASSETS, BUILTIN = ROOT / "configs", ROOT / "assets", ROOT / "checkpoints" / "builtin"
+BUILTIN_SYNCNET = BUILTIN / "syncnet.safetensors"  # of the recipe BUILTIN_SYNCNET_CONFIG
+BUILTIN_SYNCNET_CONFIG = CONFIGS / "syncnet" / "builtin.yaml"
 SAMPLE_VIDEO, SAMPLE_AUDIO, SAMPLE_FACES = (
     ASSETS / name for name in ("sample_video.mp4", "sample_audio.wav", "sample_faces.npz")
 )

@@ -26,6 +26,7 @@ from latentsync.checkpoint.files import fingerprint
 from latentsync.config import load_config
 from latentsync.data.speech.collection import Speech
 from latentsync.errors import INTERRUPTED_EXIT_CODE, LatentSyncError
+from latentsync.places import BUILTIN_SYNCNET, BUILTIN_SYNCNET_CONFIG
 from latentsync.recipe import SyncNetRecipe, TalkerData, UNetRecipe
 from latentsync.runtime.memory import keep_freed_memory
 from latentsync.terminal import report
@@ -147,7 +148,7 @@ def train_audio_encoder(people: People, overrides: Sequence[str]) -> bool:
 
 
 def train_syncnet(people: People, overrides: Sequence[str]) -> bool:
-    return _train_syncnet("builtin.yaml", "syncnet", people, overrides)
+    return _train_syncnet(BUILTIN_SYNCNET_CONFIG.name, "syncnet", people, overrides)
 
 
 def train_latent_syncnet(people: People, overrides: Sequence[str]) -> bool:
@@ -195,7 +196,7 @@ def publish(people: People, _: Sequence[str]) -> bool:
         write_text(small / "config.json", json.dumps(config | {LATENTS_OF: "../codec"}, indent=2) + "\n")
         _halve(SMALL_DECODER / name, small / name)
     credit = None if people.folder is None else TRAINED_ON
-    _halve(SYNCNET, TARGET / "syncnet.safetensors", replace(_card(SYNCNET), trained_on=credit))
+    _halve(SYNCNET, TARGET / BUILTIN_SYNCNET.name, replace(_card(SYNCNET), trained_on=credit))
     card = replace(_card(STAGE_2), audio_encoder=encoder_file.name, trained_on=credit)
     _halve(STAGE_2, TARGET / "unet.safetensors", card)
     if STUDENT.exists():

@@ -14,11 +14,10 @@ import os
 import sys
 from pathlib import Path
 
-from latentsync.places import AUXILIARY, BUILTIN, CONFIGS, WEIGHTS
+from latentsync.places import AUXILIARY, BUILTIN_SYNCNET, CONFIGS, WEIGHTS
 from latentsync.terminal import command_parser, run_command
 
 PUBLISHED_SYNCNET = WEIGHTS / "stable_syncnet.pt"
-BUILTIN_SYNCNET = BUILTIN / "syncnet.safetensors"
 PUBLISHED_CONFIG = CONFIGS / "syncnet" / "syncnet_16_pixel_attn.yaml"
 
 

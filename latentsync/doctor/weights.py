@@ -18,12 +18,12 @@ from latentsync.checkpoint.registry import (
 )
 from latentsync.doctor.finding import Finding, Grade
 from latentsync.errors import WeightsError, WeightsMissingError
-from latentsync.places import BUILTIN, INSTALLED, ROOT, WEIGHTS
+from latentsync.places import BUILTIN, BUILTIN_SYNCNET, INSTALLED, ROOT, WEIGHTS
 
 HASHED = 300 * 10**6  # bytes of a file whose checksum is computed unasked; a card's fingerprint is compared in any case
 UNET = "latentsync_unet.pt"
 DETECTORS = "auxiliary/"  # folder of the detectors, of which any will do
-BUILTIN_FILES = ("unet.safetensors", "audio_encoder.pt", f"codec/{CODEC_WEIGHTS}", "syncnet.safetensors")
+BUILTIN_FILES = ("unet.safetensors", "audio_encoder.pt", f"codec/{CODEC_WEIGHTS}", BUILTIN_SYNCNET.name)
 
 
 def check_weights(folder: Path, verify: bool) -> Iterator[Finding]:

@@ -30,8 +30,8 @@ from latentsync.media.threads import single_threaded
 from latentsync.metrics.frechet import frechet_distance
 
 BUILTIN_NOTE = (
-    "The StableSyncNet that judged was trained on drawn faces only: on films of people its figures mean nothing. "
-    "The published one is fetched with: `latentsync weights --for eval`"
+    "The StableSyncNet that judged was trained on drawn faces, photographs that speak and one real person: of videos "
+    "of other people its figures say little. The published one is fetched with: `latentsync weights --for eval`"
 )
 OnClip = Callable[[int, int], None]  # clips done, clips in all
 

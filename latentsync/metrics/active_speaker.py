@@ -1,10 +1,13 @@
 """Which of several faces speaks the audio.
 
 Two signs. A StableSyncNet says how well the lips of a face fit the audio where it is, over how well they fit it at
-other times (``stable_sync``); and a mouth that speaks moves while there is speech. A face is named only where it is
-well ahead of every other one: unsure is said, never guessed.
+other times (``stable_sync``); and a mouth that speaks moves while there is speech. What they say of single moments is
+noisy, and a mean over a longer time is late at turns. So the speaker is the state of a chain that seldom changes: the
+scores of a sequence of speakers add up, less ``SWITCH`` for each change, and the best sequence tells the turns
+(Viterbi, IEEE Trans. Inf. Theory 13, 1967). In a turn a face is named only where its mean score is
+well ahead of that of every other one: unsure is said, never guessed.
 
-P faces · N frames at 25 frames/s · R side of the aligned faces
+P faces · N frames at 25 frames/s · M moments, one every ``STEP`` frames · R side of the aligned faces
 """
 
 from __future__ import annotations
@@ -21,12 +24,17 @@ from latentsync.metrics.mouth import fill_gaps
 from latentsync.metrics.stable_sync import MAX_SHIFT, StableSync
 
 STEP = 5  # frames from one verdict to the next, 0.2 s
-REACH = 14  # frames before and after a moment that its verdict looks at: more is late at a turn, less is unsure
-LEAST_SPEECH = 8  # frames around a moment in which somebody has to speak
+REACH = 8  # frames before and after a moment whose fit counts for it; the first window's middle is at frame 8
+NEAR = 14  # frames before and after it whose movement and speech count
+LEAST_SPEECH = 8  # of these frames, in which somebody has to speak
 MOVEMENT = 4.0  # what a movement of the mouth (standard deviation of its opening) counts beside a cosine
 MOST_MOVEMENT = 0.1  # of it: a mouth that moves more speaks no more
-LEAST = 0.1  # score that whoever speaks has at least
-MARGIN = 0.08  # by which it is ahead of the next one
+LEAST = 0.1  # score of nobody who is seen: what whoever speaks has at least
+# The next three were chosen on GRID sentences that no training has seen (docs/experiments/scenes-2026-11.md).
+SWITCH = 0.5  # score that a change of speaker between two moments costs: more is late at turns, less is unsure
+MARGIN = 0.04  # by which the mean score of whoever speaks is ahead of the next one
+WIDE = 5  # moments before and after one, 1 s, over which that mean is taken, within the turn
+IMPOSSIBLE = -10.0  # in place of the score of a face that is not there
 STRIDE = 2  # frames from one window of the sync network to the next
 
 
@@ -45,7 +53,7 @@ class Speaking:
     """At frame ``frame``: the number of the face that speaks, None if nobody does or nobody can be told.
 
     ``is_speech``: whether anybody speaks. ``confidence``: by how much the best face is ahead of the next one, and of
-    what silence scores, at most 1. ``scores`` (P,), NaN for a face that is not there.
+    what nobody scores, at most 1. ``scores`` (P,) of this moment alone, NaN for a face that is not there.
     """
 
     frame: int
@@ -78,30 +86,56 @@ def who_speaks(
     else:
         fits = [_fit_by_frame(track, waveform, sync) for track in tracks]
     openings = [fill_gaps(track.opening) for track in tracks]
-    return [
-        _verdict(moment, tracks, fits, openings, speaks) for moment in range(STEP // 2, count, STEP)
-    ]
+    moments = range(STEP // 2, count, STEP)
+    scores = np.full((len(moments), len(tracks)), np.nan)
+    for row, moment in enumerate(moments):
+        close, near = _around(moment, REACH), _around(moment, NEAR)
+        for face, track in enumerate(tracks):
+            if track.present[moment]:
+                scores[row, face] = _score(fits[face][close], openings[face][near], speaks[near])
+    speech = np.array([speaks[moment] and speaks[_around(moment, NEAR)].sum() >= LEAST_SPEECH for moment in moments])
+    speakers = best_sequence(scores, speech)
+    return [_verdict(row, moment, scores, speech, speakers) for row, moment in enumerate(moments)]
 
 
-def _verdict(
-    moment: int,
-    tracks: Sequence[FaceTrack],
-    fits: Sequence[np.ndarray],
-    openings: Sequence[np.ndarray],
-    speaks: np.ndarray,
-) -> Speaking:
-    near = slice(max(0, moment - REACH), moment + REACH + 1)
-    scores = tuple(
-        _score(fit[near], opening[near], speaks[near]) if track.present[moment] else float("nan")
-        for track, fit, opening in zip(tracks, fits, openings, strict=True)
-    )
-    is_speech = bool(speaks[moment]) and int(speaks[near].sum()) >= LEAST_SPEECH
-    known = sorted((score, number) for number, score in enumerate(scores) if np.isfinite(score))
-    if not is_speech or not known:
-        return Speaking(moment, None, 0.0, is_speech, scores)
-    (best, face), second = known[-1], known[-2][0] if len(known) > 1 else -np.inf
-    ahead = min(best - LEAST, best - second - MARGIN)
-    return Speaking(moment, face if ahead >= 0 else None, float(np.clip(ahead + MARGIN, 0, 1)), is_speech, scores)
+def _around(moment: int, reach: int) -> slice:
+    return slice(max(0, moment - reach), moment + reach + 1)
+
+
+def best_sequence(scores: np.ndarray, speech: np.ndarray) -> np.ndarray:
+    """Who speaks at each moment in the best sequence, (M,) numbers of faces; P: nobody who is seen.
+
+    ``scores`` (M, P), NaN where a face cannot be the speaker; ``speech`` (M,) bool: elsewhere nothing is scored.
+    """
+    nobody = np.full((len(scores), 1), LEAST)
+    own = np.concatenate([np.where(np.isfinite(scores), scores, IMPOSSIBLE), nobody], axis=1) * speech[:, None]
+    before, after = own.copy(), np.zeros_like(own)  # of the best sequence that ends, and that begins, with each
+    for k in range(1, len(own)):
+        before[k] += np.maximum(before[k - 1], before[k - 1].max() - SWITCH)
+    for k in reversed(range(len(own) - 1)):
+        following = own[k + 1] + after[k + 1]
+        after[k] = np.maximum(following, following.max() - SWITCH)
+    return (before + after).argmax(axis=1)
+
+
+def _verdict(row: int, moment: int, scores: np.ndarray, speech: np.ndarray, speakers: np.ndarray) -> Speaking:
+    told, is_speech, face = tuple(scores[row].tolist()), bool(speech[row]), int(speakers[row])
+    if not is_speech or face == len(told) or not np.isfinite(told[face]):
+        return Speaking(moment, None, 0.0, is_speech, told)
+    near = _around(row, WIDE)
+    others = np.flatnonzero(speakers[near] != face) + near.start
+    first = max((k + 1 for k in others if k < row), default=near.start)
+    end = min((k for k in others if k > row), default=near.stop)
+    means = _means(scores[first:end][speech[first:end]])
+    ahead = min(means[face] - LEAST, means[face] - np.delete(means, face).max(initial=-np.inf) - MARGIN)
+    return Speaking(moment, face if ahead >= 0 else None, float(np.clip(ahead + MARGIN, 0, 1)), is_speech, told)
+
+
+def _means(scores: np.ndarray) -> np.ndarray:
+    """(P,) of the moments in which a face is known; minus infinity where it is in none."""
+    known = np.isfinite(scores)
+    sums = np.where(known, scores, 0).sum(axis=0)
+    return np.where(known.any(axis=0), sums / np.maximum(1, known.sum(axis=0)), -np.inf)
 
 
 def _score(fit: np.ndarray, opening: np.ndarray, speaks: np.ndarray) -> float:

@@ -66,4 +66,4 @@ def test_audio_too_short_is_named(scene) -> None:
 def test_a_network_on_the_whole_face_is_loaded_as_one(tmp_path) -> None:
     write_whole_face(tmp_path / "whole.safetensors")
     assert not load_sync_network(tmp_path / "whole.safetensors", None).view.lower_half
-    assert load_sync_network(SYNCNET, None).view.lower_half  # whose card is from before they said so
+    assert load_sync_network(SYNCNET, None).view.lower_half

@@ -12,10 +12,10 @@ from latentsync.evaluation.networks import EvaluationNetworks, load_networks
 from latentsync.evaluation.settings import EvaluationSettings, EvaluationWeights
 from latentsync.face.detections_file import write_detections
 from latentsync.face.detector import Detection
-from latentsync.places import BUILTIN
+from latentsync.places import BUILTIN_SYNCNET
 from tests.media.synthetic import write_clip
 
-SYNCNET = BUILTIN / "syncnet.safetensors"
+SYNCNET = BUILTIN_SYNCNET
 SETTINGS = EvaluationSettings(resolution=128)
 
 

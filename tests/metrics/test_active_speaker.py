@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.metrics.active_speaker import FaceTrack, who_speaks
+from latentsync.metrics.active_speaker import FaceTrack, best_sequence, who_speaks
 from latentsync.types import SyncView
 
 FRAMES, TURN = 100, 50
@@ -60,6 +60,20 @@ def test_faces_that_cannot_be_told_apart_are_said_to_be_unsure():
     for numbers in (FITTING, OTHERWISE):  # both fit, and neither does
         found = who_speaks([track(numbers), track(numbers)], speech(), FitsByNumber())
         assert all(each.is_unsure and each.confidence < 0.1 for each in found)
+
+
+def test_moments_of_doubt_are_no_turns_and_a_face_that_is_away_does_not_speak():
+    scores = np.array([[0.5, 0.1]] * 4 + [[0.2, 0.4]] + [[0.5, 0.1]] * 4 + [[0.1, 0.5]] * 5)
+    speech = np.ones(len(scores), bool)
+    assert best_sequence(scores, speech).tolist() == [0] * 9 + [1] * 5
+    scores[9:, 1] = np.nan
+    assert best_sequence(scores * [0.1, 1], speech)[9:].tolist() == [2] * 5  # nobody who is seen
+
+
+def test_a_small_lead_stays_unsure_however_long_it_lasts():
+    slightly = 0.003 * (-1.0) ** FITTING
+    found = who_speaks([track(FITTING), track(FITTING, slightly)], speech(), FitsByNumber())
+    assert all(each.is_unsure for each in found)
 
 
 def test_a_mouth_that_moves_decides_between_faces_that_fit_alike():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,15 +12,17 @@ from diffusers import AutoencoderTiny
 
 from latentsync.audio.mel import syncnet_mel
 from latentsync.checkpoint import WeightsCard, latent_signature, read_card, save_weights
+from latentsync.config import load_config
 from latentsync.errors import ConfigError, WeightsMismatchError
 from latentsync.metrics.stable_sync import STRIDE, StableSync, SyncTrace, find_offset, load_stable_sync
 from latentsync.models.codec import LatentCodec
-from latentsync.models.syncnet import StableSyncNet
+from latentsync.models.syncnet import StableSyncNet, SyncNetConfig
+from latentsync.places import BUILTIN_SYNCNET, BUILTIN_SYNCNET_CONFIG
+from latentsync.recipe import SyncNetRecipe
 from latentsync.types import SyncView
 from tests.data.clips import talking_square
 from tests.metrics.sync_networks import WHOLE_FACE, Knowing, write_whole_face
 
-BUILTIN = Path(__file__).parents[2] / "checkpoints" / "builtin" / "syncnet.safetensors"
 VIEW = SyncView(resolution=32)
 AUDIO_12 = ((4, 4), (4, 4), (3, 3))  # for 39 mel frames
 MODEL = StableSync(Knowing(), VIEW)
@@ -77,9 +78,17 @@ def test_a_network_on_the_whole_face_is_shown_the_whole_face(tmp_path):
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_card_that_does_not_state_them_means_the_lower_half_at_25_frames_a_second():
-    assert "lower_half" not in read_card(BUILTIN).to_json()
-    assert load_stable_sync(BUILTIN).view == SyncView(16, 64, lower_half=True, fps=Fraction(25))
+def test_a_card_that_does_not_state_them_means_the_lower_half_at_25_frames_a_second(tmp_path):
+    card = replace(read_card(BUILTIN_SYNCNET), lower_half=None, fps=None)
+    network = load_stable_sync(BUILTIN_SYNCNET).network
+    save_weights(tmp_path / "old.safetensors", network.state_dict(), network.config, card)
+    assert load_stable_sync(tmp_path / "old.safetensors").view == SyncView(16, 64, lower_half=True, fps=Fraction(25))
+
+
+def test_the_built_in_network_is_of_the_recipe_that_is_named_as_its_own():
+    recipe = load_config(BUILTIN_SYNCNET_CONFIG, SyncNetRecipe)
+    sync = load_stable_sync(BUILTIN_SYNCNET, SyncNetConfig.from_dict(recipe.model), recipe.data.view)
+    assert sync.view == load_stable_sync(BUILTIN_SYNCNET).view == recipe.data.view
 
 
 def test_what_an_older_card_does_not_state_is_seen_of_the_network_where_only_whole_faces_fit(tmp_path):

@@ -23,11 +23,11 @@ from latentsync.inference.record import SyncVerdict
 from latentsync.inference.weights import WeightPaths
 from latentsync.metrics.stable_sync import MAX_SHIFT, STRIDE, StableSync, find_offset, load_stable_sync
 from latentsync.models.syncnet import SyncNetConfig
-from latentsync.places import BUILTIN, CONFIGS
+from latentsync.places import BUILTIN_SYNCNET, CONFIGS
 from latentsync.recipe import SyncNetRecipe
 
 LEAST_SPEECH = 25  # frames of a stretch, 1 s, in which somebody has to speak
-LEAST_CONFIDENCE = 0.3  # cosine where the audio is, above the median over all shifts
+LEAST_CONFIDENCE = 0.35  # cosine where the audio is, above the median over all shifts
 PUBLISHED_FILE = "stable_syncnet.pt"  # of the releases 1.5 and 1.6
 PUBLISHED_CONFIG = CONFIGS / "syncnet" / "syncnet_16_pixel_attn.yaml"
 
@@ -74,7 +74,7 @@ def verdict_on(cosines: np.ndarray, starts: np.ndarray) -> SyncVerdict:
 
 def sync_weights(weights: WeightPaths) -> Path:
     """The sync network that belongs to the ``weights`` of a run. Raises ``WeightsMissingError`` if it is not there."""
-    path = BUILTIN / "syncnet.safetensors" if weights.are_builtin else weights.codec.parent / PUBLISHED_FILE
+    path = BUILTIN_SYNCNET if weights.are_builtin else weights.codec.parent / PUBLISHED_FILE
     if not path.exists():
         raise WeightsMissingError(
             f"{path} is missing: --sync_gate needs a sync network.",

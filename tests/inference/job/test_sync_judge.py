@@ -25,7 +25,7 @@ from latentsync.inference.job.sync_judge import LEAST_CONFIDENCE, load_judge, sy
 from latentsync.inference.weights import WeightPaths
 from latentsync.levels import to_image
 from latentsync.media.writer import write_video
-from latentsync.places import BUILTIN
+from latentsync.places import BUILTIN_SYNCNET
 from latentsync.types import ArrayFrame
 from tests.inference.tiny_weights import write_checkpoints
 from tests.inference.world import DrawnVideo, KnownFaces
@@ -88,7 +88,7 @@ def test_confidence_is_what_lies_above_the_median_of_all_shifts():
 
 
 def test_without_a_sync_network_nothing_can_be_judged(tmp_path):
-    assert sync_weights(WeightPaths.builtin()).name == "syncnet.safetensors"
+    assert sync_weights(WeightPaths.builtin()) == BUILTIN_SYNCNET
     with pytest.raises(WeightsMissingError, match=r"stable_syncnet\.pt is missing") as missing:
         sync_weights(WeightPaths.in_directory(Path(tmp_path)))
     assert "latentsync weights" in missing.value.remedy
@@ -118,7 +118,7 @@ def line(media, output, *more):
 
 def test_a_run_that_is_stopped_and_goes_on_comes_to_the_same_verdicts(media, tmp_path, monkeypatch):
     monkeypatch.setenv("LATENTSYNC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sync_judge, "sync_weights", lambda weights: BUILTIN / "syncnet.safetensors")
+    monkeypatch.setattr(sync_judge, "sync_weights", lambda weights: BUILTIN_SYNCNET)
     windows, real = [], latent_generator.sample
 
     def counting(denoiser, conditioning, audio, noise, settings, *others):

@@ -12,13 +12,12 @@ from latentsync.errors import DataError
 from latentsync.media.audio import read_audio
 from latentsync.media.video import VideoFile
 from latentsync.metrics import published_sync
+from latentsync.places import BUILTIN_SYNCNET
 from latentsync.preprocess.steps.scorers import OwnSyncScorer, PublishedSyncScorer
 from latentsync.preprocess.steps.step7_8_sync_and_quality import shifted
 from latentsync.types import SyncScore
 from tests.data.clips import talking_square
 from tests.metrics.sync_networks import write_whole_face
-
-BUILTIN = Path(__file__).parents[3] / "checkpoints" / "builtin" / "syncnet.safetensors"
 
 
 def test_the_published_score_is_wired_to_tracks_and_their_sound(monkeypatch):
@@ -48,7 +47,7 @@ def test_the_published_score_is_wired_to_tracks_and_their_sound(monkeypatch):
 def test_our_own_network_finds_offsets_to_the_frame(tmp_path):
     """On drawn people whom it has not been trained on, aligned as the pipeline does."""
     make_talker_crops(TalkerCrops(0, 2, 3.2, 64, seed=4_000_000), tmp_path, workers=1)
-    scorer = OwnSyncScorer(BUILTIN, "cpu")
+    scorer = OwnSyncScorer(BUILTIN_SYNCNET, "cpu")
     videos = sorted(tmp_path.glob("*.mp4"))
     for video, offsets in zip(videos, ((-6, 0, 6), (-1, 3)), strict=True):
         frames = [frame.pixels for frame in VideoFile(video).frames()]
