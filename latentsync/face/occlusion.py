@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -88,11 +88,16 @@ def signs_of(look: Look, earlier: Sequence[Look]) -> Signs:
 
 
 class _Moment:
-    """One frame of a finder: its signs, and the covers that these give if there is a thing at all."""
+    """One frame of a finder: its signs, and the covers that these give if there is a thing at all.
+
+    Covers are asked for later than signs, and by then looks nearer in time are known: a head that has turned since the
+    earlier ones is new to those only.
+    """
 
     def __init__(self, index: int, look: Look | None, known: Sequence[Look]) -> None:
         self.index, self.look = index, look
         self.signs = None if look is None else signs_of(look, known)
+        self._is_fresh = False
         self._covers: dict[str, np.ndarray] = {}
         self._followed: dict[tuple[str, int], np.ndarray] = {}
 
@@ -103,6 +108,9 @@ class _Moment:
     def cover(self, kind: str, known: Sequence[Look]) -> np.ndarray:
         """(SIDE, SIDE) float32 in [0, 1]: of a thing with that sign."""
         assert self.look is not None and self.signs is not None
+        if not self._is_fresh and not any(self.shows(each) for each in _ROWS):
+            new = signs_of(self.look, known).new
+            self.signs, self._is_fresh = replace(self.signs, new=new), True
         if kind not in self._covers:
             if kind == "is_hand":
                 self._covers[kind] = _hand_cover(self.look, self.signs, known)
@@ -158,7 +166,7 @@ class OcclusionFinder:
         found = [cover for kind in _ROWS if (cover := self._found(kind, near, near.index(moment))) is not None]
         if not found:
             self._alarms = 0
-            if moment.index % STEP == 0:
+            if moment.index % STEP == 0 and not _is_before_thing(near, near.index(moment)):
                 self._known.append(moment.look)
             return None
         self._alarms += 1
@@ -186,6 +194,12 @@ class OcclusionFinder:
             if all(cover.any() for cover in covers):
                 return covers[0]
         return None
+
+
+def _is_before_thing(near: Sequence[_Moment], at: int) -> bool:
+    """Whether enough frames in a row show a thing later than the frame ``at``, which may show a part of it already."""
+    rows = [_in_rows([moment.shows(kind) for moment in near], count) for kind, count in _ROWS.items()]
+    return not any(row[at] for row in rows) and any(any(row[at + 1 :]) for row in rows)
 
 
 def _in_rows(flags: Sequence[bool], count: int) -> list[bool]:
