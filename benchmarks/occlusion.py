@@ -33,7 +33,7 @@ from latentsync.face.backends import yunet
 from latentsync.face.look import Look
 from latentsync.face.occlusion import OcclusionFinder
 from latentsync.face.resample import warp
-from latentsync.face.similarity import GRID_SCALE, TEMPLATE, compose, crop_to_canvas, transform
+from latentsync.face.similarity import compose, crop_to_canvas, transform
 from latentsync.face.tracks import FaceTracks, TargetFrame
 from latentsync.levels import denormalize_canvas, normalize_canvas
 from latentsync.media.video import VideoFile
@@ -130,7 +130,7 @@ def drawn_onto(
     faces: Sequence[AlignedFace], landmarks: Sequence[np.ndarray], thing: str, seed: int
 ) -> tuple[list[Look], np.ndarray]:
     """As ``looks_and_truth``, of real faces with something before them in the frames ``SHOWN``."""
-    unit = float(TEMPLATE[1, 0] - TEMPLATE[0, 0]) * GRID_SCALE * CANVAS / 256  # crop pixels between the brows
+    unit = float(np.median([_eye_distance(*each) for each in zip(faces, landmarks, strict=True)]))
     clean = [Look.of(face.pixels, face.matrix, points) for face, points in zip(faces, landmarks, strict=True)]
     skin = cv2.cvtColor(clean[0].skin.round().astype(np.uint8)[None, None], cv2.COLOR_YCrCb2RGB)[0, 0] / 255
     rng = np.random.default_rng([seed, 54])
@@ -148,6 +148,12 @@ def drawn_onto(
         clean[index] = Look.of(face.pixels, face.matrix, landmarks[index])
         truth[index] = cv2.resize(cover, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return clean, truth
+
+
+def _eye_distance(face: AlignedFace, landmarks: np.ndarray) -> float:
+    """Crop pixels between the middles of the eyes."""
+    across = landmarks[42:48].mean(axis=0) - landmarks[36:42].mean(axis=0)
+    return float(np.linalg.norm(np.linalg.solve(crop_to_canvas(CANVAS)[:, :2], face.matrix[:, :2] @ across)))
 
 
 def _before(face: AlignedFace, landmarks: np.ndarray, layer: Layer, lower: float) -> tuple[AlignedFace, np.ndarray]:

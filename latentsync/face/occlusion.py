@@ -372,10 +372,12 @@ def _hand_cover(look: Look, signs: Signs, earlier: Sequence[Look]) -> np.ndarray
     inner = look.face & (1 - filled(hull(look.points[48:60])))
     inner[:, : int(look.points[5, 0])] = inner[:, int(look.points[11, 0]) :] = 0  # not what stands beside the face
     near, rows = look.comparable(earlier), np.flatnonzero(inner.any(axis=1))
-    entered = sum(int((area & inner).sum()) for area in _from_below(look, signs.new))
-    if len(near) < LEAST_LOOKS or entered < _LEAST_CELLS:
+    if len(near) < LEAST_LOOKS:
         return cover
-    found = ((_newness(look, near, _LIGHT) >= FAINT) & (inner > 0)).sum(axis=1) >= 3
+    new = _newness(look, near, _LIGHT)
+    if sum(int((area & inner).sum()) for area in _from_below(look, new)) < _LEAST_CELLS:
+        return cover
+    found = ((new >= FAINT) & (inner > 0)).sum(axis=1) >= 3
     top, bottom = None, rows[-1]
     for row in range(bottom, rows[0] - 1, -1):
         if found[row] and found[row : bottom + 1].mean() >= 0.5:
