@@ -48,6 +48,7 @@ NEAR_COLOR = 8  # levels of Y, Cr and Cb by which colors of one thing differ
 NOSE_UNLIKE = 0.66  # correlation
 _ROWS = {"is_thing": 3, "enters": 5, "is_hand": 5}  # frames in a row that must show the sign
 REACH = 14  # frames before and after such a row that are searched for the rest of the thing
+HAND_REACH = 8  # the same of a hand, which takes no longer from the chin to the nose
 GIVEN_UP = 250  # frames: what stays longer is taken for a part of the picture
 SETTLED = 2 * STEP * LOOKS + REACH  # frames before its own on which a cover depends, unless there was a thing then
 _COLOR = np.array([[0.6, 1.0, 1.0]], np.float32)  # weights of luma and chroma in a difference
@@ -183,6 +184,8 @@ class OcclusionFinder:
         in_row = _in_rows([moment.shows(kind) for moment in near], _ROWS[kind])
         for direction in (-1, 1):
             way = range(at, len(near) if direction > 0 else -1, direction)
+            if kind == "is_hand":
+                way = way[: HAND_REACH + 1]
             shown = next((place for place in way if in_row[place]), None)
             if shown is None:
                 continue
