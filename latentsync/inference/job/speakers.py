@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from latentsync.metrics.active_speaker import Speaking
     from latentsync.metrics.stable_sync import StableSync
 
-BLOCK, MARGIN = 250, 35  # frames that are judged together, and around them that are looked at; multiples of 5
+BLOCK, MARGIN = 250, 50  # frames that are judged together, and around them that are looked at; multiples of 5
 PAUSE = 5  # verdicts (1 s) of silence inside a turn, at most
 DOUBT = 2  # unsure verdicts inside a turn, at most
 LEAST = 2  # verdicts that a turn has
