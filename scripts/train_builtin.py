@@ -193,6 +193,7 @@ def publish(people: People, _: Sequence[str]) -> bool:
         small = TARGET / "codec_small"
         small.mkdir(exist_ok=True)
         config = json.loads((SMALL_DECODER / "config.json").read_text(encoding="utf-8"))
+        config.pop("block_out_channels", None)  # diffusers writes it, and warns of it when it reads the file
         write_text(small / "config.json", json.dumps(config | {LATENTS_OF: "../codec"}, indent=2) + "\n")
         _halve(SMALL_DECODER / name, small / name)
     credit = None if people.folder is None else TRAINED_ON

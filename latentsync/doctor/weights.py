@@ -23,7 +23,8 @@ from latentsync.places import BUILTIN, BUILTIN_SYNCNET, INSTALLED, ROOT, WEIGHTS
 HASHED = 300 * 10**6  # bytes of a file whose checksum is computed unasked; a card's fingerprint is compared in any case
 UNET = "latentsync_unet.pt"
 DETECTORS = "auxiliary/"  # folder of the detectors, of which any will do
-BUILTIN_FILES = ("unet.safetensors", "audio_encoder.pt", f"codec/{CODEC_WEIGHTS}", BUILTIN_SYNCNET.name)
+_CODECS = [f"{folder}/{CODEC_WEIGHTS}" for folder in ("codec", "codec_small")]
+BUILTIN_FILES = ("unet.safetensors", "audio_encoder.pt", *_CODECS, BUILTIN_SYNCNET.name)
 
 
 def check_weights(folder: Path, verify: bool) -> Iterator[Finding]:
@@ -56,7 +57,7 @@ def _complete(folder: Path, here: list[FileStatus]) -> Iterator[Finding]:
     """Whether the networks of a run are all here, or none."""
     unet = next((status for status in here if status.known.target == UNET), None)
     if unet is None:
-        text = "no published ones are here: the built-in models run, which have seen drawn faces only."
+        text = "no published ones are here: the built-in models run, which are small and work at 128 pixels."
         remedy = f"Run `latentsync weights --for inference{_where(folder)}`."
         yield Finding("weights", Grade.LIMIT, text, remedy)
         return

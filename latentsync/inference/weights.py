@@ -22,7 +22,8 @@ BUILTIN_UNETS = (BUILTIN_UNET, BUILTIN_UNET.with_name(STUDENT))
 BUILTIN_NOTES = (
     "without published weights the built-in models are used; "
     "`latentsync weights --for inference` fetches the published ones",
-    "the built-in models have seen drawn faces only, at 128 pixels: on a video of a real person expect a wrong mouth",
+    "the built-in models are small and work at 128 pixels: on a video of a real person expect a soft mouth that "
+    "follows the audio roughly",
 )
 
 

@@ -82,9 +82,9 @@ LENGTHS = {
     "speed": "Play slower or faster",
 }
 BUILTIN_MODELS = (
-    "**Built-in models.** They were trained on drawn faces at 128 pixels and show that everything works; on a video of "
-    "a real person expect a wrong mouth. Whoever runs this page can fetch the published models: the terminal in which "
-    "it was started says how."
+    "**Built-in models.** They are small, work at 128 pixels and need no download; on a video of a real person expect "
+    "a soft mouth that follows the audio roughly. Whoever runs this page can fetch the published models: the terminal "
+    "in which it was started says how."
 )
 
 # What a visitor can do where the remedy of an error is for whoever runs the page: by class, the nearest base counts.

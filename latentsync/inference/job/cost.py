@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 # Parameters, and floating-point operations for a frame at 256 pixels, which grow with the area: of the built-in
 # networks and of the published ones, counted by torch.utils.flop_counter (`python -m benchmarks.roofline`). Those of
 # another size are taken to lie on the power law through both.
-UNETS = ((4.80e6, 2.71e9), (1.267e9, 253e9))
-CODECS = ((2.74e6, 18.7e9), (83.7e6, 2 * 273e9 + 622e9))  # two encodings and one decoding
+UNETS = ((10.46e6, 5.00e9), (1.267e9, 253e9))
+CODECS = ((3.42e6, 43.4e9), (83.7e6, 2 * 273e9 + 622e9))  # two encodings and one decoding
 CACHED_SHARE = 0.15  # cost of a step that reuses features, over a full one: the outermost layers have most pixels
 UTILISATION = 0.4  # share of the speed of a matrix product that convolutions reach
 LAUNCHES = 4600  # operations of one evaluation of the published U-Net, whatever its batch
