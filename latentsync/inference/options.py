@@ -25,15 +25,16 @@ if TYPE_CHECKING:
 
 # `exact` is the plain sampler. `balanced` reuses deep features at two steps of three, as the published shell script
 # does. `fast` takes fewer steps of a higher-order solver, computes the whole network at every third, extrapolates the
-# features between, and computes both halves of the guidance at every sixth. `builtin`, for the built-in models, reuses
-# features at every other step. `preview` has no guidance, and takes the small codec where it is installed. `live` is
-# the least that gives usable mouths; it takes the student where there is one. See docs/experiments/few_steps.md.
+# features between, and computes both halves of the guidance at every sixth. `builtin`, for the built-in models, takes
+# few whole steps from the noisiest level. `preview` has no guidance, and takes the small codec where it is installed.
+# `live` is the least that gives usable mouths; it takes the student where there is one. See
+# docs/experiments/few_steps.md.
 PRESETS: dict[str, SamplerSettings] = {
     "exact": SamplerSettings(),
     "balanced": SamplerSettings(cache_interval=3),
     "fast": SamplerSettings("dpm++", steps=10, cache_interval=3, cache_order=1, guidance_interval=6),
     "preview": SamplerSettings("dpm++", steps=4, guidance_scale=1.0),
-    "builtin": SamplerSettings("dpm++", steps=6, cache_interval=2),
+    "builtin": SamplerSettings("dpm++", steps=3, spacing="trailing"),
     "live": SamplerSettings("dpm++", steps=2, guidance_scale=1.0, spacing="trailing"),
 }
 DEFAULT_PRESET = "exact"
