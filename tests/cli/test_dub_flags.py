@@ -56,7 +56,7 @@ FLAGS = {
     "--compat 1.5": ("options.compat", Compat.V1_5),
     "--excerpt 1 3/2": ("options.excerpt", Excerpt(Fraction(1), Fraction(3, 2))),
     "--no-output-check": ("options.check_output", False),
-    "--inference_steps 3": ("options.sampler.steps", 3),
+    "--inference_steps 4": ("options.sampler.steps", 4),
     "--guidance_scale 2.5": ("options.sampler.guidance_scale", 2.5),
     "--enable_deepcache": ("options.sampler.cache_interval", 3),
     "--preset preview": ("options.sampler.steps", 4),

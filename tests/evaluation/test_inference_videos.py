@@ -91,7 +91,7 @@ def test_what_was_made_of_something_else_is_made_again(folders, dubbed, change):
     assert dubbed.names == ["a"]
 
 
-@pytest.mark.parametrize("option", [("--inference_seed", "7"), ("--inference_steps", "3"), ("--compile",)])
+@pytest.mark.parametrize("option", [("--inference_seed", "7"), ("--inference_steps", "4"), ("--compile",)])
 def test_other_options_make_all_again(folders, dubbed, option):
     run(folders)
     dubbed.names.clear()
