@@ -68,7 +68,11 @@ _HEAD = """
   };
   const timely = async (answer) => {
     const id = answer.ok && (await answer.clone().json()).event_id;
-    if (id) await new Promise((give) => { receipts.push({id, give}); handOver(); });
+    if (id) await new Promise((give) => {
+      receipts.push({id, give});
+      handOver();
+      setTimeout(give, 5000);  // a stream that Gradio has left unread tells nobody of its end
+    });
     return answer;
   };
   window.fetch = async (...request) => {
@@ -76,6 +80,7 @@ _HEAD = """
     if (path.endsWith("/queue/join")) return timely(await plainFetch(...request));
     if (!path.endsWith("/queue/data")) return plainFetch(...request);
     const ended = opened();
+    request[1]?.signal?.addEventListener("abort", ended);
     const stream = await plainFetch(...request).catch((error) => { ended(); throw error; });
     if (stream.ok) return followed(stream, ended);
     ended();
