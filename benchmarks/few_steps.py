@@ -62,8 +62,6 @@ ROWS: dict[str, SamplerSettings] = {
     "… the same in 9 steps": replace(TEN, steps=9, cache_interval=3, cache_order=1, guidance_interval=3),
     "… the same in 8 steps": replace(TEN, steps=8, cache_interval=3, cache_order=1, guidance_interval=3),
     "2 steps, not guided": SamplerSettings("dpm++", steps=2, guidance_scale=1.0),
-    "… from the noisiest level": SamplerSettings("dpm++", steps=2, guidance_scale=1.0, spacing="trailing"),
-    "… guided": SamplerSettings("dpm++", steps=2, spacing="trailing"),
 } | {f"preset `{name}`": settings for name, settings in PRESETS.items() if name != "exact"}
 CURVES = {"not guided": 1.0, "guided": 1.5}  # guidance scale; the lines of the diagram
 CURVE_STEPS = (1, 2, 3, 4, 6, 10, 20)

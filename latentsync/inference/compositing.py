@@ -50,10 +50,9 @@ def with_steady_fits(
 
     ``measure`` gives the fit of a frame alone, with its colors or without them: they are compared in every other frame
     of the source, and wherever the frame before was none of those (``_compares_colors``). No fit is smoothed across a
-    cut. Colors are taken from a straight line,
-    fitted with weights that fall with the distance in time (local regression, Cleveland 1979). The movement of the jaw
-    is not averaged: it is the largest of the movements around, each times its weight, so the outline reaches where the
-    jaw is, and does not jump.
+    cut. Colors are taken from a straight line, fitted with weights that fall with the distance in time (local
+    regression, Cleveland 1979). The movement of the jaw is not averaged: it is the largest of the movements around,
+    each times its weight, so the outline reaches where the jaw is, and does not jump.
     """
     around: deque[FittedFrame] = deque()  # up to FIT_REACH frames that were given out, then those that wait
     given_out = 0

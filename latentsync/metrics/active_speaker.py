@@ -4,8 +4,8 @@ Two signs. A StableSyncNet says how well the lips of a face fit the audio where 
 other times (``stable_sync``); and a mouth that speaks moves while there is speech. What they say of single moments is
 noisy, and a mean over a longer time is late at turns. So the speaker is the state of a chain that seldom changes: the
 scores of a sequence of speakers add up, less ``SWITCH`` for each change, and the best sequence tells the turns
-(Viterbi, IEEE Trans. Inf. Theory 13, 1967). In a turn a face is named only where its mean score is
-well ahead of that of every other one: unsure is said, never guessed.
+(Viterbi, IEEE Trans. Inf. Theory 13, 1967). In a turn a face is named only where its mean score is well ahead of that
+of every other one: unsure is said, never guessed.
 
 P faces · N frames at 25 frames/s · M moments, one every ``STEP`` frames · R side of the aligned faces
 """
