@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentsync.atomic import write_text
 from latentsync.checkpoint.card import CARD_KEY, WeightsCard
@@ -30,6 +31,9 @@ from latentsync.places import BUILTIN_SYNCNET, BUILTIN_SYNCNET_CONFIG
 from latentsync.recipe import SyncNetRecipe, TalkerData, UNetRecipe
 from latentsync.runtime.memory import keep_freed_memory
 from latentsync.terminal import report
+
+if TYPE_CHECKING:
+    from latentsync.training.builtin.recipes import CodecRecipe
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -45,6 +49,7 @@ SYNCNET_LATENT = RUNS / "syncnet_latent" / "weights" / "best.safetensors"
 STAGE_1 = RUNS / "unet_stage1" / "weights" / "last.safetensors"
 STAGE_2 = RUNS / "unet_stage2" / "weights" / "last.safetensors"
 SMALL_DECODER = RUNS / "small_decoder" / "weights" / "best"
+SMALL_CODEC = RUNS / "small_encoder" / "weights" / "best"  # that decoder with an encoder of its own
 STUDENT = RUNS / "student" / "weights" / "last.safetensors"
 
 PLACE = f"data.train_output_dir={RUNS}"
@@ -138,6 +143,15 @@ def train_small_decoder(people: People, overrides: Sequence[str]) -> bool:
     return _train_codec("small_decoder", settings, "builtin_small.yaml")
 
 
+def train_small_encoder(people: People, overrides: Sequence[str]) -> bool:
+    """An encoder of a quarter of the operations in front of the small decoder."""
+    from latentsync.training.builtin.small_encoder import train_small_encoder as train
+
+    places = [f"ckpt.latents_of={DECODER}", f"ckpt.resume_ckpt_path={SMALL_DECODER}"]
+    recipe = _codec_recipe("builtin_small_encoder.yaml", [*places, *people.still_faces(), *overrides])
+    return _finished(train(recipe, "small_encoder"))
+
+
 def train_audio_encoder(people: People, overrides: Sequence[str]) -> bool:
     from latentsync.training.builtin.audio_encoder import train_audio_encoder as train
     from latentsync.training.builtin.recipes import AudioEncoderRecipe
@@ -222,7 +236,11 @@ STEPS: dict[str, Step] = {
     "publish": publish,
 }
 # Only when they are named.
-ASIDE: dict[str, Step] = {"video_encoder": train_video_encoder, "small_decoder": train_small_decoder}
+ASIDE: dict[str, Step] = {
+    "video_encoder": train_video_encoder,
+    "small_decoder": train_small_decoder,
+    "small_encoder": train_small_encoder,
+}
 
 
 OF_PEOPLE = ("people", "detector")  # words key=DIR that are for all steps
@@ -230,9 +248,14 @@ OF_PEOPLE = ("people", "detector")  # words key=DIR that are for all steps
 
 def _train_codec(name: str, overrides: Sequence[str], config: str = "builtin.yaml") -> bool:
     from latentsync.training.builtin.codec import train_codec as train
+
+    return _finished(train(_codec_recipe(config, overrides), name))
+
+
+def _codec_recipe(config: str, overrides: Sequence[str]) -> CodecRecipe:
     from latentsync.training.builtin.recipes import CodecRecipe
 
-    return _finished(train(load_config(CONFIGS / "codec" / config, CodecRecipe, [PLACE, *overrides]), name))
+    return load_config(CONFIGS / "codec" / config, CodecRecipe, [PLACE, *overrides])
 
 
 def _train_unet(config: str, name: str, people: People, overrides: Sequence[str]) -> bool:

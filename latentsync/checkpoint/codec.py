@@ -50,6 +50,7 @@ def load_codec(
     """The latent codec in ``path``: a diffusers folder with config.json, or the weight file of sd-vae-ft-mse alone.
 
     A folder whose config.json names another codec in ``latents_of`` is a decoder for it: its encoder is loaded as well.
+    One whose card names the latents of another codec was trained to give and to read those.
     Raises ``WeightsMissingError``, ``WeightsCorruptError``, and ``WeightsMismatchError`` for another network.
     """
     path = Path(path)
@@ -63,10 +64,13 @@ def load_codec(
     with torch.device("meta"):
         network = CLASSES[class_name].from_config(config)
     refuse_extras(file, require_tensors(file, tensors, network.state_dict(), f"the {class_name}"), f"the {class_name}")
-    # bfloat16 has lost bits that the signature is computed from.
-    signature = _signature(tensors) if dtype is torch.bfloat16 else None
+    card = read_card(file)
     if encoder is not None:
         signature = latent_signature(encoder)
+    elif card is not None and card.latents is not None:
+        signature = card.latents
+    else:  # bfloat16 has lost bits that the signature is computed from
+        signature = _signature(tensors) if dtype is torch.bfloat16 else None
     return LatentCodec(fill(network, tensors, device, dtype), signature=signature, encoder=encoder).eval()
 
 

@@ -9,10 +9,9 @@ import copy
 import logging
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,12 +21,7 @@ from diffusers.models import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from latentsync.checkpoint import WeightsCard, latent_signature, load_codec, save_codec
-from latentsync.data.clip_dataset import SampleKey
-from latentsync.data.clip_reader import FrameReader
-from latentsync.data.face_augmentation import UNCHANGED, Variation
-from latentsync.data.image_dataset import ImageBatch, ImageDataset, StillDataset, collate_images
-from latentsync.data.mixture import Part, SampleSource
-from latentsync.data.still_faces import StillFace, find_stills, split_stills
+from latentsync.data.image_dataset import ImageBatch, collate_images
 from latentsync.errors import ConfigError
 from latentsync.face.mask import load_mask
 from latentsync.levels import normalize, to_image
@@ -36,14 +30,14 @@ from latentsync.losses.reconstruction import image_loss, kl_divergence
 from latentsync.metrics.sharpness import laplacian_variance
 from latentsync.models.codec import KL_SCALE, LatentCodec
 from latentsync.models.discriminator import Frozen, PatchDiscriminator
-from latentsync.training.builtin.recipes import CodecData, CodecRecipe
+from latentsync.training.builtin.images import CodecImages
+from latentsync.training.builtin.recipes import CodecRecipe
 from latentsync.training.loop.charts import Curve, Panel
-from latentsync.training.loop.clips import RunClips, find_clips
 from latentsync.training.loop.ema import EMA
 from latentsync.training.loop.run import loop_settings, open_run
 from latentsync.training.loop.task import Row
 from latentsync.training.loop.trainer import Trainer, TrainingResult
-from latentsync.training.loop.validation import loader_of, rows_of_all
+from latentsync.training.loop.validation import rows_of_all
 
 logger = logging.getLogger(__name__)
 
@@ -99,19 +93,15 @@ class CodecTask:
     def __init__(
         self,
         recipe: CodecRecipe,
-        clips: RunClips,
+        images: CodecImages,
         network: TrainedCodec,
         ema: EMA,
-        stills: Sequence[StillFace] = (),
     ) -> None:
         data, run = recipe.data, recipe.run
         self.network = network
-        self._reader = FrameReader(int(data.frame_cache_gib * 2**30))
-        trained, held_out = split_stills(stills, data.validation_share, Path(data.people or ""))
-        variation = Variation() if data.augment else UNCHANGED
-        self.dataset = self._images(data, clips, "train", trained, run.seed, variation)
+        self.dataset = images.train
         self.collate = collate_images
-        self._validation = self._images(data, clips, "validation", held_out, run.seed + 1, UNCHANGED)
+        self._images = images
         self._recipe = recipe
         self._ema = ema
         hole = 1 - torch.from_numpy(load_mask(data.mask_image_path, data.resolution))
@@ -165,7 +155,7 @@ class CodecTask:
         def score(batch_size: int) -> list[tuple[float, float, float]]:
             """PSNR of every image, whole and inside the hole, and the sharpness."""
             rows: list[tuple[float, float, float]] = []
-            for pixels in self._validation_images(own, batch_size):
+            for pixels in self._images.validation_batches(own, batch_size, self._weight.device):
                 reconstruction = self.network(pixels)[0].clamp(-1, 1)
                 error = (reconstruction - pixels).square()
                 hole = self._hole.expand_as(error)
@@ -212,38 +202,12 @@ class CodecTask:
                 save_codec(folder, autoencoder)
                 return
             data = self._recipe.data
-            images = self._validation_images(range(data.num_val_samples), data.batch_size)
+            images = self._images.validation_batches(range(data.num_val_samples), data.batch_size, self._weight.device)
             latents = torch.cat([autoencoder.encode(pixels).latent_dist.mean for pixels in images])
             save_codec(folder, standardize(autoencoder, LatentMoments.of(latents)))
 
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Nothing to watch."""
-
-    def _images(
-        self,
-        data: CodecData,
-        clips: RunClips,
-        side: Literal["train", "validation"],
-        stills: Sequence[StillFace],
-        seed: int,
-        variation: Variation,
-    ) -> SampleSource:
-        """Frames of clips and faces of people, each with its share."""
-        people = StillDataset(stills, data.resolution, seed, variation) if stills else None
-        return clips.samples(
-            side,
-            lambda some: ImageDataset(some, self._reader, data.resolution, seed, variation),
-            seed,
-            share=data.clips_share,
-            more={} if people is None else {"people": Part(people, data.people_share)},
-        )
-
-    def _validation_images(self, numbers: range, batch_size: int) -> Iterator[Tensor]:
-        """Batches (N, 3, R, R) in [-1, 1] on the device."""
-        places, device = len(self._validation), self._weight.device
-        keys = [SampleKey(number // places, number % places) for number in numbers]
-        for batch in loader_of(self._validation, keys, batch_size, collate_images, device):
-            yield normalize(batch.images.to(device))
 
 
 def train_codec(recipe: CodecRecipe, name: str) -> TrainingResult:
@@ -259,22 +223,11 @@ def train_codec(recipe: CodecRecipe, name: str) -> TrainingResult:
     judge = PatchDiscriminator(wanted.discriminator_width) if judged else None
     source = None if recipe.ckpt.latents_of is None else load_codec(recipe.ckpt.latents_of).requires_grad_(False)
     network = TrainedCodec(_build(recipe), judge, source).to(device).to(memory_format=torch.channels_last)
-    cache = Path(recipe.data.train_output_dir) / "cache"
-    clips = run.open_clips(recipe, lambda: find_clips(recipe.data, 1, cache))
-    stills = _find_stills(recipe.data, cache)
+    images = CodecImages.find(recipe, run)
     ema = EMA([p for p in network.autoencoder.parameters() if p.requires_grad], recipe.run.ema_decay)
-    task = CodecTask(recipe, clips, network, ema, stills)
+    task = CodecTask(recipe, images, network, ema)
     settings = loop_settings(recipe, num_workers=recipe.data.num_workers)
     return Trainer(task, settings, run.folder, run.accelerator, ema).run()
-
-
-def _find_stills(data: CodecData, cache: Path) -> list[StillFace]:
-    """Raises as ``find_stills``."""
-    if data.people is None:
-        return []
-    stills = find_stills(Path(data.people), Path(data.people_detector), cache, data.frames_per_recording)
-    logger.info("people: %d faces of %d files", len(stills), len({still.content for still in stills}))
-    return stills
 
 
 def _build(recipe: CodecRecipe) -> AutoencoderKL | AutoencoderTiny:

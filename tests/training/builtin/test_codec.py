@@ -19,7 +19,7 @@ from latentsync.data.still_faces import StillFace
 from latentsync.data.talkers.clip import make_talker
 from latentsync.errors import ConfigError, WeightsMismatchError
 from latentsync.models.codec import LatentCodec
-from latentsync.training.builtin import codec
+from latentsync.training.builtin import images
 from latentsync.training.builtin.codec import LatentMoments, standardize, train_codec
 from latentsync.training.builtin.recipes import CodecRecipe
 from latentsync.training.loop.trainer import TrainingResult
@@ -79,10 +79,10 @@ def test_people_are_mixed_in_and_held_out(place, monkeypatch):
     pixels = [draws.integers(0, 256, (80, 80, 3), np.uint8) for _ in range(4)]
     contents = ("0" * 8, "5" * 8, "9" * 8, "f" * 8)
     stills = [StillFace(place, name, 0, image, points) for name, image in zip(contents, pixels, strict=True)]
-    monkeypatch.setattr(codec, "find_stills", lambda *_: stills)
+    monkeypatch.setattr(images, "find_stills", lambda *_: stills)
     recipe = recipe_of(place, "data.people=somewhere", "run.max_train_steps=1", "optimizer.lr_warmup_steps=0")
     seen = []
-    monkeypatch.setattr(codec, "StillDataset", lambda some, *rest: seen.append(some) or StillDataset(some, *rest))
+    monkeypatch.setattr(images, "StillDataset", lambda some, *rest: seen.append(some) or StillDataset(some, *rest))
     assert train_codec(recipe, "people") is TrainingResult.FINISHED
     assert [[still.content[0] for still in some] for some in seen] == [["5", "9", "f"], ["0"]]
 
