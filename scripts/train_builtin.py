@@ -203,13 +203,15 @@ def publish(people: People, _: Sequence[str]) -> bool:
     shutil.copyfile(DECODER / "config.json", TARGET / "codec" / "config.json")
     name = "diffusion_pytorch_model.safetensors"
     _halve(DECODER / name, TARGET / "codec" / name)
-    if (SMALL_DECODER / name).exists():
-        small = TARGET / "codec_small"
-        small.mkdir(exist_ok=True)
-        config = json.loads((SMALL_DECODER / "config.json").read_text(encoding="utf-8"))
+    small = SMALL_CODEC if (SMALL_CODEC / name).exists() else SMALL_DECODER
+    if (small / name).exists():
+        (TARGET / "codec_small").mkdir(exist_ok=True)
+        config = json.loads((small / "config.json").read_text(encoding="utf-8"))
         config.pop("block_out_channels", None)  # diffusers writes it, and warns of it when it reads the file
-        write_text(small / "config.json", json.dumps(config | {LATENTS_OF: "../codec"}, indent=2) + "\n")
-        _halve(SMALL_DECODER / name, small / name)
+        if LATENTS_OF in config:
+            config[LATENTS_OF] = "../codec"
+        write_text(TARGET / "codec_small" / "config.json", json.dumps(config, indent=2) + "\n")
+        _halve(small / name, TARGET / "codec_small" / name)
     credit = None if people.folder is None else TRAINED_ON
     _halve(SYNCNET, TARGET / BUILTIN_SYNCNET.name, replace(_card(SYNCNET), trained_on=credit))
     card = replace(_card(STAGE_2), audio_encoder=encoder_file.name, trained_on=credit)

@@ -24,6 +24,7 @@ from latentsync.models.codec import LatentCodec
 
 WEIGHT_NAMES = (CODEC_WEIGHTS, "diffusion_pytorch_model.bin")  # diffusers' names, best first
 LATENTS_OF = "latents_of"  # in config.json of a decoder: the folder of the codec whose latents it reads
+LATENTS_AS = "latents_as"  # in config.json of a codec with an encoder of its own: signature of the one it learned from
 CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 # The architecture of stabilityai/sd-vae-ft-mse, for a file that has lost its config.json.
@@ -50,13 +51,14 @@ def load_codec(
     """The latent codec in ``path``: a diffusers folder with config.json, or the weight file of sd-vae-ft-mse alone.
 
     A folder whose config.json names another codec in ``latents_of`` is a decoder for it: its encoder is loaded as well.
-    One whose card names the latents of another codec was trained to give and to read those.
+    One whose config.json has another codec's signature in ``latents_as`` was trained to give and to read its latents.
     Raises ``WeightsMissingError``, ``WeightsCorruptError``, and ``WeightsMismatchError`` for another network.
     """
     path = Path(path)
     file = _weight_file(path)
     config = dict(_read_config(file.with_name("config.json")))
     encoder = _encoder(file, config.pop(LATENTS_OF, None), device, dtype)
+    signature = config.pop(LATENTS_AS, None)
     tensors = _rename_attention(tensors_under(file, read_table(file), "state_dict"))
     class_name = config.get("_class_name")
     if class_name not in CLASSES:
@@ -64,13 +66,10 @@ def load_codec(
     with torch.device("meta"):
         network = CLASSES[class_name].from_config(config)
     refuse_extras(file, require_tensors(file, tensors, network.state_dict(), f"the {class_name}"), f"the {class_name}")
-    card = read_card(file)
     if encoder is not None:
         signature = latent_signature(encoder)
-    elif card is not None and card.latents is not None:
-        signature = card.latents
-    else:  # bfloat16 has lost bits that the signature is computed from
-        signature = _signature(tensors) if dtype is torch.bfloat16 else None
+    elif signature is None and dtype is torch.bfloat16:  # which has lost bits that the signature is computed from
+        signature = _signature(tensors)
     return LatentCodec(fill(network, tensors, device, dtype), signature=signature, encoder=encoder).eval()
 
 
@@ -93,9 +92,9 @@ def build_codec(path: str | Path) -> LatentCodec:
     """The codec that ``load_codec`` would give, with fresh weights; without config.json that of sd-vae-ft-mse."""
     file = _weight_file(Path(path)).with_name("config.json")
     config = dict(_read_config(file))
-    other = config.pop(LATENTS_OF, None)
+    other, signature = config.pop(LATENTS_OF, None), config.pop(LATENTS_AS, None)
     encoder = None if other is None else build_codec(file.parent / other)
-    return LatentCodec(CLASSES[config["_class_name"]].from_config(config), encoder=encoder).eval()
+    return LatentCodec(CLASSES[config["_class_name"]].from_config(config), signature=signature, encoder=encoder).eval()
 
 
 def latent_signature(codec: LatentCodec) -> str:
@@ -130,14 +129,18 @@ def save_codec(
     autoencoder: AutoencoderKL | AutoencoderTiny,
     card: WeightsCard | None = None,
     latents_of: str | Path | None = None,
+    latents_as: str | None = None,
 ) -> None:
     """Write a diffusers folder that ``load_codec`` reads; each of its two files appears whole or not at all.
-    ``latents_of``: folder of the codec whose encoder goes with it."""
+    ``latents_of``: folder of the codec whose encoder goes with it; ``latents_as``: signature of the one whose latents
+    it was trained to give itself."""
     folder = Path(folder)
     config = {"_class_name": type(autoencoder).__name__, **autoencoder.config}
     config = {key: value for key, value in config.items() if key != "_name_or_path"}
     if latents_of is not None:
         config[LATENTS_OF] = os.path.relpath(Path(latents_of).absolute(), folder.absolute())
+    if latents_as is not None:
+        config[LATENTS_AS] = latents_as
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n", durable=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in autoencoder.state_dict().items()}
     with atomic_file(folder / WEIGHT_NAMES[0], durable=True) as temporary:

@@ -95,6 +95,8 @@ def arrange(models: LatentModels, compiled: bool = False) -> LatentModels:
     if models.device.type == "cuda":
         for network in (models.unet, models.codec):  # the layout of cuDNN's half-precision kernels
             network.to(memory_format=torch.channels_last)
+    elif models.device.type == "cpu":
+        models.codec.arrange_for_processor()
     if not has_fused_attention(models.device, models.dtype):
         for network in (models.unet, models.codec):
             attend_in_pieces(network)

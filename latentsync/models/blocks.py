@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from latentsync.models.attention import feed_forward
 from latentsync.models.motion import MotionModule
+from latentsync.models.norms import ImageGroupNorm, JointGroupNorm
 from latentsync.models.unet_config import UNetConfig
 
 
@@ -34,18 +35,6 @@ class Condition:
 def as_many(images: Tensor, count: int) -> Tensor:
     """(N, ...) as it is, or twice in a row where the two halves of a guided evaluation, ``count`` images, need it."""
     return images if len(images) == count else torch.cat([images, images])
-
-
-class JointGroupNorm(nn.GroupNorm):
-    """Group norm whose statistics run over all frames of a clip, so that frames see each other's mean and contrast."""
-
-    def forward(self, hidden: Tensor, frames: int) -> Tensor:  # type: ignore[override]  # F besides
-        """hidden (N, C, h, w) -> the same shape."""
-        height = hidden.shape[2]
-        # (B*F, C, h, w) -> (B, C, F*h, w): for channels-last memory, stacking the frames of a clip on top of each other
-        # is a view, not a copy. Not by einops, whose few microseconds a call add up in the most frequent layer.
-        clips = hidden.unflatten(0, (-1, frames)).transpose(1, 2).flatten(2, 3)
-        return super().forward(clips).unflatten(2, (frames, height)).transpose(1, 2).flatten(0, 1)
 
 
 class ResidualBlock(nn.Module):
@@ -109,7 +98,7 @@ class SpatialTransformer(nn.Module):
 
     def __init__(self, channels: int, config: UNetConfig) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(config.norm_num_groups, channels, eps=1e-6)
+        self.norm = ImageGroupNorm(config.norm_num_groups, channels, eps=1e-6)
         self.proj_in = nn.Conv2d(channels, channels, 1)
         block = TransformerBlock(channels, config.num_attention_heads, config.cross_attention_dim)
         self.transformer_blocks = nn.ModuleList([block])

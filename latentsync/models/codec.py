@@ -89,6 +89,17 @@ class LatentCodec(nn.Module):
         """Keep only the inputs of the autoencoder's blocks for the backward pass."""
         self.autoencoder.enable_gradient_checkpointing()
 
+    def arrange_for_processor(self) -> None:
+        """Lay the weights out so that they compute fastest on a processor.
+
+        In channels-last memory a codec without group norms takes half to three quarters of the time, and encoders with
+        them two thirds to nine tenths; decoders with them gain nothing.
+        """
+        quicker = self.autoencoder.encoder if self._has_posterior else self.autoencoder
+        quicker.to(memory_format=torch.channels_last)
+        if self.encoder is not None:
+            self.encoder.arrange_for_processor()
+
     def decode(self, latents: Tensor) -> Tensor:
         """latents (N, C, h, w) -> pixels (N, 3, R, R), not clamped."""
         scale = KL_SCALE if self._has_posterior else 1.0

@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from latentsync.models.attention import feed_forward
+from latentsync.models.norms import ImageGroupNorm
 
 # CUDA's attention kernels take at most 65535 sequences and index a backward pass in 32 bits; eight windows with
 # guidance have 65536 at 512 px.
@@ -79,7 +80,7 @@ class TemporalTransformer(nn.Module):
 
     def __init__(self, channels: int, num_heads: int, max_frames: int, norm_num_groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(norm_num_groups, channels, eps=1e-6)
+        self.norm = ImageGroupNorm(norm_num_groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)
         self.transformer_blocks = nn.ModuleList([TemporalBlock(channels, num_heads, max_frames)])
         self.proj_out = nn.Linear(channels, channels)

@@ -14,7 +14,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from latentsync.models.attention import attend_plainly
-from latentsync.models.blocks import Condition, DownStage, JointGroupNorm, MiddleStage, Stage, StageShape, UpStage
+from latentsync.models.blocks import Condition, DownStage, MiddleStage, Stage, StageShape, UpStage
+from latentsync.models.norms import JointGroupNorm
 from latentsync.models.unet_config import UNetConfig
 from latentsync.types import FeatureCache
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -18,6 +19,7 @@ from latentsync.models.attention import (
     PlainAttention,
     attend_in_pieces,
     feed_forward,
+    set_attention,
 )
 from latentsync.models.unet import UNet3D
 from latentsync.training.unet.memory import PeakMemory
@@ -57,6 +59,33 @@ def test_it_gives_the_same_to_the_bit_with_one_division_less_for_each_layer(dtyp
         wanted, expected, with_divisions = evaluated(network)
     assert torch.equal(found, wanted) and torch.equal(gradient, expected)
     assert with_divisions - divisions == len(layers) > 0
+
+
+@pytest.mark.parametrize("most", [2**20, 7 * 20 * 2, 1], ids=["at once", "two heads", "one by one"])
+def test_attention_by_products_is_attention(most, monkeypatch):
+    monkeypatch.setattr(attention, "MOST_PRODUCTS", most)
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(3, 2, tokens, 8) for tokens in (7, 20, 20))
+    wanted = F.scaled_dot_product_attention(query, key, value)
+    assert torch.allclose(attention.attend_by_products(query, key, value), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_on_a_processor_is_as_near_to_single_precision_as_the_fused_kernel():
+    network = fill_by_rule(UNet3D(tiny_weights.UNET)).eval()
+    with torch.no_grad():
+        wanted = evaluated_without_gradient(network)
+        network.to(torch.bfloat16)
+        by_products = evaluated_without_gradient(network)
+        set_attention(network, AttnProcessor2_0())
+        fused = evaluated_without_gradient(network)
+    assert (by_products - wanted).norm() < 1.2 * (fused - wanted).norm()
+
+
+def evaluated_without_gradient(network):
+    draws, dtype = torch.Generator().manual_seed(0), next(network.parameters()).dtype
+    sample = torch.randn(2, network.config.in_channels, 2, 8, 8, generator=draws).to(dtype)
+    audio = torch.randn(2, 2, 50, network.config.cross_attention_dim, generator=draws).to(dtype)
+    return network(sample, torch.tensor(10), audio).float()
 
 
 def test_what_the_layers_do_not_have_is_refused():

@@ -74,6 +74,7 @@ def test_a_student_and_a_small_decoder_are_published_when_they_are_there(tmp_pat
     places = {
         "TARGET": target, "DECODER": networks / "codec", "SYNCNET": networks / "syncnet.safetensors", "STAGE_2": unet,
         "AUDIO_ENCODER": networks / "audio_encoder.pt", "STUDENT": student, "SMALL_DECODER": small,
+        "SMALL_CODEC": networks / "with_encoder",
     }  # fmt: skip
     for name, place in places.items():
         monkeypatch.setattr(train_builtin, name, place)
@@ -91,3 +92,7 @@ def test_a_student_and_a_small_decoder_are_published_when_they_are_there(tmp_pat
     card = read_card(target / "student.safetensors")
     assert (card.distilled_steps, card.base) == (2, fingerprint(target / "unet.safetensors"))
     assert latent_signature(load_codec(target / "codec_small")) == signature
+    save_codec(networks / "with_encoder", decoder, latents_as=signature)
+    assert train_builtin.publish(nobody, [])
+    published = load_codec(target / "codec_small")
+    assert published.encoder is None and latent_signature(published) == signature

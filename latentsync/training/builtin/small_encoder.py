@@ -105,7 +105,7 @@ class SmallEncoderTask:
         with self._ema.applied():
             latents = latent_signature(self.network.source)
             card = WeightsCard("codec", resolution=self._recipe.data.resolution, latents=latents, global_step=step)
-            save_codec(path.with_suffix(""), self.network.autoencoder, card)
+            save_codec(path.with_suffix(""), self.network.autoencoder, card, latents_as=latents)
 
     def watch(self, step: int, rows: Mapping[str, list[Row]]) -> None:
         """Nothing to watch."""
