@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # does. `fast` takes fewer steps of a higher-order solver, computes the whole network at every third, extrapolates the
 # features between, and computes both halves of the guidance at every sixth. `builtin`, for the built-in models, takes
 # few whole steps from the noisiest level. `preview` has no guidance, and takes the small codec where it is installed.
-# `live` is the least that gives usable mouths; it takes the student where there is one. See
+# `live` is the least that gives usable mouths; it takes the student, too, where there is one. See
 # docs/experiments/few_steps.md.
 PRESETS: dict[str, SamplerSettings] = {
     "exact": SamplerSettings(),
@@ -61,10 +61,10 @@ def apply_preset(
     ``ConfigError`` for values that make no sense, and the ``WeightsError`` family for a card that cannot be read.
     """
     chosen = weights
-    if preset == PREVIEW_PRESET:
+    if preset in (PREVIEW_PRESET, LIVE_PRESET):
         chosen = weights.with_small_codec()
-    elif preset == LIVE_PRESET:
-        chosen = weights.with_student()
+    if preset == LIVE_PRESET:
+        chosen = chosen.with_student()
     student = student_sampler(chosen.unet, steps, guidance_scale, cache_interval)
     if student is not None:
         return chosen, student

@@ -64,12 +64,13 @@ def test_exact_is_the_plain_sampler_and_the_others_cost_less_in_turn():
     assert costs == sorted(costs, reverse=True)
 
 
-def test_the_preview_takes_the_small_codec_where_it_is_installed(tmp_path):
+def test_preview_and_live_take_the_small_codec_where_it_is_installed(tmp_path):
     weights = WeightPaths.in_directory(tmp_path)
-    assert apply_preset("preview", weights)[0] == weights
+    assert apply_preset("preview", weights)[0] == apply_preset("live", weights)[0] == weights
     (tmp_path / "taesd").mkdir()
     (tmp_path / "taesd" / "diffusion_pytorch_model.safetensors").touch()
-    assert apply_preset("preview", weights)[0] == replace(weights, codec=tmp_path / "taesd")
+    small = replace(weights, codec=tmp_path / "taesd")
+    assert apply_preset("preview", weights)[0] == apply_preset("live", weights)[0] == small
     assert apply_preset("fast", weights)[0] == weights
     assert apply_preset(None, weights)[0] == weights
 
