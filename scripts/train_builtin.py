@@ -144,7 +144,7 @@ def train_small_decoder(people: People, overrides: Sequence[str]) -> bool:
 
 
 def train_small_encoder(people: People, overrides: Sequence[str]) -> bool:
-    """An encoder of a quarter of the operations in front of the small decoder."""
+    """An encoder of three tenths of the operations in front of the small decoder."""
     from latentsync.training.builtin.small_encoder import train_small_encoder as train
 
     places = [f"ckpt.latents_of={DECODER}", f"ckpt.resume_ckpt_path={SMALL_DECODER}"]

@@ -84,7 +84,7 @@ class WeightPaths:
 
     def with_small_codec(self) -> WeightPaths:
         """The same files with a small codec of the same latents, where it is there: TAESD, or for the built-in models
-        their small decoder (docs/train_builtin.md)."""
+        their own (docs/train_builtin.md)."""
         small = replace(self, codec=self.codec.with_name("codec_small" if self.are_builtin else "taesd"))
         return small if small.codec_file.exists() else self
 
