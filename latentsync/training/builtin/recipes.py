@@ -65,11 +65,12 @@ class CodecCheckpointing:
     """What training starts from and how often it saves.
 
     From a codec on, only its decoder is trained: a U-Net that knows its latents stays right. So it is for a small
-    decoder (AutoencoderTiny) that is to read the latents of another codec.
+    decoder (AutoencoderTiny) that is to read the latents of another codec. A small encoder is trained in front of the
+    small decoder in ``resume_ckpt_path``, which stays as it is.
     """
 
     resume_ckpt_path: str | None = None  # folder of a codec
-    latents_of: str | None = None  # folder of a codec; the decoder, of `model` or resume_ckpt_path, reads its latents
+    latents_of: str | None = None  # folder of a codec; small decoders read its latents, small encoders give them
     save_ckpt_steps: int = 250
     keep_checkpoints: int = 2
 
@@ -98,7 +99,8 @@ class CodecRun:
 
 @dataclass
 class CodecRecipe:
-    """``model`` are the arguments of diffusers' ``AutoencoderKL``, with ``ckpt.latents_of`` of ``AutoencoderTiny``."""
+    """``model`` are the arguments of diffusers' ``AutoencoderKL``, with ``ckpt.latents_of`` of ``AutoencoderTiny``; for a
+    small encoder those that differ from the small decoder's."""
 
     model: dict[str, Any]
     data: CodecData = field(default_factory=CodecData)
