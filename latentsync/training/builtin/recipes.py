@@ -99,8 +99,8 @@ class CodecRun:
 
 @dataclass
 class CodecRecipe:
-    """``model`` are the arguments of diffusers' ``AutoencoderKL``, with ``ckpt.latents_of`` of ``AutoencoderTiny``; for a
-    small encoder those that differ from the small decoder's."""
+    """``model`` are the arguments of diffusers' ``AutoencoderKL``, with ``ckpt.latents_of`` of ``AutoencoderTiny``; for
+    a small encoder those that differ from the small decoder's."""
 
     model: dict[str, Any]
     data: CodecData = field(default_factory=CodecData)
