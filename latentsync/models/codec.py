@@ -95,7 +95,7 @@ class LatentCodec(nn.Module):
         In channels-last memory a codec without group norms takes half to three quarters of the time, and encoders with
         them two thirds to nine tenths; decoders with them gain nothing.
         """
-        quicker = self.autoencoder.encoder if self._has_posterior else self.autoencoder
+        quicker: nn.Module = self.autoencoder.encoder if self._has_posterior else self.autoencoder
         quicker.to(memory_format=torch.channels_last)
         if self.encoder is not None:
             self.encoder.arrange_for_processor()

@@ -121,7 +121,7 @@ def train_small_encoder(recipe: CodecRecipe, name: str) -> TrainingResult:
     set_seed(recipe.run.seed)
     network = _build(recipe).to(run.accelerator.device).to(memory_format=torch.channels_last)
     images = CodecImages.find(recipe, run)
-    ema = EMA(network.autoencoder.encoder.parameters(), recipe.run.ema_decay)
+    ema = EMA(list(network.autoencoder.encoder.parameters()), recipe.run.ema_decay)
     task = SmallEncoderTask(recipe, images, network, ema)
     settings = loop_settings(recipe, num_workers=recipe.data.num_workers)
     return Trainer(task, settings, run.folder, run.accelerator, ema).run()
