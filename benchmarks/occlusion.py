@@ -25,9 +25,7 @@ import cv2
 import numpy as np
 
 from latentsync.data.talkers.clip import TalkerClip, TalkerOptions, make_talker
-from latentsync.data.talkers.identity import make_identity
-from latentsync.data.talkers.shading import make_light
-from latentsync.data.talkers.surroundings import THINGS, Layer, paint_hand, paint_thing
+from latentsync.data.talkers.surroundings import HAND, THINGS, Layer, paint_before
 from latentsync.face.align import FaceAligner
 from latentsync.face.backends import yunet
 from latentsync.face.look import Look
@@ -50,7 +48,7 @@ RISE = 3.0  # eye distances
 
 def talker(seed: int, thing: str, seconds: float = 4.6, size: int = 320) -> TalkerClip:
     """Who holds one of ``THINGS``, or puts a hand, before the mouth."""
-    options = TalkerOptions(hands=HELD) if thing == "hand" else TalkerOptions(thing=thing, held=HELD)
+    options = TalkerOptions(hands=HELD) if thing == HAND else TalkerOptions(thing=thing, held=HELD)
     return make_talker(seed, seed + 100, seed + 200, seconds=seconds, size=size, options=options)
 
 
@@ -133,13 +131,7 @@ def drawn_onto(
     unit = float(np.median([_eye_distance(*each) for each in zip(faces, landmarks, strict=True)]))
     clean = [Look.of(face.pixels, face.matrix, points) for face, points in zip(faces, landmarks, strict=True)]
     skin = cv2.cvtColor(clean[0].skin.round().astype(np.uint8)[None, None], cv2.COLOR_YCrCb2RGB)[0, 0] / 255
-    rng = np.random.default_rng([seed, 54])
-    light = make_light(rng)
-    layer = (
-        paint_hand(replace(make_identity(seed), skin=tuple(skin.tolist())), light, unit)
-        if thing == "hand"
-        else paint_thing(thing, rng, light, unit)
-    )
+    layer = paint_before(thing, seed, tuple(skin.tolist()), unit)
     truth = np.zeros((len(faces), SIDE, SIDE), np.float32)
     for index in range(SHOWN[0], min(SHOWN[1], len(faces))):
         from_end = min(index - SHOWN[0] + 1, SHOWN[1] - index) / RISING
@@ -194,7 +186,7 @@ def main() -> None:
         for thing, done in drawn.items() if len(shot[0]) > SHOWN[0] + RISING else ():
             looks, truth = drawn_onto(*shot, thing, number)
             _count(done, looks, truth, f"{path.name} {thing}")
-    rows: dict[str, list[np.ndarray]] = {thing: [] for thing in (*THINGS, "hand")}
+    rows: dict[str, list[np.ndarray]] = {thing: [] for thing in (*THINGS, HAND)}
     for seed in range(chosen.first, chosen.first + chosen.talkers):
         for thing, done in rows.items():
             looks, truth = looks_and_truth(talker(seed, thing), NOISE)

@@ -218,12 +218,22 @@ class SyncNetNegatives:
 
 @dataclass
 class TalkerData:
-    """Synthetic clips that the training makes for itself where no others are named."""
+    """Synthetic clips that the training makes for itself where no others are named. The shares are of the training
+    clips; see data.talkers.hard_cases."""
 
     train_clips: int = 120
     validation_clips: int = 30  # other people, other sentences
     seconds: float = 6.0  # length of a clip
     seed: int = 0
+    covered_share: float = 0.0  # in which a hand or a thing is before the mouth for a while
+    turned_share: float = 0.0  # in which the head turns far and back
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.covered_share <= 1 and 0 <= self.turned_share <= 1):
+            raise ConfigError(
+                f"data.talkers.covered_share is {self.covered_share}, turned_share {self.turned_share}.",
+                remedy="A share is a number from 0 to 1.",
+            )
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Which clips there are: a manifest says of every clip what the samplers need, so that no file is opened to find out.
 
 A manifest is a JSON-lines file, one clip a line: ``path`` (relative to the manifest, or absolute), ``content``,
-``frames``, ``fps``, ``width``, ``height``, ``sound_seconds``, and optionally ``split``, ``speaker`` and ``source``.
+``frames``, ``fps``, ``width``, ``height``, ``sound_seconds``, and optionally ``split``, ``speaker``, ``source`` and
+``covered``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ _SEGMENT_SUFFIX = re.compile(r"(_shot_?\d+|_\d{3,})+$")  # what cutting a video 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A video file with audio. ``source`` is the recording that it was cut from: the unit of the validation split."""
+    """A video file with audio. ``source`` is the recording that it was cut from: the unit of the validation split.
+
+    ``covered``: stretches of frames, (first, one behind the last), in which something is known to come before the mouth.
+    """
 
     path: Path
     content: str  # hexadecimal content hash
@@ -43,11 +47,16 @@ class Clip:
     split: str = ""
     speaker: str = ""
     source: str = ""
+    covered: tuple[tuple[int, int], ...] = ()
 
     @property
     def seconds(self) -> float:
         """Length of the video."""
         return float(self.frames / self.fps)
+
+    def shows_mouth(self, start: int, count: int) -> bool:
+        """Whether nothing comes before the mouth in the ``count`` frames from ``start`` on."""
+        return not any(first < start + count and start < stop for first, stop in self.covered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +135,9 @@ def split_by_source(clips: Sequence[Clip], validation_share: float) -> tuple[tup
     return tuple(replace(clip, split=TRAIN) for clip in train), tuple(replace(c, split=VALIDATION) for c in validation)
 
 
-def usable_clips(manifest: Manifest, min_frames: int, fps: Fraction) -> Manifest:
-    """Move clips that no sampler can use to the faults: too short, of another frame rate, second copies.
+def usable_clips(manifest: Manifest, min_frames: int, fps: Fraction, *, covered: bool = True) -> Manifest:
+    """Move clips that no sampler can use to the faults: too short, of another frame rate, second copies; and, unless
+    ``covered``, those in which something comes before the mouth.
 
     Raises ``DataError`` with a table of the reasons if nothing is left.
     """
@@ -136,6 +146,8 @@ def usable_clips(manifest: Manifest, min_frames: int, fps: Fraction) -> Manifest
     seen: dict[str, Path] = {}
     for clip in manifest.clips:
         reason = _unusable(clip, min_frames, fps)
+        if reason is None and clip.covered and not covered:
+            reason = "covered mouth: something comes before it"
         if reason is None and clip.content in seen:
             reason = f"duplicate: the same content as {seen[clip.content]}"
         if reason is None:
@@ -182,7 +194,7 @@ def _rank(source: str) -> bytes:
 
 
 def _to_row(clip: Clip, folder: Path) -> dict[str, Any]:
-    row = {_COLUMNS.get(key, key): value for key, value in asdict(clip).items() if value != ""}
+    row = {_COLUMNS.get(key, key): value for key, value in asdict(clip).items() if value not in ("", ())}
     path, folder = clip.path.resolve(), folder.resolve()
     row["path"] = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
     row["fps"] = str(clip.fps)
@@ -196,6 +208,7 @@ def clip_from_row(row: Mapping[str, Any], folder: Path) -> Clip:
     """
     path = folder / row["path"]
     values = {**row, "path": path, "fps": Fraction(row["fps"]), "source": row.get("source") or source_name(path)}
+    values["covered"] = tuple((int(first), int(stop)) for first, stop in row.get("covered", ()))
     for field, column in _COLUMNS.items():
         values[field] = values.pop(column)
     clip = Clip(**values)

@@ -14,14 +14,16 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from latentsync.atomic import write_text
 from latentsync.constants import AUDIO_RATE, MODEL_FPS
 from latentsync.data.manifest import TRAIN, VALIDATION, Clip, content_hash, write_manifest
-from latentsync.data.talkers.clip import SpokenClip, make_talker
+from latentsync.data.talkers.clip import SpokenClip, TalkerOptions, make_talker
 from latentsync.data.talkers.files import write_wav
+from latentsync.data.talkers.hard_cases import covered_frames, draw_case
 from latentsync.data.talkers.identity import make_identity
 from latentsync.data.talkers.speech import compose, mouth_at, tracks
 from latentsync.errors import DataError
@@ -41,13 +43,15 @@ _HELD_OUT = 1_000_000  # added to the seeds of validation clips
 
 @dataclass(frozen=True, slots=True)
 class TalkerCrops:
-    """How many clips of what kind."""
+    """How many clips of what kind; the shares are of the training clips, see ``recipe.TalkerData``."""
 
     train_clips: int
     validation_clips: int
     seconds: float
     resolution: int  # R
     seed: int
+    covered_share: float = 0.0
+    turned_share: float = 0.0
 
 
 def make_talker_crops(crops: TalkerCrops, folder: Path, workers: int) -> Path:
@@ -57,7 +61,7 @@ def make_talker_crops(crops: TalkerCrops, folder: Path, workers: int) -> Path:
     settings give equal clips, however many cores and ``workers`` there are.
     """
     manifest, plan = folder / "clips.jsonl", folder / _PLAN
-    wanted = json.dumps(asdict(crops) | {"version": 1}, sort_keys=True)
+    wanted = json.dumps(described(crops) | {"version": 1}, sort_keys=True)
     if plan.is_file() and plan.read_text(encoding="utf-8") == wanted and manifest.is_file():
         return manifest
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +72,11 @@ def make_talker_crops(crops: TalkerCrops, folder: Path, workers: int) -> Path:
     write_manifest(clips, manifest)
     write_text(plan, wanted)
     return manifest
+
+
+def described(crops: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name, but for shares of 0: a folder from before there were any stays what it is."""
+    return {name: value for name, value in asdict(crops).items() if value or not name.endswith("_share")}
 
 
 def write_all(write: Callable[..., Clip], jobs: list[tuple], workers: int) -> list[Clip]:
@@ -94,13 +103,13 @@ def true_mouth(clip: Clip) -> np.ndarray:
 
 
 def _write_clip(path: Path, seed: int, crops: TalkerCrops) -> Clip:
-    talker = make_talker(
-        3 * seed, 3 * seed + 1, 3 * seed + 2, seconds=crops.seconds, size=round(FRAME_PER_CROP * crops.resolution)
-    )
     held_out = seed - crops.seed >= _HELD_OUT
+    size = round(FRAME_PER_CROP * crops.resolution)
+    options = None if held_out else draw_case(seed, crops.seconds, crops.covered_share, crops.turned_share)
+    talker = make_talker(3 * seed, 3 * seed + 1, 3 * seed + 2, seconds=crops.seconds, size=size, options=options)
     write_crop_video(path, talker, crops.resolution, CRF)
     split, speaker = VALIDATION if held_out else TRAIN, f"{_SPEAKER}{talker.identity_seed}"
-    return crop_clip(path, crops.resolution, talker.n_frames, split, speaker)
+    return crop_clip(path, crops.resolution, talker.n_frames, split, speaker, options)
 
 
 def write_crop_video(path: Path, talker: SpokenClip, side: int, crf: int) -> None:
@@ -119,8 +128,10 @@ def write_crop_video(path: Path, talker: SpokenClip, side: int, crf: int) -> Non
         )
 
 
-def crop_clip(path: Path, side: int, frames: int, split: str, speaker: str) -> Clip:
-    """A file that ``write_crop_video`` wrote as a training clip."""
+def crop_clip(
+    path: Path, side: int, frames: int, split: str, speaker: str, options: TalkerOptions | None = None
+) -> Clip:
+    """A file that ``write_crop_video`` wrote as a training clip, of a talker with those ``options``."""
     return Clip(
         path=path,
         content=content_hash(path),
@@ -132,6 +143,7 @@ def crop_clip(path: Path, side: int, frames: int, split: str, speaker: str) -> C
         split=split,
         speaker=speaker,
         source=path.stem,
+        covered=() if options is None else covered_frames(options, frames, MODEL_FPS),
     )
 
 

@@ -7,7 +7,7 @@ Sentence and voice, scene (movement, light, camera) and photograph are independe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
@@ -24,7 +24,10 @@ from latentsync.data.photo_talkers.portrait import Portrait
 from latentsync.data.photo_talkers.surroundings import Surroundings
 from latentsync.data.talkers.clip import PersonTruth, Spoken, SpokenClip, TalkerOptions, frame_count, speak
 from latentsync.data.talkers.geometry import Articulation
+from latentsync.data.talkers.head import draw_layer
 from latentsync.data.talkers.pose import PoseTrack, blinks, drift
+from latentsync.data.talkers.scene import held_pose, ramp, turned
+from latentsync.data.talkers.surroundings import HAND, paint_before
 
 _UNIT = (0.225, 0.262)  # pixels between the pupils over the shorter side of the frame
 _FINENESS = 1.3  # pixels of the canvas per pixel of a frame
@@ -34,7 +37,10 @@ _REGION_MARGIN = 0.09  # face units: what blurring carries beyond the part that 
 
 @dataclass(frozen=True)
 class PhotoScene:
-    """Movement, light and camera over N frames; nothing of it depends on what is said."""
+    """Movement, light and camera over N frames; nothing of it depends on what is said.
+
+    ``before``: a hand or things that come before the mouth, by name, and how far each is raised, (N,) from 0 to 1.
+    """
 
     pose: PoseTrack
     closure: np.ndarray  # (N,) of the lids
@@ -42,6 +48,15 @@ class PhotoScene:
     unit: float  # pixels per face unit
     centre: tuple[float, float]
     seed: int
+    before: tuple[tuple[str, np.ndarray], ...] = ()
+
+    @cached_property
+    def mouth_free(self) -> np.ndarray:
+        """(N,) bool: nothing before the mouth or on its way there."""
+        free = np.ones(len(self.closure), bool)
+        for _, level in self.before:
+            free &= level == 0
+        return free
 
 
 @dataclass(frozen=True)
@@ -64,8 +79,8 @@ class PhotoClip(SpokenClip):
         points = self.landmarks
         inside = ((points > 0) & (points < (self.width - 1, self.height - 1))).all(axis=(1, 2))
         opening = (self.mouth.opening * shape.max_opening / shape.height).astype(np.float32)
-        free = np.ones(self.n_frames, bool)
-        return (PersonTruth(points, opening, np.asarray(inside), free, scene.pose.yaw.astype(np.float32)),)
+        yaw = scene.pose.yaw.astype(np.float32)
+        return (PersonTruth(points, opening, np.asarray(inside), scene.mouth_free, yaw),)
 
     @cached_property
     def landmarks(self) -> np.ndarray:
@@ -118,6 +133,8 @@ class _Drawing:
         teeth = np.random.default_rng([clip.identity_seed, 73])
         self.speaking = SpeakingFace(face, teeth, mouth_light)
         self._lids = Eyelids(face)
+        scale = scene.unit * float(scene.pose.scale.max())
+        self._before = [(paint_before(name, scene.seed, face.light, scale), up) for name, up in scene.before]
 
     def frame(self, clip: PhotoClip, index: int) -> np.ndarray:
         texture = self._lids.draw(self._texture, float(clip.scene.closure[index]))
@@ -127,7 +144,17 @@ class _Drawing:
             behind = self.framing.behind(self._background, clip.scene.sway[index])
             shining = cv2.multiply(behind, cv2.merge([frame[..., 3]] * 3), scale=1 / 255)
             frame = cv2.add(np.ascontiguousarray(frame[..., :3]), shining)
+        self._lay_before(frame, clip, index)
         return self._camera.record(frame, index)
+
+
+    def _lay_before(self, frame: np.ndarray, clip: PhotoClip, index: int) -> None:
+        """What is raised in frame ``index``, into that frame."""
+        pose = clip.scene.pose.at(index)
+        in_frame = replace(pose, scale=pose.scale * clip.scene.unit)
+        for layer, up in self._before:
+            if up[index] > 0:
+                draw_layer(frame, layer, held_pose(in_frame, clip.landmarks[index, 33], float(up[index]), clip.height))
 
 
 def make_photo_clip(
@@ -145,17 +172,18 @@ def make_photo_clip(
     """The clip of a photograph and of those seeds; arguments as of ``make_talker``.
 
     ``identity_seed`` is whose voice it is. ``spoken``: something said, instead of the sentence of the seeds; it must
-    fit ``seconds``. Of the ``options`` only silences, music, offset of the audio and voice have a meaning here.
+    fit ``seconds``. The ``options`` that have a meaning here: silences, music, offset of the audio, voice, turns, and
+    hands and things before the mouth. A photograph tears where it is turned too far, see ``motion.FURTHEST_TURN``.
     Raises ``ValueError`` for a clip without a frame, and for options of drawn talkers.
     """
     options = options or TalkerOptions()
-    if options.absences or options.profiles or options.hands or options.held or options.cuts or options.crossing:
-        raise ValueError("a photograph neither turns away nor leaves the frame, and nothing comes before it")
+    if options.absences or options.profiles or options.cuts or options.crossing:
+        raise ValueError("a photograph neither turns away nor leaves the frame, and nobody else is in it")
     fps = Fraction(fps)
     width, height = (size, size) if isinstance(size, int) else size
     count = frame_count(seconds, fps)
     spoken = spoken or speak(identity_seed, sentence_seed, count, fps, options)
-    scene = _scene(scene_seed, np.arange(count) / float(fps), (width, height), options.eye_distance)
+    scene = _scene(scene_seed, np.arange(count) / float(fps), (width, height), options)
     face = canonical_face(portrait, min(FINEST, _FINENESS * scene.unit))
     return PhotoClip(
         identity_seed, sentence_seed, scene_seed, width, height, fps, spoken.waveform, spoken.utterance, spoken.mouth,
@@ -182,12 +210,15 @@ def speaking_landmarks(face: Face, mouth: Articulation, closure: np.ndarray) -> 
     return points
 
 
-def _scene(seed: int, times: np.ndarray, size: tuple[int, int], eye_distance: float | None) -> PhotoScene:
+def _scene(seed: int, times: np.ndarray, size: tuple[int, int], options: TalkerOptions) -> PhotoScene:
     rng = np.random.default_rng([seed, 71])
     side = min(size)
-    unit = float(eye_distance or rng.uniform(*_UNIT) * side)
+    unit = float(options.eye_distance or rng.uniform(*_UNIT) * side)
     hand_held = rng.random() < 0.4
     sway = np.stack([drift(rng, times, 0.15, 0.8) for _ in "xy"], axis=-1) * (0.006 * side * hand_held)
     centre = size[0] * (0.5 + rng.uniform(-0.03, 0.03)), size[1] * rng.uniform(*_EYES_AT)
     pose = head_motion(rng, times)
-    return PhotoScene(pose, blinks(rng, times, float(times[-1]) + 1), sway, unit, centre, seed)
+    pose = replace(pose, yaw=turned(pose.yaw, options.turn, times, options.turns))
+    raised = (HAND, ramp(times, options.hands)), (options.thing, ramp(times, options.held))
+    before = tuple((name, level) for name, level in raised if level.any())
+    return PhotoScene(pose, blinks(rng, times, float(times[-1]) + 1), sway, unit, centre, seed, before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,11 +18,13 @@ from latentsync.atomic import write_text
 from latentsync.constants import MODEL_FPS
 from latentsync.data.manifest import TRAIN, VALIDATION, Clip, is_held_out, write_manifest
 from latentsync.data.photo_talkers.clip import make_photo_clip
+from latentsync.data.photo_talkers.motion import FURTHEST_TURN
 from latentsync.data.photo_talkers.portrait import Portrait, PortraitReader, Unusable, read_portraits
 from latentsync.data.photo_talkers.voices import Voices
 from latentsync.data.speech.collection import Speech
-from latentsync.data.talker_crops import crop_clip, write_all, write_crop_video
+from latentsync.data.talker_crops import crop_clip, described, write_all, write_crop_video
 from latentsync.data.talkers.clip import Spoken, frame_count
+from latentsync.data.talkers.hard_cases import draw_case
 from latentsync.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -39,13 +41,15 @@ _VERSION = 3  # of what the clips look like: change it when they change
 
 @dataclass(frozen=True, slots=True)
 class PhotoCrops:
-    """How many clips of what kind."""
+    """How many clips of what kind; the shares are of the training clips, see ``recipe.TalkerData``."""
 
     train_clips: int
     validation_clips: int
     seconds: float
     resolution: int  # R
     seed: int = 0
+    covered_share: float = 0.0
+    turned_share: float = 0.0
 
 
 def make_photo_crops(
@@ -91,9 +95,9 @@ def make_photo_crops(
 
 def _describe(crops: PhotoCrops, portraits: Sequence[Portrait], unusable: dict[str, str], speech: Speech) -> str:
     people = sha256(" ".join(sorted(one.content for one in portraits)).encode()).hexdigest()
-    described = asdict(crops) | {"version": _VERSION, "people": people, "usable": len(portraits), "unusable": unusable}
-    described["voices"] = Voices((*speech.train, *speech.validation)).names
-    return json.dumps(described, sort_keys=True, indent=1)
+    settings = described(crops) | {"version": _VERSION, "people": people, "usable": len(portraits), "unusable": unusable}
+    settings["voices"] = Voices((*speech.train, *speech.validation)).names
+    return json.dumps(settings, sort_keys=True, indent=1)
 
 
 def _split(portraits: Sequence[Portrait]) -> tuple[list[Portrait], list[Portrait]]:
@@ -126,11 +130,14 @@ def _jobs(
 def _write_clip(
     path: Path, portrait: Portrait, seed: int, crops: PhotoCrops, split: str, spoken: Spoken | None
 ) -> Clip:
+    options = None
+    if split == TRAIN:
+        options = draw_case(seed, crops.seconds, crops.covered_share, crops.turned_share, FURTHEST_TURN)
     if not path.is_file():
         size = round(FRAME_PER_CROP * crops.resolution / 2) * 2
         seeds = 3 * seed, 3 * seed + 1, 3 * seed + 2
-        clip = make_photo_clip(portrait, *seeds, seconds=crops.seconds, size=size, spoken=spoken)
+        clip = make_photo_clip(portrait, *seeds, seconds=crops.seconds, size=size, options=options, spoken=spoken)
         crf = int(np.random.default_rng([seed, 74]).integers(_QUALITY[0], _QUALITY[1] + 1))
         write_crop_video(path, clip, crops.resolution, crf)
     frames = frame_count(crops.seconds, MODEL_FPS)
-    return crop_clip(path, crops.resolution, frames, split, f"photograph {portrait.content}")
+    return crop_clip(path, crops.resolution, frames, split, f"photograph {portrait.content}", options)

@@ -22,6 +22,7 @@ _DEEPEST, _ROUNDED = -0.55, 0.12  # height of the sides of the head, and how sof
 _HEAD = (1.50, 2.15)  # half width and height of what moves with the head, hair included
 _BODY_FOLLOWS = 0.5  # share of the head's movement that the shoulders make
 _MOST_YAW = 0.30  # rad: beyond it the sides of the head would be seen, which the photograph does not show
+FURTHEST_TURN = np.radians(25)  # that a clip may ask for
 _ROUNDS = 6  # of the inversion; each divides its error by about five
 
 

@@ -36,6 +36,8 @@ class TalkerOptions:
     silences: tuple[Span, ...] = ()  # nothing is said, the mouth is closed (within 0.15 s)
     absences: tuple[Span, ...] = ()  # nobody in the frame, the voice goes on
     profiles: tuple[Span, ...] = ()  # the head is turned away
+    turns: tuple[Span, ...] = ()  # the head is turned by the yaw ``turn``, and the face is still seen
+    turn: float = 0.0  # rad, > 0: nose to the right of the frame
     hands: tuple[Span, ...] = ()  # a hand lies before the mouth
     thing: str = "bar"  # one of ``surroundings.THINGS``
     held: tuple[Span, ...] = ()  # the thing is held before the mouth
@@ -255,11 +257,11 @@ def _make_shots(
             passer_by = make_identity(_further(identity_seed, 1000 + number))
             people.append((passer_by, Articulation(*(np.zeros(stop - start) for _ in range(6)))))
         since = times[start]
-        absences, profiles, hands, held = (
+        absences, profiles, turns, hands, held = (
             tuple((a - since, b - since) for a, b in spans)
-            for spans in (options.absences, options.profiles, options.hands, options.held)
+            for spans in (options.absences, options.profiles, options.turns, options.hands, options.held)
         )
-        events = Events(absences, profiles, hands, options.thing, held)
+        events = Events(absences, profiles, turns, options.turn, hands, options.thing, held)
         shots.append(
             stage(people, times[part] - since, _further(scene_seed, number), size, events, options.eye_distance)
         )

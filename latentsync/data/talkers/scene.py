@@ -37,6 +37,8 @@ class Events:
 
     absences: tuple[Span, ...] = ()  # the person is out of the frame
     profiles: tuple[Span, ...] = ()  # turned to the side
+    turns: tuple[Span, ...] = ()  # turned by the yaw ``turn``, on which the face is still seen
+    turn: float = 0.0  # rad, > 0: nose to the right of the frame
     hands: tuple[Span, ...] = ()  # a hand lies before the mouth
     thing: str = ""  # one of ``surroundings.THINGS``
     held: tuple[Span, ...] = ()  # it is held before the mouth
@@ -112,7 +114,8 @@ class Shot:
         raised = (actor.hand, actor.held)
         for layer, level in zip(layers, raised, strict=True):
             if layer is not None and level is not None and level[index] > 0:
-                yield layer, _held_pose(actor, float(level[index]), index, self.height)
+                nose = actor.landmarks[index, 33]  # not the lips: where a hand lies must not depend on what is said
+                yield layer, held_pose(actor.pose.at(index), nose, float(level[index]), self.height)
 
     def _prepare(self) -> tuple:
         margin = int(np.ceil(np.abs(self.sway).max())) + 2
@@ -178,6 +181,7 @@ def _act(
     tilt, turn, nod, aside, rise, nearer = (posing.drift(rng, times) * liveliness for _ in range(6))
     roll, yaw, pitch = 0.045 * tilt, 0.12 * turn, 0.055 * nod
     yaw = np.clip(yaw, -0.38, 0.38) + _PROFILE * rng.choice((-1, 1)) * ramp(times, events.profiles)
+    yaw = turned(yaw, events.turn, times, events.turns)
     leaving = ramp(times, events.absences) * rng.choice((-1, 1)) * (width / 2 + 4.5 * unit)
     home_x = middle[:, 0] + leaving + walk
     scale = unit * (1 + 0.015 * nearer)
@@ -205,6 +209,11 @@ def ramp(times: np.ndarray, spans: tuple[Span, ...]) -> np.ndarray:
     return level
 
 
+def turned(yaw: np.ndarray, turn: float, times: np.ndarray, spans: tuple[Span, ...]) -> np.ndarray:
+    """(N,) the ``yaw`` of a head that within the spans is turned by ``turn``, and goes there and back; rad."""
+    return yaw + (turn - yaw) * ramp(times, spans)
+
+
 def in_view(actors: tuple[Actor, ...], index: int, size: tuple[int, int]) -> np.ndarray:
     """(N,) bool: the face of actor ``index`` is wholly in the frame, not turned away, not behind somebody."""
     actor = actors[index]
@@ -226,9 +235,10 @@ def _walk(times: np.ndarray, distance: float) -> np.ndarray:
     return distance * (share - 0.5)
 
 
-def _held_pose(actor: Actor, up: float, index: int, height: int) -> Pose:
-    """A hand or a thing rises from below the frame (``up`` 0) to the mouth (1)."""
-    pose = actor.pose.at(index)
-    nose = actor.landmarks[index, 33]  # not the lips: where the hand lies must not depend on what is said
+def held_pose(pose: Pose, nose: np.ndarray, up: float, height: int) -> Pose:
+    """Of a hand or a thing that rises from below a frame ``height`` pixels high (``up`` 0) to the mouth (1).
+
+    ``pose`` is the head's, in frame pixels, and ``nose`` (2,) the lower end of its nose.
+    """
     below = height + 1.5 * pose.scale
     return replace(pose, x=float(nose[0]), y=float(below + (nose[1] + 0.45 * pose.scale - below) * up), roll=0.12)

@@ -6,12 +6,12 @@ A thing is a flat layer in face units, as the hand is; its middle comes to rest 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from latentsync.data.talkers.identity import Identity
+from latentsync.data.talkers.identity import Identity, make_identity
 from latentsync.data.talkers.raster import (
     Grid,
     blur,
@@ -23,10 +23,11 @@ from latentsync.data.talkers.raster import (
     to_display,
     to_linear,
 )
-from latentsync.data.talkers.shading import Light, shade
+from latentsync.data.talkers.shading import Light, make_light, shade
 
 ROOMS = ("wall", "lights", "shelf", "window", "outdoors")
 THINGS = ("bar", "microphone", "cup")
+HAND = "hand"  # beside them, also before the mouth
 _EDGE = 0.015  # half the width of a soft edge, face units
 
 
@@ -201,6 +202,16 @@ def paint_thing(kind: str, rng: np.random.Generator, light: Light, scale: float)
     if kind not in THINGS:
         raise ValueError(f"a thing is one of {', '.join(THINGS)}, not {kind!r}")
     return {"bar": _bar, "microphone": _microphone, "cup": _cup}[kind](rng, light, scale)
+
+
+def paint_before(kind: str, seed: int, skin: tuple[float, float, float], scale: float) -> Layer:
+    """A hand (``HAND``) with that ``skin``, display RGB in [0, 1], or one of ``THINGS``, to lay before a face that is
+    not drawn: kind of hand or thing and light are of the ``seed``. Raises as ``paint_thing``."""
+    rng = np.random.default_rng([seed, 54])
+    light = make_light(rng)
+    if kind == HAND:
+        return paint_hand(replace(make_identity(seed), skin=skin), light, scale)
+    return paint_thing(kind, rng, light, scale)
 
 
 def _bar(rng: np.random.Generator, light: Light, scale: float) -> Layer:
