@@ -97,10 +97,13 @@ class People:
     def _make_photo_clips(self, photos: Path) -> Path:
         from latentsync.data.photo_talkers.crops import PhotoCrops, make_photo_crops
         from latentsync.data.photo_talkers.portrait import PortraitReader
+        from latentsync.training.loop.clips import clips_folder
 
-        crops = PhotoCrops(PHOTO_CLIPS, PHOTO_VALIDATION, PHOTO_SECONDS, SIDE)
-        reader = PortraitReader(self.detector)
-        return make_photo_crops(crops, photos, RUNS / "photo_clips", reader, os.cpu_count() or 1, self._speech())
+        talkers = _talkers()
+        shares = {"covered_share": talkers.covered_share, "turned_share": talkers.turned_share}
+        crops = PhotoCrops(PHOTO_CLIPS, PHOTO_VALIDATION, PHOTO_SECONDS, SIDE, **shares)
+        reader, folder = PortraitReader(self.detector), RUNS / clips_folder("photo_clips", talkers)
+        return make_photo_crops(crops, photos, folder, reader, os.cpu_count() or 1, self._speech())
 
     def _speech(self) -> Speech:
         """What the audio encoder learns from: real and synthetic voices for the photographs."""
@@ -277,11 +280,14 @@ def _train_syncnet(config: str, name: str, people: People, overrides: Sequence[s
 
 def _drawn_talkers() -> Path:
     """The manifest of the drawn talkers of the U-Net, which sync networks see too, whatever their resolution."""
-    from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
+    from latentsync.training.loop.clips import draw_talkers
 
-    talkers = load_config(CONFIGS / "unet" / "builtin_stage1.yaml", UNetRecipe).data.talkers or TalkerData()
-    crops = TalkerCrops(talkers.train_clips, talkers.validation_clips, talkers.seconds, SIDE, talkers.seed)
-    return make_talker_crops(crops, RUNS / "talker_clips", workers=os.cpu_count() or 1)
+    return draw_talkers(_talkers(), SIDE, RUNS)
+
+
+def _talkers() -> TalkerData:
+    """The settings of the clips that the U-Net and the sync networks share."""
+    return load_config(CONFIGS / "unet" / "builtin_stage1.yaml", UNetRecipe).data.talkers or TalkerData()
 
 
 def _card(path: Path) -> WeightsCard:

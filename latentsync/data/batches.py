@@ -80,7 +80,8 @@ class UNetBatch(TensorBatch):
     """What one training step of the U-Net sees.
 
     ``target`` and ``reference`` (B, F, 3, R, R) uint8 RGB; ``keep_mask`` (1, R, R) float32, 1 = keep;
-    ``audio`` (B, F, S, D) float32; ``mel`` (B, 1, 80, M) float32 in [-4, 4], None without a sync loss.
+    ``audio`` (B, F, S, D) float32; ``mel`` (B, 1, 80, M) float32 in [-4, 4], None without a sync loss; ``mouth_seen``
+    (B,) float32, 0 where something comes before the mouth, None where nothing does.
     """
 
     target: Tensor
@@ -89,3 +90,4 @@ class UNetBatch(TensorBatch):
     audio: Tensor
     mel: Tensor | None
     origins: tuple[SampleOrigin, ...]
+    mouth_seen: Tensor | None = None

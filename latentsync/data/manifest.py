@@ -34,7 +34,7 @@ _SEGMENT_SUFFIX = re.compile(r"(_shot_?\d+|_\d{3,})+$")  # what cutting a video 
 class Clip:
     """A video file with audio. ``source`` is the recording that it was cut from: the unit of the validation split.
 
-    ``covered``: stretches of frames, (first, one behind the last), in which something is known to come before the mouth.
+    ``covered``: stretches of frames, (first, one behind the last), in which something comes before the mouth.
     """
 
     path: Path
@@ -135,9 +135,8 @@ def split_by_source(clips: Sequence[Clip], validation_share: float) -> tuple[tup
     return tuple(replace(clip, split=TRAIN) for clip in train), tuple(replace(c, split=VALIDATION) for c in validation)
 
 
-def usable_clips(manifest: Manifest, min_frames: int, fps: Fraction, *, covered: bool = True) -> Manifest:
-    """Move clips that no sampler can use to the faults: too short, of another frame rate, second copies; and, unless
-    ``covered``, those in which something comes before the mouth.
+def usable_clips(manifest: Manifest, min_frames: int, fps: Fraction) -> Manifest:
+    """Move clips that no sampler can use to the faults: too short, of another frame rate, second copies.
 
     Raises ``DataError`` with a table of the reasons if nothing is left.
     """
@@ -146,8 +145,6 @@ def usable_clips(manifest: Manifest, min_frames: int, fps: Fraction, *, covered:
     seen: dict[str, Path] = {}
     for clip in manifest.clips:
         reason = _unusable(clip, min_frames, fps)
-        if reason is None and clip.covered and not covered:
-            reason = "covered mouth: something comes before it"
         if reason is None and clip.content in seen:
             reason = f"duplicate: the same content as {seen[clip.content]}"
         if reason is None:

@@ -32,13 +32,14 @@ REFERENCE_DISTANCE = WINDOW_FRAMES
 @dataclass(frozen=True, slots=True)
 class UNetSample:
     """One window: ``target``, ``reference`` (F, 3, R, R) uint8 RGB, ``audio`` (F, S, D) float32, ``mel`` (1, 80, M)
-    float32 or None."""
+    float32 or None; ``mouth_seen``: nothing comes before the mouth in the target."""
 
     target: Tensor
     reference: Tensor
     audio: Tensor
     mel: Tensor | None
     origin: SampleOrigin
+    mouth_seen: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,11 @@ class WindowDataset(ClipDataset[Sample]):
     def _frames(self, clip: Clip, start: int, count: int) -> Tensor:
         return fit_frames(read_clip_frames(clip, start, count), self.keep_mask.shape[-1])
 
+    @staticmethod
+    def stack_seen(seen: Sequence[bool]) -> Tensor | None:
+        """The ``mouth_seen`` of a batch."""
+        return None if all(seen) else torch.tensor(seen, dtype=torch.float32)
+
     def _n_starts(self, clip: Clip, features: AudioFeatures) -> int:
         """Windows that lie wholly inside frames and audio."""
         usable, needed = min(clip.frames, int(features.duration * MODEL_FPS)), self.min_frames(self.num_frames)
@@ -132,7 +138,13 @@ class UNetDataset(WindowDataset[UNetSample]):
         }
         mels = [sample.mel for sample in samples if sample.mel is not None]
         mel = torch.stack(mels) if mels else None
-        return UNetBatch(**columns, mel=mel, keep_mask=self.keep_mask, origins=tuple(s.origin for s in samples))
+        return UNetBatch(
+            **columns,
+            mel=mel,
+            keep_mask=self.keep_mask,
+            origins=tuple(sample.origin for sample in samples),
+            mouth_seen=self.stack_seen([sample.mouth_seen for sample in samples]),
+        )
 
     def _sample(
         self, clip: Clip, key: SampleKey, rng: np.random.Generator, faults: tuple[ClipFault, ...]
@@ -148,4 +160,5 @@ class UNetDataset(WindowDataset[UNetSample]):
             audio=choice.audio,
             mel=choice.mel,
             origin=SampleOrigin(clip.content, str(clip.path), choice.start, faults),
+            mouth_seen=clip.shows_mouth(choice.start, self.num_frames),
         )

@@ -35,11 +35,18 @@ def test_a_manifest_comes_back_as_it_was_written_and_may_be_moved(tmp_path):
     (folder / "clips").mkdir(parents=True)
     path = folder / "clips" / "视频 1.mp4"
     path.touch()
-    clip = replace(CLIP, path=path, fps=Fraction(30000, 1001), split="val", speaker="s", source="x")
+    more = {"split": "val", "speaker": "s", "source": "x", "covered": ((3, 9), (50, 60))}
+    clip = replace(CLIP, path=path, fps=Fraction(30000, 1001), **more)
     write_manifest([clip], folder / "clips.jsonl")
     folder.rename(tmp_path / "after")
     (found,) = read_manifest(tmp_path / "after" / "clips.jsonl").clips
     assert found == replace(clip, path=tmp_path / "after" / "clips" / "视频 1.mp4")
+
+
+def test_a_window_shows_the_mouth_where_nothing_covers_it():
+    clip = replace(CLIP, covered=((10, 20), (40, 41)))
+    shown = [start for start in range(60) if clip.shows_mouth(start, 4)]
+    assert shown == [*range(7), *range(20, 37), *range(41, 60)]
 
 
 def test_a_missing_file_is_reported_not_used(tmp_path):

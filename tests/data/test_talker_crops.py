@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
+import pytest
 import torch
 
+from latentsync.constants import MODEL_FPS
 from latentsync.data.clip_reader import ArrayCache, MelReader, read_clip_frames
 from latentsync.data.manifest import read_manifest, split_by_source
 from latentsync.data.talker_crops import TalkerCrops, make_talker_crops
 from latentsync.data.talkers.clip import make_talker
+from latentsync.data.talkers.hard_cases import covered_frames, draw_case
 
+FEW = TalkerCrops(train_clips=3, validation_clips=1, seconds=0.4, resolution=32, seed=5)
 CROPS = TalkerCrops(train_clips=2, validation_clips=1, seconds=1.6, resolution=64, seed=5)
 
 
@@ -36,22 +42,37 @@ def test_clips_show_the_mouth_in_the_lower_half_and_carry_their_sound(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path in before} == before
 
 
-def test_other_settings_make_other_clips(tmp_path):
-    few = TalkerCrops(train_clips=1, validation_clips=1, seconds=0.4, resolution=32, seed=5)
-    first = read_manifest(make_talker_crops(few, tmp_path, workers=1)).clips
-    again = read_manifest(make_talker_crops(few, tmp_path / "again", workers=1)).clips
-    assert [clip.content for clip in again] == [clip.content for clip in first]
-    other = TalkerCrops(train_clips=1, validation_clips=1, seconds=0.4, resolution=32, seed=6)
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The folder of ``FEW`` and its clips."""
+    folder = tmp_path_factory.mktemp("plain")
+    return folder, read_manifest(make_talker_crops(FEW, folder, workers=1)).clips
+
+
+def test_other_settings_make_other_clips(tmp_path, plain):
+    other = replace(FEW, seed=6, train_clips=1)
     changed = read_manifest(make_talker_crops(other, tmp_path, workers=1)).clips
-    assert not {clip.content for clip in changed} & {clip.content for clip in first}
+    assert {clip.content for clip in changed} & {clip.content for clip in plain[1]} == {plain[1][1].content}
 
 
-def test_several_processes_draw_the_same_clips_and_leave_the_threads_of_this_one_alone(tmp_path):
+def test_hard_cases_change_only_their_own_clips(tmp_path, plain):
+    folder, clips = plain
+    shares = {"covered_share": 0.35, "turned_share": 0.35}
+    options = [draw_case(FEW.seed + k, FEW.seconds, **shares) for k in range(3)]
+    covered = [covered_frames(each, 10, MODEL_FPS) for each in options]
+    hard = [bool(each.turns or frames) for each, frames in zip(options, covered, strict=True)]
+    assert any(covered) and not all(hard)
+    mixed = read_manifest(make_talker_crops(replace(FEW, **shares), tmp_path, workers=1)).clips
+    assert [a.content != b.content for a, b in zip(clips, mixed, strict=True)] == [*hard, False]
+    assert [clip.covered for clip in mixed] == [*covered, ()]
+    assert not any(clip.covered for clip in clips)
+    assert "share" not in (folder / "talkers.json").read_text()
+
+
+def test_several_processes_draw_the_same_clips_and_leave_the_threads_of_this_one_alone(tmp_path, plain):
     """Also where OpenCV has threads already: a forked process has none of them."""
-    few = TalkerCrops(train_clips=3, validation_clips=1, seconds=0.4, resolution=32, seed=5)
     cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3)
     before = cv2.getNumThreads(), torch.get_num_threads()
-    by_two = read_manifest(make_talker_crops(few, tmp_path / "two", workers=2)).clips
+    by_two = read_manifest(make_talker_crops(FEW, tmp_path / "two", workers=2)).clips
     assert (cv2.getNumThreads(), torch.get_num_threads()) == before
-    alone = read_manifest(make_talker_crops(few, tmp_path / "one", workers=1)).clips
-    assert [clip.content for clip in by_two] == [clip.content for clip in alone]
+    assert [clip.content for clip in by_two] == [clip.content for clip in plain[1]]

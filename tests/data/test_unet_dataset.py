@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -91,6 +92,17 @@ def test_samples_repeat_and_batches_stack(clips, tmp_path):
     assert batch.mel.shape == (2, 1, 80, 52)
     assert again.collate([again[0]]).mel is None
     assert batch.to("cpu").origins == batch.origins
+
+
+def test_windows_say_whether_they_show_the_mouth(clips, tmp_path):
+    covered = (replace(clips[0], covered=((30, 34),)), clips[1])
+    data, plain = windows(covered, tmp_path), windows(clips, tmp_path)
+    samples = [data[SampleKey(epoch, index)] for epoch in range(8) for index in range(2)]
+    starts = [(sample.origin.path == str(clips[0].path), sample.origin.start_frame) for sample in samples]
+    seen = [not (first and 14 < start < 34) for first, start in starts]
+    assert False in seen and [sample.mouth_seen for sample in samples] == seen
+    assert data.collate(samples).mouth_seen.tolist() == [float(each) for each in seen]
+    assert plain.collate([plain[0], plain[1]]).mouth_seen is None
 
 
 def test_a_clip_without_room_for_a_reference_is_refused(tmp_path):

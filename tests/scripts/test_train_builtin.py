@@ -10,12 +10,14 @@ from diffusers import AutoencoderTiny
 from latentsync.checkpoint import WeightsCard, latent_signature, load_codec, read_card, save_codec, save_weights
 from latentsync.checkpoint.files import fingerprint
 from latentsync.checkpoint.registry import CODEC_WEIGHTS
+from latentsync.config import load_config
 from latentsync.data import grid
 from latentsync.data.photo_talkers import crops as photo_crops
 from latentsync.data.photo_talkers import portrait
 from latentsync.data.speech.collection import Speech
 from latentsync.face.backends import yunet
 from latentsync.models.unet import UNet3D
+from latentsync.recipe import TalkerData, UNetRecipe
 from latentsync.training.builtin import audio_encoder
 from scripts import train_builtin
 from scripts.train_builtin import People
@@ -96,3 +98,24 @@ def test_a_student_and_a_small_decoder_are_published_when_they_are_there(tmp_pat
     assert train_builtin.publish(nobody, [])
     published = load_codec(target / "codec_small")
     assert published.encoder is None and latent_signature(published) == signature
+
+
+def test_the_files_of_the_u_net_ask_for_the_same_clips():
+    """All of them read one folder of drawn talkers, and the shares of the first are those of the photographs."""
+    names = ("builtin_stage1", "builtin_stage2", "builtin_student")
+    first, *others = (load_config(train_builtin.CONFIGS / "unet" / f"{name}.yaml", UNetRecipe).data for name in names)
+    assert first.talkers.covered_share == 0.1 and first.talkers.turned_share == 0.2
+    assert all(other.talkers == first.talkers for other in others)
+
+
+def test_hard_photographs_lie_in_a_folder_of_their_own(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(photo_crops, "make_photo_crops", lambda *given: asked.append(given) or tmp_path)
+    monkeypatch.setattr(portrait, "PortraitReader", lambda *_: None)
+    monkeypatch.setattr(audio_encoder, "find_speech", lambda data: Speech((), ()))
+    (tmp_path / "portraits").mkdir()
+    for shares in (TalkerData(covered_share=0.1, turned_share=0.2), TalkerData()):
+        monkeypatch.setattr(train_builtin, "_talkers", lambda shares=shares: shares)
+        People(tmp_path, Path("detector")).clips()
+    assert [(crops.covered_share, crops.turned_share) for crops, *_ in asked] == [(0.1, 0.2), (0, 0)]
+    assert [folder.name for _, _, folder, *_ in asked] == ["photo_clips_hard", "photo_clips"]

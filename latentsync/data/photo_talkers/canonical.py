@@ -68,7 +68,7 @@ def canonical_face(portrait: Portrait, scale: float = FINEST) -> Face:
     lips = _lips(marks)
     gap = float((lips.edges[2] - lips.edges[1]).max())
     inside = _inside(marks, grid)
-    tooth, light = _tooth_color(texture, inside, gap), _skin_color(texture, marks, grid)
+    tooth, light = _tooth_color(texture, inside, gap), skin_color(texture, marks, grid)
     if gap > _OPEN:
         texture = cv2.inpaint(texture, _with_corners(inside, marks, grid), 0.036 * scale, cv2.INPAINT_TELEA)
     shape, middle, halves, slant = _at_rest(marks, lips, gap)
@@ -128,12 +128,12 @@ def _tooth_color(texture: np.ndarray, inside: np.ndarray, gap: float) -> tuple[f
     return float(red), float(green), float(blue)
 
 
-def _skin_color(texture: np.ndarray, marks: FaceMarks, grid: Grid) -> tuple[float, float, float]:
-    """Of the cheeks beside the nose."""
+def skin_color(texture: np.ndarray, marks: FaceMarks, grid: Grid) -> tuple[float, float, float]:
+    """Display RGB in [0, 1] of the cheeks beside the nose, on a ``texture`` (H, W, 3 or more) uint8 of ``grid``."""
     colors = []
     for point in marks.landmarks[[31, 35]] + ((-0.25, 0.0), (0.25, 0.0)):
         rows, columns, _ = grid.part(point[0] - 0.07, point[1] - 0.07, point[0] + 0.07, point[1] + 0.07)
-        colors.append(texture[rows, columns].reshape(-1, 3).mean(axis=0))
+        colors.append(texture[rows, columns, :3].reshape(-1, 3).mean(axis=0))
     red, green, blue = np.mean(colors, axis=0) / 255
     return float(red), float(green), float(blue)
 

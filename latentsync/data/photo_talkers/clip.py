@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from latentsync.data.photo_talkers.camera import Camera, make_look
-from latentsync.data.photo_talkers.canonical import FINEST, Face, canonical_face, chin_sink
+from latentsync.data.photo_talkers.canonical import FINEST, Face, canonical_face, chin_sink, skin_color
 from latentsync.data.photo_talkers.eyelids import Eyelids, closed_lids
 from latentsync.data.photo_talkers.lower_face import LowerFace, edges_at, half_widths
 from latentsync.data.photo_talkers.motion import Framing, HeadField, head_motion
@@ -134,7 +134,8 @@ class _Drawing:
         self.speaking = SpeakingFace(face, teeth, mouth_light)
         self._lids = Eyelids(face)
         scale = scene.unit * float(scene.pose.scale.max())
-        self._before = [(paint_before(name, scene.seed, face.light, scale), up) for name, up in scene.before]
+        skin = skin_color(self._texture, face.marks, face.grid)
+        self._before = [(paint_before(name, scene.seed, skin, scale), up) for name, up in scene.before]
 
     def frame(self, clip: PhotoClip, index: int) -> np.ndarray:
         texture = self._lids.draw(self._texture, float(clip.scene.closure[index]))
@@ -146,7 +147,6 @@ class _Drawing:
             frame = cv2.add(np.ascontiguousarray(frame[..., :3]), shining)
         self._lay_before(frame, clip, index)
         return self._camera.record(frame, index)
-
 
     def _lay_before(self, frame: np.ndarray, clip: PhotoClip, index: int) -> None:
         """What is raised in frame ``index``, into that frame."""

@@ -95,7 +95,8 @@ def make_photo_crops(
 
 def _describe(crops: PhotoCrops, portraits: Sequence[Portrait], unusable: dict[str, str], speech: Speech) -> str:
     people = sha256(" ".join(sorted(one.content for one in portraits)).encode()).hexdigest()
-    settings = described(crops) | {"version": _VERSION, "people": people, "usable": len(portraits), "unusable": unusable}
+    settings = described(crops) | {"version": _VERSION, "people": people, "usable": len(portraits)}
+    settings["unusable"] = unusable
     settings["voices"] = Voices((*speech.train, *speech.validation)).names
     return json.dumps(settings, sort_keys=True, indent=1)
 

@@ -33,9 +33,11 @@ def draw_case(
     held, turns = (_somewhere(rng, seconds, lengths) for lengths in (_HELD, _TURNED))
     turn = furthest_turn * rng.uniform(_LEAST_TURN, 1) * rng.choice((-1, 1))
     return TalkerOptions(
+        turns=(turns,) if turned else (),
+        turn=float(turn),
         hands=(held,) if covered and name == HAND else (),
-        **({"held": (held,), "thing": name} if covered and name != HAND else {}),
-        **({"turns": (turns,), "turn": float(turn)} if turned else {}),
+        thing="bar" if name == HAND else name,
+        held=(held,) if covered and name != HAND else (),
     )
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -86,6 +86,20 @@ class RunClips:
         parts = self.parts or (ClipPart("clips", 1.0 if share is None else share, self.train, self.validation),)
         return Mixture({p.name: Part(make(getattr(p, side)), p.share) for p in parts} | dict(more or {}), seed)
 
+    def with_free_mouths(self) -> RunClips:
+        """Without the clips in which something comes before the mouth, which are named among the faults."""
+
+        def free(clips: tuple[Clip, ...]) -> tuple[Clip, ...]:
+            return tuple(clip for clip in clips if not clip.covered)
+
+        covered = tuple(
+            ClipFault(str(clip.path), "covered mouth: something comes before it", clip.content)
+            for clip in (*self.train, *self.validation)
+            if clip.covered
+        )
+        parts = tuple(ClipPart(p.name, p.share, free(p.train), free(p.validation)) for p in self.parts)
+        return RunClips(free(self.train), free(self.validation), (*self.faults, *covered), parts)
+
     def summary(self) -> str:
         """What there is, for people."""
         lines = [_count("training", self.train), _count("validation", self.validation)]
@@ -145,10 +159,23 @@ def _find_main(data: ClipSource, min_frames: int, cache: Path) -> RunClips:
 
 
 def find_talkers(talkers: TalkerData, resolution: int, min_frames: int, output_dir: str) -> RunClips:
-    """Synthetic clips only, drawn into ``output_dir`` if they are not there. Raises as above."""
+    """Synthetic clips only, drawn into ``output_dir`` if they are not there; their mouths are seen. Raises as above."""
     load_decord()
-    drawn = usable_clips(read_manifest(_draw(talkers, resolution, output_dir)), min_frames, MODEL_FPS)
-    return RunClips(*split_by_source(drawn.clips, 0), drawn.faults)
+    drawn = usable_clips(read_manifest(draw_talkers(talkers, resolution, output_dir)), min_frames, MODEL_FPS)
+    return RunClips(*split_by_source(drawn.clips, 0), drawn.faults).with_free_mouths()
+
+
+def draw_talkers(talkers: TalkerData, resolution: int, output_dir: str | Path) -> Path:
+    """The manifest of the synthetic clips that a configuration asks for; they are made if they are not there."""
+    crops = TalkerCrops(resolution=resolution, **asdict(talkers))
+    folder = Path(output_dir) / clips_folder("talker_clips", talkers)
+    return make_talker_crops(crops, folder, workers=os.cpu_count() or 1)
+
+
+def clips_folder(name: str, talkers: TalkerData) -> str:
+    """The name of the folder of clips with the shares of ``talkers``: another one where they are not 0. Trainings with
+    and without them may go on side by side, and a folder of other settings would be written anew."""
+    return f"{name}_hard" if talkers.covered_share or talkers.turned_share else name
 
 
 def find_validation_clips(data: ClipSource, min_frames: int, cache: Path) -> RunClips:
@@ -196,7 +223,7 @@ def fill_cache(
 def _train_files(data: ClipSource, min_frames: int, cache: Path) -> Manifest:
     source: str | Path | None = data.train_fileslist or data.train_data_dir
     if not source and data.talkers is not None:
-        source = _draw(data.talkers, data.resolution, data.train_output_dir)
+        source = draw_talkers(data.talkers, data.resolution, data.train_output_dir)
     if not source:
         raise ConfigError(
             "The configuration names no training clips.",
@@ -208,12 +235,6 @@ def _train_files(data: ClipSource, min_frames: int, cache: Path) -> Manifest:
 def _validation_files(data: ClipSource, min_frames: int, cache: Path) -> Manifest | None:
     source = data.val_fileslist or data.val_data_dir
     return None if not source else _usable(load_clips(source, cache / "val_clips.json"), data, min_frames)
-
-
-def _draw(talkers: TalkerData, resolution: int, output_dir: str) -> Path:
-    """The manifest of the synthetic clips that a configuration asks for; they are made if they are not there."""
-    crops = TalkerCrops(talkers.train_clips, talkers.validation_clips, talkers.seconds, resolution, talkers.seed)
-    return make_talker_crops(crops, Path(output_dir) / "talker_clips", workers=os.cpu_count() or 1)
 
 
 def _usable(manifest: Manifest, data: ClipSource, min_frames: int) -> Manifest:

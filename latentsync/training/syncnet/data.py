@@ -64,13 +64,13 @@ class LatentPairs(SyncNetDataset):
 
 
 def find_clips(data: SyncNetData, cache: Path) -> RunClips:
-    """See ``loop.clips.find_clips``."""
-    return loop_clips.find_clips(data, _min_frames(data), cache)
+    """See ``loop.clips.find_clips``; without clips of a mouth that is covered for a while, which would fit no audio."""
+    return loop_clips.find_clips(data, _min_frames(data), cache).with_free_mouths()
 
 
 def find_validation_clips(data: SyncNetData, cache: Path) -> RunClips:
-    """See ``loop.clips.find_validation_clips``."""
-    return loop_clips.find_validation_clips(data, _min_frames(data), cache)
+    """See ``loop.clips.find_validation_clips``; without covered mouths likewise."""
+    return loop_clips.find_validation_clips(data, _min_frames(data), cache).with_free_mouths()
 
 
 def _min_frames(data: SyncNetData) -> int:

@@ -44,7 +44,7 @@ _VALIDATION = 1  # added to the seed
 class CachedSample:
     """One window, with mean and standard deviation of its latents: ``target``, ``masked``, ``reference``
     (F, 2, C, h, w) float32; ``pixels`` (F, 3, R, R) uint8 of the target, None where no loss looks at them; ``audio``
-    (F, S, D) float32, ``mel`` (1, 80, M) float32 or None."""
+    (F, S, D) float32, ``mel`` (1, 80, M) float32 or None; ``mouth_seen`` as in ``UNetSample``."""
 
     target: Tensor
     masked: Tensor
@@ -53,6 +53,7 @@ class CachedSample:
     audio: Tensor
     mel: Tensor | None
     origin: SampleOrigin
+    mouth_seen: bool
 
 
 class CachedWindows(WindowDataset[CachedSample]):
@@ -87,6 +88,7 @@ class CachedWindows(WindowDataset[CachedSample]):
             audio=torch.stack([sample.audio for sample in samples]),
             mel=torch.stack(mels) if mels else None,
             origins=tuple(sample.origin for sample in samples),
+            mouth_seen=self.stack_seen([sample.mouth_seen for sample in samples]),
         )
 
     def _sample(
@@ -109,6 +111,7 @@ class CachedWindows(WindowDataset[CachedSample]):
             audio=choice.audio,
             mel=choice.mel,
             origin=SampleOrigin(clip.content, str(clip.path), choice.start, faults),
+            mouth_seen=clip.shows_mouth(choice.start, self.num_frames),
         )
 
 

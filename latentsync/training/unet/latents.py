@@ -27,7 +27,8 @@ class LatentBatch:
 
     ``target`` (B, C, F, h, w) latents of the ground truth and ``pixels`` (B, F, 3, R, R) in [-1, 1] the same as
     faces, None where no loss looks at them; ``audio`` (B, F, S, D); ``mel`` (B, 1, 80, M) in [-4, 4], None where no
-    sync network takes part; ``audio_kept`` (B,) 1 where ``audio`` is that of the clip and 0 where it was dropped.
+    sync network takes part; ``audio_kept`` (B,) 1 where ``audio`` is that of the clip and 0 where it was dropped;
+    ``mouth_seen`` (B,) 0 where something comes before the mouth. Of both, None means 1 everywhere.
     """
 
     target: Tensor
@@ -36,6 +37,14 @@ class LatentBatch:
     pixels: Tensor | None
     mel: Tensor | None
     audio_kept: Tensor | None = None
+    mouth_seen: Tensor | None = None
+
+    @property
+    def can_be_in_sync(self) -> Tensor | None:
+        """(B,) 1 where frames and audio can be judged together, else 0; None where all can."""
+        if self.audio_kept is None or self.mouth_seen is None:
+            return self.mouth_seen if self.audio_kept is None else self.audio_kept
+        return self.audio_kept * self.mouth_seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,7 @@ class PosteriorBatch(TensorBatch):
     audio: Tensor
     mel: Tensor | None
     origins: tuple[SampleOrigin, ...]
+    mouth_seen: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,4 +181,5 @@ def _assemble(
 ) -> LatentBatch:
     clips, _, frames = target.shape[:3]
     keep_mask = latent_mask(batch.keep_mask).expand(clips, 1, frames, -1, -1)
-    return LatentBatch(target, Conditioning(keep_mask, masked, reference), batch.audio, pixels, batch.mel)
+    conditioning = Conditioning(keep_mask, masked, reference)
+    return LatentBatch(target, conditioning, batch.audio, pixels, batch.mel, mouth_seen=batch.mouth_seen)

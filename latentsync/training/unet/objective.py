@@ -106,10 +106,11 @@ class UNetObjective:
         number for all clips."""
         per_clip = self._estimate_losses(estimate, batch)
         # Asking the device for it is for the first step only.
-        any_audio = batch.audio_kept is None or not self._watch.active or bool(batch.audio_kept.any())
-        self._watch.expect({name: values for name, values in per_clip.items() if any_audio or name != "sync"})
-        if batch.audio_kept is not None and "sync" in per_clip:  # without audio no mouth is out of sync
-            per_clip["sync"] = per_clip["sync"] * batch.audio_kept
+        judged = batch.can_be_in_sync
+        any_judged = judged is None or not self._watch.active or bool(judged.any())
+        self._watch.expect({name: values for name, values in per_clip.items() if any_judged or name != "sync"})
+        if judged is not None and "sync" in per_clip:  # without audio, or a mouth that is seen, nothing is out of sync
+            per_clip["sync"] = per_clip["sync"] * judged
         means = {name: (level_weight * values).mean() for name, values in per_clip.items()}
         total = self._weights.recon * recon
         for name, value in means.items():

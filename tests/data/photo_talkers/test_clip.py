@@ -32,6 +32,10 @@ def small(identity: int = 3, sentence: int = 4, scene: int = 5, *, opening: floa
     )
 
 
+def a_frame(clip: PhotoClip, index: int) -> np.ndarray:
+    return next(clip.frames(index, index + 1))
+
+
 def mouth(**values: float) -> Articulation:
     names = ("opening", "spread", "rounding", "press", "tuck", "tongue")
     return Articulation(*(np.float64(values.get(name, 0)) for name in names))
@@ -142,10 +146,43 @@ def test_a_voice_is_that_of_the_drawn_talker_of_that_seed():
 
 
 def test_what_a_photograph_cannot_do_is_refused():
-    with pytest.raises(ValueError, match="nothing comes before"):
+    with pytest.raises(ValueError, match="nobody else is in it"):
         small(crossing=True)
     with pytest.raises(ValueError, match="no frame"):
         small(seconds=0.01)
+
+
+def test_a_thing_before_the_mouth_hides_it_while_it_is_raised():
+    plain, held = small(), small(thing="cup", held=((0.5, 0.7),))
+    free = held.people[0].mouth_free
+    assert free[0] and not free[-3:].any() and plain.people[0].mouth_free.all()
+    assert np.array_equal(held.landmarks, plain.landmarks)
+    for index, (a, b) in enumerate(zip(plain.frames(), held.frames(), strict=True)):
+        if free[index]:
+            assert np.array_equal(a, b)
+    x, y = held.landmarks[15, 62:67].mean(axis=0).astype(int)
+    near = [clip[y - 4 : y + 5, x - 4 : x + 5].astype(float) for clip in (a_frame(plain, 15), a_frame(held, 15))]
+    assert np.abs(near[0] - near[1]).mean() > 10
+    speaking = small(thing="cup", held=((0.5, 0.7),), sentence=11)
+    assert np.array_equal(
+        a_frame(held, 15)[y - 4 : y + 5, x - 4 : x + 5], a_frame(speaking, 15)[y - 4 : y + 5, x - 4 : x + 5]
+    )
+
+
+def test_a_hand_has_the_color_of_the_face_in_the_light_of_the_clip():
+    plain, hand = small(), small(hands=((0.5, 0.7),))
+    x, y = hand.landmarks[15, 62:67].mean(axis=0).astype(int)
+    covered = a_frame(hand, 15)[y - 6 : y + 7, x - 6 : x + 7].reshape(-1, 3).mean(axis=0)
+    cheek = plain.landmarks[15, 31] + (plain.landmarks[15, 31] - plain.landmarks[15, 35])
+    skin = a_frame(plain, 15)[int(cheek[1]) - 3 : int(cheek[1]) + 4, int(cheek[0]) - 3 : int(cheek[0]) + 4]
+    skin = skin.reshape(-1, 3).mean(axis=0)
+    assert np.linalg.norm(covered / covered.sum() - skin / skin.sum()) < 0.12
+
+
+def test_a_head_is_turned_as_far_as_it_is_told():
+    yaw = small(turns=((0.5, 0.6),), turn=0.4).scene.pose.yaw
+    assert yaw[13] == pytest.approx(0.4) and yaw[0] == small().scene.pose.yaw[0]
+    assert (np.diff(yaw[:14]) > -0.02).all()
 
 
 def test_a_plain_background_is_changed_and_a_busy_one_is_kept():

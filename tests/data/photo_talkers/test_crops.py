@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -63,6 +64,19 @@ def test_people_are_held_out_and_a_stopped_run_goes_on(tmp_path, photos):
     (photos / "4.png").unlink()
     with pytest.raises(DataError, match="too few"):
         make_photo_crops(CROPS, photos, folder, DrawnReader(), workers=1)
+
+
+def test_shares_of_covered_mouths_and_turned_heads_are_of_the_training_clips(tmp_path, photos):
+    few = PhotoCrops(train_clips=1, validation_clips=1, seconds=0.2, resolution=32)
+    plain = read_manifest(make_photo_crops(few, photos, tmp_path / "plain", DrawnReader(), workers=1)).clips
+    assert "share" not in (tmp_path / "plain" / "photos.json").read_text()
+    hard = replace(few, covered_share=1.0, turned_share=1.0)
+    manifest = make_photo_crops(hard, photos, tmp_path / "hard", DrawnReader(), workers=1)
+    clips = read_manifest(manifest).clips
+    assert [bool(clip.covered) for clip in (*plain, *clips)] == [False, False, True, False]
+    assert clips[0].content != plain[0].content and clips[1].content == plain[1].content
+    manifest.unlink()
+    assert read_manifest(make_photo_crops(hard, photos, tmp_path / "hard", DrawnReader(), workers=1)).clips == clips
 
 
 def test_the_mesh_finds_the_features_and_the_cache_keeps_them(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -110,6 +111,11 @@ def test_places_of_clips_are_mixed_by_their_shares(tmp_path):
 
     shown = clips.samples("train", Names, 0)
     assert Counter(shown[SampleKey(0, k)] for k in range(len(shown))) == {"m": 150, "f": 50}
+    first = replace(clips.parts[1].train[0], covered=((0, 9),))
+    few = replace(clips.parts[1], train=(first, *clips.parts[1].train[1:]))
+    left = replace(clips, train=(*clips.train[:8], *few.train), parts=(clips.parts[0], few)).with_free_mouths()
+    assert (len(left.train), len(left.parts[1].train)) == (9, 1) and left.validation == clips.validation
+    assert [fault.clip_id for fault in left.faults] == [first.content]
     alone = find_clips(UNetData(train_fileslist=written(tmp_path, "m", 9)), 48, tmp_path)
     assert not alone.parts and isinstance(alone.samples("train", Names, 0), Names)
     extra = alone.samples("train", Names, 0, share=1.0, more={"people": Part(Names(clips.parts[1].train), 1.0)})

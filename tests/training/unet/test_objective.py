@@ -309,7 +309,7 @@ def test_what_a_loss_needs_and_the_batch_does_not_bring_is_named(loss, missing, 
 
 
 @torch.no_grad()
-def test_a_clip_without_audio_has_no_sync_loss():
+def test_a_clip_without_audio_or_with_a_covered_mouth_has_no_sync_loss():
     class Fixed(LatentSyncLoss):
         def __call__(self, latents: Tensor, mel: Tensor) -> Tensor:
             return torch.tensor([2.0, 4.0])
@@ -321,3 +321,6 @@ def test_a_clip_without_audio_has_no_sync_loss():
     assert losses.sync.item() == 1.0
     with_audio = toy_losses(LossWeights(), toy_batch(), sync=Fixed(small_syncnet()))
     assert losses.recon != with_audio.recon
+    for batch, expected in ((toy_batch(), 2.0), (dropped, 0.0)):
+        covered = dataclasses.replace(batch, mouth_seen=torch.tensor([0.0, 1.0]))
+        assert toy_losses(LossWeights(), covered, sync=Fixed(small_syncnet())).sync.item() == expected
