@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -41,6 +43,9 @@ def test_every_picture_has_its_own_latents_at_its_own_place():
         alone = codec.encode(pixels[1, 2:], eps[1, 2:])[0]
         assert torch.allclose(drawn[1, :, 2], alone, atol=1e-5)
     assert not latents.target.requires_grad
+    assert latents.mouth_seen is latents.can_be_in_sync is None
+    covered = replace(batch, mouth_seen=torch.tensor([1.0, 0.0]))
+    assert encode_batch(codec, covered, posterior).can_be_in_sync.tolist() == [1, 0]
 
 
 def test_the_keep_mask_is_that_of_every_frame():
