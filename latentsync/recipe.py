@@ -225,11 +225,11 @@ class TalkerData:
     validation_clips: int = 30  # other people, other sentences
     seconds: float = 6.0  # length of a clip
     seed: int = 0
-    covered_share: float = 0.0  # in which a hand or a thing is before the mouth for a while
-    turned_share: float = 0.0  # in which the head turns far and back
+    covered_share: float | None = None  # in which a hand or a thing is before the mouth for a while; none = 0
+    turned_share: float | None = None  # in which the head turns far and back; none = 0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.covered_share <= 1 and 0 <= self.turned_share <= 1):
+        if not all(0 <= (share or 0) <= 1 for share in (self.covered_share, self.turned_share)):
             raise ConfigError(
                 f"data.talkers.covered_share is {self.covered_share}, turned_share {self.turned_share}.",
                 remedy="A share is a number from 0 to 1.",

@@ -83,24 +83,24 @@ class People:
             return []
         return [f"data.people={self.folder}", f"data.people_detector={self.detector}"]
 
-    def clips(self) -> list[str]:
-        """Settings of a training on clips: where they are. What is missing is made, which takes hours for all."""
+    def clips(self, overrides: Sequence[str] = ()) -> list[str]:
+        """Settings of a training on clips: where they are. What is missing is made, which takes hours for all; of the
+        ``overrides`` those of ``data.talkers`` count."""
         if self.folder is None:
             return []
         found = {}
         if (self.folder / "portraits").is_dir():
-            found["photos"] = self._make_photo_clips(self.folder / "portraits")
+            found["photos"] = self._make_photo_clips(self.folder / "portraits", _talkers(overrides))
         if (self.folder / "grid_s1").is_dir():
             found["grid"] = self._make_grid_clips(self.folder)
         return [f"data.more_clips.{name}.files={manifest}" for name, manifest in found.items()]
 
-    def _make_photo_clips(self, photos: Path) -> Path:
+    def _make_photo_clips(self, photos: Path, talkers: TalkerData) -> Path:
         from latentsync.data.photo_talkers.crops import PhotoCrops, make_photo_crops
         from latentsync.data.photo_talkers.portrait import PortraitReader
         from latentsync.training.loop.clips import clips_folder
 
-        talkers = _talkers()
-        shares = {"covered_share": talkers.covered_share, "turned_share": talkers.turned_share}
+        shares = {"covered_share": talkers.covered_share or 0.0, "turned_share": talkers.turned_share or 0.0}
         crops = PhotoCrops(PHOTO_CLIPS, PHOTO_VALIDATION, PHOTO_SECONDS, SIDE, **shares)
         reader, folder = PortraitReader(self.detector), RUNS / clips_folder("photo_clips", talkers)
         return make_photo_crops(crops, photos, folder, reader, os.cpu_count() or 1, self._speech())
@@ -126,7 +126,8 @@ def make_clips(people: People, overrides: Sequence[str]) -> bool:
     """All clips that the steps share: drawn talkers, photographs that speak, the GRID talker."""
     from latentsync.training.loop.clips import find_clips
 
-    recipe = load_config(CONFIGS / "unet" / "builtin_stage1.yaml", UNetRecipe, [PLACE, *overrides, *people.clips()])
+    settings = [PLACE, *overrides, *people.clips(overrides)]
+    recipe = load_config(CONFIGS / "unet" / "builtin_stage1.yaml", UNetRecipe, settings)
     logging.info("%s", find_clips(recipe.data, 1, RUNS / "cache").summary())
     return True
 
@@ -248,6 +249,7 @@ ASIDE: dict[str, Step] = {
 }
 
 
+_TALKERS = "data.talkers."
 OF_PEOPLE = ("people", "detector")  # words key=DIR that are for all steps
 
 
@@ -267,27 +269,30 @@ def _train_unet(config: str, name: str, people: People, overrides: Sequence[str]
     from latentsync.training.student.run import train_student as distil
     from latentsync.training.unet.run import train_unet
 
-    recipe = load_config(CONFIGS / "unet" / config, UNetRecipe, [PLACE, *NETWORKS, *people.clips(), *overrides])
+    settings = [PLACE, *NETWORKS, *people.clips(overrides), *overrides]
+    recipe = load_config(CONFIGS / "unet" / config, UNetRecipe, settings)
     return _finished((train_unet if recipe.student is None else distil)(recipe, name))
 
 
 def _train_syncnet(config: str, name: str, people: People, overrides: Sequence[str]) -> bool:
     from latentsync.training.syncnet.run import train_syncnet as train
 
-    settings = [PLACE, f"data.train_fileslist={_drawn_talkers()}", *people.clips(), *overrides]
+    own = [word for word in overrides if not word.startswith(_TALKERS)]  # those are of the clips, which have a list
+    settings = [PLACE, f"data.train_fileslist={_drawn_talkers(overrides)}", *people.clips(overrides), *own]
     return _finished(train(load_config(CONFIGS / "syncnet" / config, SyncNetRecipe, settings), name))
 
 
-def _drawn_talkers() -> Path:
+def _drawn_talkers(overrides: Sequence[str]) -> Path:
     """The manifest of the drawn talkers of the U-Net, which sync networks see too, whatever their resolution."""
     from latentsync.training.loop.clips import draw_talkers
 
-    return draw_talkers(_talkers(), SIDE, RUNS)
+    return draw_talkers(_talkers(overrides), SIDE, RUNS)
 
 
-def _talkers() -> TalkerData:
+def _talkers(overrides: Sequence[str]) -> TalkerData:
     """The settings of the clips that the U-Net and the sync networks share."""
-    return load_config(CONFIGS / "unet" / "builtin_stage1.yaml", UNetRecipe).data.talkers or TalkerData()
+    own = [word for word in overrides if word.startswith(_TALKERS)]
+    return load_config(CONFIGS / "unet" / "builtin_stage1.yaml", UNetRecipe, own).data.talkers or TalkerData()
 
 
 def _card(path: Path) -> WeightsCard:

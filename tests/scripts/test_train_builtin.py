@@ -15,6 +15,7 @@ from latentsync.data import grid
 from latentsync.data.photo_talkers import crops as photo_crops
 from latentsync.data.photo_talkers import portrait
 from latentsync.data.speech.collection import Speech
+from latentsync.errors import ConfigError
 from latentsync.face.backends import yunet
 from latentsync.models.unet import UNet3D
 from latentsync.recipe import TalkerData, UNetRecipe
@@ -106,6 +107,9 @@ def test_the_files_of_the_u_net_ask_for_the_same_clips():
     first, *others = (load_config(train_builtin.CONFIGS / "unet" / f"{name}.yaml", UNetRecipe).data for name in names)
     assert first.talkers.covered_share == 0.1 and first.talkers.turned_share == 0.2
     assert all(other.talkers == first.talkers for other in others)
+    assert TalkerData().covered_share is None  # as in a run from before there were any, which could not go on with 0.0
+    with pytest.raises(ConfigError, match=r"turned_share 1\.5"):
+        TalkerData(turned_share=1.5)
 
 
 def test_hard_photographs_lie_in_a_folder_of_their_own(tmp_path, monkeypatch):
@@ -114,8 +118,7 @@ def test_hard_photographs_lie_in_a_folder_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(portrait, "PortraitReader", lambda *_: None)
     monkeypatch.setattr(audio_encoder, "find_speech", lambda data: Speech((), ()))
     (tmp_path / "portraits").mkdir()
-    for shares in (TalkerData(covered_share=0.1, turned_share=0.2), TalkerData()):
-        monkeypatch.setattr(train_builtin, "_talkers", lambda shares=shares: shares)
-        People(tmp_path, Path("detector")).clips()
+    for overrides in ([], ["data.talkers.covered_share=null", "data.talkers.turned_share=null", "run.seed=3"]):
+        People(tmp_path, Path("detector")).clips(overrides)
     assert [(crops.covered_share, crops.turned_share) for crops, *_ in asked] == [(0.1, 0.2), (0, 0)]
     assert [folder.name for _, _, folder, *_ in asked] == ["photo_clips_hard", "photo_clips"]

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -167,7 +167,10 @@ def find_talkers(talkers: TalkerData, resolution: int, min_frames: int, output_d
 
 def draw_talkers(talkers: TalkerData, resolution: int, output_dir: str | Path) -> Path:
     """The manifest of the synthetic clips that a configuration asks for; they are made if they are not there."""
-    crops = TalkerCrops(resolution=resolution, **asdict(talkers))
+    crops = TalkerCrops(
+        talkers.train_clips, talkers.validation_clips, talkers.seconds, resolution, talkers.seed,
+        talkers.covered_share or 0.0, talkers.turned_share or 0.0,
+    )  # fmt: skip
     folder = Path(output_dir) / clips_folder("talker_clips", talkers)
     return make_talker_crops(crops, folder, workers=os.cpu_count() or 1)
 
